@@ -403,7 +403,7 @@ impl Round {
     async fn send(&self, lane: &Lane, address: &ServiceAddress, transaction: &Transaction) {
         let inner = &self.services.0;
         let service = lane.service.id();
-        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        let (mut backoff, mut failures) = (Backoff::new(FIRST_WAIT, LONGEST_WAIT), 0_u32);
         let failing = inner.failing.with(&[("service", service)]);
         let began = inner.clock.instant();
         loop {
@@ -413,6 +413,8 @@ impl Round {
                 token: address.hs_token.clone(),
                 deadline: DEADLINE,
             };
+            // Before it is asked: that it speaks while an older request of ours fails must not be missed.
+            let speaks = lane.bells.back.notified();
             let answer = inner.clock.timeout(DEADLINE, inner.carrier.ask(question)).await;
             let (outcome, cause) = match answer {
                 Ok(Ok(answer)) if (200..300).contains(&answer.status) => ("taken", String::new()),
@@ -422,7 +424,7 @@ impl Round {
             };
             inner.outcomes.with(&[("service", service), ("outcome", outcome)]).inc();
             if outcome == "taken" {
-                if backoff.failures() >= ALARM {
+                if failures >= ALARM {
                     info!(
                         service,
                         txn_id = transaction.id,
@@ -433,13 +435,16 @@ impl Round {
                 return;
             }
             let wait = backoff.next(&inner.random);
-            self.complain(service, &transaction.id, &cause, backoff.failures(), began);
-            if backoff.failures() >= ALARM {
+            // Counted beside the waits, which begin anew: who speaks and takes nothing is to be looked at as well.
+            failures = failures.saturating_add(1);
+            self.complain(service, &transaction.id, &cause, failures, began);
+            if failures >= ALARM {
                 failing.set(1);
             }
             self.measure(lane);
-            // A service that speaks is there: then it is tried at once.
-            if inner.clock.timeout(wait, lane.bells.back.notified()).await.is_ok() {
+            // A service that speaks is there: then it is tried at once, and soon again.
+            if inner.clock.timeout(wait, speaks).await.is_ok() {
+                backoff.reset();
                 debug!(service, "the application service speaks again");
             }
         }

@@ -140,14 +140,13 @@ impl Service {
     /// The next time that it is asked at a path that begins so, its bot does something before it answers that it did.
     pub(crate) async fn makes(&self, bot: &User, path: &str, method: Method, made: String, body: Value) {
         self.answers(path, 200, Value::Null);
-        *self.held.lock() = Some(path.to_owned());
+        self.holds(path);
         let is_asked =
             |record: &Record| record.requests.iter().filter(|heard| heard.path.starts_with(path)).count();
         let before = is_asked(&self.record());
         self.until(|record| is_asked(record) > before).await;
         bot.call(method, &made, Some(&body)).await;
-        self.held.lock().take();
-        self.release.notify_one();
+        self.releases();
     }
 
     pub(crate) fn will(&self, conduct: Conduct) {
@@ -166,15 +165,36 @@ impl Service {
 
     /// As [`Service::until`], while time passes: a wait may begin a moment after it is heard what failed.
     pub(crate) async fn later(&self, net: &Net, wanted: impl Fn(&Record) -> bool) -> Record {
+        self.in_steps(net, MINUTE, 200, wanted).await
+    }
+
+    /// As [`Service::until`], while at most so many steps of time pass.
+    pub(crate) async fn in_steps(
+        &self,
+        net: &Net,
+        step: Duration,
+        most: usize,
+        wanted: impl Fn(&Record) -> bool,
+    ) -> Record {
         let mut record = self.record.clone();
-        for _ in 0..200 {
-            net.advance(MINUTE);
+        for _ in 0..most {
+            net.advance(step);
             let found = tokio::time::timeout(MOMENT, record.wait_for(|record| wanted(record))).await;
             if let Ok(found) = found {
                 return found.unwrap().clone();
             }
         }
         panic!("only {:#?}", self.record());
+    }
+
+    /// Answers at paths that begin so wait, until [`Service::releases`].
+    pub(crate) fn holds(&self, path: &str) {
+        *self.held.lock() = Some(path.to_owned());
+    }
+
+    pub(crate) fn releases(&self) {
+        self.held.lock().take();
+        self.release.notify_one();
     }
 
     /// Its own user at a server.

@@ -1,5 +1,7 @@
 //! Events that services are told.
 
+use std::time::Duration;
+
 use http::Method;
 use ruma::RoomId;
 use serde::{Deserialize, Serialize};
@@ -132,6 +134,54 @@ async fn a_service_that_answers_too_late_is_told_the_same_again() {
     assert!(late.len() >= 3, "{late:#?}");
     assert!(late.iter().all(|heard| heard.path == late[0].path && heard.body == late[0].body));
     assert!(record.transactions().last().unwrap().path != late[0].path);
+}
+
+#[tokio::test]
+async fn a_service_that_pings_is_told_at_once_what_waits_and_its_waits_begin_anew() {
+    const TRANSACTIONS: &str = "/_matrix/app/v1/transactions/";
+    const SECOND: Duration = Duration::from_secs(1);
+    let irc = Service::new("irc").await;
+    let (net, server) = town(&[&irc]).await;
+    let hanako = server.user("hanako").await;
+    let room = bridged(&irc, &server, &hanako).await;
+    irc.until(|record| record.events().len() == 1).await;
+    let bot = irc.bot(&server);
+    let ping = async || {
+        let path = "/_matrix/client/v1/appservice/irc/ping";
+        let (status, body) = bot.ask(Method::POST, path, Some(&json!({}))).await;
+        assert_eq!(status, 200, "{body}");
+    };
+    let tries = |record: &Record| record.transactions().skip(1).count();
+
+    // It comes up while a try is on its way that will fail: no time passes, and it is tried again.
+    irc.will(Conduct::Fails(503));
+    irc.answers("/_matrix/app/v1/ping", 200, json!({}));
+    irc.holds(TRANSACTIONS);
+    hanako.send(&room, "起動中").await;
+    irc.until(|record| tries(record) == 1).await;
+    ping().await;
+    irc.releases();
+    irc.until(|record| tries(record) == 2).await;
+
+    // By now a wait is half a minute at least; after a ping it is a second.
+    let long = tries(&irc.later(&net, |record| tries(record) >= 9).await);
+    ping().await;
+    let soon = tries(&irc.until(|record| tries(record) > long).await);
+    irc.in_steps(&net, SECOND, 10, |record| tries(record) > soon).await;
+    // How often it failed is counted on.
+    let shown = server.look(|house| house.metrics.render());
+    assert!(shown.contains("yakuba_appservice_failing{service=\"irc\"} 1"), "{shown}");
+
+    irc.will(Conduct::Takes);
+    ping().await;
+    let record = irc.until(|record| record.texts().len() == 1).await;
+    assert_eq!(
+        (record.texts(), record.most_under_way),
+        (vec!["起動中".to_owned()], 2),
+        "a try, and the ping beside it"
+    );
+    let path = &record.transactions().nth(1).unwrap().path;
+    assert!(record.transactions().skip(1).all(|heard| heard.path == *path), "the same id until it is taken");
 }
 
 #[tokio::test]
