@@ -212,6 +212,7 @@ impl AppServices {
         interest.learn(rooms, &wanted, self.0.clock.instant()).await?;
         let keys: Vec<_> = happened.iter().filter_map(|it| Some((it.room, it.event?))).collect();
         let mut events = rooms.find_events(&keys, Keep::All).await?.into_iter();
+        let gone = interest.gone(rooms, happened.iter().filter_map(Happened::change)).await?;
         let since = self.0.clock.now().millis();
         let mut due = Vec::new();
         for happened in happened {
@@ -223,10 +224,9 @@ impl AppServices {
                 true => interest.of_room(happened.room),
                 false => BTreeSet::new(),
             };
-            if let Some((user, membership)) = &happened.member {
-                let change = Change { room: happened.room, user, membership: *membership };
-                interest.note(rooms, &change).await?;
-                places.extend(interest.of_user(user));
+            if let Some(change) = happened.change() {
+                interest.note(&change, &gone);
+                places.extend(interest.of_user(change.user));
                 if happened.is_placed {
                     places.extend(interest.of_room(happened.room));
                 }
@@ -277,5 +277,11 @@ impl Happened {
             // What was before we came has happened to nobody here; receipts are of the moment.
             Entry::Receipt(_) | Entry::History(_) => None,
         }
+    }
+
+    /// Who came or went.
+    fn change(&self) -> Option<Change<'_>> {
+        let (user, membership) = self.member.as_ref()?;
+        Some(Change { room: self.room, user, membership: *membership })
     }
 }

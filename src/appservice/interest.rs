@@ -15,7 +15,7 @@ use std::{
 use account::AppService;
 use base::Instant;
 use room::{RoomSerial, Rooms, read::event::StoredEvent, tables::Membership};
-use ruma::{OwnedRoomId, OwnedUserId, UserId};
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, UserId};
 
 use crate::Error;
 
@@ -52,6 +52,9 @@ pub(crate) struct Change<'a> {
     pub(crate) user: &'a UserId,
     pub(crate) membership: Membership,
 }
+
+/// Authorities that have nobody in a room any more.
+pub(crate) type Gone = BTreeSet<(RoomSerial, OwnedServerName)>;
 
 impl Interest {
     pub(crate) fn new(services: Vec<Arc<AppService>>) -> Self {
@@ -143,22 +146,49 @@ impl Interest {
         all.filter(|(_, service)| service.covers_user(user)).map(|(place, _)| place).collect()
     }
 
-    /// Notes who came or went.
-    pub(crate) async fn note(&mut self, rooms: &Rooms, change: &Change<'_>) -> Result<(), Error> {
-        let Change { room, user, membership } = *change;
-        if !self.services.iter().any(|service| service.sender().server_name() == user.server_name()) {
-            return Ok(());
+    /// The authorities that have nobody left in rooms that users of theirs went from: one read, however many went.
+    pub(crate) async fn gone(
+        &self,
+        rooms: &Rooms,
+        changes: impl Iterator<Item = Change<'_>>,
+    ) -> Result<Gone, Error> {
+        let went: Gone = changes
+            .filter(|change| change.membership != Membership::Join && self.rooms.contains_key(&change.room))
+            .filter(|change| self.is_of_service(change.user))
+            .map(|change| (change.room, change.user.server_name().to_owned()))
+            .collect();
+        if went.is_empty() {
+            return Ok(went);
         }
+        let pairs: Vec<_> = went.iter().map(|(room, server)| (*room, server.as_str())).collect();
+        let present = rooms.are_present(&pairs).await?;
+        Ok(went
+            .into_iter()
+            .zip(present)
+            .filter(|(_, is_present)| !is_present)
+            .map(|(pair, _)| pair)
+            .collect())
+    }
+
+    /// Whether a service has the authority of this user.
+    fn is_of_service(&self, user: &UserId) -> bool {
+        self.services.iter().any(|service| service.sender().server_name() == user.server_name())
+    }
+
+    /// Notes who came or went, and whether the last of an authority did.
+    pub(crate) fn note(&mut self, change: &Change<'_>, gone: &Gone) {
+        let Change { room, user, membership } = *change;
         let is_joined = membership == Membership::Join;
-        let Some(known) = self.rooms.get_mut(&room) else { return Ok(()) };
-        let mut was_resident = false;
+        let is_last = !is_joined && gone.contains(&(room, user.server_name().to_owned()));
+        let Some(known) = self.rooms.get_mut(&room) else { return };
         for (place, service) in self.services.iter().enumerate() {
             if service.sender().server_name() != user.server_name() {
                 continue;
             }
-            was_resident |= known.resident.contains(&place);
             if is_joined {
                 known.resident.insert(place);
+            } else if is_last {
+                known.resident.remove(&place);
             }
             if !service.covers_user(user) {
                 continue;
@@ -172,17 +202,5 @@ impl Interest {
                 }
             }
         }
-        if !is_joined && was_resident && !rooms.is_server_in_room(user.server_name(), room).await? {
-            let known = self.rooms.entry(room);
-            known.and_modify(|known| {
-                let left = |place: &Place| {
-                    self.services
-                        .get(*place)
-                        .is_some_and(|service| service.sender().server_name() == user.server_name())
-                };
-                known.resident.retain(|place| !left(place));
-            });
-        }
-        Ok(())
     }
 }

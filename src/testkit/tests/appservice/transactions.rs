@@ -1,7 +1,11 @@
 //! Events that services are told.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering as Atomic},
+    time::Duration,
+};
 
+use futures_util::{StreamExt, stream};
 use http::Method;
 use ruma::RoomId;
 use serde::{Deserialize, Serialize};
@@ -234,6 +238,50 @@ async fn ghosts_that_come_and_go_bring_their_service_and_take_it_away() {
     let record = irc.until(|record| record.texts().len() >= 2).await;
     assert_eq!(record.texts(), ["いる", "また"]);
     assert_eq!(record.events().len(), 5);
+}
+
+#[tokio::test]
+async fn a_ghost_that_sends_a_thousand_messages_in_a_moment_keeps_nobody_waiting() {
+    const MESSAGES: usize = 1_000;
+    let irc = Service::new("irc").await;
+    let (_net, server) = town(&[&irc]).await;
+    let hanako = server.user("hanako").await;
+    let room = bridged(&irc, &server, &hanako).await;
+    let bot = irc.bot(&server);
+    let ghost =
+        json!({ "type": "m.login.application_service", "username": "_irc_taro", "inhibit_login": true });
+    bot.call(Method::POST, "/register", Some(&ghost)).await;
+    let path = |what: &str| format!("/rooms/{room}/{what}?user_id=@_irc_taro:kanazawa.test");
+    bot.call(Method::POST, &path("join"), Some(&json!({}))).await;
+
+    // The clock stands still: all of it is one moment.
+    let sent = AtomicUsize::new(0);
+    let flood = stream::iter(0..MESSAGES).for_each_concurrent(20, async |number| {
+        let said = json!({ "msgtype": "m.text", "body": "ログ" });
+        bot.call(Method::PUT, &path(&format!("send/m.room.message/{number}")), Some(&said)).await;
+        sent.fetch_add(1, Atomic::Relaxed);
+    });
+    let people = async {
+        while sent.load(Atomic::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        send_all(&hanako, &room, &numbered(20)).await;
+        sent.load(Atomic::Relaxed)
+    };
+    let ((), before) = tokio::join!(flood, people);
+    assert!(before < MESSAGES, "a message of somebody else waited for all of them");
+    assert_eq!(sent.into_inner(), MESSAGES);
+
+    // People are limited here.
+    let mut more = 0;
+    while hanako.try_send(&room, "もっと").await.is_ok() {
+        more += 1;
+        assert!(more < MESSAGES, "nobody is limited");
+    }
+    let record = irc.until(|record| record.texts().len() == MESSAGES + 20 + more).await;
+    let people = numbered(20);
+    let told: Vec<_> = record.texts().into_iter().filter(|text| people.contains(text)).collect();
+    assert_eq!(told, people, "in order");
 }
 
 /// What services have still to be told, and what was sent to them last.
