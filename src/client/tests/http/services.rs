@@ -356,3 +356,30 @@ async fn a_service_that_is_not_limited_joins_invites_and_makes_rooms_as_fast_as_
     assert_eq!(worst(IRC, "irc").await, 200);
     assert_eq!(worst(SMS, "sms").await, 429);
 }
+
+// A11
+#[tokio::test]
+async fn a_ghost_of_a_service_that_is_not_limited_says_a_thousand_things_in_a_moment() {
+    // The clock stands still: all of it is one moment.
+    let (clock, _hand) = Clock::manual(1_700_000_000_000);
+    let town = Town::serving_at(clock, vec![bridge("irc", IRC, false), bridge("sms", SMS, true)]).await;
+    let taken = async |token: &str, name: &str| {
+        register(&town, token, name).await.ok();
+        let ghost = format!("@{name}:hs1");
+        let made = by(&town, token, "POST", &v3("/createRoom", &ghost), json!({})).await;
+        let room = made.body["room_id"].as_str().unwrap().to_owned();
+        for number in 0..1_000 {
+            let path = v3(&format!("/rooms/{room}/send/m.room.message/{number}"), &ghost);
+            let body = json!({ "msgtype": "m.text", "body": "x" });
+            let answer = by(&town, token, "PUT", &path, body).await;
+            if answer.status != 200 {
+                answer.fails(429, "M_LIMIT_EXCEEDED");
+                return number;
+            }
+        }
+        1_000
+    };
+    assert_eq!(taken(IRC, "_irc_taro").await, 1_000);
+    let burst = taken(SMS, "_sms_taro").await;
+    assert!(0 < burst && burst < 1_000, "{burst}");
+}
