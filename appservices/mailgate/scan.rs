@@ -83,9 +83,10 @@ struct Scan {
     /// Whether the lines that stand together now may be read as headers, and whether they are the mail's own.
     is_head: bool,
     is_below: bool,
-    /// Of them: whether there are any, whether one speaks of a mail within, where one says that it is a mail, and whether
-    /// one says that it is encoded.
+    /// Of them: whether there are any, whether the last is a type, whether one is the type of a mail within, where one
+    /// says that it is a mail, and whether one says that it is encoded.
     has_lines: bool,
+    is_type: bool,
     has_mail: bool,
     mail_at: Option<usize>,
     is_encoded: bool,
@@ -106,7 +107,9 @@ impl Scan {
         self.header_bytes = if is_folded { self.header_bytes + line.len() } else { line.len() };
         self.all_bytes += line.len();
         self.hops += usize::from(!self.is_below && name == b"received");
-        self.has_mail |= find(line, b"message").is_some();
+        self.is_type = name == b"content-type" || is_folded && self.is_type;
+        // Not any header that has the word in it: what follows upon `Message-ID` is a text, and may be long.
+        self.has_mail |= self.is_type && find(line, b"message").is_some();
         if let Some(within) = find(line, MAIL) {
             self.mail_at = Some(begin + within);
         }
@@ -120,7 +123,7 @@ impl Scan {
         // Headers follow on headers where a mail lies within; a part without any may be one in a digest.
         self.is_head = self.is_head && (self.has_mail || !self.has_lines);
         self.is_below = true;
-        (self.has_lines, self.has_mail, self.header_bytes) = (false, false, 0);
+        (self.has_lines, self.is_type, self.has_mail, self.header_bytes) = (false, false, false, 0);
         let is_encoded = std::mem::take(&mut self.is_encoded);
         self.mail_at.take().filter(|_| is_encoded)
     }
@@ -177,6 +180,22 @@ mod tests {
         assert_eq!(look(many.as_bytes()), Err(Refused::Headers));
         let body = format!("A: b\r\n\r\n{}", "12:00 a line of a log\r\n".repeat(20_000));
         assert!(look(body.as_bytes()).is_ok(), "no header");
+        // A text, an HTML page and a file without an empty line, behind headers with the word.
+        for body in [
+            "> a\r\n".repeat(20_000),
+            "a".repeat(4_000_000),
+            format!("{}\r\n", "A".repeat(76)).repeat(10_000),
+        ] {
+            let mail = format!("Message-ID: <1@x>\r\nContent-Type: text/html; name=x\r\n\r\n{body}");
+            assert!(look(mail.as_bytes()).is_ok());
+            let part = "--x\r\nContent-Disposition: attachment; filename=message.pdf\r\n\r\n";
+            assert!(look(format!("A: b\r\n\r\n{part}{body}").as_bytes()).is_ok());
+        }
+        let within = format!(
+            "A: b\r\n\r\n--x\r\nContent-Type:\r\n message/rfc822\r\n\r\n{}",
+            "A: b\r\n".repeat(MOST_HEADERS)
+        );
+        assert_eq!(look(within.as_bytes()), Err(Refused::Headers));
         let long = format!("Subject: x\r\n{}", " y\r\n".repeat(LONGEST_HEADER / 4));
         assert_eq!(look(long.as_bytes()), Err(Refused::Headers));
         let names: String = (0..8_192).map(|number| format!(" filename*{number}=a;\r\n")).collect();
