@@ -116,8 +116,10 @@ async fn take(
     signed.check(&incoming.secret, &body).inspect_err(|_| {
         warn!(hook = incoming.name, "a webhook whose signature does not fit");
     })?;
+    // Some programs begin a text with its mark of order (RFC 8259 §8.1 lets us overlook it).
+    let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
     let body =
-        serde_json::from_slice(&body).map_err(|_| Answer(StatusCode::BAD_REQUEST, "the body is not JSON"))?;
+        serde_json::from_slice(text).map_err(|_| Answer(StatusCode::BAD_REQUEST, "the body is not JSON"))?;
 
     match hook.note(&incoming.name, Job { id: signed.id, body, at_ms: now_ms() }).await {
         Ok(Noted::New) => {

@@ -1,6 +1,9 @@
 //! What of a body is shown in a room.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use minijinja::{Environment, UndefinedBehavior, value::Serde};
 use serde_json::Value;
 
@@ -39,7 +42,16 @@ impl Templates {
 
     /// A message's text.
     pub(crate) fn text(&self, hook: &Incoming, body: &Value) -> Result<String, String> {
-        self.render(hook, "template", body).map(|text| cut(&text, LONGEST))
+        let text = self.render(hook, "template", body)?;
+        if text.trim().is_empty() {
+            // An alert in other words than the template's is no empty line.
+            let text = serde_json::to_string_pretty(body).unwrap_or_default();
+            return Ok(cut(
+                &format!("（テンプレートに合わない内容 / not as the template expects）\n{text}"),
+                LONGEST,
+            ));
+        }
+        Ok(cut(&text, LONGEST))
     }
 
     /// What its thread is called by; none where it is in no thread.
@@ -100,15 +112,32 @@ impl Report {
             lines.push(format!("地図: https://maps.gsi.go.jp/#17/{latitude:.6}/{longitude:.6}/"));
         }
         lines.extend(line(body.get("id")).map(|it| format!("受付番号: {it}")));
-        let photos = body.get("photos").and_then(Value::as_array).into_iter().flatten();
-        let photos = photos.filter_map(Photo::read).take(MOST_PHOTOS).collect();
+        let photos = body.get("photos").filter(|photos| !photos.is_null());
+        let list = photos.and_then(Value::as_array);
+        let (mut read, mut unread) = (Vec::new(), usize::from(photos.is_some() && list.is_none()));
+        for photo in list.into_iter().flatten() {
+            match Photo::read(photo) {
+                Some(photo) if read.len() < MOST_PHOTOS => read.push(photo),
+                _ => unread += 1,
+            }
+        }
+        if unread > 0 {
+            // Who reads the report is to know that there was more.
+            lines.push(format!("（読めない写真: {unread} 枚 / photos that cannot be read）"));
+        }
+        if place.is_none() && body.get("place").is_some_and(|place| !place.is_null()) {
+            lines.push("（場所を読めません / the place cannot be read）".to_owned());
+        }
+        let photos = read;
         Self { text: lines.join("\n"), place, photos }
     }
 }
 
 impl Place {
     fn read(place: &Value) -> Option<Self> {
-        let degrees = |key: &str, most: f64| place.get(key)?.as_f64().filter(|degrees| degrees.abs() <= most);
+        // Forms send numbers as texts.
+        let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+        let degrees = |key: &str, most: f64| number(place.get(key)?).filter(|degrees| degrees.abs() <= most);
         let (latitude, longitude) = (degrees("latitude", 90.0)?, degrees("longitude", 180.0)?);
         let description =
             line(place.get("address")).unwrap_or_else(|| format!("{latitude:.6}, {longitude:.6}"));
@@ -118,10 +147,21 @@ impl Place {
 
 impl Photo {
     fn read(photo: &Value) -> Option<Self> {
-        let bytes = STANDARD.decode(photo.get("data")?.as_str()?).ok().filter(|bytes| !bytes.is_empty())?;
+        let bytes = decoded(photo.get("data")?.as_str()?).filter(|bytes| !bytes.is_empty())?;
         let name = line(photo.get("name")).unwrap_or_else(|| "写真".to_owned()).replace(['/', '\\'], "_");
         Some(Self { name, kind: kind(&bytes), bytes })
     }
+}
+
+/// Base64 as programs write it: as the address of the data itself (RFC 2397, as browsers give it), broken into lines, without its end.
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    let data = match text.strip_prefix("data:") {
+        Some(address) => address.split_once(',').filter(|(head, _)| head.ends_with(";base64"))?.1,
+        None => text,
+    };
+    let data: Vec<u8> = data.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(&alphabet::STANDARD, lenient).decode(data).ok()
 }
 
 fn kind(bytes: &[u8]) -> Option<&'static str> {
@@ -172,13 +212,25 @@ mod tests {
         }));
         assert_eq!(
             report.text,
-            "【通報】道路の陥没\n直径30cm\n場所: 片町1丁目\n地図: https://maps.gsi.go.jp/#17/36.561100/136.656400/\n受付番号: 1234"
+            "【通報】道路の陥没\n直径30cm\n場所: 片町1丁目\n地図: https://maps.gsi.go.jp/#17/36.561100/136.656400/\n受付番号: 1234\n（読めない写真: 1 枚 / photos that cannot be read）"
         );
         let photos: Vec<_> = report.photos.iter().map(|photo| (&*photo.name, photo.kind)).collect();
         assert_eq!(photos, [(".._a.jpg", Some("image/jpeg")), ("b", None)]);
         let odd =
             Report::read(&json!({ "title": [], "place": { "latitude": 91, "longitude": 0 }, "photos": "x" }));
-        assert_eq!((odd.text.as_str(), odd.place, odd.photos.len()), ("【通報】（件名なし）", None, 0));
+        let said = "【通報】（件名なし）\n（読めない写真: 1 枚 / photos that cannot be read）\n（場所を読めません / the place cannot be read）";
+        assert_eq!((odd.text.as_str(), odd.place, odd.photos.len()), (said, None, 0));
+        // As browsers, mailers and forms write them.
+        for data in ["data:image/jpeg;base64,/9j/4A==", "/9j/\r\n4A==\n", "/9j/4A"] {
+            let place = json!({ "latitude": "36.5", "longitude": " 136.6 " });
+            let report = Report::read(&json!({ "place": place, "photos": [{ "data": data }] }));
+            assert_eq!((report.photos.len(), report.place.is_some()), (1, true), "{data}");
+            assert_eq!(report.photos.first().map(|photo| &*photo.bytes), Some(&b"\xff\xd8\xff\xe0"[..]));
+        }
+        let many = vec![json!({ "data": "/9j/4A" }); MOST_PHOTOS + 2];
+        let report = Report::read(&json!({ "photos": many }));
+        assert!(report.photos.len() == MOST_PHOTOS && report.text.contains("2 枚"), "{}", report.text);
+        assert!(Report::read(&json!({ "photos": [{ "data": "data:text/plain,x" }] })).photos.is_empty());
         assert_eq!(Report::read(&Value::Null).text, "【通報】（件名なし）");
     }
 
@@ -199,6 +251,19 @@ mod tests {
             Templates::of(std::slice::from_ref(&one)).unwrap_or_else(|error| unreachable!("{error}"));
         let body = json!({ "status": "firing", "alerts": [{ "labels": { "host": "sv1<b>" } }], "alert": { "id": 7 } });
         assert_eq!(templates.text(&one, &body).as_deref(), Ok("firing: sv1<b> "));
+        let bare = hook("{{ text }}");
+        let templates_of_bare =
+            Templates::of(std::slice::from_ref(&bare)).unwrap_or_else(|error| unreachable!("{error}"));
+        for odd in [
+            json!({ "message": "disk is full" }),
+            json!(["disk is full"]),
+            json!({ "text": "", "x": "disk is full" }),
+        ] {
+            assert!(
+                templates_of_bare.text(&bare, &odd).is_ok_and(|text| text.contains("disk is full")),
+                "{odd}"
+            );
+        }
         assert_eq!(templates.thread(&one, &body), Ok(Some("7".to_owned())));
         assert_eq!(templates.thread(&one, &json!({})), Ok(None));
         assert!(

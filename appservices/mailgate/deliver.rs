@@ -115,7 +115,10 @@ impl Gate {
             ledger.bytes = ledger.bytes.saturating_sub(length);
             batch.put(&LEDGER, "", &ledger).delete(&MAILS, &key).delete(&PROGRESS, &key);
             let mut remembered = Remembered::default();
-            if let Some((thread, root)) = done.thread {
+            // Another mail by the same id does not lead away who answers the first one.
+            if let Some((thread, root)) = done.thread
+                && rows.get(&THREADS, &thread)?.is_none()
+            {
                 batch.put(&THREADS, &thread, &root);
                 remembered.thread = Some(thread);
             }
@@ -131,7 +134,9 @@ impl Gate {
     }
 }
 
-/// Keeps a letter under its event, and that it is the newest of its thread.
+/// Keeps a letter under its event, and that it is the newest of its thread: what is said in the thread to nobody in particular goes
+/// to who wrote that. So it has to be of whom the thread began with, or an answer to a mail of ours, whose id nobody guesses:
+/// any other id is known to whoever was sent a copy, and brings a stranger into the thread.
 pub(crate) fn set_newest(
     rows: &Rows<'_>,
     batch: &mut Batch,
@@ -143,7 +148,13 @@ pub(crate) fn set_newest(
         letter.newest = Some(event.clone());
     } else if let Some(room) = place.split(' ').next() {
         let of_root = format!("{room} {}", letter.root);
-        if let Some(mut root) = rows.get(&LETTERS, &of_root)? {
+        let mut is_theirs = false;
+        for id in &letter.before {
+            is_theirs = is_theirs || rows.get(&SENT, id)?.is_some();
+        }
+        if let Some(mut root) = rows.get(&LETTERS, &of_root)?
+            && (is_theirs || root.with.eq_ignore_ascii_case(&letter.with))
+        {
             root.newest = Some(event.clone());
             batch.put(&LETTERS, &of_root, &root);
         }
@@ -281,6 +292,9 @@ pub(crate) fn relate(content: &mut Value, root: Option<&OwnedEventId>) {
     }
 }
 
+/// Marks by which a name could look like an address, or like what we say of one.
+const BRACKETS: &str = "<>()＜＞（）〈〉《》〔〕［］[]{}｛｝「」『』【】";
+
 /// Who wrote, and what that is worth.
 fn sender(letter: &Letter, settings: &Settings) -> String {
     let domain = letter.from.rsplit_once('@').map(|(_, domain)| domain).unwrap_or_default();
@@ -294,7 +308,10 @@ fn sender(letter: &Letter, settings: &Settings) -> String {
         ),
         (false, false) => ("外部から / From outside", "未確認 / unverified"),
     };
-    format!("{place}: {} <{}> ({proof})", letter.name, letter.from)
+    // What stands in brackets is ours to say; a name is whatever its sender likes.
+    let name: String =
+        letter.name.chars().map(|mark| if BRACKETS.contains(mark) { ' ' } else { mark }).collect();
+    format!("{place}: {} <{}> ({proof})", name.trim(), letter.from)
 }
 
 /// The message of a mail, and whether it leaves out some of it.

@@ -7,12 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mail_parser::{
     Address, HeaderName, HeaderValue, Message, MessageParser, MessagePart, MimeHeaders, PartType,
-    decoders::{html::html_to_text, quoted_printable::quoted_printable_decode},
+    decoders::quoted_printable::quoted_printable_decode,
 };
 use sha2::{Digest, Sha256};
 
 use crate::{
-    charset, header,
+    charset, header, page,
     scan::{self, Refused},
     tnef,
 };
@@ -113,7 +113,7 @@ impl Letter {
         let addresses = message.from().map_or(0, |from| from.iter().take(2).count());
         let from = address(sender.and_then(|sender| sender.address()));
         let reply_to = address(message.reply_to().and_then(Address::first).and_then(|to| to.address()));
-        let whole: Vec<String> = message.text_bodies().map(|part| text(part, looked)).collect();
+        let whole = written(&message, looked);
         let (text, quoted) = fold(&plain(&whole.join("\n\n")));
         let (mut files, mut left_out, mut has_sealed) = (Vec::new(), 0, false);
         for (number, part) in message.attachments().enumerate() {
@@ -237,13 +237,23 @@ fn content(part: &MessagePart<'_>, raw: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The text of a part.
+/// What is written in a mail: its texts, or its pages where there is nothing in them. Pictures and sounds among them are files.
+fn written(message: &Message<'_>, raw: &[u8]) -> Vec<String> {
+    let is_text = |part: &&MessagePart<'_>| matches!(part.body, PartType::Text(_) | PartType::Html(_));
+    let texts: Vec<String> = message.text_bodies().filter(is_text).map(|part| text(part, raw)).collect();
+    if texts.iter().any(|text| !text.trim().is_empty()) {
+        return texts;
+    }
+    message.html_bodies().filter(is_text).map(|part| text(part, raw)).collect()
+}
+
+/// The text of a part that is one.
 fn text(part: &MessagePart<'_>, raw: &[u8]) -> String {
     let kind = raw_header(part, &HeaderName::ContentType, raw);
     let label = kind.and_then(|kind| header::parameter(kind, "charset"));
     let text = charset::decode(label.as_deref(), &content(part, raw));
     match part.body {
-        PartType::Html(_) => html_to_text(&text),
+        PartType::Html(_) => page::text(&text),
         _ => text,
     }
 }
@@ -309,14 +319,36 @@ fn file(number: usize, part: &MessagePart<'_>, raw: &[u8]) -> File {
     let name = file_name(&name.unwrap_or_default());
     let name = match (name.is_empty(), is_mail) {
         (true, true) => format!("添付{}.eml", number + 1),
-        (true, false) => format!("添付{}", number + 1),
+        (true, false) => format!("添付{}{}", number + 1, ending(&kind)),
         (false, _) => name,
     };
     let kind = if is_mail { "message/rfc822".to_owned() } else { kind };
-    let is_type = kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/.+-_".contains(&byte));
+    let is_type = kind.len() <= LONGEST_TYPE
+        && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/.+-_".contains(&byte));
     let kind = if is_type { kind } else { "application/octet-stream".to_owned() };
     File { name, kind, bytes: content(part, raw) }
 }
+
+/// How the name of a file ends that has none, so that a program is found for it.
+fn ending(kind: &str) -> &'static str {
+    match kind {
+        "text/calendar" => ".ics",
+        "text/vcard" | "text/x-vcard" => ".vcf",
+        "text/csv" => ".csv",
+        "text/html" => ".html",
+        "text/plain" => ".txt",
+        "application/pdf" => ".pdf",
+        "image/gif" => ".gif",
+        "image/heic" => ".heic",
+        "image/jpeg" => ".jpg",
+        "image/png" => ".png",
+        "image/tiff" => ".tif",
+        _ => "",
+    }
+}
+
+/// The longest type of a file (RFC 6838 §4.2: 127 for each half).
+const LONGEST_TYPE: usize = 255;
 
 /// A name that leads out of no directory.
 fn file_name(name: &str) -> String {
@@ -340,7 +372,7 @@ fn before(message: &Message<'_>) -> Vec<String> {
 
 /// Text without marks that move what is around them, and with one kind of line's end.
 fn plain(text: &str) -> String {
-    let text = text.replace("\r\n", "\n");
+    let text = text.replace("\r\n", "\n").replace(['\u{2028}', '\u{2029}'], "\n");
     text.chars().filter(|&mark| mark == '\n' || mark == '\t' || is_shown(mark)).collect()
 }
 
@@ -352,7 +384,7 @@ fn line(text: &str, longest: usize) -> String {
 
 fn is_shown(mark: char) -> bool {
     !mark.is_control()
-        && !matches!(mark, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        && !matches!(mark, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// What is written, and what is quoted below it. Answers between quoted lines stay where they are.
@@ -422,6 +454,47 @@ mod tests {
             Content-Transfer-Encoding: base64\r\n\r\njUiO\r\nlg==\r\n",
         );
         assert_eq!(encoded.text, "工事");
+    }
+
+    #[test]
+    fn pictures_among_texts_are_files_and_a_page_stands_for_an_empty_text() {
+        let part = |head: &str, body: &str| format!("--x\r\n{head}\r\n\r\n{body}\r\n");
+        let mail = |kind: &str, parts: &[String]| {
+            format!(
+                "From: a@b.jp\r\nContent-Type: multipart/{kind}; boundary=x\r\n\r\n{}--x--\r\n",
+                parts.concat()
+            )
+        };
+        // As phones send it.
+        for head in [
+            "Content-Type: image/jpeg; name=p.jpg\r\nContent-Disposition: inline; filename=p.jpg",
+            "Content-Type: image/jpeg; name=p.jpg",
+            "Content-Type: audio/mpeg; name=p.jpg\r\nContent-Disposition: inline",
+            "Content-Type: application/pdf; name=p.jpg\r\nContent-Disposition: inline",
+        ] {
+            let text = |text: &str| part("Content-Type: text/plain", text);
+            let parts = [text("before"), part(head, "\u{fffd}EXIF of a place"), text("sent by a phone")];
+            let read = letter(mail("mixed", &parts).as_bytes());
+            assert_eq!(read.text, "before\n\nsent by a phone", "{head}");
+            let files: Vec<&str> = read.files.iter().map(|file| &*file.name).collect();
+            assert_eq!(files, ["p.jpg"], "{head}");
+        }
+        let page = part("Content-Type: text/html", "<div>until <a href=https://x.jp/q>Friday</a></div>");
+        for blank in ["", "\r\n", " \r\n \r\n"] {
+            let read = letter(
+                mail("alternative", &[part("Content-Type: text/plain", blank), page.clone()]).as_bytes(),
+            );
+            assert_eq!(read.text, "until Friday (https://x.jp/q)");
+        }
+        let both = letter(mail("alternative", &[part("Content-Type: text/plain", "plain"), page]).as_bytes());
+        assert_eq!(both.text, "plain");
+        let invite = part("Content-Type: text/calendar; method=REQUEST", "BEGIN:VCALENDAR");
+        let read = letter(mail("mixed", &[part("Content-Type: text/plain", "come"), invite]).as_bytes());
+        assert!(
+            read.files.iter().all(|file| file.name.ends_with(".ics")),
+            "{:?}",
+            read.files.first().map(|it| &it.name)
+        );
     }
 
     #[test]

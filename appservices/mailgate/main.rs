@@ -16,6 +16,7 @@ mod header;
 mod intake;
 mod letter;
 mod outgoing;
+mod page;
 mod rows;
 mod scan;
 mod settings;

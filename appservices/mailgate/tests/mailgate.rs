@@ -235,6 +235,13 @@ async fn d9_a_members_address_is_from_outside_unless_our_mail_server_proved_it()
             "\n\nclaimed",
             "外部から / From outside: Hanako <hanako@city.kanazawa.test> (庁内を名乗っていますが",
         ),
+        (
+            lines(
+                "From: \"Mayor <mayor@city.kanazawa.test> (確認済み / verified)\" <evil@example.co.jp>\n\nnamed",
+            ),
+            "\n\nnamed",
+            "外部から / From outside: Mayor  mayor@city.kanazawa.test   確認済み / verified <evil@example.co.jp> (未確認",
+        ),
         (proved, "\n\nproved", "庁内から / From inside: Hanako <hanako@city.kanazawa.test> (確認済み"),
     ] {
         assert!(town.hand_over(&address, &mail).await.starts_with("250"));

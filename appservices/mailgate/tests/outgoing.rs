@@ -84,6 +84,43 @@ async fn an_answer_goes_out_once_and_what_is_answered_to_it_comes_back_into_the_
     assert!(sink.is_empty());
 }
 
+#[tokio::test]
+async fn who_names_anothers_mail_gets_neither_its_thread_nor_what_is_said_to_him() {
+    let (town, mut sink) = town("delay = \"0s\"").await;
+    let hanako = town.stage.server.user("hanako").await;
+    let (room, address) = town.room(&hanako, "example.co.jp").await;
+    let mail = |from: &str, id: u32, more: &str, text: &str| {
+        lines(&format!("From: {from}@example.co.jp\nSubject: bridge\nMessage-ID: <{id}@x>\n{more}\n\n{text}"))
+    };
+    let date = "Date: Sat, 28 Nov 2026 10:00:00 +0900";
+    assert!(town.hand_over(&address, &mail("taro", 1, date, "of taro")).await.starts_with("250"));
+    let first = hears(&hanako, &room, "of taro").await;
+    // By an id that is known to all who were sent a copy.
+    let answer = "In-Reply-To: <1@x>";
+    assert!(town.hand_over(&address, &mail("evil", 2, answer, "a stranger")).await.starts_with("250"));
+    let stranger = hears(&hanako, &room, "a stranger").await;
+    assert_eq!(root(&stranger), first["event_id"]);
+    assert!(town.hand_over(&address, &mail("evil", 1, "X: y", "the same id")).await.starts_with("250"));
+    hears(&hanako, &room, "the same id").await;
+    assert!(town.hand_over(&address, &mail("taro", 3, answer, "taro again")).await.starts_with("250"));
+    assert_eq!(root(&hears(&hanako, &room, "taro again").await), first["event_id"]);
+    assert!(town.hand_over(&address, &mail("evil", 4, answer, "and again")).await.starts_with("250"));
+    hears(&hanako, &room, "and again").await;
+
+    let relation = json!({
+        "rel_type": "m.thread", "event_id": first["event_id"], "is_falling_back": true,
+        "m.in_reply_to": { "event_id": first["event_id"] },
+    });
+    let said =
+        json!({ "msgtype": "m.text", "body": "!reply to whom it began with", "m.relates_to": relation });
+    send(&hanako, &room, "t", &said).await;
+    let got = sink.next().await;
+    assert_eq!((&*got.to, &*got.header("In-Reply-To")), ("taro@example.co.jp", "<3@x>"));
+    // Who is meant is named.
+    reply(&hanako, &room, "r", &stranger, "!返信 あなたへ").await;
+    assert_eq!(sink.next().await.to, "evil@example.co.jp");
+}
+
 /// MA1, MA2.
 #[tokio::test]
 async fn a_bounce_is_told_in_the_thread_of_its_mail_and_nothing_is_answered_to_programs() {
