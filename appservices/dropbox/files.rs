@@ -28,7 +28,7 @@ use tracing::{info, warn};
 
 use crate::{
     drops::{Drops, Error},
-    kind::{HEAD, Kind},
+    kind::{HEAD, Kind, is_run_by_name},
     rows::{Link, Refused, Upload, UploadState},
     secret::hex,
 };
@@ -189,19 +189,19 @@ impl Files {
             && offset < HEAD as u64
             && now >= upload.length.min(HEAD as u64)
         {
-            self.look_at_beginning(link, hash, id).await?;
+            self.look_at_beginning(link, hash, id, &upload.original_name).await?;
         }
         Ok(appended)
     }
 
     /// Refuses a file that cannot be of a kind that the link is for, before all of it was sent in vain.
-    async fn look_at_beginning(&self, link: &Link, hash: &str, id: &str) -> Result<(), Error> {
+    async fn look_at_beginning(&self, link: &Link, hash: &str, id: &str, name: &str) -> Result<(), Error> {
         use tokio::io::AsyncReadExt;
         let mut head = Vec::with_capacity(HEAD);
         File::open(self.path(hash, id)).await?.take(HEAD as u64).read_to_end(&mut head).await?;
         let kind = Kind::by_head(&head);
         // An archive may turn out to be a document; its end tells.
-        if kind == Kind::Zip || is_taken(link, kind) {
+        if kind == Kind::Zip || is_taken(link, kind, name) {
             return Ok(());
         }
         self.refuse(hash, id, Refused::Kind).await?;
@@ -248,7 +248,7 @@ impl Files {
         drop(permit);
         let refused = match claimed {
             Some(claimed) if !claimed.eq_ignore_ascii_case(&sha256) => Some(Refused::Hash),
-            _ if !is_taken(link, kind) => Some(Refused::Kind),
+            _ if !is_taken(link, kind, &upload.original_name) => Some(Refused::Kind),
             _ => None,
         };
         if let Some(reason) = refused {
@@ -335,9 +335,10 @@ impl Turn {
     }
 }
 
-/// Whether a link takes a file of this kind. Programs are taken by none.
-fn is_taken(link: &Link, kind: Kind) -> bool {
-    if kind == Kind::Program {
+/// Whether a link takes a file of this kind. Programs are taken by none, and nothing that would be run by the name that it keeps.
+fn is_taken(link: &Link, kind: Kind, name: &str) -> bool {
+    let keeps_name = kind.endings().is_empty();
+    if kind == Kind::Program || keeps_name && is_run_by_name(name) {
         return false;
     }
     link.groups.is_empty() || kind.group().is_some_and(|group| link.groups.contains(&group))

@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::language::Language;
+use crate::{language::Language, name};
 
 /// Bytes of the beginning that are looked at.
 pub(crate) const HEAD: usize = 4_096;
@@ -237,6 +237,50 @@ fn by_brand(brand: &[u8]) -> Kind {
     }
 }
 
+/// Whether Windows runs a file of this name when it is opened, whatever is in it: a script is a text like others.
+pub(crate) fn is_run_by_name(original: &str) -> bool {
+    const ENDINGS: [&str; 33] = [
+        "appref-ms",
+        "bat",
+        "chm",
+        "cmd",
+        "com",
+        "cpl",
+        "exe",
+        "gadget",
+        "hta",
+        "inf",
+        "jar",
+        "js",
+        "jse",
+        "lnk",
+        "msc",
+        "msi",
+        "msp",
+        "mst",
+        "pif",
+        "ps1",
+        "ps1xml",
+        "psd1",
+        "psm1",
+        "reg",
+        "scf",
+        "scr",
+        "sct",
+        "url",
+        "vb",
+        "vbe",
+        "vbs",
+        "wsf",
+        "wsh",
+    ];
+    // Dots and blanks at its end Windows leaves out.
+    let name = name::harmless(original);
+    let ending =
+        name.trim_end_matches(['.', ' ']).rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+    ending.is_some_and(|ending| ENDINGS.contains(&&*ending))
+}
+
 fn is_program(head: &[u8]) -> bool {
     const BEGINNINGS: [&[u8]; 8] = [
         b"MZ",
@@ -382,6 +426,16 @@ mod tests {
         let mut cut = tempfile::tempfile().unwrap();
         cut.write_all(b"PK\x03\x04").unwrap();
         assert_eq!(Kind::by_content(&mut cut).unwrap(), Kind::Unknown);
+    }
+
+    #[test]
+    fn what_windows_runs_by_its_name_is_known_by_it() {
+        for name in ["a.ps1", "報告.JS", "x.pdf.exe", "a.hta. .", "a.\u{202e}vbs", "dir/b.Lnk", "x.reg"] {
+            assert!(is_run_by_name(name), "{name}");
+        }
+        for name in ["exe", "a.pdf", "a.json", "報告.txt", "js.docx", "", ".", "a.p21"] {
+            assert!(!is_run_by_name(name), "{name}");
+        }
     }
 
     #[test]

@@ -42,8 +42,8 @@ pub(crate) fn for_senders(error: &Error, language: Language) -> String {
         ),
         Error::NoUpload => ("このファイルの送信は見つかりません。", "There is no such upload."),
         Error::Refused(Refused::Kind) => (
-            "この種類のファイルは受け取れません。中身で判断しています。",
-            "Files of this type are not taken. The content decides.",
+            "この種類のファイルは受け取れません。中身と、名前の終わり（.exe や .ps1 など）で判断しています。",
+            "Files of this type are not taken. The content decides, and the end of the name (.exe, .ps1 and the like).",
         ),
         Error::Refused(Refused::Hash) => (
             "届いた内容が元のファイルと一致しませんでした。もう一度お送りください。",

@@ -382,6 +382,17 @@ async fn the_kind_is_told_by_content_early_and_again_at_the_end() {
         StatusCode::UNPROCESSABLE_ENTITY,
         "a program"
     );
+    // A script is a text like others; a picture gets the name of one.
+    for (name, bytes, status) in [
+        ("a.ps1", &b"Get-Date"[..], StatusCode::UNPROCESSABLE_ENTITY),
+        ("a.hta. ", b"<script>1</script>", StatusCode::UNPROCESSABLE_ENTITY),
+        ("b.exe", b"\x01\x02", StatusCode::UNPROCESSABLE_ENTITY),
+        ("a.txt", b"Get-Date", StatusCode::NO_CONTENT),
+        ("c.exe", PICTURE, StatusCode::NO_CONTENT),
+    ] {
+        let at = place.create(&any, name, bytes.len()).await.header("location").to_owned();
+        assert_eq!(place.patch(&at, 0, bytes.to_vec()).await.status, status, "{name}");
+    }
 }
 
 #[tokio::test]
