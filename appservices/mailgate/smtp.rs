@@ -9,7 +9,10 @@ use anyhow::Context;
 use bot_kit::Config;
 use lettre::{
     Address, Message,
-    message::{Mailbox, header::ContentType},
+    message::{
+        Mailbox,
+        header::{ContentType, MIME_VERSION_1_0},
+    },
     transport::smtp::{
         authentication::{Credentials, Mechanism},
         client::{AsyncSmtpConnection, Certificate, TlsParameters},
@@ -195,7 +198,8 @@ fn written(mail: &Mail<'_>) -> anyhow::Result<Message> {
         let oldest_first: Vec<&str> = before.iter().rev().map(String::as_str).collect();
         message = message.in_reply_to(nearest.clone()).references(oldest_first.join(" "));
     }
-    Ok(message.header(ContentType::TEXT_PLAIN).body(mail.text.to_owned())?)
+    // RFC 2045, 4 demands the version, and the builder leaves it out.
+    Ok(message.header(MIME_VERSION_1_0).header(ContentType::TEXT_PLAIN).body(mail.text.to_owned())?)
 }
 
 /// What another attempt is worth. Of what a server refuses for good, that is only what it says of the address or of the

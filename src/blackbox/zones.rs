@@ -66,3 +66,24 @@ async fn lgwan_is_given_what_the_binary_sanitised_and_the_internet_what_was_uplo
     let expected = format!("{NEUTRALISED}水,3\n");
     assert_eq!(zones.download(&zones.lgwan, &later).await, (StatusCode::OK, expected));
 }
+
+/// The program is its own sanitising process, with an allocator that has threads of its own elsewhere.
+#[tokio::test]
+async fn the_binary_sanitises_many_small_files_at_once_and_dies_of_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let port = demo::base_port();
+    let more = format!(
+        "[[listeners]]\naddress = \"127.0.0.1:{port}\"\nserves = [\"client\"]\nzone = \"lgwan\"\n\
+         [zones.lgwan]\nfiles = \"sanitised\"\n[limits]\nenabled = false\n"
+    );
+    let mut server = Server::with(directory.path(), &more);
+    server.start().await;
+    let token = server.register("hanako").await;
+    let zones = Zones { server, http: Client::new(), lgwan: format!("http://127.0.0.1:{port}"), token };
+    let files = (0..120).map(async |number| {
+        let id = zones.upload("a.csv", format!("{TABLE}水,{number}\n")).await;
+        let expected = format!("{NEUTRALISED}水,{number}\n");
+        assert_eq!(zones.download(&zones.lgwan, &id).await, (StatusCode::OK, expected));
+    });
+    futures_util::future::join_all(files).await;
+}

@@ -46,22 +46,41 @@ pub struct KeyCounts {
 }
 
 /// Counts of keys that were read lately.
-pub(crate) struct Counted(Cache<(OwnedUserId, OwnedDeviceId), Arc<Entry>>);
+pub(crate) struct Counted {
+    devices: Cache<(OwnedUserId, OwnedDeviceId), Arc<Entry>>,
+    /// Of a device that has none: all share it.
+    none: Arc<KeyCounts>,
+}
 
 struct Entry {
     up_to: UpTo,
     counts: Arc<KeyCounts>,
+    /// Not those that all share who have none.
+    is_own: bool,
+}
+
+impl KeyCounts {
+    /// Of a device that has uploaded nothing. Clients of which nothing is said upload nothing.
+    fn none() -> Self {
+        let one_time = BTreeMap::from([("signed_curve25519".to_owned(), 0)]);
+        Self { one_time, unused_fallback: Vec::new() }
+    }
 }
 
 impl Counted {
     pub(crate) fn new(memory: ByteSize, metrics: &Metrics) -> Self {
         let owned = |(user, device): &(OwnedUserId, OwnedDeviceId), entry: &Arc<Entry>| {
+            let own = user.as_str().len() + device.as_str().len() + size_of::<Entry>() + 16;
+            if !entry.is_own {
+                return own;
+            }
             let names = entry.counts.one_time.keys().chain(&entry.counts.unused_fallback);
             let names: usize = names.map(|name| name.len() + size_of::<String>() + 16).sum();
-            let maps = size_of::<Entry>() + size_of::<KeyCounts>() + 256;
-            user.as_str().len() + device.as_str().len() + maps + names
+            own + size_of::<KeyCounts>() + 256 + names
         };
-        Self(Cache::new(metrics.caches(), "encryption_key_counts", memory.as_u64(), owned))
+        // Each answer to each of those who wait asks for theirs.
+        let devices = Cache::new(metrics.caches(), "encryption_key_counts", memory.as_u64(), owned);
+        Self { devices: devices.borrowing(), none: Arc::new(KeyCounts::none()) }
     }
 }
 
@@ -146,7 +165,7 @@ impl Encryption {
     pub async fn key_counts(&self, user: &UserId, device: &DeviceId) -> Result<Arc<KeyCounts>, Error> {
         let name = (user.to_owned(), device.to_owned());
         let store = &self.inner.store;
-        if let Some(entry) = self.inner.counted.0.get(&name)
+        if let Some(entry) = self.inner.counted.devices.get(&name)
             && entry.up_to.holds(store, [topic_of_keys(user, device)])
         {
             return Ok(entry.counts.clone());
@@ -155,17 +174,21 @@ impl Encryption {
         let prefix = || Range::prefix(&(user.as_str(), device.as_str()));
         let counts = store.scan(&ONE_TIME_COUNTS, prefix(), Order::Ascending, 64).await?;
         let fallback = store.scan(&FALLBACK_KEYS, prefix(), Order::Ascending, 64).await?;
-        // Clients of which nothing is said upload nothing.
-        let mut one_time = BTreeMap::from([("signed_curve25519".to_owned(), 0)]);
-        let counts = counts
-            .into_iter()
-            .map(|((.., algorithm), count)| (algorithm, u64::try_from(count.0).unwrap_or(0)));
-        one_time.extend(counts);
-        let unused = fallback.into_iter().filter(|(_, row)| !row.used);
-        let unused_fallback = unused.map(|((.., algorithm), _)| algorithm).collect();
-        let counts = Arc::new(KeyCounts { one_time, unused_fallback });
-        let entry = Entry { up_to, counts: counts.clone() };
-        self.inner.counted.0.insert(name, Arc::new(entry));
+        let is_own = !counts.is_empty() || !fallback.is_empty();
+        let counts = if is_own {
+            let KeyCounts { mut one_time, .. } = KeyCounts::none();
+            let counts = counts
+                .into_iter()
+                .map(|((.., algorithm), count)| (algorithm, u64::try_from(count.0).unwrap_or(0)));
+            one_time.extend(counts);
+            let unused = fallback.into_iter().filter(|(_, row)| !row.used);
+            let unused_fallback = unused.map(|((.., algorithm), _)| algorithm).collect();
+            Arc::new(KeyCounts { one_time, unused_fallback })
+        } else {
+            self.inner.counted.none.clone()
+        };
+        let entry = Entry { up_to, counts: counts.clone(), is_own };
+        self.inner.counted.devices.insert(name, Arc::new(entry));
         Ok(counts)
     }
 

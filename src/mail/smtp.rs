@@ -7,7 +7,7 @@ use lettre::{
     Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
     message::{
         Mailbox, MultiPart,
-        header::{ContentType, HeaderName, HeaderValue},
+        header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0},
     },
     transport::smtp::{
         authentication::Credentials,
@@ -170,7 +170,8 @@ fn written(letter: &Letter, from: &Mailbox) -> Result<Message, Refusal> {
     let text = letter.text.clone();
     let message = match &letter.html {
         Some(html) => begun.multipart(MultiPart::alternative_plain_html(text, html.clone())),
-        None => begun.header(ContentType::TEXT_PLAIN).body(text),
+        // RFC 2045, 4 demands the version of each; the builder names it for those of several parts alone.
+        None => begun.header(MIME_VERSION_1_0).header(ContentType::TEXT_PLAIN).body(text),
     };
     let mut message = message.map_err(|error| unusable(&error))?;
     let mut say = |name, value| {

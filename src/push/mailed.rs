@@ -165,8 +165,10 @@ mod tests {
     /// EM1: however many come after it.
     #[test]
     fn a_room_waits_since_the_first_that_is_unread() {
-        let item =
-            |event, since| Item { room: RoomSerial(1), event: EventSerial(event), highlights: false, since };
+        let item = |event, since| {
+            let event = EventSerial(event);
+            Item { room: RoomSerial(1), event, highlights: false, since, first: event }
+        };
         let mut row = MailedRow::default();
         assert_eq!(row.wait(&item(1, 10), |_| true), (10, true));
         assert_eq!(row.wait(&item(900, 20), |_| true), (10, false));

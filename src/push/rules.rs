@@ -270,7 +270,7 @@ impl RulesCache {
         let rules = Rules::new(&PushRules::predefined(anybody), anybody);
         // Of messages in rooms of two they make more noise, not more notifications.
         let predefined = Arc::new(Rules { needs_members: false, ..rules });
-        Self { users: Cache::new(caches, "push_rules", bytes, owned), predefined }
+        Self { users: Cache::new(caches, "push_rules", bytes, owned).borrowing(), predefined }
     }
 
     /// A user's rules; the same ones until he changes them.

@@ -28,6 +28,9 @@ pub(crate) struct Item {
     pub(crate) highlights: bool,
     /// When it began to wait, in milliseconds.
     pub(crate) since: u64,
+    /// The first that it stands for: from that one on nothing of its kind was told of the room. Where the newest is deleted, or
+    /// read in its thread, the newest of these that is still unread is told.
+    pub(crate) first: EventSerial,
 }
 
 /// What a pusher has still to be told.
@@ -38,7 +41,41 @@ pub(crate) struct WaitingRow {
     /// The number that the device shows may be wrong.
     pub(crate) counts: bool,
 }
-store::row!(WaitingRow, schema = 1);
+store::row!(WaitingRow, schema = 2, older = { 1 => WaitingRowV1 });
+
+/// As it was before items knew what they stand for.
+#[derive(Serialize, Deserialize)]
+struct WaitingRowV1 {
+    items: Vec<ItemV1>,
+    counts: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ItemV1 {
+    room: RoomSerial,
+    event: EventSerial,
+    highlights: bool,
+    since: u64,
+}
+
+impl From<WaitingRowV1> for WaitingRow {
+    fn from(row: WaitingRowV1) -> Self {
+        let items = row.items.into_iter().map(|ItemV1 { room, event, highlights, since }| Item {
+            room,
+            event,
+            highlights,
+            since,
+            first: event,
+        });
+        Self { items: items.collect(), counts: row.counts }
+    }
+}
+
+impl Item {
+    fn is_of_a_kind_with(&self, other: &Self) -> bool {
+        self.room == other.room && self.highlights == other.highlights
+    }
+}
 
 impl WaitingRow {
     pub(crate) fn is_empty(&self) -> bool {
@@ -46,13 +83,27 @@ impl WaitingRow {
     }
 
     /// Adds one. It stands for what waited of its room, but for a mention, which another message does not make unsaid.
-    pub(crate) fn add(&mut self, item: Item) {
-        self.items.retain(|known| known.room != item.room || known.highlights != item.highlights);
+    pub(crate) fn add(&mut self, mut item: Item) {
+        if let Some(place) = self.items.iter().position(|known| known.is_of_a_kind_with(&item)) {
+            item.first = item.first.min(self.items.remove(place).first);
+        }
         self.items.push(item);
         if self.items.len() > MOST_WAITING {
             // The number that is told with the others counts it all the same.
             let place = self.items.iter().position(|item| !item.highlights).unwrap_or(0);
             self.items.remove(place);
+        }
+    }
+}
+
+impl WaitingRow {
+    /// These were told, or need not be: what came after them meanwhile does not stand for them any more.
+    pub(crate) fn settle(&mut self, gone: &[Item]) {
+        self.items.retain(|item| !gone.contains(item));
+        for item in &mut self.items {
+            let told = gone.iter().filter(|gone| gone.is_of_a_kind_with(item)).map(|gone| gone.event.0).max();
+            let next = EventSerial(told.map_or(0, |told| told.saturating_add(1)));
+            item.first = item.first.max(next).min(item.event);
         }
     }
 }
@@ -74,7 +125,12 @@ mod tests {
     use super::*;
 
     fn item(room: u64, event: u64, highlights: bool) -> Item {
-        Item { room: RoomSerial(room), event: EventSerial(event), highlights, since: 1 }
+        let event = EventSerial(event);
+        Item { room: RoomSerial(room), event, highlights, since: 1, first: event }
+    }
+
+    fn from(first: u64, item: Item) -> Item {
+        Item { first: EventSerial(first), ..item }
     }
 
     #[test]
@@ -83,7 +139,21 @@ mod tests {
         for item in [item(1, 1, false), item(1, 2, true), item(2, 3, false), item(1, 4, false)] {
             row.add(item);
         }
-        assert_eq!(row.items, [item(1, 2, true), item(2, 3, false), item(1, 4, false)]);
+        assert_eq!(row.items, [item(1, 2, true), item(2, 3, false), from(1, item(1, 4, false))]);
+    }
+
+    #[test]
+    fn what_came_while_something_was_told_does_not_stand_for_that() {
+        let mut row = WaitingRow::default();
+        row.add(item(1, 1, false));
+        row.add(item(1, 2, false));
+        let told = row.items.clone();
+        row.add(item(1, 5, false));
+        row.add(item(2, 6, false));
+        row.settle(&told);
+        assert_eq!(row.items, [from(3, item(1, 5, false)), item(2, 6, false)]);
+        row.settle(&row.items.clone());
+        assert!(row.is_empty());
     }
 
     #[test]
@@ -100,7 +170,9 @@ mod tests {
     #[test]
     fn a_row_is_read_as_it_was_written() {
         let row = WaitingRow { items: vec![item(1, 300, true)], counts: true };
-        assert_eq!(&row.encode()[..], [1, 1, 1, 172, 2, 1, 1, 1]);
-        assert_eq!(WaitingRow::decode(&row.encode()).ok(), Some(row));
+        assert_eq!(&row.encode()[..], [2, 1, 1, 172, 2, 1, 1, 172, 2, 1]);
+        assert_eq!(WaitingRow::decode(&row.encode()).ok().as_ref(), Some(&row));
+        let older = [1, 1, 1, 172, 2, 1, 1, 1];
+        assert_eq!(WaitingRow::decode(&older.to_vec().into()).ok(), Some(row));
     }
 }

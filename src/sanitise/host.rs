@@ -120,6 +120,9 @@ impl Worker {
         let mut child = Command::new(&self.program)
             .args(&self.arguments)
             .env_clear()
+            // Where the worker is the server's own program, the allocator would begin a thread, and one that is still beginning
+            // when the filter comes may not say so to the kernel: the C library ends the process then.
+            .env("MALLOC_CONF", "background_thread:false")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -52,7 +52,8 @@ impl IgnoredCache {
                 + table
                 + names
         };
-        Self(Cache::new(caches, "sync_ignored", bytes, owned))
+        // Each answer to each of those who wait asks for theirs.
+        Self(Cache::new(caches, "sync_ignored", bytes, owned).borrowing())
     }
 }
 

@@ -39,7 +39,7 @@ impl LazyMemory {
             let empty = size_of::<Mutex<HashMap<EventSerial, Position>>>() + 16;
             user.as_str().len() + device.as_str().len() + empty + kept.bytes
         };
-        Self(Cache::new(caches, "sync_lazy_members", bytes, owned))
+        Self(Cache::new(caches, "sync_lazy_members", bytes, owned).borrowing())
     }
 
     /// What this device was sent of a room; after nothing was, from the beginning.

@@ -59,6 +59,7 @@ async fn an_answer_goes_out_once_and_what_is_answered_to_it_comes_back_into_the_
     assert_eq!((&*got.subject(), &*got.text()), ("Re: 橋", "直します。\n.\n以上"));
     assert!(got.header("From").ends_with(&format!("<{address}>")), "{}", got.header("From"));
     assert_eq!((&*got.header("In-Reply-To"), &*got.header("References")), ("<2@x>", "<1@x> <2@x>"));
+    assert_eq!(got.header("MIME-Version"), "1.0");
     assert_eq!(root(&hears(&hanako, &room, "送りました").await), mail["event_id"]);
     town.restart_bot().await;
 

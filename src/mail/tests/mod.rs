@@ -94,6 +94,7 @@ async fn a_mail_that_is_put_comes_out_over_smtp_as_it_was_written() {
     assert_eq!(got.header("To"), "hanako@example.jp");
     assert!(got.header("From").contains("<noreply@kanazawa.example.jp>"), "{}", got.header("From"));
     assert_eq!(got.header("Auto-Submitted"), "auto-generated");
+    assert_eq!(got.header("MIME-Version"), "1.0");
     assert!(got.header("Message-ID").ends_with("@kanazawa.example.jp>"));
     assert!(got.header("Subject").is_ascii() && got.header("Subject").contains("=?utf-8?"));
     assert_eq!(got.header("Date"), "Wed, 18 Nov 2026 11:06:40 +0000");

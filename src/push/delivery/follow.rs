@@ -245,7 +245,8 @@ impl Delivery {
                     continue;
                 }
                 let highlights = actions.iter().any(ruma::push::Action::is_highlight);
-                let item = Item { room: concerned.room, event: concerned.event, highlights, since };
+                let Concerned { room, event, .. } = *concerned;
+                let item = Item { room, event, highlights, since, first: event };
                 due.items.push((user.clone(), item));
             }
         }

@@ -274,7 +274,7 @@ impl Round {
         let submitted = {
             let mut state = self.state.lock();
             let Some(waiting) = state.waiting.get_mut(key) else { return Ok(()) };
-            waiting.row.items.retain(|item| !gone.contains(item));
+            waiting.row.settle(gone);
             if counted && waiting.is_counting {
                 waiting.row.counts = false;
             }

@@ -152,7 +152,7 @@ impl Round {
         }
         mailed.end_waits();
         batch.put(&MAILED, key, &mailed);
-        let gone = [unread.gone, unread.waiting].concat();
+        let gone = [unread.gone, unread.kept].concat();
         self.settle(key, &gone, true, batch).await?;
         self.delivery.count(LANE, "taken");
         Ok(Outcome::Done)

@@ -43,6 +43,8 @@ pub(super) struct Unread {
     /// What of that waits to be told, the next first, and what needs not be told any more.
     pub(super) waiting: Vec<Item>,
     pub(super) gone: Vec<Item>,
+    /// What waits, as it is kept: what is told of it may be older.
+    pub(super) kept: Vec<Item>,
     /// Whom he ignores.
     pub(super) ignored: Arc<HashSet<OwnedUserId>>,
     counted: HashMap<RoomSerial, Arc<Counted>>,
@@ -99,14 +101,14 @@ impl Round {
             return self.mail(key, &user, &found, &row).await;
         }
         let unread = self.unread(&user, &row).await?;
-        let next = unread.waiting.first().cloned();
-        let told = match &next {
+        let (next, kept) = (unread.waiting.first(), unread.kept.first());
+        let told = match next {
             Some(item) => self.told(&user, item).await?,
             None => None,
         };
         let mut gone = unread.gone;
         if told.is_none() {
-            gone.extend(next.clone());
+            gone.extend(kept.cloned());
             let is_last = row.items.len() == gone.len();
             if found.told == unread.count || !is_last {
                 self.settle(key, &gone, is_last, Batch::new()).await?;
@@ -116,7 +118,7 @@ impl Round {
         let body = notification::body(&user, &found.pusher, found.since, unread.count, told.as_ref());
         let outcome = self.post(key, &found, body).await?;
         if matches!(outcome, Outcome::Done) {
-            if let (Some(_), Some(item)) = (&told, &next) {
+            if let (Some(_), Some(item)) = (&told, kept) {
                 let waited = self.delivery.0.clock.now().millis().saturating_sub(item.since);
                 self.delivery.0.seconds.observe(Duration::from_millis(waited).as_secs_f64());
                 gone.push(item.clone());
@@ -141,14 +143,23 @@ impl Round {
         let counted = push.counted(user, &ignored, &asked).await?;
         let count = counted.iter().map(|counted| u64::from(counted.counts().all().notifications)).sum();
         let counted: HashMap<_, _> = joined.iter().map(|row| row.room).zip(counted).collect();
-        let is_unread = |item: &Item| match memberships.find(item.room) {
-            Some(row) if row.membership == Membership::Invite => row.event == Some(item.event),
-            _ => counted
-                .get(&item.room)
-                .is_some_and(|counted| counted.unread.iter().any(|it| it.event == item.event)),
+        let unread_of = |item: &Item| match memberships.find(item.room) {
+            Some(row) if row.membership == Membership::Invite => {
+                row.event.filter(|event| *event == item.event)
+            }
+            _ => counted.get(&item.room).and_then(|counted| newest_unread(counted, item)),
         };
-        let (waiting, gone): (Vec<Item>, Vec<Item>) = row.items.iter().cloned().partition(is_unread);
-        Ok(Unread { count, waiting, gone, ignored, counted })
+        let (mut waiting, mut kept, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        for item in row.items.iter().cloned() {
+            match unread_of(&item) {
+                Some(event) => {
+                    waiting.push(Item { event, ..item.clone() });
+                    kept.push(item);
+                }
+                None => gone.push(item),
+            }
+        }
+        Ok(Unread { count, waiting, gone, kept, ignored, counted })
     }
 
     /// An event as it is told; nothing when it does not notify by the rules of now.
@@ -242,6 +253,20 @@ impl Round {
             Err(error) => Err(account::Error::from(error).into()),
         }
     }
+}
+
+/// What an item stands for now: its event, or where that is read or deleted the newest of its kind that was not told.
+fn newest_unread(counted: &Counted, item: &Item) -> Option<EventSerial> {
+    let mut older = None;
+    for unread in counted.unread.iter() {
+        if unread.event == item.event {
+            return Some(item.event);
+        }
+        if (item.first..item.event).contains(&unread.event) && unread.highlights == item.highlights {
+            older = Some(unread.event);
+        }
+    }
+    older
 }
 
 fn rejects(answer: &Answer, push_key: &str) -> bool {

@@ -370,6 +370,24 @@ async fn what_was_read_meanwhile_is_not_mailed_nor_what_an_ignored_user_says_nor
 }
 
 #[tokio::test]
+async fn who_deletes_the_newest_message_takes_nobody_the_mail_of_those_before_it() {
+    let (net, server, post) = net().await;
+    let (hanako, _taro, room) = two(&server, &post).await;
+    for text in ["一", "二"] {
+        hanako.send(&room, text).await;
+    }
+    let last = hanako.send(&room, "消す").await;
+    hanako.call(Method::PUT, &format!("/rooms/{room}/redact/{last}/r"), Some(&json!({}))).await;
+
+    let got = post.later(&net, 2).await;
+
+    let text = got.text();
+    assert_eq!(got.to, TARO);
+    assert!(text.contains("未読メッセージが 2 件") && text.contains("hanako: 二"), "{text}");
+    assert!(!text.contains("消す"), "{text}");
+}
+
+#[tokio::test]
 async fn the_link_in_a_mail_ends_them_by_a_post_alone() {
     let (net, server, post) = net().await;
     let (hanako, taro, room) = two(&server, &post).await;
