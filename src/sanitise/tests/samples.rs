@@ -252,12 +252,76 @@ fn pdf_samples() -> Vec<(String, Vec<u8>)> {
                 .set("AcroForm", dictionary! { "Fields" => Vec::<Object>::new(), "XFA" => xfa });
         }),
     ));
+    samples.extend(disguised());
     samples.push((
         "nothing leads to it".to_owned(),
         pdf(|document, _, _| {
             document.add_object(Stream::new(dictionary! {}, HARM.to_vec()));
         }),
     ));
+    samples
+}
+
+/// What says of itself that it is something else than what leads to it takes it for.
+fn disguised() -> Vec<(String, Vec<u8>)> {
+    let script = |document: &mut Document| {
+        let disguise = dictionary! { "Type" => "XObject", "Subtype" => "Image" };
+        Object::Reference(document.add_object(Stream::new(disguise, HARM.to_vec())))
+    };
+    let indirect = |document: &mut Document, name: &str| {
+        Object::Reference(document.add_object(Object::Name(name.as_bytes().to_vec())))
+    };
+    let mut samples = Vec::new();
+    let mut add = |name: &str, change: &dyn Fn(&mut Document, lopdf::ObjectId, lopdf::ObjectId)| {
+        samples.push((format!("disguised: {name}"), pdf(change)));
+    };
+    for place in ["open", "page", "link", "outline", "names", "widget"] {
+        add(&format!("a part of the structure by {place}"), &|document, root, page| {
+            for (kind, key) in [("JavaScript", "JS"), ("Launch", "F"), ("GoToR", "F"), ("SubmitForm", "F")] {
+                let value = if key == "JS" { script(document) } else { harm() };
+                let action = dictionary! { "S" => kind, "P" => page, "K" => 0, key => value };
+                let action = document.add_object(action);
+                hang(document, root, page, place, action.into());
+            }
+        });
+        add(&format!("kinds behind references by {place}"), &|document, root, page| {
+            let (kind, script) = (indirect(document, "JavaScript"), script(document));
+            let action = document.add_object(dictionary! { "S" => kind, "JS" => script });
+            hang(document, root, page, place, action.into());
+        });
+        add(&format!("an address of a file behind references by {place}"), &|document, root, page| {
+            let address = Object::string_literal([&b"file:///"[..], HARM].concat());
+            let (kind, address) = (indirect(document, "URI"), document.add_object(address));
+            let action = document.add_object(dictionary! { "S" => kind, "URI" => address });
+            hang(document, root, page, place, action.into());
+        });
+    }
+    for disguise in ["Font", "XObject", "ExtGState", "Pattern"] {
+        add(&format!("actions that say they are {disguise}"), &|document, root, page| {
+            let script = script(document);
+            let action = dictionary! { "S" => "JavaScript", "JS" => script, "P" => page, "K" => 0 };
+            let action = document.add_object(action);
+            let on_open =
+                document.add_object(dictionary! { "Type" => disguise, "O" => action, "JS" => action });
+            document.get_dictionary_mut(page).unwrap().set("AA", on_open);
+            document.get_dictionary_mut(root).unwrap().set("OpenAction", on_open);
+            let resources = document.get_dictionary_mut(page).unwrap().get_mut(b"Resources").unwrap();
+            resources.as_dict_mut().unwrap().set("JS", on_open);
+        });
+    }
+    add("an attachment of a kind behind a reference", &|document, _, page| {
+        let file = document.add_object(Stream::new(dictionary! {}, HARM.to_vec()));
+        let file = dictionary! { "Type" => "Filespec", "F" => "a.exe", "EF" => dictionary! { "F" => file } };
+        let kind = indirect(document, "FileAttachment");
+        let rect = vec![0.into(), 0.into(), 9.into(), 9.into()];
+        let note = document.add_object(dictionary! { "Subtype" => kind, "Rect" => rect, "FS" => file });
+        document.get_dictionary_mut(page).unwrap().set("Annots", vec![note.into()]);
+    });
+    add("data of a stream elsewhere", &|document, _, page| {
+        let elsewhere = dictionary! { "F" => harm(), "FFilter" => "FlateDecode" };
+        let content = document.add_object(Stream::new(elsewhere, b"q Q".to_vec()));
+        document.get_dictionary_mut(page).unwrap().set("Contents", content);
+    });
     samples
 }
 

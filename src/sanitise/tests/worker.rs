@@ -181,6 +181,48 @@ async fn a_document_without_harm_keeps_its_page_and_its_links() {
 }
 
 #[tokio::test]
+async fn a_layer_that_is_hidden_stays_hidden_and_the_structure_stays_whole() {
+    let file = pdf(|document, root, page| {
+        let layer = document.add_object(dictionary! { "Type" => "OCG", "Name" => "下書き" });
+        let settings = dictionary! { "OFF" => vec![layer.into()], "Order" => vec![layer.into()] };
+        let layers = dictionary! { "OCGs" => vec![layer.into()], "D" => settings };
+        let tree = document.new_object_id();
+        let element = document.add_object(dictionary! {
+            "Type" => "StructElem", "S" => "Hide", "P" => tree, "Pg" => page, "K" => 0,
+        });
+        let numbers = dictionary! { "Nums" => vec![0.into(), vec![element.into()].into()] };
+        let root_of_tree =
+            dictionary! { "Type" => "StructTreeRoot", "K" => element, "ParentTree" => numbers };
+        document.objects.insert(tree, root_of_tree.into());
+        let catalogue = document.get_dictionary_mut(root).unwrap();
+        catalogue.set("OCProperties", layers);
+        catalogue.set("StructTreeRoot", tree);
+        let resources = document.get_dictionary_mut(page).unwrap().get_mut(b"Resources").unwrap();
+        resources.as_dict_mut().unwrap().set("Properties", dictionary! { "MC0" => layer });
+    });
+    let bytes = rebuilt(sanitise(&file, None).await);
+    let document = lopdf::Document::load_mem(&bytes).unwrap();
+    let at = |path: &[&str]| {
+        let mut object = document.trailer.get(b"Root").unwrap();
+        for key in path {
+            let (_, dictionary) = document.dereference(object).unwrap();
+            object = match dictionary {
+                lopdf::Object::Array(values) => &values[key.parse::<usize>().unwrap()],
+                other => other.as_dict().unwrap().get(key.as_bytes()).unwrap(),
+            };
+        }
+        object.as_reference().unwrap()
+    };
+    let shown = at(&["Pages", "Kids", "0", "Resources", "Properties", "MC0"]);
+    assert_eq!(at(&["OCProperties", "D", "OFF", "0"]), shown);
+    assert_eq!(at(&["OCProperties", "OCGs", "0"]), shown);
+    let element = at(&["StructTreeRoot", "K"]);
+    assert_eq!(at(&["StructTreeRoot", "ParentTree", "Nums", "1", "0"]), element);
+    assert_eq!(at(&["StructTreeRoot", "K", "P"]), at(&["StructTreeRoot"]));
+    assert_eq!(at(&["StructTreeRoot", "K", "Pg"]), at(&["Pages", "Kids", "0"]));
+}
+
+#[tokio::test]
 async fn a_document_with_a_password_is_refused_and_one_with_an_empty_one_is_opened() {
     use lopdf::{EncryptionState, EncryptionVersion, Permissions};
     for (password, wanted) in [("", None), ("himitsu", Some(Reason::Encrypted))] {
