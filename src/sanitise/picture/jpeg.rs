@@ -1,8 +1,8 @@
 //! JPEG.
 //!
 //! Encoding loses a little each time. So what was encoded by this module is known by its layout: where everything up to
-//! the scan, tables included, is byte for byte what the encoder writes for such a picture, and nothing follows the scan,
-//! the file passes as it is.
+//! the scan, tables included, is byte for byte what the encoder writes for such a picture, and nothing follows the last
+//! block of the scan, the file passes as it is.
 
 use std::io::Cursor;
 
@@ -11,7 +11,7 @@ use jpeg_encoder::{Encoder, PixelDensity, PixelDensityUnit, SamplingFactor};
 use zune_core::{colorspace::ColorSpace, options::DecoderOptions};
 use zune_jpeg::JpegDecoder;
 
-use super::{Extras, check, colour};
+use super::{Extras, blocks, check, colour};
 use crate::{
     settings::Limits,
     verdict::{Made, Parts, Refusal, malformed},
@@ -34,7 +34,12 @@ pub(super) fn sanitise(file: &[u8], limits: &Limits) -> Made {
 
     let bytes = encode(&picture, layout.density, layout.sampling)?;
     let new = Layout::read(&bytes)?;
-    let is_ours = is_plain && trailing == 0 && layout.scans == 1 && file.starts_with(&bytes[..new.scan]);
+    let is_ours = is_plain
+        && trailing == 0
+        && layout.scans == 1
+        && layout.scan == new.scan
+        && file.starts_with(&bytes[..new.scan])
+        && blocks::fill_the_scan(file, layout.scan, layout.end);
     if is_ours {
         return Ok(Parts::as_is());
     }

@@ -6,6 +6,7 @@
 //! Lossless formats keep every pixel. A JPEG is encoded once: one that is laid out as this module writes it passes as
 //! it is ([`jpeg`]), so that a picture that goes through five gateways is not worn down.
 
+mod blocks;
 mod colour;
 mod exif;
 mod gif;

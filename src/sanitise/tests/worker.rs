@@ -123,6 +123,10 @@ async fn a_picture_of_a_telephone_comes_out_upright_and_tells_nothing_but_to_the
     // What was encoded here is not encoded again.
     let again = sanitise(&bytes, None).await;
     assert_eq!(again.verdict, Verdict::Clean);
+    // Behind the last block nobody looks.
+    let end = bytes.len() - 2;
+    let hiding = sanitise(&[&bytes[..end], HARM, &bytes[end..]].concat(), None).await;
+    assert!(!holds(&rebuilt(hiding), HARM));
 }
 
 fn difference(one: &image::DynamicImage, other: &image::DynamicImage) -> f64 {
