@@ -6,18 +6,27 @@ use base::Instant;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-/// Names that are asked for at once, of all services; whoever comes then is told that there is none.
+/// Names that a service is asked for at once; whoever comes then is told that there is none.
 const AT_ONCE: usize = 32;
 
-/// Who is asked, and for what not any more.
-pub(crate) struct Asked {
+/// What each service is asked, and for what not any more: one that hangs takes nobody from the others.
+pub(crate) struct Asked(HashMap<String, OfOne>);
+
+/// What one service is asked.
+pub(crate) struct OfOne {
     pub(crate) places: Semaphore,
-    /// When they were asked for.
+    /// When it was asked for what it did not make.
     pub(crate) refused: Mutex<HashMap<String, Instant>>,
 }
 
-impl Default for Asked {
-    fn default() -> Self {
-        Self { places: Semaphore::new(AT_ONCE), refused: Mutex::default() }
+impl Asked {
+    /// Of the services with these ids.
+    pub(crate) fn of<'a>(services: impl Iterator<Item = &'a str>) -> Self {
+        let of_one = || OfOne { places: Semaphore::new(AT_ONCE), refused: Mutex::default() };
+        Self(services.map(|id| (id.to_owned(), of_one())).collect())
+    }
+
+    pub(crate) fn service(&self, id: &str) -> Option<&OfOne> {
+        self.0.get(id)
     }
 }

@@ -25,7 +25,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// How long a name is not asked for again that was not made.
 const REST: Duration = Duration::from_secs(60);
 
-/// So many of these are remembered.
+/// So many of these are remembered of each service.
 const MOST_REMEMBERED: usize = 1_000;
 
 /// A segment of a path.
@@ -36,8 +36,10 @@ pub(crate) fn segment(text: &str) -> String {
 impl AppServices {
     /// Whether a service has made this name, which it was asked for.
     async fn has_made(&self, service: &AppService, kind: &str, name: &str) -> bool {
-        let Some(address) = service.address() else { return false };
-        let (clock, asking) = (&self.0.clock, &self.0.asked);
+        let (Some(address), Some(asking)) = (service.address(), self.0.asked.service(service.id())) else {
+            return false;
+        };
+        let clock = &self.0.clock;
         let now = clock.instant();
         let is_refused = |at: &Instant| now.since(*at) < REST;
         let Ok(_place) = asking.places.try_acquire() else { return false };

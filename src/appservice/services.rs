@@ -101,7 +101,7 @@ impl AppServices {
             accounts,
             to_device,
             encryption,
-            asked: Asked::default(),
+            asked: Asked::of(told.iter().map(|(service, _): &(Arc<AppService>, _)| service.id())),
             carrier,
             clock,
             random,

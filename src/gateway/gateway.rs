@@ -24,8 +24,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Time for all of a request, however many devices it names: less than homeservers wait, as strangers may ask too.
 const WHOLE: Duration = Duration::from_secs(14);
 
-/// Most devices of a request. Homeservers name one.
-const MOST_DEVICES: usize = 50;
+/// Most devices of a request. Homeservers name one, and a stranger's request is to cause few.
+const MOST_DEVICES: usize = 8;
 
 /// Longest address of a push service, in bytes.
 const MOST_ADDRESS: usize = 2_048;
@@ -124,7 +124,7 @@ impl Gateway {
             return Outcome::Refused("the body is not a notification");
         };
         if notification.devices.is_empty() || notification.devices.len() > MOST_DEVICES {
-            return Outcome::Refused("a notification names between 1 and 50 devices");
+            return Outcome::Refused("a notification names between 1 and 8 devices");
         }
         let (mut rejected, mut refused, mut not_now) = (Vec::new(), false, None);
         for device in &notification.devices {
@@ -223,8 +223,10 @@ impl Gateway {
         Told::Refused
     }
 
-    /// A phone is told the request as it came: it is for the app on it.
+    /// A phone is told the request as it came, as it is for the app on it, but for what is said of other devices.
     async fn tell_phone(&self, notification: &Notification, device: &Device, body: &[u8]) -> Told {
+        let own = if notification.devices.len() > 1 { alone(body, device) } else { None };
+        let body = own.as_deref().unwrap_or(body);
         let mut headers = self.headers(notification);
         headers.push(("content-type", "application/json".to_owned()));
         let ids = || {
@@ -389,6 +391,17 @@ impl Gateway {
     fn count(&self, kind: &'static str, outcome: &'static str) {
         self.outcomes.with(&[("kind", kind), ("outcome", outcome)]).inc();
     }
+}
+
+/// A request that names this device and no other.
+fn alone(body: &[u8], device: &Device) -> Option<Vec<u8>> {
+    let mut request: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let devices = request.get_mut("notification")?.get_mut("devices")?.as_array_mut()?;
+    let is_it =
+        |other: &serde_json::Value| other["pushkey"] == *device.pushkey && other["app_id"] == *device.app_id;
+    devices.retain(is_it);
+    devices.truncate(1);
+    serde_json::to_vec(&request).ok()
 }
 
 /// The push service wants less at once.

@@ -415,7 +415,7 @@ impl House {
             syncs: Arc::new(syncs),
             delivery,
             services,
-            push_gateway: push_gateway.map(|gateway| Arc::new(Counter::new(gateway))),
+            push_gateway: push_gateway.map(|gateway| Arc::new(Counter::new(gateway, clock.clone()))),
             search,
             metrics,
             edges,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use base::Turns;
+use base::{AddressBuckets, Clock, Rate, Turns};
 use bytes::Bytes;
 use gateway::{Gateway, Outcome};
 use push::{Answer, Gateways, Unreached};
@@ -29,16 +29,22 @@ const MOST_AT_ONCE: usize = 32;
 /// Requests from outside that wait.
 const MOST_WAITING: usize = 512;
 
+/// Notifications from one address in the long run, and at once: those of a large homeserver on a busy morning.
+const PACE: Rate = Rate { per_second: 100.0, burst: 2_000 };
+
 /// The gateway as it is open to whoever asks: homeservers say nothing of who they are.
 pub(crate) struct Counter {
     gateway: Arc<Gateway>,
     turns: Turns<()>,
     lanes: RandomState,
+    pace: AddressBuckets,
+    clock: Clock,
 }
 
 impl Counter {
-    pub(crate) fn new(gateway: Arc<Gateway>) -> Counter {
-        Counter { gateway, turns: Turns::new(MOST_AT_ONCE, MOST_WAITING), lanes: RandomState::new() }
+    pub(crate) fn new(gateway: Arc<Gateway>, clock: Clock) -> Counter {
+        let turns = Turns::new(MOST_AT_ONCE, MOST_WAITING);
+        Counter { gateway, turns, lanes: RandomState::new(), pace: AddressBuckets::new(PACE), clock }
     }
 }
 
@@ -108,6 +114,10 @@ async fn tell_of_it(counter: Arc<Counter>, _: RawCall<Open>) -> Result<Response,
 ///
 /// Spec: <https://spec.matrix.org/v1.19/push-gateway-api/#post_matrixpushv1notify>
 async fn notify(counter: Arc<Counter>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    if let Some(address) = call.address {
+        let pace = counter.pace.take(&PATH, address, counter.clock.instant());
+        pace.map_err(|wait| ApiError::over("push_gateway", wait))?;
+    }
     let lane = counter.lanes.hash_one(call.address);
     let Ok(_turn) = counter.turns.wait(lane).await else {
         return Err(ApiError::over("push_gateway", Duration::from_secs(5)));

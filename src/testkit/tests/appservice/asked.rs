@@ -80,6 +80,34 @@ async fn a_service_that_pings_after_an_outage_is_told_at_once_what_waits() {
 }
 
 #[tokio::test]
+async fn a_service_that_hangs_takes_nobody_from_another() {
+    let (irc, sms) = (Service::new("irc").await, Service::new("sms").await);
+    let (net, server) = town(&[&irc, &sms]).await;
+    let hanako = server.user("hanako").await;
+    let bot = sms.bot(&server);
+    let room = bot.create_room(testkit::Preset::PublicChat).await;
+    irc.will(Conduct::Hangs);
+    let find = |alias: String| {
+        let hanako = hanako.clone();
+        let path = format!("/_matrix/client/v3/directory/room/%23_{alias}:kanazawa.test");
+        async move { hanako.ask(Method::GET, &path, None).await.0 }
+    };
+    let asked = irc.record().requests.len();
+    let hanging: Vec<_> = (0..40).map(|number| tokio::spawn(find(format!("irc_{number}")))).collect();
+    irc.until(|record| record.requests.len() >= asked + 32).await;
+
+    let alias = "/directory/room/%23_sms_a:kanazawa.test".to_owned();
+    let made = sms.makes(&bot, "/_matrix/app/v1/rooms/", Method::PUT, alias, json!({ "room_id": room }));
+    let (found, ()) = tokio::join!(find("sms_a".to_owned()), made);
+
+    assert_eq!(found, StatusCode::OK);
+    net.advance(Duration::from_secs(30));
+    for hanging in hanging {
+        assert_eq!(hanging.await.unwrap(), StatusCode::NOT_FOUND);
+    }
+}
+
+#[tokio::test]
 async fn an_alias_and_a_user_that_nobody_has_are_asked_for_and_then_found() {
     let irc = Service::new("irc").await;
     let (_net, server) = town(&[&irc]).await;
