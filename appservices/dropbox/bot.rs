@@ -8,7 +8,7 @@ use bot_kit::{
     Batch, Bot, Bounds, Config, Event, Failure, Homeserver, Host, Namespaces, Registration, TxnId,
     ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId, UserId},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
@@ -345,29 +345,7 @@ impl Dropbox {
     /// Whether the sender of an event has the power to make links in its room.
     async fn may(&self, event: &Event) -> Result<bool, Failure> {
         let least = self.drops.settings().least_power;
-        let levels = self.server().state(&event.room_id, "m.room.power_levels", "").await?;
-        let levels = Value::Object(levels.unwrap_or_default());
-        let of_user = levels.get("users").and_then(|users| users.get(event.sender.as_str()));
-        let level = of_user.or_else(|| levels.get("users_default")).and_then(whole).unwrap_or(0);
-        Ok(level >= least || self.is_creator(&event.room_id, &event.sender).await?)
-    }
-
-    /// Whether somebody made the room, in a version where that is more than any power.
-    ///
-    /// Spec: <https://spec.matrix.org/v1.19/rooms/v12/#changes-to-power-levels>
-    async fn is_creator(&self, room: &RoomId, user: &UserId) -> Result<bool, Failure> {
-        let path = ["client", "v3", "rooms", room.as_str(), "state"];
-        let state = self.server().call(http::Method::GET, &path, &[], None).await?;
-        let events = state.as_array().map(Vec::as_slice).unwrap_or_default();
-        let Some(create) = events.iter().find(|event| event["type"] == "m.room.create") else {
-            return Ok(false);
-        };
-        let version = create["content"]["room_version"].as_str().unwrap_or("1");
-        let ranks_above = version.parse::<u32>().is_ok_and(|version| version >= 12);
-        let others =
-            create["content"]["additional_creators"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let is_one = create["sender"] == user.as_str() || others.iter().any(|other| other == user.as_str());
-        Ok(ranks_above && is_one)
+        self.server().has_power(&event.room_id, &event.sender, least).await
     }
 
     async fn tell_code(&self, user: &UserId, cause: &EventId, text: &str) -> Result<(), Failure> {
@@ -418,11 +396,6 @@ impl Dropbox {
 /// Whether a reaction says yes.
 fn is_agreement(key: &str) -> bool {
     matches!(key.trim_end_matches('\u{fe0f}'), "✅" | "✔" | "☑")
-}
-
-/// A level, as rooms of any version write it.
-fn whole(level: &Value) -> Option<i64> {
-    level.as_i64().or_else(|| level.as_str()?.trim().parse().ok())
 }
 
 /// What the store does not do now is done later.

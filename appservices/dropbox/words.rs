@@ -104,6 +104,27 @@ pub(crate) fn too_large(most: u64, language: Language) -> String {
     }
 }
 
+pub(crate) fn nameless(language: Language) -> String {
+    say(
+        language,
+        "お名前を入力してください（空白だけでは送れません）。ファイルはまだ届いていません。",
+        "Please enter your name (not only blanks). No file has arrived yet.",
+    )
+}
+
+pub(crate) fn empty(name: &str, language: Language) -> String {
+    match language {
+        Language::Japanese => format!(
+            "「{name}」は空のファイル（0バイト）のため、受け取れません。元のファイルを開いて中身をお確かめください。"
+        ),
+        Language::English => {
+            format!(
+                "“{name}” is empty (0 bytes) and cannot be taken. Please open it and look whether it has its content."
+            )
+        }
+    }
+}
+
 pub(crate) fn bad_request(what: &str, language: Language) -> String {
     match language {
         Language::Japanese => {

@@ -46,24 +46,29 @@ pub(super) async fn take(
         let _form = door.forms.try_acquire().map_err(|_| Trouble::TooOften(Duration::from_secs(5)))?;
         let form = Multipart::from_request(Request::from_parts(parts, body), &()).await;
         let mut form = form.map_err(|_| Trouble::Bad("form"))?;
-        let (mut said, mut received) = (<[String; 3]>::default(), Vec::new());
+        let (mut said, mut received, mut empty) = (<[String; 3]>::default(), Vec::new(), Vec::new());
         while let Some(mut field) = form.next_field().await.map_err(|_| Trouble::TooLarge(most.as_u64()))? {
             let place = ["company", "name", "note"].iter().position(|name| field.name() == Some(name));
             if let Some(place) = place {
                 said[place] = text(&mut field).await?;
             } else if field.name() == Some("files") && field.file_name().is_some_and(|name| !name.is_empty())
             {
-                if received.len() == FILES {
+                if received.len() + empty.len() == FILES {
                     return Err(Trouble::Bad("files"));
                 }
                 let sender = visit.sender(&said[0], &said[1], &said[2]);
-                received.push(receive(&door, &token, &link, field, sender).await?);
+                match receive(&door, &token, &link, field, sender).await {
+                    // It is no reason not to take the others.
+                    Err(Trouble::Empty(name)) => empty.push(name),
+                    taken => received.push(taken?),
+                }
             }
         }
         if received.is_empty() {
-            return Err(Trouble::Bad("files"));
+            return Err(empty.into_iter().next().map_or(Trouble::Bad("files"), Trouble::Empty));
         }
-        Ok::<_, Trouble>(visit.answer_page(StatusCode::OK, page::received(&visit, &token, &received)))
+        let page = page::received(&visit, &token, &received, &empty);
+        Ok::<_, Trouble>(visit.answer_page(StatusCode::OK, page))
     };
     let taken = timeout(TIME, taken).await.unwrap_or(Err(Trouble::Bad("form")));
     taken.unwrap_or_else(|trouble| visit.trouble(trouble))
@@ -87,6 +92,9 @@ async fn receive(
     mut field: Field<'_>,
     sender: crate::rows::Sender,
 ) -> Result<Upload, Trouble> {
+    if sender.name.is_empty() {
+        return Err(Trouble::Nameless);
+    }
     let most = door.drops.settings().form_bytes.as_u64();
     let file_name = field.file_name().unwrap_or_default().to_owned();
     let mut parts: Vec<Bytes> = Vec::new();

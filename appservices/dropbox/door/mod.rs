@@ -144,6 +144,10 @@ enum Trouble {
     /// The file has so many bytes.
     Offset(u64),
     TooLarge(u64),
+    /// Who sends says no name.
+    Nameless,
+    /// The file of this name has no bytes.
+    Empty(String),
     /// The request makes no sense.
     Bad(&'static str),
     /// Another site's page sent it.
@@ -269,6 +273,8 @@ impl Visit {
                 status = StatusCode::PAYLOAD_TOO_LARGE;
                 words::too_large(most, language)
             }
+            Trouble::Nameless => words::nameless(language),
+            Trouble::Empty(name) => words::empty(&name, language),
             Trouble::Bad(what) => words::bad_request(what, language),
             Trouble::Foreign => {
                 status = StatusCode::FORBIDDEN;

@@ -173,11 +173,14 @@ pub(super) fn drop_zone(visit: &Visit, token: &Token, link: &Link, now: Timestam
     page(&Frame { script: true, ..visit.frame(&link.title) }, &body)
 }
 
-/// What a form brought.
-pub(super) fn received(visit: &Visit, token: &Token, uploads: &[Upload]) -> Markup {
+/// What a form brought, and the names of files in it that have no bytes.
+pub(super) fn received(visit: &Visit, token: &Token, uploads: &[Upload], empty: &[String]) -> Markup {
     let language = visit.language;
     let back = format!("{}/r/{}?lang={}", visit.door.prefix, token.as_str(), language.code());
     let body = html! {
+        @for name in empty {
+            p.problem role="alert" { (words::empty(name, language)) }
+        }
         ul.card {
             @for upload in uploads {
                 li {

@@ -426,6 +426,54 @@ async fn a_form_is_enough_for_small_files_and_another_site_cannot_send_it() {
 }
 
 #[tokio::test]
+async fn who_says_no_name_and_what_has_no_bytes_is_told_so_before_anything_is_taken() {
+    let place = place();
+    let made = place.make(wish()).await;
+    // By the script: a name of blanks, of any width, and an empty file.
+    let create = async |name: &str, length: &str| {
+        let encoded = |text: &str| BASE64_STANDARD.encode(text);
+        let metadata = format!("filename {},name {}", encoded("写真.jpg"), encoded(name));
+        let headers = [("upload-length", length), ("upload-metadata", &*metadata), ("accept-language", "ja")];
+        place.ask(Method::POST, &format!("{}/files", path(&made)), &headers, Body::empty()).await
+    };
+    for (name, length, words) in [
+        (" \u{3000}\u{200b}", "5", "お名前を入力してください"),
+        ("", "5", "お名前を入力してください"),
+        ("次郎", "0", "「写真.jpg」は空のファイル（0バイト）"),
+    ] {
+        let refused = create(name, length).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        assert!(refused.text.contains(words), "{}", refused.text);
+    }
+    // By the form, as browsers without a script send it.
+    let form = async |name: &str, files: &[(&str, &str)]| {
+        let field = |name: &str, more: &str, value: &str| {
+            format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"{more}\r\n\r\n{value}\r\n")
+        };
+        let mut form = field("name", "", name);
+        for (file, bytes) in files {
+            form += &field("files", &format!("; filename=\"{file}\""), bytes);
+        }
+        form += "--b--\r\n";
+        let headers = [("content-type", "multipart/form-data; boundary=b"), ("accept-language", "ja")];
+        place.ask(Method::POST, &format!("{}/form", path(&made)), &headers, form).await
+    };
+    let picture = ("a.pdf", "%PDF-1.7 as far as its beginning tells");
+    let nameless = form("\u{3000}", &[picture]).await;
+    assert_eq!(nameless.status, StatusCode::BAD_REQUEST);
+    assert!(nameless.text.contains("お名前を入力してください"), "{}", nameless.text);
+    let empty = form("次郎", &[("空.pdf", "")]).await;
+    assert_eq!(empty.status, StatusCode::BAD_REQUEST);
+    assert!(empty.text.contains("「空.pdf」は空のファイル（0バイト）"), "{}", empty.text);
+    assert!(place.drops.uploads_of(&made.token.hash()).await.unwrap().is_empty());
+    // Of several the others are taken, and the page says which were not.
+    let some = form("次郎", &[("空.pdf", ""), picture]).await;
+    assert_eq!(some.status, StatusCode::OK);
+    assert!(some.text.contains("「空.pdf」は空の") && some.text.contains("a.pdf"), "{}", some.text);
+    assert_eq!(place.drops.uploads_of(&made.token.hash()).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn links_cannot_be_tried_out() {
     let place = place();
     let mut statuses = Vec::new();

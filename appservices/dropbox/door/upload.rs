@@ -241,7 +241,7 @@ impl Visit {
 }
 
 impl Door {
-    /// Begins a file, in its row and on the disk.
+    /// Begins a file, in its row and on the disk; one that has bytes, of somebody who says his name.
     pub(super) async fn begin(
         &self,
         token: &Token,
@@ -250,8 +250,11 @@ impl Door {
         length: u64,
         sender: Sender,
     ) -> Result<(), Trouble> {
+        if sender.name.is_empty() {
+            return Err(Trouble::Nameless);
+        }
         if length == 0 {
-            return Err(Trouble::Bad("Upload-Length"));
+            return Err(Trouble::Empty(name::harmless(file_name)));
         }
         self.drops.begin(token, id, file_name, length, sender).await?;
         if let Err(error) = self.files.create(&token.hash(), id).await {
