@@ -4,6 +4,7 @@
 
 #[expect(dead_code, reason = "other tests need more")]
 mod post;
+#[expect(dead_code, reason = "other tests need more")]
 #[path = "post/sink.rs"]
 mod sink;
 
@@ -98,29 +99,31 @@ async fn nobody_takes_an_address_away_by_a_room_of_his_own() {
             room
         }
     };
-    let is_still_here = async |text: &str| {
-        assert!(
-            town.hand_over(&address, &lines(&format!("From: a@example.co.jp\n\n{text}")))
-                .await
-                .starts_with("250")
-        );
-        hears(&hanako, &old, text).await;
+    // The answer to a command follows upon what came into the room before it.
+    let is_still_here = async |word: &str| {
+        hanako.send(&old, &format!("!メール 許可 {word}.example.jp")).await;
+        hears(&hanako, &old, &format!("{word}.example.jp")).await;
+        let mail = lines(&format!("From: a@example.co.jp\n\nto {word}"));
+        assert!(town.hand_over(&address, &mail).await.starts_with("250"));
+        hears(&hanako, &old, &format!("to {word}")).await;
     };
-    // He has no power in the old room, so it has no tombstone.
+    // Neither has the old room a tombstone, whoever made them.
+    let begun = made(&hanako, &old).await;
     let claimed = made(&jiro, &old).await;
-    // The word of an order in the same room follows upon its events before.
-    jiro.send(&claimed, "!メール 一覧").await;
-    hears(&jiro, &claimed, "アドレスはありません").await;
-    is_still_here("without a tombstone").await;
+    for (user, room) in [(&hanako, &begun), (&jiro, &claimed)] {
+        user.send(room, "!メール 一覧").await;
+        hears(user, room, "アドレスはありません").await;
+    }
+    is_still_here("no-tombstone").await;
 
     // It has one, by mistake or by trickery; but he who made the new room has no power in the old one.
     let tombstone = |room: &RoomId| json!({ "body": "moved", "replacement_room": room });
     hanako.set_state(&old, "m.room.tombstone", "", &tombstone(&claimed)).await;
-    is_still_here("a room of somebody else").await;
+    is_still_here("of-another").await;
     // His own rooms may not be the successor of two.
     let other = made(&hanako, &claimed).await;
     hanako.set_state(&old, "m.room.tombstone", "", &tombstone(&other)).await;
-    is_still_here("a room that came of another").await;
+    is_still_here("came-of-another").await;
     for room in [&claimed, &other] {
         assert_eq!(count(&hanako_in(&hanako, room).await, room, "引き継ぎました").await, 0);
     }
