@@ -493,7 +493,12 @@ async fn whose_request_it_is_a_proxy_says_and_nobody_else() {
     let proxied = place_with(|settings| settings.proxies = vec!["192.0.2.1".parse().unwrap()]);
     for (place, address) in [(place(), "192.0.2.1"), (proxied, "203.0.113.9")] {
         let made = place.make(wish()).await;
-        let headers = [("upload-length", "5"), ("x-forwarded-for", "198.51.100.1, 203.0.113.9, 192.0.2.1")];
+        let name = format!("name {}", BASE64_STANDARD.encode("次郎"));
+        let headers = [
+            ("upload-length", "5"),
+            ("upload-metadata", &*name),
+            ("x-forwarded-for", "198.51.100.1, 203.0.113.9, 192.0.2.1"),
+        ];
         place.ask(Method::POST, &format!("{}/files", path(&made)), &headers, Body::empty()).await;
         let uploads = place.drops.uploads_of(&made.token.hash()).await.unwrap();
         assert_eq!(uploads[0].1.sender.address, address);
