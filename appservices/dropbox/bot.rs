@@ -6,10 +6,9 @@ use anyhow::Context;
 use base::Clock;
 use bot_kit::{
     Batch, Bot, Bounds, Config, Event, Failure, Homeserver, Host, Namespaces, Registration, TxnId,
-    ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId, UserId},
+    ruma::{EventId, OwnedEventId, UserId},
 };
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
@@ -17,23 +16,21 @@ use crate::{
     chase::Chaser,
     command::{self, Command, Handing},
     deliver::Carrier,
-    door::Door,
-    drops::{
-        Drops, Error,
-        handover::{Agreement, Handed},
-    },
+    door::{Door, Source},
+    drops::{Drops, Error, handover::Agreement},
     files::Files,
     language::Language,
-    name,
+    private::{ALIASES as PRIVATE_ALIASES, Private},
     record::Scribe,
-    rows::PRIVATE_ROOMS,
-    secret::{Key, Token, hex},
+    rows::{Hand, HandState},
+    secret::{Key, Token},
     settings::Settings,
+    shown::{Shown, look},
     words,
 };
 
-/// What aliases of rooms begin with in which codes are told.
-const PRIVATE_ALIAS: &str = "_dropbox_";
+/// In the content of an event: what it says comes from outside, through an application service, and no member says it.
+const FROM_OUTSIDE: &str = "jp.yakuba.from_outside";
 
 /// Connections of people outside at a time.
 const CONNECTIONS: usize = 1_024;
@@ -60,7 +57,7 @@ impl Bot for Dropbox {
 
     fn claims(config: &Config<Settings>) -> Namespaces {
         let server = config.homeserver.server_name.as_str().replace('.', r"\.");
-        Namespaces { aliases: vec![format!("#{PRIVATE_ALIAS}.*:{server}")], ..Namespaces::default() }
+        Namespaces { aliases: vec![format!("#{PRIVATE_ALIASES}.*:{server}")], ..Namespaces::default() }
     }
 
     fn mistakes(config: &Config<Settings>) -> Vec<String> {
@@ -93,7 +90,8 @@ impl Bot for Dropbox {
         let chaser = Chaser { drops: drops.clone(), files: files.clone(), homeserver: homeserver.clone() };
         let through = settings.hand_over_through.as_ref();
         let outward = through.map_or_else(|| homeserver.clone(), |url| homeserver.through(url));
-        let router = Door::new(drops.clone(), files, Some(outward)).router();
+        let source = Source { rooms: homeserver.clone(), media: outward };
+        let router = Door::new(drops.clone(), files, Some(source)).router();
         let bounds = Bounds { connections: CONNECTIONS, ..Bounds::default() };
         host.tasks.spawn(bot_kit::serve(listener, router, bounds, host.stop.clone()));
         host.tasks.spawn(carrier.work(host.stop.clone()));
@@ -115,13 +113,23 @@ impl Bot for Dropbox {
     }
 
     async fn handle(&self, event: &Event) -> Result<Batch, Failure> {
+        if let Some((membership, user)) = event.membership() {
+            match membership {
+                _ if user != *self.host.user() => {}
+                "invite" => self.come(event).await?,
+                "leave" | "ban" => self.put_out(event).await?,
+                _ => {}
+            }
+            return Ok(Batch::new());
+        }
         if event.sender == *self.host.user() {
             return Ok(Batch::new());
         }
-        if let Some((membership, user)) = event.membership() {
-            if membership == "invite" && user == *self.host.user() {
-                self.come(event).await?;
-            }
+        if let Some(original) = event.relates_to("m.replace") {
+            self.edited(event, &original).await?;
+            return Ok(Batch::new());
+        }
+        if event.content.contains_key(FROM_OUTSIDE) {
             return Ok(Batch::new());
         }
         if event.kind == "m.reaction" && self.is_maker(&event.sender) {
@@ -138,11 +146,13 @@ impl Bot for Dropbox {
             return Ok(Batch::new());
         }
         let is_text = event.kind == "m.room.message" && event.text("msgtype") == Some("m.text");
-        if !is_text || event.relates_to("m.replace").is_some() || !self.is_maker(&event.sender) {
+        if !is_text || !self.is_maker(&event.sender) {
             return Ok(Batch::new());
         }
         let Some(said) = event.said() else { return Ok(Batch::new()) };
-        if let Some((language, command)) = command::parse(&said, self.drops.settings()) {
+        if let Some((language, command)) = command::parse(&said, self.drops.settings())
+            && self.is_there(event).await?
+        {
             self.obey(event, language, command).await?;
         }
         Ok(Batch::new())
@@ -157,6 +167,29 @@ impl Dropbox {
     /// Whether users of this one's server may make links.
     fn is_maker(&self, user: &UserId) -> bool {
         self.drops.settings().makers.iter().any(|server| server == user.server_name())
+    }
+
+    /// Whether the sender of an event is in its room now: an event may be read long after it was sent.
+    async fn is_there(&self, event: &Event) -> Result<bool, Failure> {
+        let member = self.server().state(&event.room_id, "m.room.member", event.sender.as_str()).await?;
+        Ok(member.as_ref().and_then(|member| member.get("membership")?.as_str()) == Some("join"))
+    }
+
+    /// The bot is in a room no more: its links lead nowhere now, and nobody there could end them. Their makers are told.
+    async fn put_out(&self, event: &Event) -> Result<(), Failure> {
+        let (room, by) = (&event.room_id, &event.sender);
+        self.drops.close_room(room, by, &event.event_id).await.map_err(failure)?;
+        // By what caused it they are found again, if a crash came before all were told.
+        let closed = self.drops.closed_by(room, &event.event_id).await.map_err(failure)?;
+        for (maker, what) in closed.by_maker() {
+            let txn = TxnId::of(&["put out", event.event_id.as_str(), maker.as_str()]);
+            match self.private().tell(maker, &txn, &words::put_out(&what)).await {
+                Err(failure) if failure.may_pass() => return Err(failure),
+                Err(failure) => warn!(error = %failure, "a maker cannot be told that his links are closed"),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Comes into a room, if one of those asks who may make links.
@@ -241,11 +274,15 @@ impl Dropbox {
         if !self.may(event).await? {
             return self.say(event, "may not", &words::may_not(language)).await;
         }
-        let file = match event.replies_to() {
-            Some(file) => self.file(&event.room_id, file).await?,
-            None => None,
+        let shown = match event.replies_to() {
+            Some(file) => look(self.server(), &event.room_id, &file).await?,
+            None => Shown::Nothing,
         };
-        let Some(file) = file else { return self.say(event, "no file", &words::no_file(language)).await };
+        let file = match shown {
+            Shown::File(file) => file,
+            Shown::Edited => return self.say(event, "edited", &words::edited(language)).await,
+            Shown::Nothing => return self.say(event, "no file", &words::no_file(language)).await,
+        };
         let (room, asker, cause) = (event.room_id.clone(), event.sender.clone(), event.event_id.clone());
         let asked = self.drops.ask_to_hand_over(room, asker, cause, language, handing, file).await;
         let hand = match asked {
@@ -261,29 +298,18 @@ impl Dropbox {
         self.drops.note_question(&hand, &question).await.map_err(failure)
     }
 
-    /// The file of an event of the room, if it is one.
-    async fn file(&self, room: &RoomId, event: OwnedEventId) -> Result<Option<Handed>, Failure> {
-        let path = ["client", "v3", "rooms", room.as_str(), "event", event.as_str()];
-        let found = match self.server().call(http::Method::GET, &path, &[], None).await {
-            // It is not there, or was before the bot came.
-            Err(Failure::Refused(_)) => return Ok(None),
-            found => found?,
-        };
-        let content = &found["content"];
-        let text = |key: &str| content[key].as_str().filter(|text| !text.is_empty());
-        let is_file = matches!(text("msgtype"), Some("m.file" | "m.image" | "m.video" | "m.audio"));
-        let Some(uri) = text("url").filter(|uri| is_file && uri.starts_with("mxc://")) else {
-            return Ok(None);
-        };
-        let name = name::harmless(text("filename").or_else(|| text("body")).unwrap_or_default());
-        Ok(Some(Handed { uri: uri.to_owned(), name, bytes: content["info"]["size"].as_u64(), event }))
-    }
-
     /// A member agreed, perhaps, that a file is handed over.
     async fn agree(&self, event: &Event, question: &OwnedEventId) -> Result<(), Failure> {
         let Some(hand) = self.drops.find_question(question).await.map_err(failure)? else { return Ok(()) };
         // The question stands in its room alone; who has no power there agrees to nothing.
-        if hand.room != event.room_id || !self.may(event).await? {
+        if hand.room != event.room_id || !self.is_there(event).await? || !self.may(event).await? {
+            return Ok(());
+        }
+        // What is agreed to is what is shown now.
+        if hand.state == HandState::Asked
+            && hand.asker != event.sender
+            && !self.is_as_asked(event, &hand).await?
+        {
             return Ok(());
         }
         match self.drops.agree(question, event.sender.clone()).await.map_err(failure)? {
@@ -306,13 +332,41 @@ impl Dropbox {
 
     /// A file that is deleted in the room goes out no more.
     async fn withdraw(&self, event: &Event, redacted: &OwnedEventId) -> Result<(), Failure> {
-        for hand in self.drops.hands_of_room(&event.room_id).await.map_err(failure)? {
-            if hand.event == *redacted {
-                let by = event.sender.clone();
-                self.drops.end_hand(&event.room_id, hand.number, by).await.map_err(failure)?;
-            }
+        for hand in self.hands_for(event, redacted).await? {
+            let by = event.sender.clone();
+            self.drops.end_hand(&event.room_id, hand.number, by).await.map_err(failure)?;
         }
         Ok(())
+    }
+
+    /// Nor does one in whose stead another is shown now.
+    async fn edited(&self, event: &Event, original: &OwnedEventId) -> Result<(), Failure> {
+        for hand in self.hands_for(event, original).await? {
+            self.is_as_asked(event, &hand).await?;
+        }
+        Ok(())
+    }
+
+    /// The links of an event's room that are good or wait, for the file of another event.
+    async fn hands_for(&self, event: &Event, file: &OwnedEventId) -> Result<Vec<Hand>, Failure> {
+        let mut hands = self.drops.hands_of_room(&event.room_id).await.map_err(failure)?;
+        hands.retain(|hand| hand.event == *file);
+        Ok(hands)
+    }
+
+    /// Whether the file of a link is still shown; if not, the link is ended, and its room told.
+    async fn is_as_asked(&self, event: &Event, hand: &Hand) -> Result<bool, Failure> {
+        if look(self.server(), &hand.room, &hand.event).await?.is_of(hand) {
+            return Ok(true);
+        }
+        // Said before it is done: who is killed in between says it again, under the same id.
+        match self.say(event, &format!("changed {}", hand.number), &words::changed(hand)).await {
+            Err(failure) if failure.may_pass() => return Err(failure),
+            Err(failure) => warn!(error = %failure, "a room cannot be told that a file changed"),
+            Ok(()) => {}
+        }
+        self.drops.end_hand(&hand.room, hand.number, event.sender.clone()).await.map_err(failure)?;
+        Ok(false)
     }
 
     async fn end_hand(&self, event: &Event, language: Language, number: u32) -> Result<(), Failure> {
@@ -345,84 +399,21 @@ impl Dropbox {
     /// Whether the sender of an event has the power to make links in its room.
     async fn may(&self, event: &Event) -> Result<bool, Failure> {
         let least = self.drops.settings().least_power;
-        let levels = self.server().state(&event.room_id, "m.room.power_levels", "").await?;
-        let levels = Value::Object(levels.unwrap_or_default());
-        let of_user = levels.get("users").and_then(|users| users.get(event.sender.as_str()));
-        let level = of_user.or_else(|| levels.get("users_default")).and_then(whole).unwrap_or(0);
-        Ok(level >= least || self.is_creator(&event.room_id, &event.sender).await?)
-    }
-
-    /// Whether somebody made the room, in a version where that is more than any power.
-    ///
-    /// Spec: <https://spec.matrix.org/v1.19/rooms/v12/#changes-to-power-levels>
-    async fn is_creator(&self, room: &RoomId, user: &UserId) -> Result<bool, Failure> {
-        let path = ["client", "v3", "rooms", room.as_str(), "state"];
-        let state = self.server().call(http::Method::GET, &path, &[], None).await?;
-        let events = state.as_array().map(Vec::as_slice).unwrap_or_default();
-        let Some(create) = events.iter().find(|event| event["type"] == "m.room.create") else {
-            return Ok(false);
-        };
-        let version = create["content"]["room_version"].as_str().unwrap_or("1");
-        let ranks_above = version.parse::<u32>().is_ok_and(|version| version >= 12);
-        let others =
-            create["content"]["additional_creators"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let is_one = create["sender"] == user.as_str() || others.iter().any(|other| other == user.as_str());
-        Ok(ranks_above && is_one)
+        self.server().has_power(&event.room_id, &event.sender, least).await
     }
 
     async fn tell_code(&self, user: &UserId, cause: &EventId, text: &str) -> Result<(), Failure> {
-        let room = self.private_room(user).await?;
-        let content = json!({ "msgtype": "m.text", "body": text, "m.mentions": {} });
-        let txn = TxnId::after(cause, "code");
-        self.server().send(&room, "m.room.message", &txn, &content).await.map(drop)
+        self.private().tell(user, &TxnId::after(cause, "code"), text).await
     }
 
-    /// The room in which only the bot and a user are, who is asked in if he is not there.
-    async fn private_room(&self, user: &UserId) -> Result<OwnedRoomId, Failure> {
-        let known = self.host.store.get(&PRIVATE_ROOMS, user.as_str()).await?;
-        let room = match known {
-            Some(room) => room,
-            None => self.make_private_room(user).await?,
-        };
-        let member = self.server().state(&room, "m.room.member", user.as_str()).await?;
-        let membership = member.as_ref().and_then(|member| member.get("membership")?.as_str());
-        if !matches!(membership, Some("join" | "invite")) {
-            self.server().invite(&room, user).await?;
-        }
-        Ok(room)
-    }
-
-    async fn make_private_room(&self, user: &UserId) -> Result<OwnedRoomId, Failure> {
-        // By its alias it is found again, if a crash came before it was written down.
-        let digest = hex(&Sha256::digest(user.as_bytes()));
-        let localpart = format!("{PRIVATE_ALIAS}{}", &digest[..32]);
-        let wishes = json!({
-            "preset": "private_chat", "is_direct": true, "invite": [user], "room_alias_name": localpart,
-            "name": "受取URLの合言葉", "creation_content": { "m.federate": user.server_name() != self.host.user().server_name() },
-        });
-        let room = match self.server().create_room(&wishes).await {
-            Err(failure) if failure.is("M_ROOM_IN_USE") => {
-                let alias = self.host.alias(&localpart).map_err(|error| Failure::odd(error.to_string()))?;
-                let found = self.server().find_alias(&alias).await?;
-                found.ok_or_else(|| Failure::odd("an alias that is in use leads nowhere".to_owned()))?
-            }
-            made => made?,
-        };
-        let mut batch = Batch::new();
-        batch.put(&PRIVATE_ROOMS, user.as_str(), &room);
-        self.host.store.commit(batch).await?;
-        Ok(room)
+    fn private(&self) -> Private {
+        Private { store: self.host.store.clone(), homeserver: self.server().clone() }
     }
 }
 
 /// Whether a reaction says yes.
 fn is_agreement(key: &str) -> bool {
     matches!(key.trim_end_matches('\u{fe0f}'), "✅" | "✔" | "☑")
-}
-
-/// A level, as rooms of any version write it.
-fn whole(level: &Value) -> Option<i64> {
-    level.as_i64().or_else(|| level.as_str()?.trim().parse().ok())
 }
 
 /// What the store does not do now is done later.

@@ -5,12 +5,12 @@
 
 pub(crate) mod handover;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use base::{Clock, Timestamp};
 use bot_kit::{
     Batch, Rows, Store, StoreError,
-    ruma::{OwnedEventId, OwnedRoomId, OwnedUserId},
+    ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId},
 };
 use tokio::sync::Notify;
 
@@ -20,8 +20,8 @@ use crate::{
     language::Language,
     moment, name,
     rows::{
-        Code, DUE, Deed, FileOfDeed, LINKS, Link, LinkState, OUTBOX, RECORD, ROOM_LINKS, Refused, Sender,
-        TOTALS, Totals, UPLOADS, Upload, UploadState, What, room_key, time_key, upload_key,
+        Code, DUE, Deed, FileOfDeed, Hand, LINKS, Link, LinkState, OUTBOX, RECORD, ROOM_LINKS, Refused,
+        Sender, TOTALS, Totals, UPLOADS, Upload, UploadState, What, room_key, time_key, upload_key,
     },
     secret::{Key, Token, same},
     settings::Settings,
@@ -45,6 +45,15 @@ pub(crate) enum Error {
     /// Its time is over.
     #[error("the link's time is over")]
     Over,
+    /// Somebody ended it before its time.
+    #[error("the link was cancelled")]
+    Cancelled,
+    /// Its file was fetched as often as it may be.
+    #[error("the link's downloads are used up")]
+    UsedUp,
+    /// What was entered can be no code; nothing was tried.
+    #[error("no code")]
+    NoCode,
     /// Its code was tried too often.
     #[error("the link is locked")]
     Locked,
@@ -99,6 +108,27 @@ pub(crate) struct Made {
     pub(crate) code: Option<String>,
 }
 
+/// Links that ended since the bot was put out of their room.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Closed {
+    pub(crate) links: Vec<Link>,
+    pub(crate) hands: Vec<Hand>,
+}
+
+impl Closed {
+    /// To whom each of them is told.
+    pub(crate) fn by_maker(&self) -> BTreeMap<&OwnedUserId, Self> {
+        let mut told: BTreeMap<&OwnedUserId, Self> = BTreeMap::new();
+        for link in &self.links {
+            told.entry(&link.maker).or_default().links.push(link.clone());
+        }
+        for hand in &self.hands {
+            told.entry(&hand.asker).or_default().hands.push(hand.clone());
+        }
+        told
+    }
+}
+
 /// What a change writes into: a batch that numbers the record's rows.
 struct Writing {
     batch: Batch,
@@ -142,6 +172,12 @@ fn next_due(link: &Link, settings: &Settings) -> Option<Timestamp> {
         // Of a link that somebody ended before its time as well.
         LinkState::Ended => Some(link.ends + settings.grace.0 + settings.keep.0),
     }
+}
+
+/// Why a link is not good any more.
+pub(crate) fn why_over(link: &Link, now: Timestamp) -> Error {
+    let is_before_its_time = link.state == LinkState::Ended && now < link.ends;
+    if is_before_its_time { Error::Cancelled } else { Error::Over }
 }
 
 fn deed(link: &Link, at: Timestamp, who: &str, what: What) -> Deed {
@@ -278,6 +314,7 @@ impl Drops {
                 bytes: 0,
                 received: 0,
                 due: now,
+                closed_by: None,
             };
             writing.put(&hash, &mut link, settings);
             writing.batch.put(&ROOM_LINKS, &room_key(room.as_str(), link.number), &hash);
@@ -306,26 +343,43 @@ impl Drops {
         self.0.store.get(&LINKS, &token.hash()).await?.ok_or(Error::NoLink)
     }
 
-    /// The links of a room that are good, oldest first, a hundred at most.
-    pub(crate) async fn of_room(&self, room: &OwnedRoomId) -> Result<Vec<Link>, Error> {
-        const MOST: usize = 100;
-        let (now, mut found) = (self.now(), Vec::new());
-        for (_, hash) in self.0.store.scan(&ROOM_LINKS, &format!("{room} "), None, usize::MAX).await? {
-            let link: Option<Link> = self.0.store.get(&LINKS, &hash).await?;
-            found.extend(link.filter(|link| link.is_good(now)));
-            if found.len() == MOST {
-                break;
+    /// The links of a room that are good, oldest first.
+    pub(crate) async fn of_room(&self, room: &RoomId) -> Result<Vec<Link>, Error> {
+        let now = self.now();
+        let mut links = self.all_of_room(room).await?;
+        links.retain(|link| link.is_good(now));
+        Ok(links)
+    }
+
+    /// All links of a room that are kept, oldest first.
+    async fn all_of_room(&self, room: &RoomId) -> Result<Vec<Link>, Error> {
+        let (prefix, mut after, mut found) = (format!("{room} "), None::<String>, Vec::new());
+        loop {
+            let some = self.0.store.scan(&ROOM_LINKS, &prefix, after.as_deref(), usize::MAX).await?;
+            let Some((last, _)) = some.last() else { return Ok(found) };
+            after = Some(last.clone());
+            for (_, hash) in some {
+                found.extend(self.0.store.get(&LINKS, &hash).await?);
             }
         }
-        Ok(found)
     }
 
     /// Ends a room's link before its time; what was begun is given up. The link as it was, if it was good.
     pub(crate) async fn revoke(
         &self,
-        room: &OwnedRoomId,
+        room: &RoomId,
         number: u32,
         by: OwnedUserId,
+    ) -> Result<Option<Link>, Error> {
+        self.end_link(room, number, by, None).await
+    }
+
+    async fn end_link(
+        &self,
+        room: &RoomId,
+        number: u32,
+        by: OwnedUserId,
+        closed_by: Option<OwnedEventId>,
     ) -> Result<Option<Link>, Error> {
         let (key, now) = (room_key(room.as_str(), number), self.now());
         let revoked = self.change(move |rows, writing, settings| {
@@ -339,6 +393,7 @@ impl Drops {
             }
             let before = link.clone();
             link.state = LinkState::Ended;
+            link.closed_by = closed_by;
             writing.put(&hash, &mut link, settings);
             writing.note(&deed(&link, now, by.as_str(), What::LinkCancelled));
             Ok(Some((hash, before)))
@@ -348,16 +403,35 @@ impl Drops {
         Ok(Some(link))
     }
 
+    /// Ends all links of a room in which the bot is no more.
+    pub(crate) async fn close_room(&self, room: &RoomId, by: &UserId, cause: &EventId) -> Result<(), Error> {
+        for link in self.all_of_room(room).await?.iter().filter(|link| link.state != LinkState::Ended) {
+            self.end_link(room, link.number, by.to_owned(), Some(cause.to_owned())).await?;
+        }
+        for hand in self.hands_of_room(room).await? {
+            self.close_hand(room, hand.number, by.to_owned(), Some(cause.to_owned())).await?;
+        }
+        Ok(())
+    }
+
+    /// What [`Drops::close_room`] ended because of this event.
+    pub(crate) async fn closed_by(&self, room: &RoomId, cause: &EventId) -> Result<Closed, Error> {
+        let (mut links, mut hands) = (self.all_of_room(room).await?, self.all_hands_of_room(room).await?);
+        links.retain(|link| link.closed_by.as_deref() == Some(cause));
+        hands.retain(|hand| hand.closed_by.as_deref() == Some(cause));
+        Ok(Closed { links, hands })
+    }
+
     /// Tries a code. What a browser is given that told the right one.
     pub(crate) async fn enter(&self, token: &Token, code: &str, address: String) -> Result<String, Error> {
-        let (hash, tried, now) = (token.hash(), token.hash_of_code(code), self.now());
+        let (hash, tried, now) = (token.hash(), token.hash_of_entered(code), self.now());
         let entered = self.change(move |rows, writing, settings| {
             let mut link: Link = rows.get(&LINKS, &hash)?.ok_or(Error::NoLink)?;
             if !link.is_good(now) {
-                return Err(Error::Over);
+                return Err(why_over(&link, now));
             }
             let Some(code) = link.code.as_mut() else { return Err(Error::NoLink) };
-            let outcome = code.try_one(same(&code.hash, &tried))?;
+            let outcome = code.try_one(tried.as_deref())?;
             let what = if outcome.is_ok() { What::CodeRight } else { What::CodeWrong };
             writing.note(&Deed { address, ..deed(&link, now, "", what) });
             writing.put(&hash, &mut link, settings);
@@ -404,7 +478,7 @@ impl Drops {
         self.change(move |rows, writing, settings| {
             let mut link: Link = rows.get(&LINKS, &hash)?.ok_or(Error::NoLink)?;
             if !link.is_good(now) {
-                return Err(Error::Over);
+                return Err(why_over(&link, now));
             }
             let left = link.most_bytes.saturating_sub(link.bytes);
             if link.files >= link.most_files || rows.count(&UPLOADS, &hash, MOST_ROWS)? >= MOST_ROWS {
@@ -570,6 +644,26 @@ impl Drops {
         let found = self.0.store.scan(&UPLOADS, &format!("{hash} "), None, MOST_ROWS).await?;
         let id = |key: String| key.rsplit(' ').next().unwrap_or_default().to_owned();
         Ok(found.into_iter().map(|(key, upload)| (id(key), upload)).collect())
+    }
+
+    /// The file of this name, length and hash that came whole over a link before, from the same sender's address.
+    pub(crate) async fn received_before(
+        &self,
+        hash: &str,
+        (original_name, length, sha256): (&str, u64, &str),
+        sender: &Sender,
+    ) -> Result<Option<Upload>, Error> {
+        let original_name = name::clipped(original_name, name::LONGEST_ORIGINAL);
+        let is_same = |upload: &Upload| {
+            let came = match &upload.state {
+                UploadState::Whole { sha256, .. } | UploadState::Sent { sha256, .. } => sha256,
+                UploadState::Receiving | UploadState::Refused { .. } => return false,
+            };
+            (upload.original_name.as_str(), upload.length, came.as_str()) == (original_name, length, sha256)
+                && upload.sender.address == sender.address
+        };
+        let uploads = self.uploads_of(hash).await?;
+        Ok(uploads.into_iter().map(|(_, upload)| upload).find(is_same))
     }
 
     /// Gives up what is not whole of a link's files. Files on the disk go at the next tidying.

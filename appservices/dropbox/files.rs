@@ -140,6 +140,11 @@ impl Files {
         }
     }
 
+    /// Whether somebody writes to a file, or waits to.
+    pub(crate) fn is_written(&self, link: &str, id: &str) -> bool {
+        self.0.writers.lock().contains_key(&format!("{link}.{id}"))
+    }
+
     async fn turn(&self, file: String) -> Option<Turn> {
         let (turn, stop) = {
             let mut writers = self.0.writers.lock();
@@ -298,14 +303,30 @@ impl Turn {
         hash: &str,
         id: &str,
         upload: &Upload,
-        mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+        body: impl Stream<Item = Result<Bytes, E>> + Unpin,
     ) -> Result<Appended, Error> {
-        let drops = &self.files.0.drops;
         let mut file = File::options().write(true).open(self.files.path(hash, id)).await?;
         // What was written and not acknowledged before a crash may be anything.
         file.set_len(upload.offset).await?;
         file.seek(io::SeekFrom::Start(upload.offset)).await?;
-        let (mut offset, mut acknowledged) = (upload.offset, upload.offset);
+        let mut acknowledged = upload.offset;
+        let written = self.write_on((hash, id, upload.length), &mut file, &mut acknowledged, body).await;
+        if !matches!(written, Ok(Appended::All(_) | Appended::Cut(_))) {
+            // A full disk has no room for what nobody counts on.
+            file.set_len(acknowledged).await?;
+        }
+        written
+    }
+
+    async fn write_on<E>(
+        &self,
+        (hash, id, whole): (&str, &str, u64),
+        file: &mut File,
+        acknowledged: &mut u64,
+        mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> Result<Appended, Error> {
+        let drops = &self.files.0.drops;
+        let mut offset = *acknowledged;
         let is_cut = loop {
             let next = timeout(SILENCE, body.next());
             let part = match self.stop.run_until_cancelled(next).await {
@@ -314,19 +335,21 @@ impl Turn {
                 Some(Ok(Some(Err(_))) | Err(_)) | None => break true,
             };
             let length = part.len() as u64;
-            if length > upload.length - offset {
+            if length > whole - offset {
+                // What is still under way to the disk comes before it is cut.
+                file.flush().await?;
                 return Ok(Appended::TooMany);
             }
             file.write_all(&part).await?;
             offset += length;
-            if offset - acknowledged >= STRETCH {
+            if offset - *acknowledged >= STRETCH {
                 file.flush().await?;
                 file.sync_data().await?;
                 drops.advance(hash, id, offset).await?;
-                acknowledged = offset;
+                *acknowledged = offset;
             }
         };
-        if offset > acknowledged {
+        if offset > *acknowledged {
             file.flush().await?;
             file.sync_data().await?;
             drops.advance(hash, id, offset).await?;

@@ -237,48 +237,35 @@ fn by_brand(brand: &[u8]) -> Kind {
     }
 }
 
-/// Whether Windows runs a file of this name when it is opened, whatever is in it: a script is a text like others.
+/// Whether a machine runs a file of this name when it is opened, whatever is in it (a script is a text like others), or asks
+/// another machine when it is merely shown, and tells it the user's hash.
+///
+/// What mail programs keep from their users, and what browsers run; documents with macros are not among them.
+/// Source: <https://support.microsoft.com/en-us/office/blocked-attachments-in-outlook-434752e1-02d3-4e90-9124-8b81e49a8519>
 pub(crate) fn is_run_by_name(original: &str) -> bool {
-    const ENDINGS: [&str; 33] = [
-        "appref-ms",
-        "bat",
-        "chm",
-        "cmd",
-        "com",
-        "cpl",
-        "exe",
-        "gadget",
-        "hta",
-        "inf",
-        "jar",
-        "js",
-        "jse",
-        "lnk",
-        "msc",
-        "msi",
-        "msp",
-        "mst",
-        "pif",
-        "ps1",
-        "ps1xml",
-        "psd1",
-        "psm1",
-        "reg",
-        "scf",
-        "scr",
-        "sct",
-        "url",
-        "vb",
-        "vbe",
-        "vbs",
-        "wsf",
-        "wsh",
+    #[rustfmt::skip]
+    const ENDINGS: &[&str] = &[
+        "ade", "adp", "app", "appcontent-ms", "appinstaller", "applescript", "application", "appref-ms",
+        "appx", "appxbundle", "asp", "aspx", "bas", "bat", "cdxml", "chm", "cmd", "com", "command", "cpl",
+        "csh", "deskthemepack", "desktop", "diagcab", "exe", "fileloc", "fxp", "gadget", "grp", "hlp",
+        "hpj", "hta", "htc", "htm", "html", "inetloc", "inf", "ins", "iqy", "isp", "its", "jar", "jnlp",
+        "js", "jse", "jsp", "ksh", "library-ms", "lnk", "mad", "maf", "mag", "mam", "maq", "mas", "mau",
+        "mav", "maw", "mda", "mde", "mdt", "mdw", "mdz", "mht", "mhtml", "mjs", "msc", "msh", "msh1",
+        "msh1xml", "msh2", "msh2xml", "mshxml", "msi", "msix", "msixbundle", "msp", "mst", "msu", "oqy",
+        "osd", "pcd", "php", "pif", "pl", "plg", "prf", "prg", "ps1", "ps1xml", "ps2", "ps2xml", "psc1",
+        "psc2", "psd1", "psm1", "py", "pyc", "pyo", "pyw", "pyz", "pyzw", "rb", "rdp", "reg", "rqy", "scf",
+        "scpt", "scptd", "scr", "sct", "search-ms", "searchconnector-ms", "settingcontent-ms", "sh", "shb",
+        "shs", "shtml", "slk", "svg", "svgz", "terminal", "theme", "themepack", "tool", "udl", "url", "vb",
+        "vbe", "vbp", "vbs", "vsmacros", "vsw", "webloc", "webpnp", "website", "wll", "workflow", "ws",
+        "wsc", "wsf", "wsh", "xbap", "xht", "xhtml", "xla", "xll", "xnk",
     ];
     // Dots and blanks at its end Windows leaves out.
-    let name = name::harmless(original);
-    let ending =
-        name.trim_end_matches(['.', ' ']).rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
-    ending.is_some_and(|ending| ENDINGS.contains(&&*ending))
+    let name = name::harmless(original).trim_end_matches(['.', ' ']).to_ascii_lowercase();
+    // Explorer obeys it as soon as its folder is opened.
+    if name == "desktop.ini" {
+        return true;
+    }
+    name.rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.contains(&ending))
 }
 
 fn is_program(head: &[u8]) -> bool {
@@ -430,10 +417,48 @@ mod tests {
 
     #[test]
     fn what_windows_runs_by_its_name_is_known_by_it() {
-        for name in ["a.ps1", "報告.JS", "x.pdf.exe", "a.hta. .", "a.\u{202e}vbs", "dir/b.Lnk", "x.reg"] {
+        for name in [
+            "a.ps1",
+            "報告.JS",
+            "x.pdf.exe",
+            "a.hta. .",
+            "a.\u{202e}vbs",
+            "dir/b.Lnk",
+            "x.reg",
+            "x.library-ms",
+            "x.searchConnector-ms",
+            "x.SettingContent-ms",
+            "x.application",
+            "x.appinstaller",
+            "x.jnlp",
+            "x.ws",
+            "x.wsc",
+            "x.xll",
+            "x.py",
+            "x.rdp",
+            "x.diagcab",
+            "案内.html",
+            "図.svg",
+            "x.webloc",
+            "x.command",
+            "Desktop.ini",
+        ] {
             assert!(is_run_by_name(name), "{name}");
         }
-        for name in ["exe", "a.pdf", "a.json", "報告.txt", "js.docx", "", ".", "a.p21"] {
+        for name in [
+            "exe",
+            "a.pdf",
+            "a.json",
+            "報告.txt",
+            "js.docx",
+            "",
+            ".",
+            "a.p21",
+            "a.zip",
+            "a.docm",
+            "a.xml",
+            "my desktop.ini.txt",
+        ] {
             assert!(!is_run_by_name(name), "{name}");
         }
     }

@@ -21,11 +21,13 @@ mod kind;
 mod language;
 mod moment;
 mod name;
+mod private;
 mod program;
 mod record;
 mod rows;
 mod secret;
 mod settings;
+mod shown;
 mod undone;
 mod words;
 

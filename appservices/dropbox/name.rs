@@ -63,7 +63,7 @@ fn plain(letter: char) -> char {
 }
 
 /// Whether a letter shows nothing, or changes how others are shown.
-fn is_unseen(letter: char) -> bool {
+pub(crate) fn is_unseen(letter: char) -> bool {
     letter.is_control()
         || matches!(letter,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

@@ -246,6 +246,21 @@ pub(crate) fn export(path: &Path, as_table: bool, out: &mut impl Write) -> anyho
 
 /// A cell in which a programme for tables sees a text and no formula.
 fn cell_of_table(text: &str) -> String {
-    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    // In Japanese, Excel takes the wide ones for the narrow ones.
+    let is_formula =
+        text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '|', '＝', '＋', '－', '＠', '｜', '−']);
     format!("\"{}{}\"", if is_formula { "'" } else { "" }, text.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        for text in ["=1+1", "＝cmd", "＋1", "－1", "＠SUM(A1)", "\t=1", "|x"] {
+            assert!(cell_of_table(text).starts_with("\"'"), "{text}");
+        }
+        assert_eq!(cell_of_table("写真\"1\".jpg"), "\"写真\"\"1\"\".jpg\"");
+    }
 }

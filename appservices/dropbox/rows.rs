@@ -70,6 +70,9 @@ pub(crate) struct Link {
     pub(crate) received: u32,
     /// Where it stands in [`DUE`].
     pub(crate) due: Timestamp,
+    /// What put the bot out of the room, if that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) closed_by: Option<OwnedEventId>,
 }
 
 /// The code of a link.
@@ -194,6 +197,9 @@ pub(crate) struct Hand {
     pub(crate) name: String,
     pub(crate) size: Option<u64>,
     pub(crate) state: HandState,
+    /// What put the bot out of the room, if that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) closed_by: Option<OwnedEventId>,
 }
 
 /// How far a link to download by has come.

@@ -9,9 +9,18 @@ use bot_kit::ruma::EventId;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use unicode_normalization::UnicodeNormalization;
+
+use crate::name::is_unseen;
 
 /// Bytes of a token.
 const TOKEN: usize = 16;
+
+/// Digits of a code.
+const DIGITS: usize = 8;
+
+/// Letters that are looked at of what somebody enters as a code.
+const ENTERED: usize = 64;
 
 /// What makes tokens.
 #[derive(Clone)]
@@ -70,9 +79,20 @@ impl Token {
 
     /// What is kept of a code that is good together with it.
     pub(crate) fn hash_of_code(&self, code: &str) -> String {
-        let digits: String =
-            code.chars().filter_map(|letter| letter.to_digit(10)).map(|d| d.to_string()).collect();
+        let digits: String = code.chars().filter(char::is_ascii_digit).collect();
         keyed(&self.0, "code", &digits)
+    }
+
+    /// The same of what somebody enters, in digits of any width, however they are grouped; none of what can be no code.
+    pub(crate) fn hash_of_entered(&self, text: &str) -> Option<String> {
+        let is_between = |letter: &char| {
+            letter.is_whitespace()
+                || is_unseen(*letter)
+                || matches!(letter, '-' | '.' | 'ー' | '\u{2010}'..='\u{2015}' | '\u{2212}')
+        };
+        let digits: String = text.chars().take(ENTERED).nfkc().filter(|letter| !is_between(letter)).collect();
+        let may_be_one = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
+        may_be_one.then(|| self.hash_of_code(&digits))
     }
 
     /// What a browser is given once it told the code, so many times so far.
@@ -131,5 +151,25 @@ mod tests {
         assert_eq!(token.hash_of_code(&code), token.hash_of_code(&code.replace(' ', "-")));
         let other = key.token(<&EventId>::try_from("$b").unwrap());
         assert_ne!(token.hash_of_code(&code), other.hash_of_code(&code));
+        let wide = |letter: char| {
+            letter.to_digit(10).map_or('\u{3000}', |digit| {
+                ['０', '１', '２', '３', '４', '５', '６', '７', '８', '９'][digit as usize]
+            })
+        };
+        let wide: String = code.chars().map(wide).collect();
+        let typed = [
+            code.clone(),
+            code.replace(' ', ""),
+            code.replace(' ', "ー"),
+            code.replace(' ', "－"),
+            format!(" {wide}\u{200b}\n"),
+        ];
+        for typed in typed {
+            assert_eq!(token.hash_of_entered(&typed), Some(token.hash_of_code(&code)), "{typed}");
+        }
+        for no_code in ["", "1234", "123456789", "1234567a", "合言葉", "①②③④⑤⑥⑦", &"1".repeat(5_000)]
+        {
+            assert_eq!(token.hash_of_entered(no_code), None, "{no_code}");
+        }
     }
 }

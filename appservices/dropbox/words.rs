@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    drops::{Error, Made, PASSES},
+    drops::{Closed, Error, Made, PASSES},
     kind::Group,
     language::Language,
     moment,
     rows::{Hand, HandState, Link, Refused, Upload, UploadState},
 };
+
+/// Links that a list names; of more it says how many they are.
+const LISTED: usize = 100;
 
 // On the page.
 
@@ -18,7 +21,19 @@ pub(crate) fn for_senders(error: &Error, language: Language) -> String {
         Error::NoLink => return no_such_link(language),
         Error::Over => (
             "このURLの期限は過ぎました。依頼した担当者にご連絡ください。",
-            "This link is not good any more. Please ask whoever gave it to you.",
+            "The time of this link is over. Please ask whoever gave it to you.",
+        ),
+        Error::Cancelled => (
+            "このURLは取り消されました。依頼した担当者にご連絡ください。",
+            "This link was cancelled. Please ask whoever gave it to you.",
+        ),
+        Error::UsedUp => (
+            "ダウンロードできる回数を使い切りました。必要なときは、URLを知らせた担当者にご連絡ください。",
+            "The file was downloaded as often as it may be. Please ask whoever gave you the link.",
+        ),
+        Error::NoCode => (
+            "合言葉は8桁の数字です。入力をお確かめください（この入力は回数に数えていません）。",
+            "The code is eight digits. Please look at what you entered; it does not count as a try.",
         ),
         Error::Locked => (
             "合言葉を間違えた回数、または使った端末の数が上限に達したため、このURLは使えません。依頼した担当者にご連絡ください。",
@@ -104,6 +119,50 @@ pub(crate) fn too_large(most: u64, language: Language) -> String {
     }
 }
 
+pub(crate) fn nameless(language: Language) -> String {
+    say(
+        language,
+        "お名前を入力してください（空白だけでは送れません）。ファイルはまだ届いていません。",
+        "Please enter your name (not only blanks). No file has arrived yet.",
+    )
+}
+
+pub(crate) fn empty(name: &str, language: Language) -> String {
+    match language {
+        Language::Japanese => format!(
+            "「{name}」は空のファイル（0バイト）のため、受け取れません。元のファイルを開いて中身をお確かめください。"
+        ),
+        Language::English => {
+            format!(
+                "“{name}” is empty (0 bytes) and cannot be taken. Please open it and look whether it has its content."
+            )
+        }
+    }
+}
+
+/// Why a file of a form was not taken, with its name where there is one.
+pub(crate) fn not_taken(name: &str, why: &str, language: Language) -> String {
+    match language {
+        Language::Japanese => format!("「{name}」は受け取っていません：{why}"),
+        Language::English => format!("“{name}” was not taken: {why}"),
+    }
+}
+
+/// Why the rest of a form was not taken.
+pub(crate) fn rest_not_taken(why: &str, language: Language) -> String {
+    match language {
+        Language::Japanese => format!("ここにないファイルは受け取っていません：{why}"),
+        Language::English => format!("Files that are not listed here were not taken: {why}"),
+    }
+}
+
+pub(crate) fn too_many_in_form(most: usize, language: Language) -> String {
+    match language {
+        Language::Japanese => format!("一度に送れるのは{most}件までです。残りはもう一度お送りください。"),
+        Language::English => format!("{most} files can be sent at once. Please send the others afterwards."),
+    }
+}
+
 pub(crate) fn bad_request(what: &str, language: Language) -> String {
     match language {
         Language::Japanese => {
@@ -119,7 +178,7 @@ pub(crate) fn foreign(language: Language) -> String {
     say(language, "ほかのサイトから送ることはできません。", "This cannot be sent from another site.")
 }
 
-pub(crate) fn wrong_code(left: u8, language: Language) -> String {
+fn wrong_code(left: u8, language: Language) -> String {
     match language {
         Language::Japanese => format!("合言葉が違います。あと{left}回試せます。"),
         Language::English => format!("The code is wrong. {left} more tries."),
@@ -282,7 +341,7 @@ pub(crate) fn list(links: &[Link], language: Language) -> String {
         return say(language, "いま使える受取URLはありません。", "No link is good now.");
     }
     let mut text = say(language, "いま使える受取URL", "Links that are good now");
-    for link in links {
+    for link in links.iter().take(LISTED) {
         let Link { number, title, received, most_files, maker, .. } = link;
         let ends = moment::written(link.ends, language);
         let code = match (link.code.is_some(), link.is_locked()) {
@@ -299,7 +358,48 @@ pub(crate) fn list(links: &[Link], language: Language) -> String {
             }
         });
     }
-    text
+    text + &unlisted(links.len(), language)
+}
+
+/// How many a list leaves out.
+fn unlisted(count: usize, language: Language) -> String {
+    match (count.saturating_sub(LISTED), language) {
+        (0, _) => String::new(),
+        (more, Language::Japanese) => format!("\nほか {more}件"),
+        (more, Language::English) => format!("\nand {more} more"),
+    }
+}
+
+/// Tells a maker that his links of a room are closed since the bot is not there any more.
+pub(crate) fn put_out(closed: &Closed) -> String {
+    let language = closed.links.first().map(|link| link.language);
+    let language = language.or_else(|| closed.hands.first().map(|hand| hand.language));
+    let language = language.unwrap_or(Language::Japanese);
+    let links = closed.links.iter().map(|link| match language {
+        Language::Japanese => {
+            format!("受取URL {}番「{}」（{}件 受取済み）", link.number, link.title, link.received)
+        }
+        Language::English => {
+            format!("link no. {} “{}” ({} files came)", link.number, link.title, link.received)
+        }
+    });
+    let hands = closed.hands.iter().map(|hand| match language {
+        Language::Japanese => format!("渡しURL {}番「{}」", hand.number, hand.name),
+        Language::English => format!("link to download by no. {} “{}”", hand.number, hand.name),
+    });
+    let all: Vec<String> = links.chain(hands).collect();
+    let list = all.iter().take(LISTED).map(|line| format!("\n・{line}")).collect::<String>();
+    let list = list + &unlisted(all.len(), language);
+    match language {
+        Language::Japanese => format!(
+            "ボットが部屋から外されたため、次のURLは使えなくなりました。{list}\n\
+             まだ部屋に入っていないファイルは保管していて、ボットを部屋に招待し直すと入ります。"
+        ),
+        Language::English => format!(
+            "I was put out of a room, so these links are closed:{list}\n\
+             Files that are not in the room yet are kept; they come when I am invited again."
+        ),
+    }
 }
 
 pub(crate) fn revoked(link: &Link, language: Language) -> String {
@@ -437,6 +537,27 @@ pub(crate) fn no_file(language: Language) -> String {
     )
 }
 
+pub(crate) fn edited(language: Language) -> String {
+    say(
+        language,
+        "このファイルは編集で差し替えられているため、渡せません。渡すファイルを新しく投稿し、それに返信してください。",
+        "By an edit another file is shown there now. Please send the file anew, and reply to that.",
+    )
+}
+
+/// Tells that a file is not handed over since it was changed or deleted.
+pub(crate) fn changed(hand: &Hand) -> String {
+    let Hand { number, name, .. } = hand;
+    match hand.language {
+        Language::Japanese => format!(
+            "渡しURL {number}番「{name}」は、頼んだあとでファイルが差し替えられたか削除されたため、取り消しました。必要なら新しく頼んでください。"
+        ),
+        Language::English => format!(
+            "Link to download by no. {number} “{name}” was ended: its file was changed or deleted after it was asked for."
+        ),
+    }
+}
+
 /// Asks others to agree.
 pub(crate) fn question(hand: &Hand) -> String {
     let Hand { number, asker, name, times, lasts, .. } = hand;
@@ -449,11 +570,11 @@ pub(crate) fn question(hand: &Hand) -> String {
     match hand.language {
         Language::Japanese => format!(
             "渡しURL {number}番：{asker} さんが「{name}」を社外に渡そうとしています（{lasts}・{times}回まで{code}）。\n\
-             よければ、ほかの人がこのメッセージに ✅ を付けてください（24時間以内）。"
+             ファイルを開いて中身を確かめ、よければ、ほかの人がこのメッセージに ✅ を付けてください（24時間以内）。"
         ),
         Language::English => format!(
             "Link to download by no. {number}: {asker} wants to hand “{name}” to somebody outside ({lasts}, {times} downloads{code}).\n\
-             If that is right, somebody else reacts with ✅ to this message (within 24 hours)."
+             If that is right (please open the file), somebody else reacts with ✅ to this message (within 24 hours)."
         ),
     }
 }
@@ -511,7 +632,7 @@ pub(crate) fn list_hands(hands: &[Hand], language: Language) -> String {
         return say(language, "いま使える渡しURLはありません。", "No link to download by is good now.");
     }
     let mut text = say(language, "渡しURL", "Links to download by");
-    for Hand { number, name, asker, state, .. } in hands {
+    for Hand { number, name, asker, state, .. } in hands.iter().take(LISTED) {
         let how = match (state, language) {
             (HandState::Good { ends, left, .. }, Language::Japanese) => {
                 format!("{} まで、残り{left}回", moment::written(*ends, language))
@@ -526,7 +647,7 @@ pub(crate) fn list_hands(hands: &[Hand], language: Language) -> String {
             Language::English => format!("\nNo. {number} “{name}” {how}; {asker}"),
         });
     }
-    text
+    text + &unlisted(hands.len(), language)
 }
 
 pub(crate) fn ended_hand(hand: &Hand, language: Language) -> String {

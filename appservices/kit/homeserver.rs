@@ -8,6 +8,7 @@
 
 mod calls;
 mod late;
+mod power;
 mod retry;
 
 use std::{sync::Arc, time::Duration};
@@ -21,6 +22,7 @@ use sha2::{Digest, Sha256};
 
 pub use self::{
     calls::Download,
+    power::Creation,
     retry::{Failure, Refusal},
 };
 use crate::{config::HomeserverConfig, registration::Registration};

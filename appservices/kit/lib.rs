@@ -30,7 +30,7 @@ pub use self::{
     bot::{Bot, Host, Namespaces},
     config::{AppserviceConfig, Config, HomeserverConfig, ListenerConfig, Span, StoreConfig},
     event::{Event, now_ms},
-    homeserver::{Download, Failure, Homeserver, Refusal, TxnId},
+    homeserver::{Creation, Download, Failure, Homeserver, Refusal, TxnId},
     listen::{Bounds, serve},
     program::main,
     registration::Registration,

@@ -6,7 +6,10 @@
 use std::{collections::BTreeSet, io::Write, path::Path, sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use bot_kit::{Batch, Failure, Rows, StoreError, TxnId, now_ms, ruma::OwnedEventId};
+use bot_kit::{
+    Batch, Failure, Rows, StoreError, TxnId, now_ms,
+    ruma::{OwnedEventId, OwnedRoomId},
+};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tracing::{error, warn};
@@ -15,10 +18,11 @@ use crate::{
     gate::Gate,
     letter::{File, Letter},
     rows::{
-        self, Correspondence, LEDGER, LETTERS, MAILS, PROGRESS, Progress, Remembered, SENT, THREADS, Waiting,
-        of_event, of_room,
+        self, CONTINUED, Correspondence, LEDGER, LETTERS, MAILS, PROGRESS, Progress, Remembered, SENT,
+        THREADS, Waiting, of_event, of_room,
     },
     settings::Settings,
+    successor,
 };
 
 /// What a message shows, in bytes; the whole of a longer text follows as a file. An event holds 65,536 bytes, and marks
@@ -60,7 +64,8 @@ async fn round(gate: &Gate) -> Result<bool, Failure> {
     let mut after: Option<String> = None;
     let mut stuck = BTreeSet::new();
     // One at a time: a mail may be large.
-    while let Some((key, waiting)) = store.scan(&MAILS, "", after.as_deref(), 1).await?.pop() {
+    while let Some((key, mut waiting)) = store.scan(&MAILS, "", after.as_deref(), 1).await?.pop() {
+        waiting.room = gate.room_of(&waiting.local, &waiting.room).await?;
         if !stuck.contains(&waiting.room)
             && let Err(failure) = deliver(gate, &key, &waiting).await
         {
@@ -102,6 +107,8 @@ fn write(path: &Path, raw: &[u8]) -> std::io::Result<()> {
 #[derive(Default)]
 struct Done {
     thread: Option<(String, OwnedEventId)>,
+    /// A thread of a room before that goes on with this mail.
+    continued: Option<(String, OwnedEventId)>,
     letter: Option<(OwnedEventId, Correspondence)>,
 }
 
@@ -121,6 +128,10 @@ impl Gate {
             {
                 batch.put(&THREADS, &thread, &root);
                 remembered.thread = Some(thread);
+            }
+            if let Some((continued, event)) = done.continued {
+                batch.put(&CONTINUED, &continued, &event);
+                remembered.continued = Some(continued);
             }
             if let Some((event, letter)) = done.letter {
                 let place = of_event(&room, &event);
@@ -172,20 +183,26 @@ async fn deliver(gate: &Gate, key: &str, waiting: &Waiting) -> Result<(), Failur
     if let Some(text) = bounced(gate, &letter, waiting).await? {
         let (sent, text) = text;
         let mut content = notice(&text);
-        relate(&mut content, Some(&sent));
+        relate(&mut content, sent.as_ref());
         let txn = TxnId::of(&[key, "bounce"]);
         gate.host.homeserver.send(&waiting.room, "m.room.message", &txn, &content).await?;
         return gate.done(key, waiting, Done::default()).await.map_err(Failure::from);
     }
-    let root = thread_of(gate, &letter, waiting).await?;
-    let progress = match store.get(&PROGRESS, key).await? {
+    let (root, earlier) = match thread_of(gate, &letter, waiting).await? {
+        Some(Thread::Here(root)) => (Some(root), None),
+        Some(Thread::Before(room, root)) => (None, Some((room, root))),
+        None => (None, None),
+    };
+    let progress = store.get(&PROGRESS, key).await?;
+    let progress = match progress.filter(|it| it.room.as_ref().is_none_or(|room| *room == waiting.room)) {
         Some(progress) => progress,
         None => {
-            let (mut content, _) = message(&letter, gate.settings());
+            let link = earlier.as_ref().map(|(room, root)| successor::link(room, root));
+            let (mut content, _) = message(&letter, gate.settings(), link.as_deref());
             relate(&mut content, root.as_ref());
             let txn = TxnId::of(&[key, "text"]);
             let event = gate.host.homeserver.send(&waiting.room, "m.room.message", &txn, &content).await?;
-            note(gate, key, Progress { event, files: 0 }).await?
+            note(gate, key, Progress { room: Some(waiting.room.clone()), event, files: 0 }).await?
         }
     };
     let event = progress.event.clone();
@@ -200,37 +217,58 @@ async fn deliver(gate: &Gate, key: &str, waiting: &Waiting) -> Result<(), Failur
         newest: None,
     };
     let thread = letter.id.as_ref().map(|id| (of_room(&waiting.room, id), root.clone()));
+    let continued = earlier.map(|(_, old)| (of_event(&waiting.room, &old), root.clone()));
     send_files(gate, key, waiting, letter, progress, &root).await?;
     let letter = Some((event, correspondence)).filter(|(_, letter)| !letter.with.is_empty());
-    gate.done(key, waiting, Done { thread, letter }).await.map_err(Failure::from)
+    gate.done(key, waiting, Done { thread, continued, letter }).await.map_err(Failure::from)
+}
+
+/// Where a mail belongs.
+enum Thread {
+    /// To what began with this event.
+    Here(OwnedEventId),
+    /// To what began with this event of a room that was upgraded to this one; it is the first one here.
+    Before(OwnedRoomId, OwnedEventId),
 }
 
 /// The thread of the mails that a mail answers.
-async fn thread_of(gate: &Gate, letter: &Letter, waiting: &Waiting) -> Result<Option<OwnedEventId>, Failure> {
+async fn thread_of(gate: &Gate, letter: &Letter, waiting: &Waiting) -> Result<Option<Thread>, Failure> {
+    let (room, store) = (&waiting.room, &gate.host.store);
     for id in &letter.before {
-        if let Some(root) = gate.host.store.get(&THREADS, &of_room(&waiting.room, id)).await? {
-            return Ok(Some(root));
+        if let Some(root) = store.get(&THREADS, &of_room(room, id)).await? {
+            return Ok(Some(Thread::Here(root)));
+        }
+    }
+    for old in gate.before(room).await? {
+        for id in &letter.before {
+            if let Some(root) = store.get(&THREADS, &of_room(&old, id)).await? {
+                let here = gate.root_in(room, (&old, &root)).await?;
+                return Ok(Some(here.map_or(Thread::Before(old, root), Thread::Here)));
+            }
         }
     }
     Ok(None)
 }
 
-/// What is said of a bounce of a mail of ours, and where.
+/// What is said of a bounce of a mail of ours, and in which thread.
 async fn bounced(
     gate: &Gate,
     letter: &Letter,
     waiting: &Waiting,
-) -> Result<Option<(OwnedEventId, String)>, Failure> {
+) -> Result<Option<(Option<OwnedEventId>, String)>, Failure> {
     let Some(report) = &letter.report else { return Ok(None) };
     let Some(id) = &report.of else { return Ok(None) };
-    let sent = gate.host.store.get(&SENT, id).await?;
-    let Some(sent) = sent.filter(|sent| sent.room == waiting.room) else { return Ok(None) };
+    let Some(sent) = gate.host.store.get(&SENT, id).await? else { return Ok(None) };
+    if sent.room != waiting.room && !gate.before(&waiting.room).await?.contains(&sent.room) {
+        return Ok(None);
+    }
     let what = match &*report.action {
         "delayed" => "メールの配達が遅れています / Delayed",
         "delivered" | "relayed" | "expanded" => "メールが届きました / Delivered",
         _ => "メールが届きませんでした / Not delivered",
     };
-    Ok(Some((sent.root, format!("{what}: {}\n{}", sent.to, report.why))))
+    let root = gate.root_in(&waiting.room, (&sent.room, &sent.root)).await?;
+    Ok(Some((root, format!("{what}: {}\n{}", sent.to, report.why))))
 }
 
 async fn note(gate: &Gate, key: &str, progress: Progress) -> Result<Progress, StoreError> {
@@ -250,7 +288,7 @@ async fn send_files(
     root: &OwnedEventId,
 ) -> Result<(), Failure> {
     let homeserver = &gate.host.homeserver;
-    let (_, is_cut) = message(&letter, gate.settings());
+    let (_, is_cut) = message(&letter, gate.settings(), None);
     let whole = is_cut.then(|| File {
         name: "本文.txt".to_owned(),
         kind: "text/plain".to_owned(),
@@ -314,9 +352,12 @@ fn sender(letter: &Letter, settings: &Settings) -> String {
     format!("{place}: {} <{}> ({proof})", name.trim(), letter.from)
 }
 
-/// The message of a mail, and whether it leaves out some of it.
-fn message(letter: &Letter, settings: &Settings) -> (Value, bool) {
+/// The message of a mail, and whether it leaves out some of it; with a link to the thread in a room before that it goes on.
+fn message(letter: &Letter, settings: &Settings, earlier: Option<&str>) -> (Value, bool) {
     let mut head = vec![format!("件名 / Subject: {}", letter.subject), sender(letter, settings)];
+    if let Some(link) = earlier {
+        head.push(format!("前の部屋からの続き / Goes on from the room before: {link}"));
+    }
     if let Some(to) = &letter.reply_to {
         head.push(format!("返信先 / Answers go to: {to}"));
     }

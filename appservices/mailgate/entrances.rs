@@ -12,6 +12,9 @@ use crate::{
 const MOST_OF_ROOM: usize = 5;
 const MOST_ADDRESSES: usize = 10_000;
 
+/// Addresses that a room may come to have by upgrades of several rooms to it.
+pub(crate) const MOST_HELD: usize = 50;
+
 /// Whom an address names as writers.
 const MOST_WRITERS: usize = 50;
 
@@ -50,7 +53,7 @@ impl Gate {
     pub(crate) async fn of_room(&self, room: &RoomId) -> Result<Vec<(String, Entrance)>, StoreError> {
         let store = &self.host.store;
         let mut found = Vec::new();
-        for (_, local) in store.scan(&OF_ROOM, &of_room(room, ""), None, MOST_OF_ROOM).await? {
+        for (_, local) in store.scan(&OF_ROOM, &of_room(room, ""), None, MOST_HELD).await? {
             if let Some(entrance) = store.get(&ADDRESSES, &local).await? {
                 found.push((local, entrance));
             }
@@ -111,7 +114,7 @@ impl Gate {
 
     pub(crate) async fn close(&self, room: &RoomId, address: &str) -> Result<String, Failure> {
         let local = address.split('@').next().unwrap_or_default();
-        let labels = self.host.store.scan(&OF_ROOM, &of_room(room, ""), None, MOST_OF_ROOM).await?;
+        let labels = self.host.store.scan(&OF_ROOM, &of_room(room, ""), None, MOST_HELD).await?;
         let Some((label, local)) = labels.iter().find(|(_, own)| own == local) else {
             return Ok("この部屋のアドレスではありません。 / That is no address of this room.".to_owned());
         };
@@ -122,28 +125,26 @@ impl Gate {
     }
 
     pub(crate) async fn allow(&self, room: &RoomId, writers: Writers) -> Result<String, Failure> {
-        let mut of_room = self.of_room(room).await?;
-        let mut batch = Batch::new();
-        for (local, entrance) in &mut of_room {
-            match &writers {
-                Writers::Everybody => entrance.is_open = true,
-                Writers::Nobody => (entrance.is_open, entrance.writers) = (false, Vec::new()),
-                Writers::These(whom) => {
-                    entrance.is_open = false;
-                    if entrance.writers.contains(whom) {
-                        continue;
-                    }
-                    if entrance.writers.len() >= MOST_WRITERS {
-                        return Ok(format!(
-                            "送れる人は{MOST_WRITERS}件までです。 / No more than {MOST_WRITERS} writers."
-                        ));
-                    }
-                    entrance.writers.push(whom.clone());
+        let locals: Vec<String> = self.of_room(room).await?.into_iter().map(|(local, _)| local).collect();
+        let of = room.to_owned();
+        let is_allowed = self.host.store.change(move |rows| {
+            let mut batch = Batch::new();
+            for local in locals {
+                // It may have gone to the room that this one was upgraded to.
+                let entrance = rows.get(&ADDRESSES, &local)?.filter(|entrance| entrance.room == of);
+                let Some(mut entrance) = entrance else { continue };
+                if !entrance.allow(&writers) {
+                    return Ok((Batch::new(), false));
                 }
+                batch.put(&ADDRESSES, &local, &entrance);
             }
-            batch.put(&ADDRESSES, local, entrance);
+            Ok::<_, StoreError>((batch, true))
+        });
+        if !is_allowed.await? {
+            return Ok(format!(
+                "送れる人は{MOST_WRITERS}件までです。 / No more than {MOST_WRITERS} writers."
+            ));
         }
-        self.host.store.commit(batch).await?;
         self.list(room).await
     }
 
@@ -165,6 +166,24 @@ impl Entrance {
         let domain = from.rsplit_once('@').map(|(_, domain)| domain);
         let is_named = |writer: &String| writer == from || Some(writer.as_str()) == domain;
         self.is_open || self.writers.iter().any(is_named)
+    }
+
+    /// Says who may write, besides those who may; false if they become too many.
+    fn allow(&mut self, writers: &Writers) -> bool {
+        match writers {
+            Writers::Everybody => self.is_open = true,
+            Writers::Nobody => (self.is_open, self.writers) = (false, Vec::new()),
+            Writers::These(whom) => {
+                self.is_open = false;
+                if !self.writers.contains(whom) {
+                    if self.writers.len() >= MOST_WRITERS {
+                        return false;
+                    }
+                    self.writers.push(whom.clone());
+                }
+            }
+        }
+        true
     }
 
     fn describe(&self) -> String {

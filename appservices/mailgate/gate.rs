@@ -6,11 +6,7 @@ use std::{
 };
 
 use anyhow::Context;
-use bot_kit::{
-    Batch, Bot, Config, Event, Failure, Host, Namespaces, TxnId,
-    ruma::{RoomId, UserId},
-};
-use serde_json::Value;
+use bot_kit::{Batch, Bot, Config, Event, Failure, Host, Namespaces, TxnId};
 use tokio::{net::TcpListener, sync::Notify};
 use tracing::{info, warn};
 
@@ -76,6 +72,9 @@ impl Bot for Gate {
                 return Ok(Batch::new());
             }
             Some((membership, user)) if user == *self.host.user() => {
+                if membership == "join" {
+                    self.came(&event.room_id).await?;
+                }
                 return Ok(Self::moved(event, membership));
             }
             _ => {}
@@ -88,6 +87,9 @@ impl Bot for Gate {
         }
         if event.kind == "m.room.encryption" && event.state_key.is_some() {
             return self.encrypted(event).await;
+        }
+        if event.kind == "m.room.tombstone" {
+            return self.upgraded(event).await;
         }
         let is_text = event.kind == "m.room.message" && event.text("msgtype") == Some("m.text");
         if !is_text || event.relates_to("m.replace").is_some() {
@@ -168,7 +170,12 @@ impl Gate {
         let answer = match command {
             Command::Help => HELP.to_owned(),
             Command::Send(wish) => return self.send_out(event, wish).await,
-            _ if !self.may(room, &event.sender, self.settings().least_power).await? => {
+            _ if !self
+                .host
+                .homeserver
+                .has_power(room, &event.sender, self.settings().least_power)
+                .await? =>
+            {
                 "この操作には部屋の管理権限が必要です。 / You need more power in this room for that."
                     .to_owned()
             }
@@ -192,32 +199,6 @@ impl Gate {
             }
             Ok(_) => Ok(()),
         }
-    }
-
-    /// Whether a user has this power in a room.
-    ///
-    /// Spec: <https://spec.matrix.org/v1.19/rooms/v12/#changes-to-power-levels> for the makers of a room.
-    pub(crate) async fn may(&self, room: &RoomId, user: &UserId, least: i64) -> Result<bool, Failure> {
-        let homeserver = &self.host.homeserver;
-        let levels = homeserver.state(room, "m.room.power_levels", "").await?;
-        let levels = Value::Object(levels.unwrap_or_default());
-        let of_user = levels.get("users").and_then(|users| users.get(user.as_str()));
-        let level = of_user.or_else(|| levels.get("users_default")).and_then(Value::as_i64).unwrap_or(0);
-        if level >= least {
-            return Ok(true);
-        }
-        let path = ["client", "v3", "rooms", room.as_str(), "state"];
-        let state = homeserver.call(http::Method::GET, &path, &[], None).await?;
-        let events = state.as_array().map(Vec::as_slice).unwrap_or_default();
-        let Some(create) = events.iter().find(|event| event["type"] == "m.room.create") else {
-            return Ok(false);
-        };
-        let version = create["content"]["room_version"].as_str().unwrap_or("1");
-        let ranks_above = version.parse::<u32>().is_ok_and(|version| version >= 12);
-        let others =
-            create["content"]["additional_creators"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let is_one = create["sender"] == user.as_str() || others.iter().any(|other| other == user.as_str());
-        Ok(ranks_above && is_one)
     }
 }
 

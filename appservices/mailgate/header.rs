@@ -15,15 +15,16 @@ enum Word {
     Encoded(String, Vec<u8>),
 }
 
-/// Text of an unstructured header, as it stands in the mail.
+/// Text of an unstructured header, as it stands in the mail; the label is of what the mail's text is written in.
 ///
 /// Neighbouring words of one charset are joined before they are decoded, since programs split characters among them, except
 /// where the charset has a state: there each word begins anew.
 ///
 /// Spec: <https://www.rfc-editor.org/rfc/rfc2047>
-pub(crate) fn words(raw: &[u8]) -> String {
+pub(crate) fn words(raw: &[u8], label: Option<&str>) -> String {
+    let raw = charset::bare(label, raw);
     let mut words: Vec<Word> = Vec::new();
-    let mut rest = raw;
+    let mut rest = &*raw;
     while !rest.is_empty() {
         let begin = rest.windows(2).position(|pair| pair == b"=?").unwrap_or(rest.len());
         let (plain, encoded) = rest.split_at(begin);
@@ -104,13 +105,16 @@ pub(crate) fn from_base64(text: &[u8]) -> Vec<u8> {
     base64_decode(&kept).unwrap_or_default()
 }
 
-/// The value of a parameter (`filename`, `name`, `charset`) of a structured header, as it stands in the mail.
+/// The value of a parameter (`filename`, `name`, `charset`) of a structured header, as it stands in the mail; the label is of
+/// what the mail's text is written in.
 ///
 /// The pieces of a value (`name*0*`, `name*1`) are joined in their order, and are decoded after that; of two pieces with one number
 /// the first counts. A value in one piece with a charset (`name*`) counts more than one without.
 ///
 /// Spec: <https://www.rfc-editor.org/rfc/rfc2231>
-pub(crate) fn parameter(raw: &[u8], wanted: &str) -> Option<String> {
+pub(crate) fn parameter(raw: &[u8], wanted: &str, label: Option<&str>) -> Option<String> {
+    // First of all: bytes of CP932 and of ISO-2022-JP may look like quotes and backslashes.
+    let raw = &*charset::bare(label, raw);
     let mut plain: Option<Vec<u8>> = None;
     let mut pieces: Vec<(usize, bool, Vec<u8>)> = Vec::new();
     for (name, value) in pairs(raw) {
@@ -136,7 +140,7 @@ pub(crate) fn parameter(raw: &[u8], wanted: &str) -> Option<String> {
     pieces.sort_by_key(|(number, ..)| *number);
     pieces.dedup_by_key(|(number, ..)| *number);
     if pieces.first().is_none_or(|(number, ..)| *number != 0) {
-        return plain.map(|plain| words(&plain));
+        return plain.map(|plain| words(&plain, None));
     }
     let mut label = None;
     let mut all = Vec::new();
@@ -223,7 +227,7 @@ pub(crate) fn parts(raw: &[u8], mark: u8) -> Vec<Vec<u8>> {
     all
 }
 
-/// A value without its quotes. CP932 has bytes that look like a backslash, which stand for themselves there.
+/// A value without its quotes. A backslash before anything else stands for itself, as programs of Windows write it.
 fn unquoted(value: &[u8]) -> Vec<u8> {
     let Some(inside) = value.strip_prefix(b"\"") else { return value.to_vec() };
     let inside = inside.strip_suffix(b"\"").unwrap_or(inside);
@@ -257,14 +261,14 @@ mod tests {
             (b"Re: =?UTF-8*ja?B?5bel?=", "Re: 工"),
             (b"\x8d\x48\x8e\x96", "工事"),
         ] {
-            assert_eq!(words(raw), text, "{}", String::from_utf8_lossy(raw));
+            assert_eq!(words(raw, None), text, "{}", String::from_utf8_lossy(raw));
         }
     }
 
     /// MA9, MA10, MA11.
     #[test]
     fn names_in_pieces_are_joined_before_they_are_decoded_and_the_first_of_a_number_counts() {
-        let name = |raw: &[u8]| parameter(raw, "filename");
+        let name = |raw: &[u8]| parameter(raw, "filename", None);
         let split = b"attachment; filename*0*=ISO-2022-JP''%1B$B$%22$;\r\n filename*1*=$%1B%28B.png";
         assert_eq!(name(split).as_deref(), Some("あい.png"));
         let tricky = b"attachment; filename*0*=\"''attached%2E\"; filename*1*=%62; filename*2=at";
@@ -275,6 +279,10 @@ mod tests {
         assert_eq!(name(b"attachment; filename=\"=?UTF-8?B?5bel?=\"").as_deref(), Some("工"));
         // ソ has a backslash as its second byte in CP932.
         assert_eq!(name(b"attachment; filename=\"\x83\x5c.txt\"").as_deref(), Some("ソ.txt"));
+        // A quote within a character of ISO-2022-JP.
+        assert_eq!(name(b"attachment; filename=\"\x1b$B\"#\x1b(B.txt\"").as_deref(), Some("■.txt"));
+        let euc = b"attachment; filename=\"\xb9\xa9\xbb\xf6.txt\"";
+        assert_eq!(parameter(euc, "filename", Some("EUC-JP")).as_deref(), Some("工事.txt"));
         let many: String = (0..8_192).map(|number| format!("; filename*{number}=aaaa")).collect();
         let begun = std::time::Instant::now();
         assert_eq!(name(many.as_bytes()).map(|name| name.len()), Some(4 * MOST_PIECES));

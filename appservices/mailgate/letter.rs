@@ -6,15 +6,17 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mail_parser::{
-    Address, HeaderName, HeaderValue, Message, MessageParser, MessagePart, MimeHeaders, PartType,
+    Address, Header, HeaderName, HeaderValue, Message, MessageParser, MessagePart, MimeHeaders, PartType,
     decoders::quoted_printable::quoted_printable_decode,
 };
 use sha2::{Digest, Sha256};
 
 use crate::{
-    charset, header, page,
+    charset,
+    flowed::{self, Blank},
+    header, page,
     scan::{self, Refused},
-    tnef,
+    tnef, uuencoded,
 };
 
 /// Shown of a subject, a name, a file's name, in characters.
@@ -108,16 +110,23 @@ impl Letter {
         let header = |name: &'static str| message.header_raw(name).map(str::trim);
         let newest_results =
             message.headers_raw().find(|(name, _)| name.eq_ignore_ascii_case("Authentication-Results"));
-        let sender = message.from().and_then(Address::first);
+        let label = label(&message, looked);
+        let label = label.as_deref();
+        let people = people(&message, looked, label);
+        let people = parser().parse_headers(&people);
+        let found_from = people.as_ref().and_then(Message::from);
+        let sender = found_from.and_then(Address::first);
         let senders = message.headers().iter().filter(|header| header.name == HeaderName::From).count();
-        let addresses = message.from().map_or(0, |from| from.iter().take(2).count());
+        let addresses = found_from.map_or(0, |from| from.iter().take(2).count());
         let from = address(sender.and_then(|sender| sender.address()));
-        let reply_to = address(message.reply_to().and_then(Address::first).and_then(|to| to.address()));
-        let whole = written(&message, looked);
+        let reply_to = people.as_ref().and_then(Message::reply_to).and_then(Address::first);
+        let reply_to = address(reply_to.and_then(|to| to.address()));
+        let (whole, mut files) = written(&message, looked);
         let (text, quoted) = fold(&plain(&whole.join("\n\n")));
-        let (mut files, mut left_out, mut has_sealed) = (Vec::new(), 0, false);
+        let (mut left_out, mut has_sealed) = (files.len().saturating_sub(MOST_FILES), false);
+        files.truncate(MOST_FILES);
         for (number, part) in message.attachments().enumerate() {
-            let file = file(number, part, looked);
+            let file = file(number, part, looked, label);
             let is_winmail =
                 file.kind == "application/ms-tnef" || file.name.eq_ignore_ascii_case("winmail.dat");
             let inside = is_winmail.then(|| tnef::files(&file.bytes)).flatten();
@@ -139,7 +148,7 @@ impl Letter {
             || is_report;
         let id = message.message_id().filter(|id| id.len() <= LONGEST_ID).map(str::to_owned);
         Some(Self {
-            subject: line(&subject(&message, looked), LONGEST_SUBJECT),
+            subject: line(&subject(&message, looked, label), LONGEST_SUBJECT),
             name: line(sender.and_then(|sender| sender.name()).unwrap_or_default(), LONGEST_NAME),
             reply_to: Some(reply_to).filter(|to| !to.is_empty() && *to != from),
             from,
@@ -181,11 +190,18 @@ impl Letter {
     }
 }
 
+impl File {
+    /// A file of which nothing but its name is said.
+    fn named(name: &str, bytes: Vec<u8>) -> Self {
+        let name = file_name(name);
+        let name = if name.is_empty() { "添付".to_owned() } else { name };
+        Self { name, kind: "application/octet-stream".to_owned(), bytes }
+    }
+}
+
 impl From<tnef::Found> for File {
     fn from(found: tnef::Found) -> Self {
-        let name = file_name(&found.name);
-        let name = if name.is_empty() { "添付".to_owned() } else { name };
-        Self { name, kind: "application/octet-stream".to_owned(), bytes: found.bytes }
+        Self::named(&found.name, found.bytes)
     }
 }
 
@@ -220,7 +236,10 @@ fn encoded<'a>(part: &MessagePart<'_>, raw: &'a [u8]) -> &'a [u8] {
 
 /// A header of a part as it stands there.
 fn raw_header<'a>(part: &MessagePart<'_>, name: &HeaderName<'_>, raw: &'a [u8]) -> Option<&'a [u8]> {
-    let header = part.headers().iter().find(|header| header.name == *name)?;
+    value(part.headers().iter().find(|header| header.name == *name)?, raw)
+}
+
+fn value<'a>(header: &Header<'_>, raw: &'a [u8]) -> Option<&'a [u8]> {
     let at = |offset: u32| usize::try_from(offset).unwrap_or(usize::MAX);
     raw.get(at(header.offset_start())..at(header.offset_end()))
 }
@@ -237,31 +256,78 @@ fn content(part: &MessagePart<'_>, raw: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What is written in a mail: its texts, or its pages where there is nothing in them. Pictures and sounds among them are files.
-fn written(message: &Message<'_>, raw: &[u8]) -> Vec<String> {
+/// What is written in a mail: its texts, or its pages where there is nothing in them; and the files that stand in its texts.
+/// Pictures and sounds among them are files of their own.
+fn written(message: &Message<'_>, raw: &[u8]) -> (Vec<String>, Vec<File>) {
     let is_text = |part: &&MessagePart<'_>| matches!(part.body, PartType::Text(_) | PartType::Html(_));
-    let texts: Vec<String> = message.text_bodies().filter(is_text).map(|part| text(part, raw)).collect();
-    if texts.iter().any(|text| !text.trim().is_empty()) {
-        return texts;
+    let mut files = Vec::new();
+    let mut texts = Vec::new();
+    for part in message.text_bodies().filter(is_text) {
+        let (text, found) = text(part, raw);
+        texts.push(text);
+        files.extend(found);
     }
-    message.html_bodies().filter(is_text).map(|part| text(part, raw)).collect()
+    if texts.iter().all(|text| text.trim().is_empty()) {
+        texts = message.html_bodies().filter(is_text).map(|part| text(part, raw).0).collect();
+    }
+    (texts, files)
 }
 
-/// The text of a part that is one.
-fn text(part: &MessagePart<'_>, raw: &[u8]) -> String {
-    let kind = raw_header(part, &HeaderName::ContentType, raw);
-    let label = kind.and_then(|kind| header::parameter(kind, "charset"));
-    let text = charset::decode(label.as_deref(), &content(part, raw));
-    match part.body {
-        PartType::Html(_) => page::text(&text),
-        _ => text,
+/// The text of a part that is one, and the files that stand in it.
+fn text(part: &MessagePart<'_>, raw: &[u8]) -> (String, Vec<File>) {
+    let label = charset_of(part, raw);
+    let label = label.as_deref();
+    let bytes = content(part, raw);
+    if matches!(part.body, PartType::Html(_)) {
+        return (page::text(&charset::decode(label, &bytes)), Vec::new());
     }
+    let (bytes, found) = uuencoded::taken_out(&bytes);
+    let named = |file: uuencoded::Found| File::named(&charset::decode(label, &file.name), file.bytes);
+    let files = found.into_iter().map(named).collect();
+    let text = charset::decode(label, &bytes);
+    let says = |name: &str, value: &str| {
+        let kind = raw_header(part, &HeaderName::ContentType, raw);
+        let said = kind.and_then(|kind| header::parameter(kind, name, None));
+        said.is_some_and(|said| said.trim().eq_ignore_ascii_case(value))
+    };
+    if !says("format", "flowed") {
+        return (text, files);
+    }
+    let blank = if says("delsp", "yes") { Blank::Added } else { Blank::Kept };
+    (flowed::joined(&text, blank), files)
+}
+
+/// In what a part says that it is written.
+fn charset_of(part: &MessagePart<'_>, raw: &[u8]) -> Option<String> {
+    header::parameter(raw_header(part, &HeaderName::ContentType, raw)?, "charset", None)
+}
+
+/// In what a mail is written, as far as one of its texts says it.
+fn label(message: &Message<'_>, raw: &[u8]) -> Option<String> {
+    let bodies = message.text_bodies().chain(message.html_bodies());
+    std::iter::once(message.root_part()).chain(bodies).find_map(|part| charset_of(part, raw))
+}
+
+/// The headers that name people, as a mail of its own in UTF-8.
+fn people(message: &Message<'_>, raw: &[u8], label: Option<&str>) -> Vec<u8> {
+    let mut all = Vec::new();
+    for name in [HeaderName::From, HeaderName::ReplyTo] {
+        // Of several the last, as everywhere in this reader.
+        let found = message.headers().iter().rev().find(|header| header.name == name);
+        let Some(value) = found.and_then(|header| value(header, raw)) else { continue };
+        all.extend(name.as_str().as_bytes());
+        all.extend(b": ");
+        all.extend(&*charset::bare(label, &value.replace_breaks()));
+        all.extend(b"\r\n");
+    }
+    all.extend(b"\r\n");
+    all
 }
 
 /// The subject, also where it stands there as bytes of no declared charset.
-fn subject(message: &Message<'_>, raw: &[u8]) -> String {
+fn subject(message: &Message<'_>, raw: &[u8], label: Option<&str>) -> String {
     let found = raw_header(message.root_part(), &HeaderName::Subject, raw);
-    header::words(&found.unwrap_or_default().replace_breaks())
+    header::words(&found.unwrap_or_default().replace_breaks(), label)
 }
 
 /// Folded lines as one.
@@ -305,14 +371,14 @@ fn report(message: &Message<'_>, raw: &[u8]) -> Report {
     report
 }
 
-fn file(number: usize, part: &MessagePart<'_>, raw: &[u8]) -> File {
+fn file(number: usize, part: &MessagePart<'_>, raw: &[u8], label: Option<&str>) -> File {
     let kind = part.content_type().map_or_else(
         || "application/octet-stream".to_owned(),
         |kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or("octet-stream")).to_lowercase(),
     );
     let is_mail = part.is_message() || kind == "message/x-mail";
     let name = |header, parameter| {
-        raw_header(part, &header, raw).and_then(|header| header::parameter(header, parameter))
+        raw_header(part, &header, raw).and_then(|header| header::parameter(header, parameter, label))
     };
     let name =
         name(HeaderName::ContentDisposition, "filename").or_else(|| name(HeaderName::ContentType, "name"));
@@ -454,6 +520,65 @@ mod tests {
             Content-Transfer-Encoding: base64\r\n\r\njUiO\r\nlg==\r\n",
         );
         assert_eq!(encoded.text, "工事");
+    }
+
+    #[test]
+    fn subjects_and_names_that_stand_there_as_bytes_are_readable() {
+        for (charset, word) in [
+            ("GB2312", &b"\xb9\xa4\xb3\xcc"[..]),
+            ("Shift_JIS", b"\x8d\x48\x83\x5c"),
+            ("EUC-JP", b"\xb9\xa9\xbb\xf6"),
+            // With a quote and a bracket among its bytes.
+            ("ISO-2022-JP", b"\x1b$B9)\"#\x21<\x1b(B"),
+            ("UTF-8", "工事".as_bytes()),
+        ] {
+            let text = charset::decode(Some(charset), word);
+            assert!(text.starts_with('工'), "{text}");
+            let raw = [
+                b"From: \"",
+                word,
+                b"\" <a@b.jp>\r\nReply-To: ",
+                word,
+                b" <c@b.jp>\r\nSubject: Re: ",
+                word,
+                b"\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: text/plain; charset=",
+                charset.as_bytes(),
+                b"\r\n\r\n",
+                word,
+                b"\r\n--x\r\nContent-Type: application/pdf; name=\"",
+                word,
+                b".pdf\"\r\n\r\n%PDF\r\n--x--\r\n",
+            ]
+            .concat();
+            let read = letter(&raw);
+            assert_eq!((&*read.subject, &*read.name, &*read.text), (&*format!("Re: {text}"), &*text, &*text));
+            assert_eq!((&*read.from, read.reply_to.as_deref()), ("a@b.jp", Some("c@b.jp")), "{charset}");
+            assert_eq!(read.files.first().map(|file| &*file.name), Some(&*format!("{text}.pdf")));
+        }
+    }
+
+    #[test]
+    fn paragraphs_flow_as_their_sender_says_and_files_within_a_text_are_files() {
+        let read = |kind: &str, body: &str| {
+            letter(format!("From: a@b.jp\r\nContent-Type: text/plain{kind}\r\n\r\n{body}").as_bytes())
+        };
+        let body = "橋は \r\n通行止め \r\nです\r\n\r\n> いつ \r\n> から\r\n";
+        let flowed = read("; charset=utf-8; format=flowed; delsp=yes", body);
+        assert_eq!((&*flowed.text, &*flowed.quoted), ("橋は通行止めです", "> いつから"));
+        assert_eq!(read("; charset=utf-8; Format=Flowed", body).text, "橋は 通行止め です");
+        assert_eq!(read("; charset=utf-8", body).text, "橋は \n通行止め \nです");
+
+        let file = "see\r\nbegin 644 ../a.txt\r\n#0V%T\r\n`\r\nend\r\nbelow";
+        let one = read("; format=flowed", file);
+        assert_eq!(one.text, "see\nbelow");
+        let files: Vec<(&str, &[u8])> = one.files.iter().map(|file| (&*file.name, &*file.bytes)).collect();
+        assert_eq!(files, [(".._a.txt", &b"Cat"[..])]);
+        let attached = "--x\r\nContent-Type: application/pdf; name=a.pdf\r\n\r\n%PDF\r\n".repeat(MOST_FILES);
+        let both = format!(
+            "From: a@b.jp\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\n{file}\r\n{attached}--x--\r\n"
+        );
+        let both = letter(both.as_bytes());
+        assert_eq!((both.files.len(), both.left_out), (MOST_FILES, 1));
     }
 
     #[test]
@@ -648,6 +773,10 @@ mod tests {
             "\u{1b}(I6",
             "Content-Transfer-Encoding: base64\r\n",
             "Content-Type: text/html\r\n",
+            "Content-Type: text/plain; format=flowed\r\n",
+            "begin 644 a\n",
+            "#0V%T\n",
+            "end\n",
             "From: (a",
             "<b>@\"c",
             "Date: x\r\n",

@@ -11,6 +11,7 @@ mod command;
 mod deliver;
 mod door;
 mod entrances;
+mod flowed;
 mod gate;
 mod header;
 mod intake;
@@ -21,7 +22,9 @@ mod rows;
 mod scan;
 mod settings;
 mod smtp;
+mod successor;
 mod tnef;
+mod uuencoded;
 
 use std::process::ExitCode;
 

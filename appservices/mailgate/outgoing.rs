@@ -114,7 +114,7 @@ impl Gate {
             );
         }
         let is_own = event.sender.server_name() == self.host.user().server_name();
-        if !is_own || !self.may(room, &event.sender, settings.send_power).await? {
+        if !is_own || !self.host.homeserver.has_power(room, &event.sender, settings.send_power).await? {
             return refused("外へ送る権限がありません。 / You may not send mail from this room.");
         }
         let addresses = self.of_room(room).await?;
@@ -228,9 +228,11 @@ impl Gate {
 
     async fn say_in(&self, out: &Out, what: &str, text: &str) -> Result<(), Failure> {
         let mut content = deliver::notice(text);
-        relate(&mut content, Some(&out.root));
+        // Of a room that was upgraded meanwhile, people look into the new one.
+        let room = self.room_of(&out.local, &out.room).await?;
+        relate(&mut content, self.root_in(&room, (&out.room, &out.root)).await?.as_ref());
         let txn = TxnId::after(&out.event, what);
-        match self.host.homeserver.send(&out.room, "m.room.message", &txn, &content).await {
+        match self.host.homeserver.send(&room, "m.room.message", &txn, &content).await {
             Err(failure) if failure.may_pass() => Err(failure),
             Err(failure) => {
                 info!(room_id = %out.room, error = %failure, "a notice of a mail is left out");
@@ -431,6 +433,7 @@ async fn sent(gate: &Gate, place: &str, out: &Out) -> Result<State, StoreError> 
             thread: Some(thread.clone()),
             letter: Some(letter.clone()),
             sent: Some(out.id.clone()),
+            continued: None,
         };
         rows::remember(rows, &mut batch, &mut ledger, &remembered)?;
         let row = Sent {

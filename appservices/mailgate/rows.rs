@@ -27,6 +27,13 @@ pub(crate) const KNOWN: Table<u64> = Table::new("known mails");
 /// Threads of mails; key: room and `Message-ID`, value: the event that the thread begins with.
 pub(crate) const THREADS: Table<OwnedEventId> = Table::new("threads");
 
+/// Rooms that took the addresses of the room that they came of; key: room, value: that one.
+pub(crate) const CAME_FROM: Table<OwnedRoomId> = Table::new("rooms before");
+
+/// Threads that began in a room before; key: room and the event that the thread began with there, value: the event with which it goes
+/// on in this room.
+pub(crate) const CONTINUED: Table<OwnedEventId> = Table::new("continued threads");
+
 /// Mails that can be answered; key: room and event.
 pub(crate) const LETTERS: Table<Correspondence> = Table::new("letters");
 
@@ -66,6 +73,9 @@ pub(crate) struct Waiting {
 /// How far a mail is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Progress {
+    /// The room; in one that it was upgraded to, the mail begins anew.
+    #[serde(default)]
+    pub(crate) room: Option<OwnedRoomId>,
     /// The message.
     pub(crate) event: OwnedEventId,
     /// Files that followed it.
@@ -105,6 +115,8 @@ pub(crate) struct Remembered {
     pub(crate) thread: Option<String>,
     pub(crate) letter: Option<String>,
     pub(crate) sent: Option<String>,
+    #[serde(default)]
+    pub(crate) continued: Option<String>,
 }
 
 /// Numbers and sums.
@@ -139,7 +151,8 @@ pub(crate) fn remember(
     let number = ledger.next;
     ledger.next += 1;
     if let Some(old) = number.checked_sub(MOST_REMEMBERED)
-        && let Some(Remembered { known, thread, letter, sent }) = rows.get(&REMEMBERED, &place(old))?
+        && let Some(Remembered { known, thread, letter, sent, continued }) =
+            rows.get(&REMEMBERED, &place(old))?
     {
         // One that came again later is remembered by that.
         if let Some(known) = known.filter(|known| rows.get(&KNOWN, known).is_ok_and(|at| at == Some(old))) {
@@ -153,6 +166,9 @@ pub(crate) fn remember(
         }
         if let Some(sent) = sent {
             batch.delete(&SENT, &sent);
+        }
+        if let Some(continued) = continued {
+            batch.delete(&CONTINUED, &continued);
         }
         batch.delete(&REMEMBERED, &place(old));
     }
@@ -168,12 +184,13 @@ pub(crate) fn add(
     more: Remembered,
 ) -> Result<(), StoreError> {
     if let Some(old) = rows.get(&REMEMBERED, number)? {
-        let Remembered { known, thread, letter, sent } = more;
+        let Remembered { known, thread, letter, sent, continued } = more;
         let all = Remembered {
             known: known.or(old.known),
             thread: thread.or(old.thread),
             letter: letter.or(old.letter),
             sent: sent.or(old.sent),
+            continued: continued.or(old.continued),
         };
         batch.put(&REMEMBERED, number, &all);
     }

@@ -14,13 +14,14 @@ use maud::html;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tracing::warn;
 
-use super::{Door, Trouble, Visit, code_in, page, small};
+use super::{Door, Source, Trouble, Visit, code_in, page, small};
 use crate::{
-    drops::Error,
+    drops::{Drops, Error},
     moment,
     name::harmless,
     rows::{Hand, HandState},
     secret::Token,
+    shown::look,
     words,
 };
 
@@ -30,6 +31,23 @@ impl Visit {
         let token = self.token(token)?;
         let hand = self.found(self.door.drops.find_hand(&token).await)?;
         Ok((token, hand))
+    }
+}
+
+impl Source {
+    /// Sees that the file is still what those are shown who are in its room: of a deletion the bot hears nothing while it is away.
+    async fn is_shown(&self, drops: &Drops, hand: &Hand) -> Result<(), Trouble> {
+        match look(&self.rooms, &hand.room, &hand.event).await {
+            Ok(shown) if shown.is_of(hand) => Ok(()),
+            Ok(_) => {
+                drops.end_hand(&hand.room, hand.number, self.rooms.user().clone()).await?;
+                Err(Error::Cancelled.into())
+            }
+            Err(failure) => {
+                warn!(error = %failure, "whether a file is still in its room cannot be seen");
+                Err(Error::Full.into())
+            }
+        }
     }
 }
 
@@ -91,11 +109,7 @@ pub(super) async fn enter(
                 let HandState::Good { ends, .. } = hand.state else { return Err(Error::Over.into()) };
                 Ok(visit.let_in(&at, ends, &pass, &parts.uri))
             }
-            Err(Error::WrongCode(left)) if left > 0 => {
-                Ok(visit.answer_page(StatusCode::FORBIDDEN, page::code(&visit, &at, Some(left))))
-            }
-            Err(Error::WrongCode(_)) => Err(Error::Locked.into()),
-            Err(error) => Err(error.into()),
+            Err(error) => visit.wrong_code(error, &at),
         }
     };
     entered.await.unwrap_or_else(|trouble| visit.trouble(trouble))
@@ -116,9 +130,10 @@ pub(super) async fn fetch(
             return Err(Trouble::Code);
         }
         let slot = visit.slot(&token.hash())?;
-        let Some(homeserver) = &door.homeserver else { return Err(Error::Full.into()) };
+        let Some(source) = &door.source else { return Err(Error::Full.into()) };
+        source.is_shown(&door.drops, &hand).await?;
         let hand = door.drops.take_download(&token, visit.ip.to_string()).await?;
-        let download = match homeserver.download(&hand.uri).await {
+        let download = match source.media.download(&hand.uri).await {
             Ok(download) => download,
             Err(failure) => {
                 door.drops.give_download_back(&token).await?;

@@ -38,7 +38,7 @@ use tracing::error;
 
 use self::slots::Slots;
 use crate::{
-    drops::{Drops, Error},
+    drops::{Drops, Error, why_over},
     files::Files,
     language::Language,
     rows::{Link, LinkState},
@@ -80,17 +80,25 @@ pub(crate) struct Door {
     /// What paths begin with, as people outside see them.
     prefix: String,
     /// Where files are fetched that go out.
-    homeserver: Option<Homeserver>,
+    source: Option<Source>,
+}
+
+/// Where files come from that go out.
+pub(crate) struct Source {
+    /// Whom it is asked what a room shows.
+    pub(crate) rooms: Homeserver,
+    /// The listener whose zone says in which form they come.
+    pub(crate) media: Homeserver,
 }
 
 impl Door {
-    pub(crate) fn new(drops: Drops, files: Files, homeserver: Option<Homeserver>) -> Arc<Self> {
+    pub(crate) fn new(drops: Drops, files: Files, source: Option<Source>) -> Arc<Self> {
         let settings = drops.settings();
         let slots = Slots::new(settings.uploads_per_link, settings.uploads_per_address);
         let prefix = settings.public_url.path().trim_end_matches('/').to_owned();
         let (requests, strays) = (AddressBuckets::new(REQUESTS), AddressBuckets::new(STRAYS));
         let forms = Semaphore::new(FORMS);
-        Arc::new(Self { drops, files, requests, strays, slots, forms, prefix, homeserver })
+        Arc::new(Self { drops, files, requests, strays, slots, forms, prefix, source })
     }
 
     /// Its routes, whether or not who stands in front of it takes the prefix of the public URL away.
@@ -144,6 +152,12 @@ enum Trouble {
     /// The file has so many bytes.
     Offset(u64),
     TooLarge(u64),
+    /// More files in a form than so many.
+    TooMany(usize),
+    /// Who sends says no name.
+    Nameless,
+    /// The file of this name has no bytes.
+    Empty(String),
     /// The request makes no sense.
     Bad(&'static str),
     /// Another site's page sent it.
@@ -211,8 +225,9 @@ impl Visit {
     async fn open_link(&self, token: &str) -> Result<(Token, Link), Trouble> {
         let (token, link) = self.link(token).await?;
         let grace = self.door.drops.settings().grace.0;
-        if link.state == LinkState::Ended || self.door.drops.clock().now() >= link.ends + grace {
-            return Err(Error::Over.into());
+        let now = self.door.drops.clock().now();
+        if link.state == LinkState::Ended || now >= link.ends + grace {
+            return Err(why_over(&link, now).into());
         }
         if !self.door.drops.may_pass(&token, &link, self.pass.as_deref()) {
             return Err(Trouble::Code);
@@ -226,15 +241,15 @@ impl Visit {
         response
     }
 
-    fn trouble(&self, trouble: Trouble) -> Response {
-        let mut status = StatusCode::BAD_REQUEST;
-        let mut extra: Option<(header::HeaderName, String)> = None;
+    /// The status and the sentence by which a trouble is told.
+    fn say(&self, trouble: &Trouble) -> (StatusCode, String) {
         let language = self.language;
-        let message = match trouble {
+        match trouble {
             Trouble::Drops(error) => {
-                status = match &error {
+                let status = match error {
                     Error::NoLink | Error::NoUpload => StatusCode::NOT_FOUND,
-                    Error::Over => StatusCode::GONE,
+                    Error::Over | Error::Cancelled | Error::UsedUp => StatusCode::GONE,
+                    Error::NoCode => StatusCode::BAD_REQUEST,
                     Error::Locked | Error::WrongCode(_) => StatusCode::FORBIDDEN,
                     Error::Files => StatusCode::CONFLICT,
                     Error::Bytes(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -243,37 +258,31 @@ impl Visit {
                     Error::Store(_) | Error::Disk(_) => StatusCode::INTERNAL_SERVER_ERROR,
                 };
                 if status == StatusCode::INTERNAL_SERVER_ERROR {
-                    error!(error = %error, cause = ?std::error::Error::source(&error), "a request failed");
+                    error!(error = %error, cause = ?std::error::Error::source(error), "a request failed");
                 }
-                words::for_senders(&error, language)
+                (status, words::for_senders(error, language))
             }
-            Trouble::Stray => {
-                status = StatusCode::NOT_FOUND;
-                words::no_such_link(language)
-            }
+            Trouble::Stray => (StatusCode::NOT_FOUND, words::no_such_link(language)),
+            Trouble::TooOften(_) => (StatusCode::TOO_MANY_REQUESTS, words::too_often(language)),
+            Trouble::Code => (StatusCode::FORBIDDEN, words::code_wanted(language)),
+            Trouble::Offset(_) => (StatusCode::CONFLICT, words::another_offset(language)),
+            Trouble::TooLarge(most) => (StatusCode::PAYLOAD_TOO_LARGE, words::too_large(*most, language)),
+            Trouble::TooMany(most) => (StatusCode::BAD_REQUEST, words::too_many_in_form(*most, language)),
+            Trouble::Nameless => (StatusCode::BAD_REQUEST, words::nameless(language)),
+            Trouble::Empty(name) => (StatusCode::BAD_REQUEST, words::empty(name, language)),
+            Trouble::Bad(what) => (StatusCode::BAD_REQUEST, words::bad_request(what, language)),
+            Trouble::Foreign => (StatusCode::FORBIDDEN, words::foreign(language)),
+        }
+    }
+
+    fn trouble(&self, trouble: Trouble) -> Response {
+        let (status, message) = self.say(&trouble);
+        let extra = match trouble {
             Trouble::TooOften(wait) => {
-                status = StatusCode::TOO_MANY_REQUESTS;
-                extra = Some((header::RETRY_AFTER, wait.as_secs().saturating_add(1).to_string()));
-                words::too_often(language)
+                Some((header::RETRY_AFTER, wait.as_secs().saturating_add(1).to_string()))
             }
-            Trouble::Code => {
-                status = StatusCode::FORBIDDEN;
-                words::code_wanted(language)
-            }
-            Trouble::Offset(offset) => {
-                status = StatusCode::CONFLICT;
-                extra = Some((upload::OFFSET, offset.to_string()));
-                words::another_offset(language)
-            }
-            Trouble::TooLarge(most) => {
-                status = StatusCode::PAYLOAD_TOO_LARGE;
-                words::too_large(most, language)
-            }
-            Trouble::Bad(what) => words::bad_request(what, language),
-            Trouble::Foreign => {
-                status = StatusCode::FORBIDDEN;
-                words::foreign(language)
-            }
+            Trouble::Offset(offset) => Some((upload::OFFSET, offset.to_string())),
+            _ => None,
         };
         let mut response = if self.wants_json {
             let body = json!({ "message": message }).to_string();
@@ -356,7 +365,7 @@ async fn show(State(door): State<Arc<Door>>, Path(token): Path<String>, request:
             // What was begun may come to its end: its page stays as long.
             let ends = link.state != LinkState::Ended && now < link.ends + door.drops.settings().grace.0;
             if !ends || !door.drops.may_pass(&token, &link, visit.pass.as_deref()) {
-                return Err(Error::Over.into());
+                return Err(why_over(&link, now).into());
             }
         }
         if !door.drops.may_pass(&token, &link, visit.pass.as_deref()) {
@@ -367,7 +376,12 @@ async fn show(State(door): State<Arc<Door>>, Path(token): Path<String>, request:
             };
             return Ok(visit.answer_page(StatusCode::OK, page));
         }
-        Ok::<_, Trouble>(visit.answer_page(StatusCode::OK, page::drop_zone(&visit, &token, &link, now)))
+        let is_all_here = link.files == link.received;
+        let idle = if is_all_here { Vec::new() } else { door.idle(&token.hash()).await? };
+        let spare =
+            idle.iter().fold((0, 0), |(files, bytes), (_, upload)| (files + 1, bytes + upload.length));
+        let page = page::drop_zone(&visit, &token, &link, spare, now);
+        Ok::<_, Trouble>(visit.answer_page(StatusCode::OK, page))
     };
     shown.await.unwrap_or_else(|trouble| visit.trouble(trouble))
 }
@@ -376,24 +390,20 @@ async fn show(State(door): State<Arc<Door>>, Path(token): Path<String>, request:
 async fn enter(State(door): State<Arc<Door>>, Path(token): Path<String>, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
     let visit = Visit::of(&door, &parts);
-    let entered =
-        async {
-            visit.admit(&parts.headers)?;
-            let (token, link) = visit.link(&token).await?;
-            let body = small(body).await?;
-            match door.drops.enter(&token, &code_in(&body), visit.ip.to_string()).await {
-                Ok(pass) => Ok(visit.let_in(
-                    &at(&door, &token),
-                    link.ends + door.drops.settings().grace.0,
-                    &pass,
-                    &parts.uri,
-                )),
-                Err(Error::WrongCode(left)) if left > 0 => Ok(visit
-                    .answer_page(StatusCode::FORBIDDEN, page::code(&visit, &at(&door, &token), Some(left)))),
-                Err(Error::WrongCode(_)) => Err(Error::Locked.into()),
-                Err(error) => Err(error.into()),
-            }
-        };
+    let entered = async {
+        visit.admit(&parts.headers)?;
+        let (token, link) = visit.link(&token).await?;
+        let body = small(body).await?;
+        match door.drops.enter(&token, &code_in(&body), visit.ip.to_string()).await {
+            Ok(pass) => Ok(visit.let_in(
+                &at(&door, &token),
+                link.ends + door.drops.settings().grace.0,
+                &pass,
+                &parts.uri,
+            )),
+            Err(error) => visit.wrong_code(error, &at(&door, &token)),
+        }
+    };
     entered.await.unwrap_or_else(|trouble| visit.trouble(trouble))
 }
 
@@ -415,6 +425,18 @@ fn code_in(body: &[u8]) -> String {
 }
 
 impl Visit {
+    /// What is answered to a code that lets nobody in: the field for it once more, while it may be tried.
+    fn wrong_code(&self, error: Error, at: &str) -> Result<Response, Trouble> {
+        let status = match error {
+            Error::WrongCode(0) => return Err(Error::Locked.into()),
+            Error::WrongCode(_) => StatusCode::FORBIDDEN,
+            Error::NoCode => StatusCode::BAD_REQUEST,
+            error => return Err(error.into()),
+        };
+        let problem = words::for_senders(&error, self.language);
+        Ok(self.answer_page(status, page::code(self, at, Some(&problem))))
+    }
+
     /// Gives a browser a cookie for the pages at a path, until then.
     fn let_in(&self, path: &str, until: Timestamp, pass: &str, uri: &Uri) -> Response {
         let settings = self.door.drops.settings();

@@ -110,13 +110,13 @@ pub(super) fn locked(visit: &Visit) -> Markup {
 }
 
 /// A field for the code, and nothing of what the link is for.
-pub(super) fn code(visit: &Visit, at: &str, left: Option<u8>) -> Markup {
+pub(super) fn code(visit: &Visit, at: &str, problem: Option<&str>) -> Markup {
     let language = visit.language;
     let action = format!("{at}/code?lang={}", language.code());
     let title = language.pick("合言葉を入力してください", "Please enter the code");
     let body = html! {
-        @if let Some(left) = left {
-            p.problem role="alert" { (words::wrong_code(left, language)) }
+        @if let Some(problem) = problem {
+            p.problem role="alert" { (problem) }
         }
         form.card method="post" action=(action) {
             p { (language.pick(
@@ -124,7 +124,7 @@ pub(super) fn code(visit: &Visit, at: &str, left: Option<u8>) -> Markup {
                 "The eight digits were told to you apart from the address.",
             )) }
             label for="code" { (language.pick("合言葉（8桁の数字）", "Code (eight digits)")) }
-            input.code #code name="code" inputmode="numeric" autocomplete="one-time-code" maxlength="12" required autofocus;
+            input.code #code name="code" inputmode="numeric" autocomplete="one-time-code" maxlength="20" required autofocus;
             div.actions { button type="submit" { (language.pick("進む", "Continue")) } }
         }
     };
@@ -132,12 +132,20 @@ pub(super) fn code(visit: &Visit, at: &str, left: Option<u8>) -> Markup {
 }
 
 /// The page that files are sent from.
-pub(super) fn drop_zone(visit: &Visit, token: &Token, link: &Link, now: Timestamp) -> Markup {
+///
+/// `spare` are files and bytes of those that were begun and are not gone on with: there is place for others in their stead.
+pub(super) fn drop_zone(
+    visit: &Visit,
+    token: &Token,
+    link: &Link,
+    spare: (u32, u64),
+    now: Timestamp,
+) -> Markup {
     let (language, settings) = (visit.language, visit.door.drops.settings());
     let base = format!("{}/r/{}", visit.door.prefix, token.as_str());
     let is_good = link.is_good(now);
-    let files = if is_good { link.most_files.saturating_sub(link.files) } else { 0 };
-    let bytes = link.most_bytes.saturating_sub(link.bytes);
+    let files = if is_good { link.most_files.saturating_sub(link.files.saturating_sub(spare.0)) } else { 0 };
+    let bytes = link.most_bytes.saturating_sub(link.bytes.saturating_sub(spare.1));
     let accepts: Vec<&str> = link.groups.iter().map(|group| group.accepts()).collect();
     let body = html! {
         p { (words::what_this_is(&settings.place, language)) }
@@ -173,12 +181,18 @@ pub(super) fn drop_zone(visit: &Visit, token: &Token, link: &Link, now: Timestam
     page(&Frame { script: true, ..visit.frame(&link.title) }, &body)
 }
 
-/// What a form brought.
-pub(super) fn received(visit: &Visit, token: &Token, uploads: &[Upload]) -> Markup {
+/// What a form brought, and what of it was not taken.
+pub(super) fn received(visit: &Visit, token: &Token, uploads: &[Upload], problems: &[String]) -> Markup {
     let language = visit.language;
     let back = format!("{}/r/{}?lang={}", visit.door.prefix, token.as_str(), language.code());
     let body = html! {
-        ul.card {
+        @for problem in problems {
+            p.problem role="alert" { (problem) }
+        }
+        @if !uploads.is_empty() && !problems.is_empty() {
+            p { (language.pick("次のファイルは受け取りました。", "These files were received.")) }
+        }
+        ul.card hidden[uploads.is_empty()] {
             @for upload in uploads {
                 li {
                     strong { (upload.name) } " " (moment::size(upload.length))
@@ -190,5 +204,10 @@ pub(super) fn received(visit: &Visit, token: &Token, uploads: &[Upload]) -> Mark
         }
         p { a href=(back) { (language.pick("続けて送る", "Send more")) } }
     };
-    page(&visit.frame(language.pick("受け取りました", "Received")), &body)
+    let title = match (uploads.is_empty(), problems.is_empty()) {
+        (true, _) => language.pick("受け取れませんでした", "Nothing was received"),
+        (false, true) => language.pick("受け取りました", "Received"),
+        (false, false) => language.pick("一部を受け取りました", "Some were received"),
+    };
+    page(&visit.frame(title), &body)
 }

@@ -11,7 +11,8 @@ const TEXTS = {
         some: (count, failed) => `${count}件を受け取り、${failed}件は送れませんでした。`,
         resume: (names) => `途中のファイルがあります：${names}。同じファイルをもう一度選ぶと、続きから送ります。`,
         many: (most) => `送れるのはあと${most}件です。`, large: "ファイルの合計が、送れる残りの大きさを超えています。",
-        empty: (name) => `「${name}」は空のファイルです。`, changed: "ファイルが途中で変わりました。もう一度選んでください。",
+        empty: (name) => `「${name}」は空のファイル（0バイト）のため送れません。元のファイルを開いて中身をお確かめください。`,
+        nameless: "お名前を入力してください（空白だけでは送れません）。", changed: "ファイルが途中で変わりました。もう一度選んでください。",
     },
     en: {
         waiting: "Waiting for its turn", sending: (share, left) => `Sending ${share}%${left}`,
@@ -22,7 +23,8 @@ const TEXTS = {
         some: (count, failed) => `${count} files were received, ${failed} were not.`,
         resume: (names) => `Not finished yet: ${names}. Choose the same file again to go on where it stopped.`,
         many: (most) => `${most} more files can be sent.`, large: "The files are larger together than what can still be sent.",
-        empty: (name) => `"${name}" is an empty file.`, changed: "The file changed meanwhile. Please choose it again.",
+        empty: (name) => `"${name}" is empty (0 bytes) and cannot be sent. Please open it and look whether it has its content.`,
+        nameless: "Please enter your name (not only blanks).", changed: "The file changed meanwhile. Please choose it again.",
     },
 };
 
@@ -320,6 +322,7 @@ function showResume() {
 
 /** Why these files cannot be sent, said before any byte is. */
 function objection(files) {
+    if (document.getElementById("name").value.trim() === "") return text.nameless;
     const fresh = files.filter((file) => !memory.find(file));
     const empty = files.find((file) => file.size === 0);
     if (empty) return text.empty(empty.name);

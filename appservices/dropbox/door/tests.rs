@@ -277,7 +277,7 @@ async fn a_code_lets_a_browser_in_and_is_guessed_ten_times_at_most() {
         let body = format!("code={}", code.replace(' ', "+"));
         place.ask(Method::POST, &format!("{}/code", path(&made)), &[], body).await
     };
-    assert!(enter("1").await.text.contains("あと9回"));
+    assert!(enter("11111111").await.text.contains("あと9回"));
     let entered = enter(&code).await;
     assert_eq!(entered.status, StatusCode::SEE_OTHER, "{}", entered.text);
     let cookie = entered.header("set-cookie").to_owned();
@@ -290,7 +290,7 @@ async fn a_code_lets_a_browser_in_and_is_guessed_ten_times_at_most() {
     assert!(page.text.contains("工事写真"));
 
     for _ in 0..9 {
-        enter("2").await;
+        enter("22222222").await;
     }
     assert_eq!(enter(&code).await.status, StatusCode::FORBIDDEN, "locked");
     let page = place.ask(Method::GET, &path(&made), &[("cookie", cookie)], Body::empty()).await;
@@ -426,6 +426,54 @@ async fn a_form_is_enough_for_small_files_and_another_site_cannot_send_it() {
 }
 
 #[tokio::test]
+async fn who_says_no_name_and_what_has_no_bytes_is_told_so_before_anything_is_taken() {
+    let place = place();
+    let made = place.make(wish()).await;
+    // By the script: a name of blanks, of any width, and an empty file.
+    let create = async |name: &str, length: &str| {
+        let encoded = |text: &str| BASE64_STANDARD.encode(text);
+        let metadata = format!("filename {},name {}", encoded("写真.jpg"), encoded(name));
+        let headers = [("upload-length", length), ("upload-metadata", &*metadata), ("accept-language", "ja")];
+        place.ask(Method::POST, &format!("{}/files", path(&made)), &headers, Body::empty()).await
+    };
+    for (name, length, words) in [
+        (" \u{3000}\u{200b}", "5", "お名前を入力してください"),
+        ("", "5", "お名前を入力してください"),
+        ("次郎", "0", "「写真.jpg」は空のファイル（0バイト）"),
+    ] {
+        let refused = create(name, length).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        assert!(refused.text.contains(words), "{}", refused.text);
+    }
+    // By the form, as browsers without a script send it.
+    let form = async |name: &str, files: &[(&str, &str)]| {
+        let field = |name: &str, more: &str, value: &str| {
+            format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"{more}\r\n\r\n{value}\r\n")
+        };
+        let mut form = field("name", "", name);
+        for (file, bytes) in files {
+            form += &field("files", &format!("; filename=\"{file}\""), bytes);
+        }
+        form += "--b--\r\n";
+        let headers = [("content-type", "multipart/form-data; boundary=b"), ("accept-language", "ja")];
+        place.ask(Method::POST, &format!("{}/form", path(&made)), &headers, form).await
+    };
+    let picture = ("a.pdf", "%PDF-1.7 as far as its beginning tells");
+    let nameless = form("\u{3000}", &[picture]).await;
+    assert_eq!(nameless.status, StatusCode::BAD_REQUEST);
+    assert!(nameless.text.contains("お名前を入力してください"), "{}", nameless.text);
+    let empty = form("次郎", &[("空.pdf", "")]).await;
+    assert_eq!(empty.status, StatusCode::BAD_REQUEST);
+    assert!(empty.text.contains("「空.pdf」は空のファイル（0バイト）"), "{}", empty.text);
+    assert!(place.drops.uploads_of(&made.token.hash()).await.unwrap().is_empty());
+    // Of several the others are taken, and the page says which were not.
+    let some = form("次郎", &[("空.pdf", ""), picture]).await;
+    assert_eq!(some.status, StatusCode::OK);
+    assert!(some.text.contains("「空.pdf」は空の") && some.text.contains("a.pdf"), "{}", some.text);
+    assert_eq!(place.drops.uploads_of(&made.token.hash()).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn links_cannot_be_tried_out() {
     let place = place();
     let mut statuses = Vec::new();
@@ -445,7 +493,12 @@ async fn whose_request_it_is_a_proxy_says_and_nobody_else() {
     let proxied = place_with(|settings| settings.proxies = vec!["192.0.2.1".parse().unwrap()]);
     for (place, address) in [(place(), "192.0.2.1"), (proxied, "203.0.113.9")] {
         let made = place.make(wish()).await;
-        let headers = [("upload-length", "5"), ("x-forwarded-for", "198.51.100.1, 203.0.113.9, 192.0.2.1")];
+        let name = format!("name {}", BASE64_STANDARD.encode("次郎"));
+        let headers = [
+            ("upload-length", "5"),
+            ("upload-metadata", &*name),
+            ("x-forwarded-for", "198.51.100.1, 203.0.113.9, 192.0.2.1"),
+        ];
         place.ask(Method::POST, &format!("{}/files", path(&made)), &headers, Body::empty()).await;
         let uploads = place.drops.uploads_of(&made.token.hash()).await.unwrap();
         assert_eq!(uploads[0].1.sender.address, address);
@@ -476,7 +529,7 @@ async fn the_record_tells_each_deed_once_and_shows_when_it_was_changed() {
     let made = place.make(Wish { with_code: true, ..wish() }).await;
     place.make(wish()).await; // The same event again, after a crash say.
     let enter = format!("{}/code", path(&made));
-    place.ask(Method::POST, &enter, &[], "code=1").await;
+    place.ask(Method::POST, &enter, &[], "code=11111111").await;
     place.drops.revoke(&made.link.room, 1, made.link.maker.clone()).await.unwrap();
     let path = place.directory.path().join("audit.jsonl");
     let write = async || {
@@ -507,4 +560,198 @@ async fn the_record_tells_each_deed_once_and_shows_when_it_was_changed() {
     let changed = std::fs::read_to_string(&path).unwrap().replace("code_wrong", "code_right");
     std::fs::write(&path, changed).unwrap();
     verify(&path).unwrap_err();
+}
+
+fn full_width(text: &str) -> String {
+    text.chars()
+        .map(|letter| {
+            char::from_u32(u32::from(letter) + 0xfee0).filter(|_| letter != ' ').unwrap_or('\u{3000}')
+        })
+        .collect()
+}
+
+/// A file that another member agreed to hand over.
+async fn handed(place: &Place, event: &str, handing: crate::command::Handing) -> (Token, Option<String>) {
+    let (room, asker) = ("!room:kanazawa.test", "@hanako:kanazawa.test");
+    let file = crate::drops::handover::Handed {
+        uri: "mxc://kanazawa.test/a".to_owned(),
+        name: "a.pdf".to_owned(),
+        bytes: None,
+        event: "$file".try_into().unwrap(),
+    };
+    let (room, asker, cause) =
+        (room.try_into().unwrap(), asker.try_into().unwrap(), event.try_into().unwrap());
+    let hand =
+        place.drops.ask_to_hand_over(room, asker, cause, Language::Japanese, handing, file).await.unwrap();
+    let question = format!("{event}-question").as_str().try_into().unwrap();
+    place.drops.note_question(&hand, &question).await.unwrap();
+    match place.drops.agree(&question, "@jiro:kanazawa.test".try_into().unwrap()).await.unwrap() {
+        crate::drops::handover::Agreement::Good(_, token, code) => (token, code),
+        other => unreachable!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_code_is_right_in_any_width_and_what_can_be_none_costs_nothing() {
+    let place = place();
+    let made = place.make(Wish { with_code: true, ..wish() }).await;
+    let handing = crate::command::Handing { lasts: HOUR, times: 2, with_code: true };
+    let (hand, code_of_hand) = handed(&place, "$hand", handing).await;
+    let doors =
+        [(path(&made), made.code.clone().unwrap()), (format!("/h/{}", hand.as_str()), code_of_hand.unwrap())];
+    for (at, code) in doors {
+        let enter = async |typed: &str| {
+            let body =
+                url::form_urlencoded::Serializer::new(String::new()).append_pair("code", typed).finish();
+            place.ask(Method::POST, &format!("{at}/code"), &[("accept-language", "ja")], body).await
+        };
+        for _ in 0..4 {
+            for no_code in ["", "1234", "合言葉", "１２３４　５６７"] {
+                let told = enter(no_code).await;
+                assert_eq!(told.status, StatusCode::BAD_REQUEST, "{no_code}");
+                assert!(
+                    told.text.contains("8桁の数字です") && told.text.contains("name=\"code\""),
+                    "{}",
+                    told.text
+                );
+            }
+        }
+        let wrong = if code == "0000 0000" { "00000001" } else { "00000000" };
+        assert!(enter(wrong).await.text.contains("あと9回"), "it is the first that counts");
+        assert_eq!(enter(&full_width(&code)).await.status, StatusCode::SEE_OTHER, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn why_a_link_is_good_no_more_is_said() {
+    let place = place();
+    let cancelled = place.make(wish()).await;
+    place.drops.revoke(&cancelled.link.room, 1, cancelled.link.maker.clone()).await.unwrap();
+    let expired = place.make_by("$other", Wish { lasts: HOUR, ..wish() }).await;
+    let handing = || crate::command::Handing { lasts: HOUR, times: 1, with_code: false };
+    let (used, ended) =
+        (handed(&place, "$used", handing()).await.0, handed(&place, "$ended", handing()).await.0);
+    let late = handed(&place, "$late", handing()).await.0;
+    place.drops.take_download(&used, String::new()).await.unwrap();
+    place.drops.end_hand(&cancelled.link.room, 2, cancelled.link.maker.clone()).await.unwrap();
+    let hand = |token: &Token| format!("/h/{}", token.as_str());
+    let expect = async |at: String, words: &str| {
+        let told = place.ask(Method::GET, &at, &[("accept-language", "ja")], Body::empty()).await;
+        assert_eq!(told.status, StatusCode::GONE, "{at}");
+        assert!(told.text.contains(words), "{words}: {}", told.text);
+    };
+    expect(path(&cancelled), "取り消されました").await;
+    expect(hand(&used), "回数を使い切りました").await;
+    expect(hand(&ended), "取り消されました").await;
+    place.hand.advance(8 * HOUR);
+    expect(path(&expired), "期限は過ぎました").await;
+    expect(hand(&late), "期限は過ぎました").await;
+}
+
+#[tokio::test]
+async fn a_form_says_what_was_taken_and_what_not_and_sent_again_it_doubles_nothing() {
+    let place = place();
+    let made = place.make(Wish { files: 4, ..wish() }).await;
+    let form = async |files: &[(&str, &[u8])]| {
+        let mut form = b"--b\r\nContent-Disposition: form-data; name=\"name\"\r\n\r\nJiro\r\n".to_vec();
+        for (name, bytes) in files {
+            let head =
+                format!("--b\r\nContent-Disposition: form-data; name=\"files\"; filename=\"{name}\"\r\n\r\n");
+            form.extend([head.as_bytes(), bytes, b"\r\n"].concat());
+        }
+        form.extend(b"--b--\r\n");
+        let headers = [("content-type", "multipart/form-data; boundary=b"), ("accept-language", "ja")];
+        place.ask(Method::POST, &format!("{}/form", path(&made)), &headers, form).await
+    };
+    let (ok, program, last) =
+        (("ok.jpg", PICTURE), ("bad.exe", &b"MZ program"[..]), ("last.txt", &b"text"[..]));
+    let some = form(&[ok, program, last]).await;
+    assert_eq!(some.status, StatusCode::OK, "{}", some.text);
+    for words in ["ok.jpg", "last.txt", "「bad.exe」は受け取っていません", "この種類のファイルは"]
+    {
+        assert!(some.text.contains(words), "{words}: {}", some.text);
+    }
+    let received = async || {
+        let uploads = place.drops.uploads_of(&made.token.hash()).await.unwrap();
+        let whole = uploads.iter().filter(|(_, upload)| matches!(upload.state, UploadState::Whole { .. }));
+        whole.count()
+    };
+    assert_eq!(received().await, 2);
+    let again = form(&[ok, program, last]).await;
+    assert!(again.text.contains("ok.jpg") && again.text.contains("「bad.exe」"), "{}", again.text);
+    assert_eq!(received().await, 2, "nothing came twice");
+    // Another file of the same name is another one.
+    assert_eq!(form(&[("ok.jpg", b"\xff\xd8\xff another")]).await.status, StatusCode::OK);
+    assert_eq!(received().await, 3);
+    let alone = form(&[program]).await;
+    assert_eq!(alone.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(form(&[("fourth.txt", b"the last")]).await.status, StatusCode::OK);
+    let full = form(&[("a.txt", b"more"), ("b.txt", b"and more")]).await;
+    assert_eq!(full.status, StatusCode::CONFLICT);
+    assert!(
+        full.text.contains("「a.txt」は受け取っていません") && full.text.contains("「b.txt」"),
+        "{}",
+        full.text
+    );
+}
+
+#[tokio::test]
+async fn a_place_that_a_browser_left_behind_is_given_to_the_next() {
+    let place = place();
+    let made = place.make(Wish { files: 1, ..wish() }).await;
+    let left = place.create(&made, "a.jpg", 900_000).await.header("location").to_owned();
+    assert_eq!(place.create(&made, "a.jpg", 900_000).await.status, StatusCode::CONFLICT, "it may go on yet");
+    assert!(place.get(&made).await.text.contains("data-left=\"0\""));
+    place.hand.advance(upload::IDLE);
+    let page = place.get(&made).await.text;
+    assert!(page.contains("data-left=\"1\"") && page.contains("data-bytes=\"1000000\""), "{page}");
+    let next = place.create(&made, "a.jpg", 900_000).await;
+    assert_eq!(next.status, StatusCode::CREATED, "{}", next.text);
+    assert_eq!(place.head(&left).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(place.on_disk(), 1);
+    // What came whole keeps its place.
+    let at = next.header("location").to_owned();
+    let bytes: Vec<u8> = PICTURE.iter().copied().cycle().take(900_000).collect();
+    place.patch(&at, 0, bytes.clone()).await;
+    assert_eq!(place.done(&at, &bytes).await.status, StatusCode::OK);
+    place.hand.advance(2 * upload::IDLE);
+    assert_eq!(place.create(&made, "b.jpg", 5).await.status, StatusCode::CONFLICT);
+}
+
+#[tokio::test]
+async fn what_is_not_acknowledged_stays_on_no_disk() {
+    let place = place();
+    let made = place.make(wish()).await;
+    let at = place.create(&made, "a.jpg", 300_000).await.header("location").to_owned();
+    let parts = [PICTURE, &[0; 200_000], &[0; 200_000]]
+        .map(|part| Ok::<_, std::io::Error>(Bytes::copy_from_slice(part)));
+    let more = place.patch(&at, 0, Body::from_stream(stream::iter(parts))).await;
+    assert_eq!(more.status, StatusCode::BAD_REQUEST, "more than it was to have");
+    let file = place.files.path(&made.token.hash(), at.rsplit('/').next().unwrap());
+    assert_eq!(std::fs::metadata(file).unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn all_links_of_a_room_are_found_however_many_and_a_list_says_how_many_it_leaves_out() {
+    let place = place();
+    let room = "!room:kanazawa.test".try_into().unwrap();
+    for number in 0..103 {
+        handed(
+            &place,
+            &format!("$hand{number}"),
+            crate::command::Handing { lasts: HOUR, times: 1, with_code: false },
+        )
+        .await;
+    }
+    let hands = place.drops.hands_of_room(room).await.unwrap();
+    assert_eq!(hands.len(), 103);
+    let list = words::list_hands(&hands, Language::Japanese);
+    assert!(list.contains("\n100番") && !list.contains("\n101番") && list.ends_with("ほか 3件"), "{list}");
+    place
+        .drops
+        .close_room(room, "@taro:kanazawa.test".try_into().unwrap(), "$kick".try_into().unwrap())
+        .await
+        .unwrap();
+    assert!(place.drops.hands_of_room(room).await.unwrap().is_empty());
+    assert_eq!(place.drops.closed_by(room, "$kick".try_into().unwrap()).await.unwrap().hands.len(), 103);
 }

@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://tus.io/protocols/resumable-upload>
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -35,6 +35,9 @@ const BYTES: &str = "application/offset+octet-stream";
 
 /// Bytes of metadata that are looked at.
 const MOST_METADATA: usize = 8_192;
+
+/// A file that nobody sends for so long may be given up where places lack. The page's script pauses for less between tries.
+pub(super) const IDLE: Duration = Duration::from_secs(180);
 
 /// Letters of what a sender says of himself.
 pub(super) const LETTERS: usize = 60;
@@ -227,7 +230,7 @@ impl Visit {
 
     pub(super) fn slot(&self, link: &str) -> Result<super::slots::Slot, Trouble> {
         let slot = self.door.slots.take(link, Address::of(self.ip));
-        slot.ok_or(Trouble::TooOften(std::time::Duration::from_secs(2)))
+        slot.ok_or(Trouble::TooOften(Duration::from_secs(2)))
     }
 
     pub(super) fn sender(&self, company: &str, person: &str, note: &str) -> Sender {
@@ -241,7 +244,19 @@ impl Visit {
 }
 
 impl Door {
-    /// Begins a file, in its row and on the disk.
+    /// Files of a link that were begun and are not gone on with now; each may be given up for another.
+    pub(super) async fn idle(&self, hash: &str) -> Result<Vec<(String, Upload)>, Error> {
+        let now = self.drops.clock().now();
+        let mut uploads = self.drops.uploads_of(hash).await?;
+        uploads.retain(|(id, upload)| {
+            let is_begun = upload.state == UploadState::Receiving;
+            is_begun && now.since(upload.touched) >= IDLE && !self.files.is_written(hash, id)
+        });
+        uploads.sort_by_key(|(_, upload)| upload.touched);
+        Ok(uploads)
+    }
+
+    /// Begins a file, in its row and on the disk; one that has bytes, of somebody who says his name.
     pub(super) async fn begin(
         &self,
         token: &Token,
@@ -250,10 +265,19 @@ impl Door {
         length: u64,
         sender: Sender,
     ) -> Result<(), Trouble> {
-        if length == 0 {
-            return Err(Trouble::Bad("Upload-Length"));
+        if sender.name.is_empty() {
+            return Err(Trouble::Nameless);
         }
-        self.drops.begin(token, id, file_name, length, sender).await?;
+        if length == 0 {
+            return Err(Trouble::Empty(name::harmless(file_name)));
+        }
+        // What was begun by a browser that is gone keeps no place from others.
+        while let Err(error) = self.drops.begin(token, id, file_name, length, sender.clone()).await {
+            let lacks_place = matches!(error, Error::Files | Error::Bytes(_));
+            let idle = if lacks_place { self.idle(&token.hash()).await? } else { Vec::new() };
+            let Some((idle, _)) = idle.first() else { return Err(error.into()) };
+            self.files.refuse(&token.hash(), idle, crate::rows::Refused::GivenUp).await?;
+        }
         if let Err(error) = self.files.create(&token.hash(), id).await {
             self.drops.refuse(&token.hash(), id, crate::rows::Refused::GivenUp).await?;
             return Err(error.into());

@@ -3,7 +3,7 @@
 //! Who asks for one does not get it alone: another member has to agree. The link is good from then on, for a time and a number of
 //! downloads.
 
-use bot_kit::ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
+use bot_kit::ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
 
 use super::{Drops, Error, GUESSES, PASSES};
 use crate::{
@@ -59,6 +59,18 @@ fn deed(hand: &Hand, at: base::Timestamp, who: &str, what: What) -> Deed {
     }
 }
 
+/// That a file may be fetched now, or why not.
+fn is_open(hand: &Hand, now: base::Timestamp) -> Result<(), Error> {
+    match hand.state {
+        HandState::Good { left: 0, .. } => Err(Error::UsedUp),
+        HandState::Good { ends, .. } if now >= ends => Err(Error::Over),
+        HandState::Good { .. } => Ok(()),
+        HandState::Ended => Err(Error::Cancelled),
+        // Nobody was told of it.
+        HandState::Asked => Err(Error::NoLink),
+    }
+}
+
 impl Drops {
     /// Notes that a member asks for a link, or finds what he asked for before.
     pub(crate) async fn ask_to_hand_over(
@@ -96,6 +108,7 @@ impl Drops {
                 name: file.name,
                 size: file.bytes,
                 state: HandState::Asked,
+                closed_by: None,
             };
             writing.batch.put(&HANDS, &hash, &hand);
             writing.batch.put(&ROOM_HANDS, &room_key(room.as_str(), hand.number), &hash);
@@ -161,7 +174,8 @@ impl Drops {
     /// The link of a token, if it is good.
     pub(crate) async fn find_hand(&self, token: &Token) -> Result<Hand, Error> {
         let hand: Hand = self.0.store.get(&HANDS, &token.hash()).await?.ok_or(Error::NoLink)?;
-        if hand.is_good(self.now()) { Ok(hand) } else { Err(Error::Over) }
+        is_open(&hand, self.now())?;
+        Ok(hand)
     }
 
     /// Tries a code of a link to download by. What a browser is given that told the right one.
@@ -171,14 +185,12 @@ impl Drops {
         code: &str,
         address: String,
     ) -> Result<String, Error> {
-        let (hash, tried, now) = (token.hash(), token.hash_of_code(code), self.now());
+        let (hash, tried, now) = (token.hash(), token.hash_of_entered(code), self.now());
         let entered = self.change(move |rows, writing, _| {
             let mut hand: Hand = rows.get(&HANDS, &hash)?.ok_or(Error::NoLink)?;
-            if !hand.is_good(now) {
-                return Err(Error::Over);
-            }
+            is_open(&hand, now)?;
             let Some(code) = hand.code.as_mut() else { return Err(Error::NoLink) };
-            let outcome = code.try_one(same(&code.hash, &tried))?;
+            let outcome = code.try_one(tried.as_deref())?;
             let what = if outcome.is_ok() { What::CodeRight } else { What::CodeWrong };
             writing.note(&Deed { address, ..deed(&hand, now, "", what) });
             writing.batch.put(&HANDS, &hash, &hand);
@@ -195,9 +207,7 @@ impl Drops {
         let (hash, now) = (token.hash(), self.now());
         self.change(move |rows, writing, _| {
             let mut hand: Hand = rows.get(&HANDS, &hash)?.ok_or(Error::NoLink)?;
-            if !hand.is_good(now) {
-                return Err(Error::Over);
-            }
+            is_open(&hand, now)?;
             if let HandState::Good { left, .. } = &mut hand.state {
                 *left -= 1;
             }
@@ -226,9 +236,19 @@ impl Drops {
     /// Ends a room's link to download by before its time.
     pub(crate) async fn end_hand(
         &self,
-        room: &OwnedRoomId,
+        room: &RoomId,
         number: u32,
         by: OwnedUserId,
+    ) -> Result<Option<Hand>, Error> {
+        self.close_hand(room, number, by, None).await
+    }
+
+    pub(super) async fn close_hand(
+        &self,
+        room: &RoomId,
+        number: u32,
+        by: OwnedUserId,
+        closed_by: Option<OwnedEventId>,
     ) -> Result<Option<Hand>, Error> {
         let (key, now) = (room_key(room.as_str(), number), self.now());
         self.change(move |rows, writing, _| {
@@ -238,6 +258,7 @@ impl Drops {
                 return Ok(None);
             }
             hand.state = HandState::Ended;
+            hand.closed_by = closed_by;
             writing.batch.put(&HANDS, &hash, &hand);
             writing.note(&deed(&hand, now, by.as_str(), What::HandoverEnded));
             Ok(Some(hand))
@@ -245,16 +266,19 @@ impl Drops {
         .await
     }
 
-    /// The links to download by of a room that are good, or wait for an agreement; a hundred at most.
-    pub(crate) async fn hands_of_room(&self, room: &OwnedRoomId) -> Result<Vec<Hand>, Error> {
-        const MOST: usize = 100;
-        let (now, mut found) = (self.now(), Vec::new());
+    /// The links to download by of a room that are good, or wait for an agreement.
+    pub(crate) async fn hands_of_room(&self, room: &RoomId) -> Result<Vec<Hand>, Error> {
+        let now = self.now();
+        let mut hands = self.all_hands_of_room(room).await?;
+        hands.retain(|hand| hand.is_good(now) || hand.waits(now));
+        Ok(hands)
+    }
+
+    /// All links to download by of a room that are kept; of all rooms there are no more than one read brings.
+    pub(super) async fn all_hands_of_room(&self, room: &RoomId) -> Result<Vec<Hand>, Error> {
+        let mut found = Vec::new();
         for (_, hash) in self.0.store.scan(&ROOM_HANDS, &format!("{room} "), None, MOST_ROWS).await? {
-            let hand: Option<Hand> = self.0.store.get(&HANDS, &hash).await?;
-            found.extend(hand.filter(|hand| hand.is_good(now) || hand.waits(now)));
-            if found.len() == MOST {
-                break;
-            }
+            found.extend(self.0.store.get(&HANDS, &hash).await?);
         }
         Ok(found)
     }
@@ -301,12 +325,14 @@ enum Agreed {
 }
 
 impl Code {
-    /// Tries a code: the number of the browser that is let in, or how many may still be tried.
-    pub(super) fn try_one(&mut self, is_right: bool) -> Result<Result<u8, u8>, Error> {
+    /// Tries a code by its hash: the number of the browser that is let in, or how many may still be tried. What can be no code
+    /// costs nothing.
+    pub(super) fn try_one(&mut self, tried: Option<&str>) -> Result<Result<u8, u8>, Error> {
         if self.guesses_left == 0 || self.passes >= PASSES {
             return Err(Error::Locked);
         }
-        Ok(if is_right {
+        let tried = tried.ok_or(Error::NoCode)?;
+        Ok(if same(&self.hash, tried) {
             self.passes += 1;
             Ok(self.passes)
         } else {

@@ -309,12 +309,21 @@ fn reaction(event: &str) -> Value {
     json!({ "m.relates_to": { "rel_type": "m.annotation", "event_id": event, "key": "✅" } })
 }
 
+/// Waits for the room that the bot asks a user into who was not in one with it before, and goes there.
+async fn private_room(user: &User) -> OwnedRoomId {
+    let invited = async || {
+        let sync = user.call(Method::GET, "/sync?timeout=0", None).await;
+        sync["rooms"]["invite"].as_object().and_then(|rooms| Some(rooms.keys().next()?.clone()))
+    };
+    eventually(async || invited().await.is_some()).await;
+    let private: OwnedRoomId = invited().await.unwrap().as_str().try_into().unwrap();
+    user.join(&private, "kanazawa.test").await;
+    private
+}
+
 /// The code that the bot told a user who was not in a room with it before.
 async fn code_of(user: &User) -> String {
-    let sync = user.call(Method::GET, "/sync?timeout=0", None).await;
-    let invites = sync["rooms"]["invite"].as_object().unwrap();
-    let private: OwnedRoomId = invites.keys().next().unwrap().as_str().try_into().unwrap();
-    user.join(&private, "kanazawa.test").await;
+    let private = private_room(user).await;
     let text = said(user, &private, "合言葉：").await;
     text.split("合言葉：").nth(1).unwrap().lines().next().unwrap().to_owned()
 }
@@ -414,4 +423,162 @@ async fn a_file_that_another_room_holds_is_not_handed_over_and_a_link_is_ended()
     hanako.call(Method::PUT, &path, Some(&json!({}))).await;
     eventually(async || town.record().len() == 4).await;
     assert_eq!(town.record()[3]["what"], "handover_ended");
+}
+
+/// A room with the bot and two members.
+async fn two_members(town: &Town) -> (User, User, OwnedRoomId) {
+    let (hanako, room) = town.member("hanako").await;
+    let jiro = town.stage.server.user("jiro").await;
+    hanako.invite(&room, jiro.id()).await;
+    jiro.join(&room, "kanazawa.test").await;
+    (hanako, jiro, room)
+}
+
+/// Uploads a text; its URI.
+async fn upload(user: &User, text: &'static str) -> String {
+    let path = "/_matrix/media/v3/upload?filename=a.txt";
+    let headers = [("content-type", "text/plain")];
+    let uploaded = user.ask_bytes(Method::POST, path, &headers, text.as_bytes().into()).await;
+    serde_json::from_slice::<Value>(uploaded.body()).unwrap()["content_uri"].as_str().unwrap().to_owned()
+}
+
+fn file(uri: &str) -> Value {
+    json!({ "msgtype": "m.file", "body": "チラシ.txt", "url": uri })
+}
+
+fn edit(event: &str, new: &Value) -> Value {
+    let mut content = new.clone();
+    content["m.new_content"] = new.clone();
+    content["m.relates_to"] = json!({ "rel_type": "m.replace", "event_id": event });
+    content
+}
+
+fn handover(file: &str) -> Value {
+    json!({ "msgtype": "m.text", "body": "!渡し 回数 5", "m.relates_to": { "m.in_reply_to": { "event_id": file } } })
+}
+
+/// Asks for a link to download a file by; the bot's question of this number.
+async fn ask_for(user: &User, room: &RoomId, file: &str, number: u32) -> String {
+    say(user, room, "m.room.message", &format!("ask{number}"), &handover(file)).await;
+    let words = format!("渡しURL {number}番：");
+    said(user, room, &words).await;
+    let all = messages(user, room).await;
+    let question =
+        all.iter().find(|event| event["content"]["body"].as_str().unwrap().contains(&words)).unwrap();
+    question["event_id"].as_str().unwrap().to_owned()
+}
+
+async fn redact(user: &User, room: &RoomId, event: &str) {
+    let path = format!("/rooms/{room}/redact/{event}/gone").replace('!', "%21").replace('$', "%24");
+    user.call(Method::PUT, &path, Some(&json!({}))).await;
+}
+
+#[tokio::test]
+async fn only_people_who_are_in_the_room_are_obeyed_and_nothing_from_outside() {
+    let town = town("").await;
+    let (hanako, jiro, room) = two_members(&town).await;
+    let marked = json!({ "msgtype": "m.text", "body": "!受取 外から", "jp.yakuba.from_outside": true });
+    say(&hanako, &room, "m.room.message", "marked", &marked).await;
+    let notice = json!({ "msgtype": "m.notice", "body": "!受取 ほかのボット" });
+    say(&hanako, &room, "m.room.message", "notice", &notice).await;
+    // What somebody said who is not there any more when it is read.
+    let file = say(&hanako, &room, "m.room.message", "file", &file(&upload(&hanako, "a").await)).await;
+    let question = ask_for(&hanako, &room, &file, 1).await;
+    town.stage.kill_bot();
+    jiro.send(&room, "!受取 退室した人").await;
+    say(&jiro, &room, "m.reaction", "yes", &reaction(&question)).await;
+    hanako.kick(&room, jiro.id()).await;
+    town.stage.start_bot().await;
+    hanako.send(&room, "!受取 職員").await;
+    assert!(said(&hanako, &room, "受取URL 1番").await.contains("「職員」"));
+    hanako.send(&room, "!受取 一覧").await;
+    assert_eq!(said(&hanako, &room, "いま使える受取URL\n").await.lines().count(), 2);
+    hanako.send(&room, "!渡し 一覧").await;
+    assert!(said(&hanako, &room, "渡しURL\n").await.contains("1番「チラシ.txt」承認待ち"));
+}
+
+#[tokio::test]
+async fn what_goes_out_is_the_file_that_was_shown_to_who_agreed() {
+    let town = town("").await;
+    let (hanako, jiro, room) = two_members(&town).await;
+    let (a, b) = (upload(&jiro, "secret").await, upload(&jiro, "harmless").await);
+    let status = async |link: &str| town.client.post(format!("{link}/file")).send().await.unwrap().status();
+    // It was edited before somebody asks.
+    let edited = say(&jiro, &room, "m.room.message", "edited", &file(&a)).await;
+    say(&jiro, &room, "m.room.message", "edit1", &edit(&edited, &file(&b))).await;
+    say(&hanako, &room, "m.room.message", "ask0", &handover(&edited)).await;
+    said(&hanako, &room, "編集で差し替えられている").await;
+    // It is edited between question and agreement, while the bot is away.
+    let second = say(&hanako, &room, "m.room.message", "second", &file(&a)).await;
+    let question = ask_for(&hanako, &room, &second, 1).await;
+    town.stage.kill_bot();
+    say(&jiro, &room, "m.reaction", "yes1", &reaction(&question)).await;
+    say(&hanako, &room, "m.room.message", "edit2", &edit(&second, &file(&b))).await;
+    town.stage.start_bot().await;
+    said(&hanako, &room, "渡しURL 1番「チラシ.txt」は、頼んだあとで").await;
+    // It is edited once the link is good. Other words beside it change nothing, nor does what others call an edit.
+    let third = say(&hanako, &room, "m.room.message", "third", &file(&a)).await;
+    let question = ask_for(&hanako, &room, &third, 2).await;
+    say(
+        &hanako,
+        &room,
+        "m.room.message",
+        "words",
+        &edit(&third, &json!({ "msgtype": "m.file", "body": "説明", "url": a })),
+    )
+    .await;
+    say(&jiro, &room, "m.room.message", "foreign", &edit(&third, &file(&b))).await;
+    say(&jiro, &room, "m.reaction", "yes2", &reaction(&question)).await;
+    let link = town.link_in(&said(&hanako, &room, "承認 @jiro:kanazawa.test").await);
+    let got = town.client.post(format!("{link}/file")).send().await.unwrap();
+    assert_eq!(got.text().await.unwrap(), "secret");
+    say(&hanako, &room, "m.room.message", "edit3", &edit(&third, &file(&b))).await;
+    said(&hanako, &room, "渡しURL 2番「チラシ.txt」は、頼んだあとで").await;
+    assert_eq!(status(&link).await, StatusCode::GONE);
+}
+
+#[tokio::test]
+async fn the_links_of_a_room_end_when_the_bot_is_put_out_and_the_file_that_waits_comes_when_it_is_back() {
+    let town = town("").await;
+    let (hanako, jiro, room) = two_members(&town).await;
+    let deleted = say(&hanako, &room, "m.room.message", "file", &file(&upload(&hanako, "a").await)).await;
+    let question = ask_for(&hanako, &room, &deleted, 1).await;
+    say(&jiro, &room, "m.reaction", "yes", &reaction(&question)).await;
+    let hand = town.link_in(&said(&hanako, &room, "承認 @jiro:kanazawa.test").await);
+    hanako.send(&room, "!受取 写真").await;
+    let link = town.link_in(&said(&hanako, &room, "受取URL 1番").await);
+
+    jiro_is_moderator(&hanako, &jiro, &room).await;
+    jiro.kick(&room, bot()).await;
+    let private = private_room(&hanako).await;
+    let told = said(&hanako, &private, "ボットが部屋から外された").await;
+    assert!(told.contains("受取URL 1番「写真」") && told.contains("渡しURL 1番「チラシ.txt」"), "{told}");
+    for answer in [town.client.get(&link).send(), town.client.post(format!("{hand}/file")).send()] {
+        assert_eq!(answer.await.unwrap().status(), StatusCode::GONE);
+    }
+    hanako.invite(&room, bot()).await;
+    hanako.sync_until(|seen| seen.room(&room).membership(bot().as_str()) == Some("join")).await;
+    hanako.send(&room, "!受取 一覧").await;
+    said(&hanako, &room, "いま使える受取URLはありません").await;
+}
+
+async fn jiro_is_moderator(hanako: &User, jiro: &User, room: &RoomId) {
+    let path = format!("/rooms/{room}/state/m.room.power_levels/").replace('!', "%21");
+    let mut levels = hanako.call(Method::GET, &path, None).await;
+    levels["users"][jiro.id().as_str()] = json!(50);
+    hanako.call(Method::PUT, &path, Some(&levels)).await;
+}
+
+#[tokio::test]
+async fn a_file_that_was_deleted_while_the_bot_was_not_told_goes_out_no_more() {
+    let town = town("").await;
+    let (hanako, jiro, room) = two_members(&town).await;
+    let deleted = say(&hanako, &room, "m.room.message", "file", &file(&upload(&hanako, "a").await)).await;
+    let question = ask_for(&hanako, &room, &deleted, 1).await;
+    say(&jiro, &room, "m.reaction", "yes", &reaction(&question)).await;
+    let link = town.link_in(&said(&hanako, &room, "承認 @jiro:kanazawa.test").await);
+    redact(&hanako, &room, &deleted).await;
+    // At once, whether or not the bot has heard of it yet.
+    let answer = town.client.post(format!("{link}/file")).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::GONE);
 }

@@ -310,7 +310,7 @@ impl Homeserver {
 }
 
 /// An answer, or none where there is nothing.
-fn found(answer: Result<Value, Failure>) -> Result<Option<Value>, Failure> {
+pub(super) fn found(answer: Result<Value, Failure>) -> Result<Option<Value>, Failure> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(Failure::Refused(refusal)) if refusal.status == http::StatusCode::NOT_FOUND => Ok(None),

@@ -1,0 +1,160 @@
+//! Who may do what in a room, as its state says.
+
+use reqwest::Method;
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use serde_json::{Map, Value};
+
+use super::{
+    Failure, Homeserver,
+    calls::{found, id},
+};
+
+/// The power that state needs where a room says nothing else of it.
+const OF_STATE: i64 = 50;
+
+/// The power of who made a room that has no levels.
+const OF_MAKER: i64 = 100;
+
+/// What a room began with.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#mroomcreate>
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Creation {
+    /// Who made it.
+    pub maker: OwnedUserId,
+    /// Those who are named as makers besides.
+    pub others: Vec<String>,
+    /// Its version.
+    pub version: String,
+    /// The room that it came of, if it says so.
+    pub predecessor: Option<OwnedRoomId>,
+}
+
+impl Creation {
+    fn of(event: &Value) -> Option<Self> {
+        let content = &event["content"];
+        let others = content["additional_creators"].as_array().map(Vec::as_slice).unwrap_or_default();
+        Some(Self {
+            maker: id(event, "sender").ok()?,
+            others: others.iter().filter_map(|other| other.as_str().map(str::to_owned)).collect(),
+            version: content["room_version"].as_str().unwrap_or("1").to_owned(),
+            predecessor: content["predecessor"]["room_id"].as_str().and_then(|room| room.try_into().ok()),
+        })
+    }
+
+    /// Whether somebody made the room, in a version where that is more than any level.
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/rooms/v12/#changes-to-power-levels>
+    pub fn outranks(&self, user: &UserId) -> bool {
+        let ranks_above = self.version.parse::<u32>().is_ok_and(|version| version >= 12);
+        ranks_above && (self.maker == user || self.others.iter().any(|other| other == user.as_str()))
+    }
+}
+
+/// A level, as rooms of any version write it: as a text before version 10.
+fn whole(level: &Value) -> Option<i64> {
+    level.as_i64().or_else(|| level.as_str()?.trim().parse().ok())
+}
+
+/// What the levels give a user.
+fn level_of(levels: &Map<String, Value>, user: &UserId) -> i64 {
+    let of_user = levels.get("users").and_then(|users| users.get(user.as_str()));
+    of_user.or_else(|| levels.get("users_default")).and_then(whole).unwrap_or(0)
+}
+
+/// What the levels ask of who sends state of a kind.
+fn level_for(levels: &Map<String, Value>, kind: &str) -> i64 {
+    let of_kind = levels.get("events").and_then(|events| events.get(kind));
+    of_kind.or_else(|| levels.get("state_default")).and_then(whole).unwrap_or(OF_STATE)
+}
+
+impl Homeserver {
+    /// What a room began with, if it can be seen.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn creation(&self, room: &RoomId) -> Result<Option<Creation>, Failure> {
+        let path = ["client", "v3", "rooms", room.as_str(), "state", "m.room.create", ""];
+        let Some(event) = found(self.call(Method::GET, &path, &[("format", "event")], None).await)? else {
+            return Ok(None);
+        };
+        if let Some(creation) = Creation::of(&event) {
+            return Ok(Some(creation));
+        }
+        // A server that gives the content alone all the same.
+        let state = self.call(Method::GET, &path[..5], &[], None).await?;
+        let events = state.as_array().map(Vec::as_slice).unwrap_or_default();
+        Ok(events.iter().find(|event| event["type"] == "m.room.create").and_then(Creation::of))
+    }
+
+    /// Whether a user has this power in a room.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#mroompower_levels>
+    pub async fn has_power(&self, room: &RoomId, user: &UserId, least: i64) -> Result<bool, Failure> {
+        let levels = self.state(room, "m.room.power_levels", "").await?;
+        if levels.as_ref().is_some_and(|levels| level_of(levels, user) >= least) {
+            return Ok(true);
+        }
+        let Some(creation) = self.creation(room).await? else { return Ok(false) };
+        let is_maker = levels.is_none() && creation.maker == user;
+        Ok(creation.outranks(user) || is_maker && least <= OF_MAKER)
+    }
+
+    /// Whether a user may send state of a kind into a room, and has this power besides.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn may_set(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        kind: &str,
+        least: i64,
+    ) -> Result<bool, Failure> {
+        let levels = self.state(room, "m.room.power_levels", "").await?;
+        let needed = levels.as_ref().map_or(0, |levels| level_for(levels, kind));
+        self.has_power(room, user, needed.max(least)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::user_id;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn levels_are_read_in_either_form_and_their_defaults_count() {
+        let levels = json!({ "users": { "@a:x": "100", "@b:x": 50 }, "users_default": "5",
+            "events": { "m.room.tombstone": 90 }, "state_default": "60" });
+        let levels = levels.as_object().expect("an object");
+        assert_eq!(
+            [user_id!("@a:x"), user_id!("@b:x"), user_id!("@c:x")].map(|user| level_of(levels, user)),
+            [100, 50, 5]
+        );
+        assert_eq!(["m.room.tombstone", "m.room.name"].map(|kind| level_for(levels, kind)), [90, 60]);
+        assert_eq!(level_of(&Map::new(), user_id!("@a:x")), 0);
+        assert_eq!(level_for(&Map::new(), "m.room.name"), OF_STATE);
+    }
+
+    #[test]
+    fn makers_outrank_all_from_version_12_on() {
+        let made = |version: &str| {
+            let content = json!({ "room_version": version, "additional_creators": ["@b:x", 5],
+                "predecessor": { "room_id": "!old:x", "event_id": "$a" } });
+            Creation::of(&json!({ "sender": "@a:x", "content": content })).expect("a creation")
+        };
+        let outranking = |version: &str| {
+            ["@a:x", "@b:x", "@c:x"]
+                .map(|user| made(version).outranks(<&UserId>::try_from(user).expect("an id")))
+        };
+        assert_eq!((outranking("12"), outranking("11")), ([true, true, false], [false; 3]));
+        assert_eq!(made("11").predecessor.as_deref().map(RoomId::as_str), Some("!old:x"));
+        assert!(Creation::of(&json!({ "content": {} })).is_none());
+        assert_eq!(Creation::of(&json!({ "sender": "@a:x" })).expect("bare").version, "1");
+    }
+}

@@ -1,0 +1,208 @@
+//! Addresses go with their room when it is upgraded: whoever knows an address goes on writing to it, and answers find their threads.
+//!
+//! Who may take an address along is decided by the old room: its server let somebody with the power for it send the tombstone; the
+//! new room has to name the old one as that which it came of, and has to be made by somebody with the same power there. So a
+//! tombstone that points to a stranger's room moves nothing, and a stranger's room that claims to be a successor gets nothing.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#room-upgrades>
+
+use bot_kit::{
+    Batch, Event, Failure, StoreError, TxnId,
+    ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId},
+};
+use tracing::{info, warn};
+
+use crate::{
+    entrances::MOST_HELD,
+    gate::Gate,
+    rows::{ADDRESSES, CAME_FROM, CONTINUED, OF_ROOM, of_event, of_room},
+};
+
+/// Upgrades of a room that are looked back through.
+const MOST_UPGRADES: usize = 20;
+
+/// What tells of an upgrade.
+const TOMBSTONE: &str = "m.room.tombstone";
+
+/// Why addresses stay where they are.
+enum Stay {
+    /// The bot is not in the new room yet.
+    Outside,
+    /// The new room is none that may have them.
+    Foreign(&'static str),
+    /// It is encrypted, or has too many of its own.
+    Unfit(&'static str),
+}
+
+impl Gate {
+    /// A room was upgraded: its addresses go on in the new room, now or when the bot is asked in there.
+    pub(crate) async fn upgraded(&self, event: &Event) -> Result<Batch, Failure> {
+        let new = event.text("replacement_room").and_then(|room| OwnedRoomId::try_from(room).ok());
+        let Some(new) = new.filter(|_| event.state_key.as_deref() == Some("")) else {
+            return Ok(Batch::new());
+        };
+        if self.of_room(&event.room_id).await?.is_empty() {
+            return Ok(Batch::new());
+        }
+        if let Err(Stay::Outside) = self.follow(&event.room_id, &new).await? {
+            let text = "この部屋は新しい部屋に替わりました。新しい部屋にこの窓口を招くと、メールアドレスはそちらへ引き継がれます。 / \
+                This room is upgraded: invite me into the new one, and the addresses go there.";
+            self.say(event, "upgraded", text).await?;
+        }
+        Ok(Batch::new())
+    }
+
+    /// The bot came into a room: it may be one that came of a room with addresses.
+    pub(crate) async fn came(&self, room: &RoomId) -> Result<(), Failure> {
+        let old = match self.host.homeserver.creation(room).await {
+            Ok(creation) => creation.and_then(|creation| creation.predecessor),
+            Err(failure) if failure.may_pass() => return Err(failure),
+            // It was put out meanwhile.
+            Err(_) => None,
+        };
+        match old {
+            Some(old) if !self.of_room(&old).await?.is_empty() => self.follow(&old, room).await.map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the addresses of a room to the one that it was upgraded to, if that is its successor.
+    async fn follow(&self, old: &RoomId, new: &RoomId) -> Result<Result<(), Stay>, Failure> {
+        let judged = match self.judge(old, new).await {
+            Err(failure) if failure.may_pass() => return Err(failure),
+            // One of the two rooms cannot be seen.
+            Err(_) => Err(Stay::Outside),
+            Ok(judged) => judged,
+        };
+        let txn = |what: &str| TxnId::of(&[what, old.as_str(), new.as_str()]);
+        match judged {
+            Err(Stay::Foreign(why)) => {
+                warn!(room_id = %old, successor = %new, why, "addresses stay: no true successor")
+            }
+            Err(Stay::Unfit(why)) => self.tell(new, &txn("unfit"), why).await?,
+            Err(Stay::Outside) => {}
+            Ok(()) => {
+                let list = self.list(old).await?;
+                let text = format!(
+                    "前の部屋のメールアドレスを、この部屋が引き継ぎました。これまでのメールへの返事もこの部屋に届きます。 / \
+                     The addresses of the room before are this room's now, and answers to its mails come here.\n{list}"
+                );
+                // Said before it is done: who is killed in between says it again, under the same id.
+                self.tell(new, &txn("moved"), &text).await?;
+                self.take_along(old, new).await?;
+                info!(room_id = %old, successor = %new, "addresses went with their room");
+                self.more_in.notify_one();
+            }
+        }
+        Ok(judged)
+    }
+
+    async fn judge(&self, old: &RoomId, new: &RoomId) -> Result<Result<(), Stay>, Failure> {
+        let homeserver = &self.host.homeserver;
+        let own = homeserver.state(new, "m.room.member", self.host.user().as_str()).await?;
+        if own.as_ref().and_then(|own| own.get("membership")?.as_str()) != Some("join") {
+            return Ok(Err(Stay::Outside));
+        }
+        let tombstone = homeserver.state(old, TOMBSTONE, "").await?;
+        let named = tombstone.as_ref().and_then(|content| content.get("replacement_room")?.as_str());
+        if named != Some(new.as_str()) {
+            return Ok(Err(Stay::Foreign("the old room names another, or none")));
+        }
+        let Some(creation) = homeserver.creation(new).await? else { return Ok(Err(Stay::Outside)) };
+        if creation.predecessor.as_deref() != Some(old) {
+            return Ok(Err(Stay::Foreign("the new room came of another, or of none")));
+        }
+        // Who closes and opens addresses there could do this by hand.
+        let least = self.settings().least_power;
+        if !homeserver.may_set(old, &creation.maker, TOMBSTONE, least).await? {
+            return Ok(Err(Stay::Foreign("who made the new room has no power in the old one")));
+        }
+        if homeserver.state(new, "m.room.encryption", "").await?.is_some() {
+            return Ok(Err(Stay::Unfit(ENCRYPTED)));
+        }
+        let (held, more) = (self.of_room(new).await?.len(), self.of_room(old).await?.len());
+        Ok(if held + more > MOST_HELD { Err(Stay::Unfit(FULL)) } else { Ok(()) })
+    }
+
+    /// Says something in a room that is no answer; a room that refuses it goes without.
+    async fn tell(&self, room: &RoomId, txn: &TxnId, text: &str) -> Result<(), Failure> {
+        match self.host.homeserver.notice(room, txn, text).await {
+            Err(failure) if failure.may_pass() => Err(failure),
+            Err(failure) => {
+                info!(room_id = %room, error = %failure, "a word about an upgrade is left out");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Gives the addresses of a room to another, each under its label or one beside it.
+    async fn take_along(&self, old: &RoomId, new: &RoomId) -> Result<(), StoreError> {
+        let of_old = of_room(old, "");
+        let keys = self.host.store.scan(&OF_ROOM, &of_old, None, MOST_HELD).await?;
+        let (old, new) = (old.to_owned(), new.to_owned());
+        let moved = self.host.store.change(move |rows| {
+            let mut batch = Batch::new();
+            let mut taken: Vec<String> = Vec::new();
+            for (key, _) in keys {
+                // Closed meanwhile, or taken along by the event of the other room.
+                let Some(local) = rows.get(&OF_ROOM, &key)? else { continue };
+                let Some(mut entrance) = rows.get(&ADDRESSES, &local)? else { continue };
+                entrance.room.clone_from(&new);
+                let label = key.strip_prefix(&of_old).unwrap_or_default();
+                let mut place = of_room(&new, label);
+                let mut number = 1;
+                while taken.contains(&place) || rows.get(&OF_ROOM, &place)?.is_some() {
+                    number += 1;
+                    place = of_room(&new, &format!("{label}-{number}"));
+                }
+                batch.put(&ADDRESSES, &local, &entrance).delete(&OF_ROOM, &key).put(&OF_ROOM, &place, &local);
+                taken.push(place);
+            }
+            batch.put(&CAME_FROM, new.as_str(), &old);
+            Ok::<_, StoreError>((batch, ()))
+        });
+        moved.await
+    }
+
+    /// The room of an address, which may have gone on from where a mail was taken; that one where the address is closed.
+    pub(crate) async fn room_of(&self, local: &str, room: &RoomId) -> Result<OwnedRoomId, StoreError> {
+        let entrance = self.host.store.get(&ADDRESSES, local).await?;
+        Ok(entrance.map_or_else(|| room.to_owned(), |entrance| entrance.room))
+    }
+
+    /// The rooms that a room came of with their addresses, the nearest first.
+    pub(crate) async fn before(&self, room: &RoomId) -> Result<Vec<OwnedRoomId>, StoreError> {
+        let mut all: Vec<OwnedRoomId> = Vec::new();
+        while all.len() < MOST_UPGRADES
+            && let Some(old) =
+                self.host.store.get(&CAME_FROM, all.last().map_or(room, |room| &**room).as_str()).await?
+        {
+            all.push(old);
+        }
+        Ok(all)
+    }
+
+    /// The event in a room with which a thread goes on there that began in this room or in one before.
+    pub(crate) async fn root_in(
+        &self,
+        room: &RoomId,
+        (begun_in, root): (&RoomId, &EventId),
+    ) -> Result<Option<OwnedEventId>, StoreError> {
+        if begun_in == room {
+            return Ok(Some(root.to_owned()));
+        }
+        self.host.store.get(&CONTINUED, &of_event(room, root)).await
+    }
+}
+
+/// Where an event of a room is shown.
+pub(crate) fn link(room: &RoomId, event: &EventId) -> String {
+    room.matrix_to_event_uri(event.to_owned()).to_string()
+}
+
+const ENCRYPTED: &str = "この部屋は暗号化されているため、前の部屋のメールアドレスを引き継げません。 / \
+    This room is encrypted, so the addresses of the room before stay there.";
+
+const FULL: &str = "アドレスが多すぎるため、前の部屋のメールアドレスを引き継げません。不要なものを閉鎖してから、窓口を招き直してください。 / \
+    Too many addresses: close some, and invite me again.";
