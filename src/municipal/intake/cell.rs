@@ -61,10 +61,14 @@ impl Fault {
 const SPREADSHEET_ERRORS: [&str; 8] =
     ["#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!", "#SPILL!"];
 
-/// The value of a cell: without blanks around it, without the formula `="00123"` by which text is kept from Excel, and
+/// The value of a cell, empty where it says that there is none: without blanks around it, without the formula `="00123"` by which text is kept from Excel, and
 /// without the apostrophe that marks text there and that exports put before what would be computed.
 pub(crate) fn value(cell: &str) -> Result<&str, Fault> {
     let text = unwrapped(trimmed(cell));
+    // What people and data bases write for nothing.
+    if matches!(text, "-" | "－" | "―" | "—" | "ー" | "−" | "NULL") {
+        return Ok("");
+    }
     if let Some(control) = text.chars().find(|letter| is_control(*letter)) {
         return Err(Fault::Control(control));
     }
@@ -123,6 +127,8 @@ mod tests {
             ("=\"a\"&\"b\"", "=\"a\"&\"b\""),
             ("=\"", "=\""),
             ("'", ""),
+            ("－", ""),
+            ("NULL", ""),
         ];
         for (cell, wanted) in cases {
             assert_eq!(value(cell), Ok(wanted), "{cell}");

@@ -58,10 +58,14 @@ impl Intake {
             }
         }
         if mapping.digits == Digits::AsWritten {
-            rows = with_all_zeros(rows, &mut unread, &mut problems);
+            unread += without_lost_zeros(&mut rows, &mut held, &mut problems);
         }
-        let says_kind = |(field, ..): &(Field, _, _)| matches!(field, Field::Additional | Field::Main);
-        let kinds = if bound.columns.iter().any(says_kind) { Kinds::Said } else { Kinds::Unsaid };
+        let says_kind = |field: Field| matches!(field, Field::Additional | Field::Main);
+        let kinds = if bound.columns.iter().any(|column| says_kind(column.field)) {
+            Kinds::Said
+        } else {
+            Kinds::Unsaid
+        };
         let rows = settle(rows, kinds, &mut held, &mut problems);
         let mut digits = BTreeMap::new();
         for length in rows.iter().filter_map(|row| row.number.digits()) {
@@ -80,9 +84,10 @@ impl Intake {
     }
 }
 
-/// The rows whose numbers have not lost zeros, as far as the numbers themselves show it: where some begin with a zero,
-/// all have as many digits. Where none does and lengths vary, it is only said.
-fn with_all_zeros(rows: Vec<Row>, unread: &mut usize, problems: &mut Problems) -> Vec<Row> {
+/// Takes away the rows whose numbers have lost zeros, as far as the numbers themselves show it: where some begin with a
+/// zero, all have as many digits. Where none does and lengths vary, it is only said. Answers how many there were, of
+/// rows that were refused before too: whose they are cannot be known.
+fn without_lost_zeros(rows: &mut Vec<Row>, held: &mut Held, problems: &mut Problems) -> usize {
     let begins_with_zero = |row: &&Row| row.number.as_str().starts_with('0');
     let width = rows.iter().filter(begins_with_zero).filter_map(|row| row.number.digits()).max();
     let Some(width) = width else {
@@ -92,17 +97,17 @@ fn with_all_zeros(rows: Vec<Row>, unread: &mut usize, problems: &mut Problems) -
         {
             problems.add(Problem::of_row(row.place, row.number.as_str(), Reason::LengthsVary));
         }
-        return rows;
+        return 0;
     };
-    let mut whole = Vec::with_capacity(rows.len());
-    for row in rows {
-        if row.number.digits().is_some_and(|digits| digits < width) {
+    let is_whole = |number: &PersonNumber| number.digits().is_none_or(|digits| digits >= width);
+    let before = rows.len() + held.len();
+    held.retain(|number, _| is_whole(number));
+    rows.retain(|row| {
+        let is_whole = is_whole(&row.number);
+        if !is_whole {
             problems.add(Problem::of_row(row.place, row.number.as_str(), Reason::ZerosLost(width)));
-            // Whose it is cannot be known.
-            *unread += 1;
-        } else {
-            whole.push(row);
         }
-    }
-    whole
+        is_whole
+    });
+    before - rows.len() - held.len()
 }

@@ -5,7 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    class::Class, field::Field, file_error::FileError, headers::key, limits::MAX_TITLES, sheet::Sheet,
+    class::Class,
+    field::Field,
+    file_error::FileError,
+    headers::key,
+    limits::MAX_TITLES,
+    sheet::{How, Sheet},
     split::Record,
 };
 
@@ -60,6 +65,9 @@ pub enum OwnLetters {
 pub struct Mapping {
     /// The columns that are read; all others are left alone.
     pub columns: Vec<Assigned>,
+    /// How the source's files are read, as far as somebody has chosen it.
+    #[serde(default)]
+    pub how: How,
     /// How many rows stand above the first person where columns are numbered. Headers are found by themselves.
     #[serde(default)]
     pub rows_above: u32,
@@ -74,11 +82,20 @@ pub struct Mapping {
     pub classes: BTreeMap<String, Class>,
 }
 
+/// A column as it lies in a file.
+#[derive(Debug)]
+pub(crate) struct BoundColumn {
+    pub(crate) field: Field,
+    /// From 0.
+    pub(crate) place: usize,
+    /// As the file has it; empty where there is none.
+    pub(crate) header: String,
+}
+
 /// A mapping's columns as they lie in a file.
 #[derive(Debug)]
 pub(crate) struct Bound<'a> {
-    /// Field, place from 0, header.
-    pub(crate) columns: Vec<(Field, usize, String)>,
+    pub(crate) columns: Vec<BoundColumn>,
     /// The row with the headers, if there is one.
     pub(crate) header: Option<&'a Record>,
     /// The rows below it.
@@ -101,42 +118,50 @@ impl Mapping {
         let records = sheet.records();
         let is_numbered = |assigned: &Assigned| matches!(assigned.column, Column::Numbered(_));
         if self.columns.iter().all(is_numbered) {
-            let rows = records.iter().position(|record| record.row > self.rows_above);
-            let columns = self.columns.iter().filter_map(|a| Some((a.field, a.place(None)?, String::new())));
-            let rows = rows.map_or(&[][..], |first| &records[first..]);
-            return Ok(Bound { columns: columns.collect(), header: None, rows });
+            let above = records.iter().take_while(|record| record.row <= self.rows_above).count();
+            let columns = self.columns.iter().filter_map(|assigned| assigned.bind(None, &[])).collect();
+            return Ok(Bound { columns, header: None, rows: &records[above..] });
         }
         // The row that has all of them, or else the one that lacks the fewest.
-        let candidates = records.iter().take(MAX_TITLES).enumerate();
-        let lacks = |record: &Record| self.columns.iter().filter(|a| a.place(Some(record)).is_none()).count();
-        let best = candidates.map(|(at, record)| (lacks(record), at)).min();
-        let Some((lacking, at)) = best.filter(|(lacking, _)| *lacking < self.columns.len()) else {
-            return Err(FileError::NoHeader);
-        };
+        let candidates = records.iter().take(MAX_TITLES).enumerate().map(|(at, record)| {
+            let keys = keys(record);
+            let lacking = self.columns.iter().filter(|assigned| assigned.place(&keys).is_none()).count();
+            (lacking, at)
+        });
+        let best = candidates.min().filter(|(lacking, _)| *lacking < self.columns.len());
+        let (lacking, at) = best.ok_or(FileError::NoHeader)?;
         let header = &records[at];
+        let keys = keys(header);
         if lacking > 0 {
-            let missing = self.columns.iter().filter(|assigned| assigned.place(Some(header)).is_none());
+            let missing = self.columns.iter().filter(|assigned| assigned.place(&keys).is_none());
             let names: BTreeSet<_> = missing.map(Assigned::name).collect();
             return Err(FileError::ColumnsMissing(names.into_iter().collect()));
         }
-        let columns = self.columns.iter().filter_map(|assigned| {
-            let place = assigned.place(Some(header))?;
-            Some((assigned.field, place, header.cell(place).to_owned()))
-        });
-        Ok(Bound { columns: columns.collect(), header: Some(header), rows: &records[at + 1..] })
+        let columns = self.columns.iter().filter_map(|assigned| assigned.bind(Some(header), &keys)).collect();
+        Ok(Bound { columns, header: Some(header), rows: &records[at + 1..] })
     }
 }
 
+fn keys(header: &Record) -> Vec<String> {
+    header.cells().map(key).collect()
+}
+
 impl Assigned {
-    /// The place of the column, from 0, in a file with this header.
-    fn place(&self, header: Option<&Record>) -> Option<usize> {
+    /// The place of the column, from 0, in a file whose headers have these keys.
+    fn place(&self, keys: &[String]) -> Option<usize> {
         let (wanted, nth) = match &self.column {
             Column::Numbered(number) => return number.checked_sub(1),
             Column::Headed(header) => (key(header), 1),
             Column::HeadedAgain(header, nth) => (key(header), *nth),
         };
-        let cells = header?.cells().enumerate();
-        cells.filter(|(_, cell)| key(cell) == wanted).nth(nth.checked_sub(1)?).map(|(place, _)| place)
+        let alike = keys.iter().enumerate().filter(|(_, key)| **key == wanted);
+        alike.map(|(place, _)| place).nth(nth.checked_sub(1)?)
+    }
+
+    fn bind(&self, header: Option<&Record>, keys: &[String]) -> Option<BoundColumn> {
+        let place = self.place(keys)?;
+        let header = header.map_or("", |header| header.cell(place)).to_owned();
+        Some(BoundColumn { field: self.field, place, header })
     }
 
     fn name(&self) -> String {

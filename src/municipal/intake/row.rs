@@ -11,7 +11,7 @@ use crate::{
     field::Field,
     headers::key,
     letters::spaced,
-    mapping::{Bound, Digits, Mapping, OwnLetters},
+    mapping::{Bound, BoundColumn, Digits, Mapping, OwnLetters},
     name,
     problem::{Place, Problem, Problems, Reason, Severity},
     split::{Record, is_empty},
@@ -59,6 +59,9 @@ pub(crate) enum Outcome {
     LeftOut,
 }
 
+/// Words that stand below lists of people.
+const ENDS_OF_LISTS: [&str; 6] = ["以上", "合計", "計", "小計", "総計", "総数"];
+
 /// Reads the rows of a file one after the other.
 pub(crate) struct Reader<'a> {
     mapping: &'a Mapping,
@@ -103,22 +106,26 @@ impl<'a> Reader<'a> {
     }
 
     /// Why a row is nobody: the headers again, or a note.
+    ///
+    /// A name that stands alone is somebody whose number is missing, unless it is a word that ends lists.
     fn no_person(&self, record: &Record) -> Option<Reason> {
-        if let Some(header) = self.bound.header {
-            let is_same =
-                |(_, at, _): &(Field, usize, String)| key(record.cell(*at)) == key(header.cell(*at));
-            if self.bound.columns.iter().all(is_same) {
-                return Some(Reason::HeaderAgain);
-            }
+        let columns = &self.bound.columns;
+        let is_header = |column: &BoundColumn| key(record.cell(column.place)) == key(&column.header);
+        if self.bound.header.is_some() && columns.iter().all(is_header) {
+            return Some(Reason::HeaderAgain);
         }
-        let has_number = self.columns(Field::Number).any(|(place, _)| !is_empty(record.cell(place)));
-        let values = record.cells().filter(|cell| !is_empty(cell)).count();
-        (!has_number && values == 1 && record.damage.is_none()).then_some(Reason::Note)
+        let mut places = (0..record.width()).filter(|place| !is_empty(record.cell(*place)));
+        let (Some(place), None, None) = (places.next(), places.next(), record.damage) else { return None };
+        let value = trimmed(record.cell(place));
+        let is_note = value.starts_with(['※', '＊', '*', '注']) || ENDS_OF_LISTS.contains(&value);
+        let names = [Field::Number, Field::Name, Field::FamilyName, Field::GivenName];
+        let is_somebody = columns.iter().any(|column| column.place == place && names.contains(&column.field));
+        (is_note || !is_somebody).then_some(Reason::Note)
     }
 
     fn columns(&self, field: Field) -> impl Iterator<Item = (usize, &'a str)> + use<'a> {
-        let of_field = self.bound.columns.iter().filter(move |(of, ..)| *of == field);
-        of_field.map(|(_, place, header)| (*place, header.as_str()))
+        let of_field = self.bound.columns.iter().filter(move |column| column.field == field);
+        of_field.map(|column| (column.place, column.header.as_str()))
     }
 
     fn has(&self, field: Field) -> bool {
@@ -311,13 +318,16 @@ impl<'a> Reader<'a> {
     }
 
     fn kind(&mut self, record: &Record) -> Kind {
-        let marks = [(Field::Additional, Kind::Additional), (Field::Main, Kind::Main)];
-        for (field, marked) in marks.into_iter().filter(|(field, _)| self.has(*field)) {
-            let read = |text: &str| Kind::read(text, marked).ok_or(Reason::UnknownKind);
-            let kind = self.take(record, field, |_, text| read(text));
-            return kind.or_else(|| Kind::read("", marked)).unwrap_or(Kind::Main);
-        }
-        Kind::Main
+        let (field, marked) = if self.has(Field::Additional) {
+            (Field::Additional, Kind::Additional)
+        } else if self.has(Field::Main) {
+            (Field::Main, Kind::Main)
+        } else {
+            return Kind::Main;
+        };
+        let read = |text: &str| Kind::read(text, marked).ok_or(Reason::UnknownKind);
+        let kind = self.take(record, field, |_, text| read(text));
+        kind.or_else(|| Kind::read("", marked)).unwrap_or(Kind::Main)
     }
 
     fn day(&mut self, record: &Record, field: Field, read: impl Fn(&str) -> date::Read) -> Option<Date> {

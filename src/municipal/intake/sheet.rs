@@ -2,6 +2,8 @@
 
 use std::io::Read;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     encoding::{self, Encoding, Evidence, Failure},
     file_error::FileError,
@@ -11,11 +13,14 @@ use crate::{
 };
 
 /// How to read a file, as far as somebody has chosen it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct How {
     /// The encoding; else it is found.
+    #[serde(default)]
     pub encoding: Option<Encoding>,
     /// The separator; else it is found.
+    #[serde(default)]
     pub separator: Option<Separator>,
 }
 

@@ -191,7 +191,6 @@ fn nothing_takes_longer_than_its_size() {
         }
         let takes = computed() - begun;
         let begin: String = file.chars().take(40).collect();
-        eprintln!("{takes} of {usual_takes}: {begin:?}");
         assert!(takes <= usual_takes * 10, "{takes} ns for {begin:?}, {usual_takes} ns for what is usual");
     }
 }

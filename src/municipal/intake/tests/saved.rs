@@ -1,6 +1,6 @@
 //! What a mapping is when it is saved.
 
-use crate::{Assigned, Class, Column, Digits, Field, Mapping, OwnLetters};
+use crate::{Assigned, Class, Column, Digits, Encoding, Field, How, Mapping, OwnLetters};
 
 #[test]
 fn a_saved_mapping_keeps_its_form() {
@@ -10,6 +10,7 @@ fn a_saved_mapping_keeps_its_form() {
             Assigned { field: Field::UnitName, column: Column::HeadedAgain("所属".to_owned(), 2) },
             Assigned { field: Field::Name, column: Column::Numbered(3) },
         ],
+        how: How { encoding: Some(Encoding::Cp932), separator: None },
         rows_above: 1,
         digits: Digits::FilledTo(6),
         own_letters: OwnLetters::Taken,
@@ -18,7 +19,7 @@ fn a_saved_mapping_keeps_its_form() {
     let json = concat!(
         r#"{"columns":[{"field":"number","column":{"headed":"職員番号"}},"#,
         r#"{"field":"unit_name","column":{"headed_again":["所属",2]}},"#,
-        r#"{"field":"name","column":{"numbered":3}}],"rows_above":1,"#,
+        r#"{"field":"name","column":{"numbered":3}}],"how":{"encoding":"cp932","separator":null},"rows_above":1,"#,
         r#""digits":{"filled_to":6},"own_letters":"taken","classes":{"Ｂ職員":"fiscal_year"}}"#,
     );
     assert_eq!(serde_json::to_string(&mapping).ok().as_deref(), Some(json));

@@ -23,6 +23,9 @@ pub(super) fn cases() -> Vec<Case> {
         case("some numbers lost their zeros", usual("00123,山田 花子,,,,,,\n456,田中 太郎,,,,,,\n"))
             .rows(&["2:00123 山田 花子"])
             .problems(&["! 3 ZerosLost 5"]),
+        case("a row that was refused had lost its zeros too", usual("00123,山田 花子,,,,,,\n456,田中 太郎,,,,,2026/4/31,\n"))
+            .rows(&["2:00123 山田 花子"])
+            .problems(&["! 3:7 Date Impossible"]),
         case("perhaps all numbers lost their zeros", without_zeros())
             .rows(&["2:123 山田 花子", "3:4567 田中 太郎"])
             .problems(&["? 3 LengthsVary"]),
@@ -44,4 +47,15 @@ pub(super) fn cases() -> Vec<Case> {
             .rows(&["3:1 田中 太郎"])
             .problems(&["! 2:1 Code Long"]),
     ]
+}
+
+#[test]
+fn whose_row_was_refused_is_held_back_if_the_number_is_whole_and_unread_if_not() {
+    let file = usual(
+        "00123,山田 花子,,,,,2026/4/31,\n456,田中 太郎,,,,,2026/4/31,\n457,佐藤 次郎,,,,,,\n00124,鈴木 三郎,,,,,,\n",
+    );
+    let intake = case("numbers", file).run().unwrap_or_else(|error| panic!("{error}"));
+    let held: Vec<_> = intake.held_back.keys().map(|number| number.as_str()).collect();
+    assert_eq!((held, intake.unread, intake.seen), (vec!["00123"], 2, 4));
+    assert_eq!(intake.digits, [(5, 1)].into());
 }
