@@ -288,6 +288,14 @@ mod tests {
     }
 
     #[test]
+    fn euc_jp_that_is_valid_cp932_is_not_taken_for_it() {
+        let (file, ..) = EUC_JP.encode("id,name\n1,やまだ\n");
+        assert!(read(&file, 0, Encoding::Cp932).is_ok());
+        let candidates = vec![Encoding::EucJp, Encoding::Cp932];
+        assert_eq!(decode(&file, None).err(), Some(Failure::Ambiguous(candidates)));
+    }
+
+    #[test]
     fn half_width_kana_that_are_valid_utf_8_by_chance_are_not_taken_for_it() {
         // ﾐｱ in CP932, б in UTF-8
         let candidates = vec![Encoding::Cp932, Encoding::Utf8];
