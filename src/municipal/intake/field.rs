@@ -40,6 +40,8 @@ pub enum Field {
     From,
     /// 任期満了日, the last day.
     Until,
+    /// 退職日, the last day of the person: of both ends the earlier counts.
+    Leaves,
     /// メールアドレス
     Mail,
     /// アカウント名
@@ -48,7 +50,7 @@ pub enum Field {
 
 impl Field {
     /// All of them, in the order in which people are shown them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Number,
         Self::Name,
         Self::FamilyName,
@@ -65,6 +67,7 @@ impl Field {
         Self::Main,
         Self::From,
         Self::Until,
+        Self::Leaves,
         Self::Mail,
         Self::Account,
     ];
@@ -89,6 +92,7 @@ impl Field {
             Self::Main => words!("本務", "main appointment"),
             Self::From => words!("発令日", "first day"),
             Self::Until => words!("任期満了日", "last day"),
+            Self::Leaves => words!("退職日", "day of leaving"),
             Self::Mail => words!("メールアドレス", "mail address"),
             Self::Account => words!("アカウント名", "name of the account"),
         }

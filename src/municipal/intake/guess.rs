@@ -13,7 +13,7 @@ use crate::{
     date,
     field::Field,
     file_error::FileError,
-    headers::{Confidence, key, meaning},
+    headers::{Confidence, headers, key, meaning},
     limits::MAX_TITLES,
     mapping::{Assigned, Column, Mapping},
     name,
@@ -70,9 +70,11 @@ impl Proposal {
         let records = sheet.records();
         let header = find_header(records);
         let rows = &records[header.map_or(0, |at| at + 1)..];
-        let header = header.map(|at| &records[at]);
-        let width = header.map_or_else(|| rows.iter().map(Record::width).max().unwrap_or(0), Record::width);
-        let mut columns: Vec<_> = (0..width).map(|at| Looked::new(at, header, rows)).collect();
+        let names = header.map_or_else(Vec::new, |at| headers(records, at));
+        let width = || rows.iter().take(LOOKED_AT).map(Record::width).max().unwrap_or(0);
+        let width = if header.is_some() { names.len() } else { width() };
+        let name = |at: usize| names.get(at).map_or("", String::as_str);
+        let mut columns: Vec<_> = (0..width).map(|at| Looked::new(at, name(at), rows)).collect();
         columns.iter_mut().for_each(Looked::ask_values);
         let ambiguous = keep_one_of_each(&mut columns);
         guess_by_values(&mut columns, header.is_some());
@@ -80,24 +82,23 @@ impl Proposal {
         if guesses.is_empty() {
             return Err(FileError::NoHeader);
         }
-        let is_used = |column: &&Looked<'_>| column.meaning.is_none() && !is_empty(column.header);
-        let unused = columns.iter().filter(is_used).map(|c| (c.at + 1, c.header.to_owned())).collect();
+        let is_unused = |column: &&Looked<'_>| column.meaning.is_none() && !is_empty(column.header);
+        let unused = columns.iter().filter(is_unused).map(|c| (c.at + 1, c.header.to_owned())).collect();
         let assigned = columns.iter().filter_map(|column| {
             let (field, _) = column.meaning?;
-            Some(Assigned { field, column: column.named(header) })
+            Some(Assigned { field, column: column.named(&names) })
         });
         let mapping = Mapping { columns: assigned.collect(), ..Mapping::default() };
-        Ok(Self { mapping, header_row: header.map(|header| header.row), guesses, ambiguous, unused })
+        Ok(Self { mapping, header_row: header.map(|at| records[at].row), guesses, ambiguous, unused })
     }
 }
 
-/// Where the headers are: the row near the top with most of them; two at least, or all of a file's columns.
+/// Where the headers are: the row near the top with most of them that are known, two at least.
 fn find_header(records: &[Record]) -> Option<usize> {
-    let known = |record: &Record| record.cells().filter(|cell| meaning(cell).is_some()).count();
-    let rows = records.iter().take(MAX_TITLES).enumerate();
-    let best =
-        rows.map(|(at, record)| (known(record), at)).max_by_key(|(known, at)| (*known, MAX_TITLES - at))?;
-    (best.0 > 1).then_some(best.1)
+    let known = |at: usize| headers(records, at).iter().filter(|cell| meaning(cell).is_some()).count();
+    let rows = (0..records.len().min(MAX_TITLES)).map(|at| (known(at), at));
+    let (known, at) = rows.max_by_key(|(known, at)| (*known, MAX_TITLES - at))?;
+    (known > 1).then_some(at)
 }
 
 /// A column that is being looked at.
@@ -109,8 +110,7 @@ struct Looked<'a> {
 }
 
 impl<'a> Looked<'a> {
-    fn new(at: usize, header: Option<&'a Record>, rows: &'a [Record]) -> Self {
-        let header = header.map_or("", |header| header.cell(at));
+    fn new(at: usize, header: &'a str, rows: &'a [Record]) -> Self {
         let values = rows.iter().take(LOOKED_AT).filter(|row| row.damage.is_none()).map(|row| row.cell(at));
         let values = values.filter_map(|cell| cell::value(cell).ok()).filter(|value| !value.is_empty());
         Self { at, header, values: values.collect(), meaning: meaning(header) }
@@ -122,10 +122,12 @@ impl<'a> Looked<'a> {
     }
 
     /// How the mapping finds it.
-    fn named(&self, header: Option<&Record>) -> Column {
-        let Some(header) = header else { return Column::Numbered(self.at + 1) };
+    fn named(&self, headers: &[String]) -> Column {
         let own = key(self.header);
-        match header.cells().take(self.at).filter(|cell| key(cell) == own).count() {
+        if own.is_empty() {
+            return Column::Numbered(self.at + 1);
+        }
+        match headers.iter().take(self.at).filter(|header| key(header) == own).count() {
             0 => Column::Headed(self.header.to_owned()),
             before => Column::HeadedAgain(self.header.to_owned(), before + 1),
         }
@@ -162,7 +164,7 @@ fn fits(field: Field, value: &str) -> bool {
         Field::Additional => Kind::read(value, Kind::Additional).is_some(),
         Field::Main => Kind::read(value, Kind::Main).is_some(),
         Field::From => date::begin(value).is_ok(),
-        Field::Until => date::end(value).is_ok(),
+        Field::Until | Field::Leaves => date::end(value).is_ok(),
         Field::Mail => MailAddress::read(value).is_ok(),
         Field::Account => AccountName::read(value).is_ok(),
     }

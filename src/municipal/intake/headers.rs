@@ -5,7 +5,11 @@ use std::{collections::HashMap, sync::LazyLock};
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
-use crate::{field::Field, letters::katakana};
+use crate::{
+    field::Field,
+    letters::katakana,
+    split::{Record, is_empty},
+};
 
 /// How sure it is that a column means what is proposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -41,8 +45,12 @@ const SPELLINGS: &[(Field, Confidence, &str)] = &[
         "氏名 職員氏名 職員名 漢字氏名 氏名漢字 姓名 名前 オ名前 社員名 fullname displayname 表示名",
     ),
     (Field::Name, Medium, "name 担当者名 本名 戸籍氏名"),
-    (Field::FamilyName, High, "姓 氏 苗字 名字 姓漢字 漢字姓 氏名姓 familyname lastname surname sn"),
-    (Field::GivenName, High, "名 名漢字 漢字名 氏名名 givenname firstname"),
+    (
+        Field::FamilyName,
+        High,
+        "姓 氏 苗字 名字 姓漢字 漢字姓 氏名姓 ユーザー名姓 familyname lastname surname sn",
+    ),
+    (Field::GivenName, High, "名 名漢字 漢字名 氏名名 ユーザー名名 givenname firstname"),
     (
         Field::Reading,
         High,
@@ -51,7 +59,7 @@ const SPELLINGS: &[(Field, Confidence, &str)] = &[
     (
         Field::Reading,
         High,
-        "カナ カナ名 カナ名称 半角カナ 半角カナ氏名 氏名ヨミ kananame namekana kana reading phoneticname",
+        "カナ カナ名称 半角カナ 半角カナ氏名 氏名ヨミ kananame namekana kana reading phoneticname",
     ),
     (Field::Reading, Medium, "ヨミ 読ミ 読ミ方"),
     (
@@ -62,7 +70,7 @@ const SPELLINGS: &[(Field, Confidence, &str)] = &[
     (
         Field::GivenReading,
         High,
-        "メイ 名カナ カナ名前 名フリガナ フリガナ名 名ヨミ 名ヨミガナ firstnamekana givennamekana",
+        "メイ 名カナ カナ名 名フリガナ フリガナ名 名ヨミ 名ヨミガナ firstnamekana givennamekana",
     ),
     (
         Field::Class,
@@ -87,6 +95,12 @@ const SPELLINGS: &[(Field, Confidence, &str)] = &[
         High,
         "局 局名 部局 部局名 部 部名 室 室名 係 係名 班 班名 グループ グループ名 担当 担当名 unit department dept section division",
     ),
+    // Levels, from the top.
+    (
+        Field::UnitName,
+        Medium,
+        "組織1 組織2 組織3 組織4 組織名1 組織名2 組織名3 組織名4 第1階層 第2階層 第3階層 第4階層",
+    ),
     (Field::UnitName, Medium, "配属先 配属 勤務先 勤務課 勤務場所 施設 施設名"),
     (
         Field::Post,
@@ -108,17 +122,18 @@ const SPELLINGS: &[(Field, Confidence, &str)] = &[
         "発令日 発令年月日 発令日付 異動日 異動年月日 発令開始日 任期開始日 任用開始日 任命日 任命年月日 着任日 適用日 適用開始日",
     ),
     (Field::From, High, "開始日 有効開始日 startdate effectivedate validfrom 発令"),
-    (Field::From, Medium, "採用日 採用年月日 任用日 任用年月日 入庁日 就任日 入団日 hiredate"),
+    (Field::From, Medium, "採用日 採用年月日 任用日 任用年月日 入庁日 入社日 就任日 入団日 hiredate"),
     (
         Field::Until,
         High,
         "任期満了日 任期満了年月日 任期終了日 任期末日 任期末 任用終了日 任用期限 任用満了日 満了日 契約終了日 発令終了日",
     ),
     (Field::Until, High, "終了日 有効終了日 適用終了日 enddate validto validuntil"),
+    (Field::Until, Medium, "任期 期限"),
     (
-        Field::Until,
-        Medium,
-        "退職日 退職年月日 退職予定日 離職日 解職日 退任日 退団日 任期 期限 retirementdate",
+        Field::Leaves,
+        High,
+        "退職日 退職年月日 退職予定日 退職予定年月日 離職日 解職日 退任日 退団日 退社日 retirementdate",
     ),
     (
         Field::Mail,
@@ -135,6 +150,48 @@ const SPELLINGS: &[(Field, Confidence, &str)] = &[
 
 /// Words before or behind a header that say that it is how things will be.
 const AFTER: [&str; 6] = ["発令後", "異動後", "変更後", "新", "現在ノ", "現"];
+
+/// What stands above several headers, and says of all of them whether they are how things were or how they will be.
+const GROUPS: [&str; 14] = [
+    "発令後",
+    "異動後",
+    "変更後",
+    "新",
+    "現",
+    "現在",
+    "新所属等",
+    "発令前",
+    "異動前",
+    "変更前",
+    "旧",
+    "前",
+    "前所属等",
+    "旧所属等",
+];
+
+/// The headers in a row. Where cells are joined in a spreadsheet, headers are in two rows: what is empty here stands
+/// above, and a word for a group (発令後) stands above the first of the headers that it is about.
+pub(crate) fn headers(records: &[Record], at: usize) -> Vec<String> {
+    let header = &records[at];
+    let own = || header.cells().map(str::to_owned).collect();
+    let above = at.checked_sub(1).map(|above| &records[above]);
+    let Some(above) = above.filter(|above| above.row + 1 == header.row && above.damage.is_none()) else {
+        return own();
+    };
+    let mut group = "";
+    let join = |place: usize| {
+        let (up, own) = (above.cell(place), header.cell(place));
+        if !is_empty(up) {
+            group = if GROUPS.contains(&key(up).as_str()) { up } else { "" };
+        }
+        if is_empty(own) {
+            group = "";
+            return up.to_owned();
+        }
+        format!("{group}{own}")
+    };
+    (0..header.width().max(above.width())).map(join).collect()
+}
 
 static MEANINGS: LazyLock<HashMap<String, (Field, Confidence)>> = LazyLock::new(|| {
     let all = SPELLINGS.iter().flat_map(|(field, confidence, spellings)| {

@@ -8,7 +8,7 @@ use crate::{
     class::Class,
     field::Field,
     file_error::FileError,
-    headers::key,
+    headers::{headers, key},
     limits::MAX_TITLES,
     sheet::{How, Sheet},
     split::Record,
@@ -96,8 +96,8 @@ pub(crate) struct BoundColumn {
 #[derive(Debug)]
 pub(crate) struct Bound<'a> {
     pub(crate) columns: Vec<BoundColumn>,
-    /// The row with the headers, if there is one.
-    pub(crate) header: Option<&'a Record>,
+    /// How many columns have a header, if any has.
+    pub(crate) headed: Option<usize>,
     /// The rows below it.
     pub(crate) rows: &'a [Record],
 }
@@ -119,31 +119,29 @@ impl Mapping {
         let is_numbered = |assigned: &Assigned| matches!(assigned.column, Column::Numbered(_));
         if self.columns.iter().all(is_numbered) {
             let above = records.iter().take_while(|record| record.row <= self.rows_above).count();
-            let columns = self.columns.iter().filter_map(|assigned| assigned.bind(None, &[])).collect();
-            return Ok(Bound { columns, header: None, rows: &records[above..] });
+            let columns = self.columns.iter().map(|assigned| assigned.bind(&[]));
+            let columns = columns.collect::<Option<_>>().ok_or(FileError::MappingIncomplete)?;
+            return Ok(Bound { columns, headed: None, rows: &records[above..] });
         }
         // The row that has all of them, or else the one that lacks the fewest.
-        let candidates = records.iter().take(MAX_TITLES).enumerate().map(|(at, record)| {
-            let keys = keys(record);
-            let lacking = self.columns.iter().filter(|assigned| assigned.place(&keys).is_none()).count();
-            (lacking, at)
-        });
-        let best = candidates.min().filter(|(lacking, _)| *lacking < self.columns.len());
-        let (lacking, at) = best.ok_or(FileError::NoHeader)?;
-        let header = &records[at];
-        let keys = keys(header);
-        if lacking > 0 {
-            let missing = self.columns.iter().filter(|assigned| assigned.place(&keys).is_none());
-            let names: BTreeSet<_> = missing.map(Assigned::name).collect();
-            return Err(FileError::ColumnsMissing(names.into_iter().collect()));
+        let lacking = |at: usize| {
+            let headers = headers(records, at);
+            let keys: Vec<_> = headers.iter().map(|header| key(header)).collect();
+            self.columns.iter().filter(|assigned| assigned.place(&keys).is_none()).count()
+        };
+        let best = (0..records.len().min(MAX_TITLES)).map(|at| (lacking(at), at)).min();
+        let best = best.filter(|(lacking, _)| *lacking < self.columns.len());
+        let (_, at) = best.ok_or(FileError::NoHeader)?;
+        let headers = headers(records, at);
+        let columns: Vec<_> = self.columns.iter().map(|assigned| assigned.bind(&headers)).collect();
+        let missing = columns.iter().zip(&self.columns).filter(|(bound, _)| bound.is_none());
+        let missing: BTreeSet<_> = missing.map(|(_, assigned)| assigned.name()).collect();
+        if !missing.is_empty() {
+            return Err(FileError::ColumnsMissing(missing.into_iter().collect()));
         }
-        let columns = self.columns.iter().filter_map(|assigned| assigned.bind(Some(header), &keys)).collect();
-        Ok(Bound { columns, header: Some(header), rows: &records[at + 1..] })
+        let columns = columns.into_iter().flatten().collect();
+        Ok(Bound { columns, headed: Some(headers.len()), rows: &records[at + 1..] })
     }
-}
-
-fn keys(header: &Record) -> Vec<String> {
-    header.cells().map(key).collect()
 }
 
 impl Assigned {
@@ -158,9 +156,10 @@ impl Assigned {
         alike.map(|(place, _)| place).nth(nth.checked_sub(1)?)
     }
 
-    fn bind(&self, header: Option<&Record>, keys: &[String]) -> Option<BoundColumn> {
-        let place = self.place(keys)?;
-        let header = header.map_or("", |header| header.cell(place)).to_owned();
+    fn bind(&self, headers: &[String]) -> Option<BoundColumn> {
+        let keys: Vec<_> = headers.iter().map(|header| key(header)).collect();
+        let place = self.place(&keys)?;
+        let header = headers.get(place).cloned().unwrap_or_default();
         Some(BoundColumn { field: self.field, place, header })
     }
 

@@ -92,8 +92,8 @@ impl<'a> Reader<'a> {
         }
         let past = self
             .bound
-            .header
-            .and_then(|header| (header.width()..record.width()).find(|place| !is_empty(record.cell(*place))));
+            .headed
+            .and_then(|headed| (headed..record.width()).find(|place| !is_empty(record.cell(*place))));
         if let Some(column) = past {
             self.problem(record, column, "", Reason::PastHeader);
         }
@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
     fn no_person(&self, record: &Record) -> Option<Reason> {
         let columns = &self.bound.columns;
         let is_header = |column: &BoundColumn| key(record.cell(column.place)) == key(&column.header);
-        if self.bound.header.is_some() && columns.iter().all(is_header) {
+        if self.bound.headed.is_some() && columns.iter().all(is_header) {
             return Some(Reason::HeaderAgain);
         }
         let mut places = (0..record.width()).filter(|place| !is_empty(record.cell(*place)));
@@ -229,10 +229,16 @@ impl<'a> Reader<'a> {
         let kind = self.kind(record);
         let from = self.day(record, Field::From, date::begin);
         let until = self.day(record, Field::Until, date::end);
+        let leaves = self.day(record, Field::Leaves, date::end);
+        let (end, until) = match (until, leaves) {
+            (Some(until), Some(leaves)) if until <= leaves => (Field::Until, Some(until)),
+            (until, None) => (Field::Until, until),
+            (_, leaves) => (Field::Leaves, leaves),
+        };
         if let (Some(from), Some(until)) = (from, until)
             && until < from
         {
-            self.doubt(record, Field::Until, Reason::EndsFirst(from));
+            self.doubt(record, end, Reason::EndsFirst(from));
         }
         let contact = |fault: contact::Fault| Reason::Contact(fault);
         let mail = self.take(record, Field::Mail, |_, text| MailAddress::read(text).map_err(contact));
