@@ -5,7 +5,7 @@ use crate::words::{Words, words};
 /// Why a cell has no value that can be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A control character is in it.
+    /// A control character is in it, or one that nobody sees and that changes how others are shown.
     Control(char),
     /// It is an error of a spreadsheet, or a number that had no room: `#N/A`, `####`.
     SpreadsheetError,
@@ -27,8 +27,8 @@ impl Fault {
             Self::Control(letter) => {
                 let code = u32::from(letter);
                 words!(
-                    "制御文字 (U+{code:04X}) が入っています。",
-                    "There is a control character (U+{code:04X}) in it."
+                    "見えない制御文字 (U+{code:04X}) が入っています。入力し直してください。",
+                    "There is an invisible control character (U+{code:04X}) in it; please type the value anew."
                 )
             }
             Self::SpreadsheetError => words!(
@@ -109,7 +109,17 @@ fn unwrapped(text: &str) -> &str {
 }
 
 fn is_control(letter: char) -> bool {
-    letter.is_control() && !matches!(letter, '\n' | '\t')
+    match letter {
+        '\n' | '\t' => false,
+        // Of no width, and marks that turn the direction of what follows.
+        '\u{200b}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}'
+        | '\u{ad}' => true,
+        '\u{fff9}'..='\u{fffb}' => true,
+        _ => letter.is_control(),
+    }
 }
 
 #[cfg(test)]
@@ -140,6 +150,8 @@ mod tests {
         let cases = [
             ("a\u{7}b", Fault::Control('\u{7}')),
             ("山\0田", Fault::Control('\0')),
+            ("山\u{202e}田", Fault::Control('\u{202e}')),
+            ("山\u{200b}田", Fault::Control('\u{200b}')),
             ("#N/A", Fault::SpreadsheetError),
             ("########", Fault::SpreadsheetError),
             ("〓橋", Fault::Lost),

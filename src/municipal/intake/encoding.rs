@@ -172,13 +172,16 @@ enum Likeness {
 /// How much a file that is not UTF-8 looks like one that was, by the Japanese letters that it has as UTF-8 beside what is
 /// broken. Of CP932 nearly everything is broken; a rare kanji makes a letter by chance.
 fn as_broken_utf8(file: &[u8]) -> Likeness {
-    let text = String::from_utf8_lossy(file);
     let is_japanese = |letter: &char| matches!(*letter, '\u{3000}'..='\u{30ff}' | '\u{4e00}'..='\u{9fff}' | '\u{ff00}'..='\u{ffef}');
-    let broken = text.matches(char::REPLACEMENT_CHARACTER).count();
-    match text.chars().filter(is_japanese).count() {
+    let (mut japanese, mut broken) = (0, 0);
+    for chunk in file.utf8_chunks() {
+        japanese += chunk.valid().chars().filter(is_japanese).count();
+        broken += usize::from(!chunk.invalid().is_empty());
+    }
+    match japanese {
         0 => Likeness::None,
-        japanese if japanese > 2 * broken => Likeness::Close,
-        japanese if japanese >= broken => Likeness::Some,
+        _ if japanese > 2 * broken => Likeness::Close,
+        _ if japanese >= broken => Likeness::Some,
         _ => Likeness::None,
     }
 }

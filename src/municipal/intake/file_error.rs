@@ -82,8 +82,8 @@ impl FileError {
             Self::Undecodable { encoding, row, line, column, offset, bytes } => {
                 let (name, shown) = (encoding.name(), hex(bytes));
                 words!(
-                    "{row}行目({line}行目の改行区切り)の{column}列目に、{name} の文字として読めないバイト {shown} があります(先頭から {offset} バイト目)。文字コードを選び直すか、保存し直してください。",
-                    "Row {row} (line {line}), column {column} has the bytes {shown}, which are no letter of {name} (at byte {offset} of the file); please choose another encoding or save the file anew."
+                    "{row}行目(テキストでは{line}行目)の{column}列目に、{name} の文字として読めないバイト {shown} があります(先頭から {offset} バイト目)。文字コードを選び直すか、保存し直してください。",
+                    "Row {row} (line {line} of the text), column {column} has the bytes {shown}, which are no letter of {name} (at byte {offset} of the file); please choose another encoding or save the file anew."
                 )
             }
             Self::WhichEncoding(candidates) => {

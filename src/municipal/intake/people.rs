@@ -37,6 +37,7 @@ pub(crate) fn settle(rows: Vec<Row>, kinds: Kinds, held: &mut Held, problems: &m
     for rows in people.values_mut() {
         settling.one_person(rows, kinds);
     }
+    settling.numbers(&people);
     settling.accounts(&people);
     let (mut taken, mut rest) = (Vec::new(), Vec::new());
     for (number, rows) in people {
@@ -133,6 +134,18 @@ impl Settling<'_> {
             if let Some(main) = main {
                 row.kind = Kind::Additional;
                 self.warn(row, row.number.as_str(), Reason::TakenAsAdditional(main.place.row));
+            }
+        }
+    }
+
+    /// Numbers that differ in capitals alone are hardly two people's.
+    fn numbers(&mut self, people: &BTreeMap<PersonNumber, Vec<Row>>) {
+        let mut known: HashMap<String, &Row> = HashMap::new();
+        for row in people.values().filter_map(|rows| rows.first()) {
+            let other = *known.entry(row.number.as_str().to_lowercase()).or_insert(row);
+            if other.number != row.number {
+                self.refuse(row, row.number.as_str(), Reason::OtherCase(other.place.row));
+                self.refuse(other, other.number.as_str(), Reason::OtherCase(row.place.row));
             }
         }
     }

@@ -76,6 +76,8 @@ pub enum Reason {
     SharedMail(u32),
     /// Another person has the same account.
     SharedAccount(u32),
+    /// Another person's number differs in capital and small letters alone.
+    OtherCase(u32),
     /// The person has more appointments than [`MAX_APPOINTMENTS`].
     ManyAppointments,
     /// Another row of the same person was refused, and nobody is taken by half.
@@ -101,6 +103,7 @@ impl Reason {
             | Self::OtherName(_)
             | Self::SecondMain(_)
             | Self::SharedAccount(_)
+            | Self::OtherCase(_)
             | Self::ManyAppointments
             | Self::HeldBack(_) => Severity::Refuses,
             // What is left out here is no person, or is there already.
@@ -208,6 +211,10 @@ impl Reason {
                 "{row}行目の別の職員と同じアカウント名です。",
                 "Another person, in row {row}, has the same account."
             ),
+            Self::OtherCase(row) => words!(
+                "{row}行目の職員番号と、英字の大文字・小文字だけが違います。どちらかにそろえてください。",
+                "The number differs from that in row {row} in capital and small letters alone; please write one of both."
+            ),
             Self::ManyAppointments => words!(
                 "一人の職員の行が多すぎます(上限 {MAX_APPOINTMENTS} 行)。",
                 "There are too many rows of one person (at most {MAX_APPOINTMENTS})."
@@ -227,6 +234,18 @@ pub struct Place {
     pub row: u32,
     /// The line on which it begins as an editor shows it, from 1.
     pub line: u32,
+}
+
+impl Place {
+    /// `12行目`, with the line beside it where an editor shows another number.
+    #[must_use]
+    pub fn words(self) -> Words {
+        let Self { row, line } = self;
+        if row == line {
+            return words!("{row}行目", "Row {row}");
+        }
+        words!("{row}行目(テキストでは{line}行目)", "Row {row} (line {line} of the text)")
+    }
 }
 
 /// Something that is wrong with a row.
@@ -262,19 +281,19 @@ impl Problem {
     /// The whole sentence, with its place.
     #[must_use]
     pub fn words(&self) -> Words {
-        let Self { place: Place { row, .. }, header, value, .. } = self;
-        let Words { ja, en } = self.reason.words();
+        let Self { header, value, .. } = self;
+        let (place, Words { ja, en }) = (self.place.words(), self.reason.words());
+        let Words { ja: at_ja, en: at_en } = place;
         match self.column {
-            Some(column) if header.is_empty() => words!(
-                "{row}行目 {column}列目「{value}」: {ja}",
-                "Row {row}, column {column}, \"{value}\": {en}"
-            ),
+            Some(column) if header.is_empty() => {
+                words!("{at_ja} {column}列目「{value}」: {ja}", "{at_en}, column {column}, \"{value}\": {en}")
+            }
             Some(column) => words!(
-                "{row}行目 {column}列目({header})「{value}」: {ja}",
-                "Row {row}, column {column} ({header}), \"{value}\": {en}"
+                "{at_ja} {column}列目({header})「{value}」: {ja}",
+                "{at_en}, column {column} ({header}), \"{value}\": {en}"
             ),
-            None if value.is_empty() => words!("{row}行目: {ja}", "Row {row}: {en}"),
-            None => words!("{row}行目「{value}」: {ja}", "Row {row}, \"{value}\": {en}"),
+            None if value.is_empty() => words!("{at_ja}: {ja}", "{at_en}: {en}"),
+            None => words!("{at_ja}「{value}」: {ja}", "{at_en}, \"{value}\": {en}"),
         }
     }
 }

@@ -28,6 +28,9 @@ pub(super) fn cases() -> Vec<Case> {
             .problems(&["? 3 OtherLetters 2", "? 4 OtherLetters 2"]),
         case("two people of one name", appointments("1,山田 花子,総務課,,,,\n2,山田 花子,総務課,,,,\n"))
             .rows(&["2:1 山田 花子 総務課", "3:2 山田 花子 総務課"]),
+        case("numbers that differ in capitals", appointments("K01,山田 花子,総務課,,,,\nk01,山田 花子,防災課,,兼務,,\nK02,田中 太郎,総務課,,,,\n"))
+            .rows(&["4:K02 田中 太郎 総務課"])
+            .problems(&["! 2 OtherCase 3", "! 3 OtherCase 2", "? 3 NoMain"]),
         case("the same row twice", appointments("1,山田 花子,総務課,課長,,,\n1,山田 花子,総務課,課長,,,\n"))
             .rows(&["2:1 山田 花子 総務課 課長"])
             .problems(&["? 3 Repeated 2"]),

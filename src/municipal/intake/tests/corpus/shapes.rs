@@ -58,6 +58,9 @@ pub(super) fn cases() -> Vec<Case> {
         case("a control character in a name", usual("1,山\u{7}田 花子,,,,,,\n2,田中 太郎,,,,,,\n"))
             .rows(&["3:2 田中 太郎"])
             .problems(&["! 2:2 Cell Control '\\u{7}'"]),
+        case("marks that nobody sees", usual("1,山\u{202e}田 花子,,,,,,\n2,\u{200b}田中 太郎\u{feff},,,,,,\n3,佐藤\u{200b}次郎,,,,,,\n"))
+            .rows(&["3:2 田中 太郎"])
+            .problems(&["! 2:2 Cell Control '\\u{202e}'", "! 4:2 Cell Control '\\u{200b}'"]),
         case("a cell that is longer than a cell may be", usual(&format!("1,山田 花子,,,{},,,\n2,田中 太郎,,,,,,\n", "総".repeat(4001))))
             .rows(&["3:2 田中 太郎"])
             .problems(&["! 2 Damage LongCell"]),
