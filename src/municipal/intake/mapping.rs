@@ -63,7 +63,8 @@ pub enum OwnLetters {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mapping {
-    /// The columns that are read; all others are left alone.
+    /// The columns that are read; all others are left alone. Several may be levels of units ([`Field::may_repeat`]); of
+    /// any other field the first counts.
     pub columns: Vec<Assigned>,
     /// How the source's files are read, as far as somebody has chosen it.
     #[serde(default)]

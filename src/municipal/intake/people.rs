@@ -74,7 +74,7 @@ impl Settling<'_> {
             self.refuse(row, row.number.as_str(), Reason::ManyAppointments);
             return;
         }
-        if self.has_two_names(rows) {
+        if self.has_two_names(rows) || self.has_two_accounts(rows) {
             return;
         }
         match kinds {
@@ -112,6 +112,16 @@ impl Settling<'_> {
             row.name.clone_from(&first.name);
         }
         false
+    }
+
+    fn has_two_accounts(&mut self, rows: &[Row]) -> bool {
+        let mut with_account = rows.iter().filter_map(|row| Some((row, row.account.as_ref()?)));
+        let Some((first, account)) = with_account.next() else { return false };
+        let other = with_account.find(|(_, other)| *other != account);
+        if let Some((row, other)) = other {
+            self.refuse(row, other.as_str(), Reason::OtherAccount(first.place.row));
+        }
+        other.is_some()
     }
 
     fn main_ones(&mut self, rows: &[Row]) {

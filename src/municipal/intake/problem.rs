@@ -76,6 +76,8 @@ pub enum Reason {
     SharedMail(u32),
     /// Another person has the same account.
     SharedAccount(u32),
+    /// Another row has the same number and another account.
+    OtherAccount(u32),
     /// Another person's number differs in capital and small letters alone.
     OtherCase(u32),
     /// The person has more appointments than [`MAX_APPOINTMENTS`].
@@ -103,6 +105,7 @@ impl Reason {
             | Self::OtherName(_)
             | Self::SecondMain(_)
             | Self::SharedAccount(_)
+            | Self::OtherAccount(_)
             | Self::OtherCase(_)
             | Self::ManyAppointments
             | Self::HeldBack(_) => Severity::Refuses,
@@ -210,6 +213,10 @@ impl Reason {
             Self::SharedAccount(row) => words!(
                 "{row}行目の別の職員と同じアカウント名です。",
                 "Another person, in row {row}, has the same account."
+            ),
+            Self::OtherAccount(row) => words!(
+                "{row}行目に同じ職員番号で別のアカウント名があります。",
+                "Row {row} has the same number with another account."
             ),
             Self::OtherCase(row) => words!(
                 "{row}行目の職員番号と、英字の大文字・小文字だけが違います。どちらかにそろえてください。",

@@ -131,17 +131,24 @@ impl Doubt {
 /// A day as it was read, if one is meant, and what is odd about it.
 pub(crate) type Read = Result<(Option<Date>, Option<Doubt>), Fault>;
 
-/// The last day of something: nothing and the words and numbers for "never" mean that there is none.
+/// What stands between the days of a period, in the spellings of 任期.
+const TO: [&str; 4] = ["～", "〜", "~", "から"];
+
+/// The last day of something: nothing and the words and numbers for "never" mean that there is none. Of a period it is
+/// the second day.
 pub(crate) fn end(text: &str) -> Read {
-    Ok(match meant(text)? {
+    let last = TO.iter().fold(text, |text, to| text.rsplit(to).next().unwrap_or(text));
+    Ok(match meant(last.trim_end().trim_end_matches("まで"))? {
         Meant::Day(date, doubt) => (Some(date), doubt),
         Meant::Nothing | Meant::Never => (None, None),
     })
 }
 
-/// The first day of something.
+/// The first day of something; of a period the first.
 pub(crate) fn begin(text: &str) -> Read {
-    match meant(text)? {
+    let first = TO.iter().fold(text, |text, to| text.split(to).next().unwrap_or(text)).trim_end();
+    let first = ["付け", "付", "より"].iter().fold(first, |text, end| text.trim_end_matches(end));
+    match meant(first)? {
         Meant::Day(date, doubt) => Ok((Some(date), doubt)),
         Meant::Nothing => Ok((None, None)),
         Meant::Never => Err(Fault::NeverBegins),
@@ -486,6 +493,21 @@ mod tests {
         assert_eq!(read("46113"), "2026-04-01 Serial(Date { year: 2026, month: 4, day: 1 })");
         assert_eq!(read("45658"), "2025-01-01 Serial(Date { year: 2025, month: 1, day: 1 })");
         assert_eq!(read("2025/4/1 8:30"), "2025-04-01 Time(Date { year: 2025, month: 4, day: 1 })");
+    }
+
+    #[test]
+    fn of_a_period_each_end_is_read() {
+        for text in [
+            "R8.4.1～R9.3.31",
+            "令和8年4月1日〜令和9年3月31日まで",
+            "2026/4/1から2027/3/31",
+            "20260401~20270331",
+        ] {
+            assert_eq!(read(text), "2026-04-01", "{text}");
+            assert_eq!(end(text).map(|(day, _)| day), Ok(Date::new(2027, 3, 31)), "{text}");
+        }
+        assert_eq!(read("令和8年4月1日付け"), "2026-04-01");
+        assert_eq!((end("R8.4.1～"), read("～R9.3.31")), (Ok((None, None)), "-".to_owned()));
     }
 
     #[test]

@@ -20,6 +20,11 @@ pub(super) fn cases() -> Vec<Case> {
         case("two main appointments on one day: nothing of the person is taken", appointments("1,山田 花子,総務課,,,2026/4/1,\n1,山田 花子,防災課,,,2026/4/1,\n2,田中 太郎,総務課,,,,\n"))
             .rows(&["4:2 田中 太郎 総務課"])
             .problems(&["! 2 HeldBack 3", "! 3 SecondMain 2"]),
+        case("a main appointment that begins on the last day of another", appointments("1,山田 花子,総務課,,,2025/4/1,2026/3/31\n1,山田 花子,防災課,,,2026/3/31,\n"))
+            .problems(&["! 2 HeldBack 3", "! 3 SecondMain 2"]),
+        case("one number with two accounts", "職員番号,氏名,所属,兼務,アカウント\n1,山田 花子,総務課,,yamada\n1,山田 花子,防災課,兼,yamada2\n2,田中 太郎,総務課,,tanaka\n2,田中 太郎,防災課,兼,\n")
+            .rows(&["4:2 田中 太郎 総務課 @tanaka", "5:2 田中 太郎 防災課 兼"])
+            .problems(&["! 2 HeldBack 3", "! 3 OtherAccount 2"]),
         case("one number with two names", appointments("1,山田 花子,総務課,,,,\n1,田中 太郎,防災課,,兼務,,\n2,佐藤 次郎,総務課,,,,\n"))
             .rows(&["4:2 佐藤 次郎 総務課"])
             .problems(&["! 2 OtherName 3", "! 3 OtherName 2"]),
