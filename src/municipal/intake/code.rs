@@ -92,8 +92,9 @@ impl PersonNumber {
         self.0.bytes().all(|byte| byte.is_ascii_digit()).then_some(self.0.len())
     }
 
-    /// With zeros in front, up to so many digits.
+    /// With zeros in front, up to so many digits; never more than a number may have.
     pub(crate) fn filled(&self, width: usize) -> Self {
+        let width = width.min(MAX_CODE);
         Self(format!("{:0>width$}", self.0))
     }
 }
@@ -199,6 +200,8 @@ mod tests {
             assert_eq!(code(text).as_deref(), Ok(wanted));
         }
         assert_eq!(PersonNumber::read("123").map(|number| number.filled(5).to_string()), Ok("00123".into()));
+        let longest = PersonNumber::read("1").map(|number| number.filled(usize::MAX).digits());
+        assert_eq!(longest, Ok(Some(MAX_CODE)));
     }
 
     #[test]

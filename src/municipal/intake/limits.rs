@@ -33,5 +33,8 @@ pub const MAX_CODE: usize = 32;
 /// Most letters of a name, a reading, a unit's or a post's name.
 pub const MAX_NAME: usize = 100;
 
+/// Most units above each other in one cell.
+pub const MAX_LEVELS: usize = 16;
+
 /// Most rows of one person.
 pub const MAX_APPOINTMENTS: usize = 50;

@@ -2,7 +2,7 @@
 
 use crate::{
     letters::{composed, is_kana, katakana, spaced},
-    limits::MAX_NAME,
+    limits::{MAX_LEVELS, MAX_NAME},
     words::{Words, words},
 };
 
@@ -58,7 +58,11 @@ pub(crate) fn path(text: &str) -> Result<Vec<String>, Fault> {
     let parts = text.split(|letter: char| {
         letter.is_whitespace() || matches!(letter, '/' | '／' | '>' | '＞' | '→' | '\\' | '￥')
     });
-    parts.filter(|part| !part.is_empty()).map(title).collect()
+    let parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
+    if parts.len() > MAX_LEVELS {
+        return Err(Fault::Long);
+    }
+    parts.into_iter().map(title).collect()
 }
 
 /// A reading in katakana, and whether it is kana to the last letter.
@@ -101,6 +105,7 @@ mod tests {
             assert_eq!(path(text), Ok(vec!["総務部".to_owned(), "人事課".to_owned()]));
         }
         assert_eq!(path("商工センター六丁目"), Ok(vec!["商工センター六丁目".to_owned()]));
+        assert_eq!(path(&"課/".repeat(17)), Err(Fault::Long));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::{collection::vec, prelude::*};
 
 use crate::{
-    FileError, How, Intake, Mapping, Proposal, Severity, Sheet,
+    FileError, How, Intake, Mapping, Proposal, Reason, Severity, Sheet,
     limits::{MAX_BYTES, MAX_PROBLEMS},
 };
 
@@ -32,6 +32,11 @@ fn check(intake: &Intake) {
         assert!(!intake.held_back.contains_key(&row.number), "{row:?} is taken and held back");
         assert!(!row.name.is_empty() && row.from.zip(row.until).is_none_or(|(from, until)| from <= until));
     }
+    let is_left_out =
+        |reason: &Reason| matches!(reason, Reason::HeaderAgain | Reason::Note | Reason::Repeated(_));
+    let left_out = intake.problems.iter().filter(|problem| is_left_out(&problem.reason)).count();
+    // Whatever is not taken is told.
+    assert!(intake.problems_left_out > 0 || refused.len() + left_out + intake.rows.len() == intake.seen);
     intake.problems.iter().for_each(|problem| assert!(problem.words().ja.contains("行目")));
 }
 
