@@ -77,7 +77,14 @@ pub(super) fn cases() -> Vec<Case> {
         case("a web page called .xls", b"<html><table><tr><td>1</td></tr></table>".to_vec()).refused("Page"),
         case("an empty file", Vec::new()).refused("Empty"),
         case("a mark and line ends alone", marked("\r\n\r\n")).refused("Empty"),
-        case("a text of DOS with its end", usual("1,山田 花子,,,,,,\r\n\u{1a}")).rows(&["2:1 山田 花子"]),
+        case(
+            "a text of DOS with its end",
+            usual(
+                "1,山田 花子,,,,,,\r\n\
+                 \u{1a}",
+            ),
+        )
+        .rows(&["2:1 山田 花子"]),
     ]
 }
 
