@@ -13,6 +13,7 @@ use std::{
 const FLOORS: &[(&str, u8)] = &[
     ("base", 0),
     ("sanitise", 0),
+    ("intake", 1),
     ("pdu", 1),
     ("store", 1),
     ("audit", 2),
@@ -98,17 +99,31 @@ fn dependencies(manifest: &str, table: &str) -> BTreeSet<String> {
     found
 }
 
+/// Each crate below `src/` by its name, with its folder: a crate lies in `src/` or in a folder of it that
+/// gathers some of one subject (`src/municipal/intake`).
+fn folders() -> BTreeMap<String, PathBuf> {
+    let below = |folder: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.is_dir()).collect()
+    };
+    let first = below(&top().join("src"));
+    let second: Vec<_> = first.iter().flat_map(|folder| below(folder)).collect();
+    let all = first.into_iter().chain(second).filter(|folder| folder.join("Cargo.toml").exists());
+    all.map(|folder| (folder.file_name().unwrap().to_str().unwrap().to_owned(), folder)).collect()
+}
+
 fn crates() -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(top().join("src")).unwrap() {
-        let manifest = entry.unwrap().path().join("Cargo.toml");
-        if let Ok(text) = fs::read_to_string(&manifest) {
-            let name = manifest.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
-            found.insert(name, text);
-        }
-    }
-    found.insert("yakuba".to_owned(), fs::read_to_string(top().join("Cargo.toml")).unwrap());
+    let manifest = |folder: &Path| fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    let mut found: BTreeMap<_, _> =
+        folders().into_iter().map(|(name, folder)| (name, manifest(&folder))).collect();
+    found.insert("yakuba".to_owned(), manifest(top()));
     found
+}
+
+/// Where a crate lies, as seen from the top.
+fn place(name: &str) -> String {
+    let folder = folders().remove(name).unwrap_or_else(|| top().to_owned());
+    folder.strip_prefix(top()).unwrap().to_str().unwrap().to_owned()
 }
 
 fn floor(name: &str) -> Option<u8> {
@@ -141,15 +156,13 @@ fn a_library_is_named_by_its_owner_only() {
     let mut wrong = Vec::new();
     for (name, manifest) in crates() {
         for (library, owner) in OWNED {
-            let place = format!("src/{name}");
-            if dependencies(&manifest, "dependencies").contains(*library) && place != *owner {
+            if dependencies(&manifest, "dependencies").contains(*library) && place(&name) != *owner {
                 wrong.push(format!("{name} names {library}, which belongs to {owner}"));
             }
         }
         for (library, owners) in SHARED {
-            let place = format!("src/{name}");
-            if dependencies(&manifest, "dependencies").contains(*library) && !owners.contains(&place.as_str())
-            {
+            let named = dependencies(&manifest, "dependencies").contains(*library);
+            if named && !owners.contains(&place(&name).as_str()) {
                 wrong.push(format!("{name} names {library}, which belongs to {owners:?}"));
             }
         }
@@ -163,6 +176,7 @@ fn the_engine_knows_no_http() {
     let names = [
         "base",
         "sanitise",
+        "intake",
         "pdu",
         "store",
         "audit",
@@ -186,13 +200,15 @@ fn the_engine_knows_no_http() {
 /// The text of all files of a crate but its tests.
 fn sources(name: &str) -> String {
     let mut all = String::new();
-    let mut folders = vec![top().join("src").join(name)];
+    let mut folders = vec![folders()[name].clone()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path: PathBuf = entry.unwrap().path();
             let file = path.file_name().unwrap().to_str().unwrap();
             if path.is_dir() {
-                folders.extend((file != "tests" && file != "conformance").then_some(path));
+                // A crate inside a crate's folder is another one.
+                let is_other = ["tests", "conformance"].contains(&file) || path.join("Cargo.toml").exists();
+                folders.extend((!is_other).then_some(path));
             } else if file.ends_with(".rs") && !file.ends_with("tests.rs") {
                 let text = fs::read_to_string(&path).unwrap();
                 let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
