@@ -58,15 +58,18 @@ impl Many {
     }
 }
 
+/// Somebody who waits for topics of an id. There is one for each id and waiter, so it is small.
 pub(crate) struct Waiter {
     pub(crate) signalled: Arc<Signalled>,
-    pub(crate) urgent: Kinds,
-    pub(crate) patient: Kinds,
+    /// Which of the waiter's [`Signalled::kinds`].
+    pub(crate) which: u16,
 }
 
 /// Who is woken.
 pub(crate) struct Signalled {
     pub(crate) number: u64,
+    /// What it waits for, of topics of an id: urgently, and patiently. For those of most rooms the same.
+    pub(crate) kinds: Box<[(Kinds, Kinds)]>,
     pub(crate) wakes: signal::Sender<Wakes>,
     /// How many wait for whatever it is. Where all are patient, they sleep through what is not urgent: of a crowd of two
     /// thousand that all say that they have read something, four million would be woken to sleep on.
@@ -77,7 +80,7 @@ pub(crate) struct Signalled {
 const KINDS: usize = u64::BITS as usize;
 
 /// Kinds of topics, a bit for each.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Kinds(u64);
 
 impl Kinds {
@@ -134,7 +137,7 @@ impl Waiters {
     pub(crate) fn wake(&self, kinds: Kinds) {
         let is_crowd = self.is_crowd(kinds);
         for waiter in self.all().iter().filter(|waiter| waiter.kinds().meets(kinds)) {
-            let is_urgent = !is_crowd || waiter.urgent.meets(kinds);
+            let is_urgent = !is_crowd || waiter.urgent().meets(kinds);
             waiter.signalled.wakes.send_if_modified(|wakes| {
                 wakes.all += 1;
                 wakes.urgent += u64::from(is_urgent);
@@ -172,8 +175,13 @@ impl Waiter {
         self.signalled.number
     }
 
+    fn urgent(&self) -> Kinds {
+        self.signalled.kinds[usize::from(self.which)].0
+    }
+
     pub(crate) fn kinds(&self) -> Kinds {
-        self.urgent.and(self.patient)
+        let (urgent, patient) = self.signalled.kinds[usize::from(self.which)];
+        urgent.and(patient)
     }
 }
 
@@ -183,4 +191,14 @@ pub(crate) struct Wakes {
     pub(crate) all: u64,
     /// Of those, by something for which nobody need be patient.
     pub(crate) urgent: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_topic_for_which_one_waits_two_words_are_kept() {
+        assert_eq!(size_of::<Waiters>(), 16);
+    }
 }

@@ -194,9 +194,23 @@ impl Hub {
         });
         let number = self.next_waiter.fetch_add(1, Ordering::Relaxed);
         let (sender, wakes) = signal::channel(Wakes::default());
-        let signalled = Arc::new(Signalled { number, wakes: sender, impatient: AtomicUsize::new(0) });
-        for (id, urgent, patient) in &topics {
-            let waiter = Waiter { signalled: signalled.clone(), urgent: *urgent, patient: *patient };
+        let mut kinds: Vec<(Kinds, Kinds)> = Vec::new();
+        let which: Vec<u16> = topics
+            .iter()
+            .map(|(_, urgent, patient)| {
+                let pair = (*urgent, *patient);
+                let place = kinds.iter().position(|known| *known == pair).unwrap_or_else(|| {
+                    kinds.push(pair);
+                    kinds.len() - 1
+                });
+                // There are as many as there are ways to watch a name, which are few.
+                u16::try_from(place).unwrap_or(0)
+            })
+            .collect();
+        let impatient = AtomicUsize::new(0);
+        let signalled = Arc::new(Signalled { number, kinds: kinds.into(), wakes: sender, impatient });
+        for ((id, ..), which) in topics.iter().zip(which) {
+            let waiter = Waiter { signalled: signalled.clone(), which };
             let mut shard = self.shard(*id).lock();
             let waiters = match shard.remove(id) {
                 None => Waiters::One(waiter),

@@ -1,29 +1,37 @@
 //! The watches of those who wait, kept from one request of a user to the next: a user in a thousand rooms is
 //! registered for a thousand topics once, not with every request.
 
-use std::sync::{Arc, Weak};
+use std::{
+    hash::{BuildHasher, Hash, Hasher, RandomState},
+    sync::{Arc, Weak},
+};
 
 use account::Presence;
 use base::{Cache, Caches};
-use room::{RoomSerial, read::membership::UserRooms, tables::Membership};
+use room::{read::membership::UserRooms, tables::Membership};
 use ruma::{OwnedUserId, UserId};
 use store::{Store, Topic, Watch};
 use to_device::ToDevice;
 
 /// Watches of users' rooms. One that nobody has asked for in a while is let go with what else the cache lets go:
 /// every commit to its rooms would go on waking it.
-pub(crate) struct Watches(Cache<OwnedUserId, Arc<Kept>>);
+pub(crate) struct Watches {
+    users: Cache<OwnedUserId, Arc<Kept>>,
+    /// With it rooms are hashed: nobody outside can make two lists alike.
+    hasher: RandomState,
+}
 
 struct Kept {
     /// The list that was asked with last, to know it again.
     rooms: Weak<UserRooms>,
-    joined: Vec<RoomSerial>,
+    /// The rooms in it that are joined, and in their order: how many, and a hash of them.
+    joined: (usize, u64),
     watch: Watch,
 }
 
 impl Kept {
     fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + 16 + self.joined.capacity() * size_of::<RoomSerial>() + self.watch.memory_bytes()
+        size_of::<Self>() + 16 + self.watch.memory_bytes()
     }
 }
 
@@ -31,7 +39,8 @@ impl Watches {
     /// Watches that take about this many bytes.
     pub(crate) fn new(caches: &Caches, bytes: u64) -> Self {
         let owned = |user: &OwnedUserId, kept: &Arc<Kept>| user.as_str().len() + kept.memory_bytes();
-        Self(Cache::of_large(caches, "sync_watches", bytes, owned).borrowing())
+        let users = Cache::of_large(caches, "sync_watches", bytes, owned).borrowing();
+        Self { users, hasher: RandomState::new() }
     }
 
     /// Watches the rooms that a user is in, and what else there is to tell him, from now on.
@@ -43,11 +52,16 @@ impl Watches {
         with_presence: bool,
     ) -> Watch {
         let joined = || rooms.with(Membership::Join).map(|row| row.room);
+        let hashed = || {
+            let mut hasher = self.hasher.build_hasher();
+            let count = joined().inspect(|room| room.hash(&mut hasher)).count();
+            (count, hasher.finish())
+        };
         let is_so = |kept: &Arc<Kept>| {
             // A list that is gone is never another's: its place is not given again while this knows of it.
-            Weak::as_ptr(&kept.rooms) == Arc::as_ptr(rooms) || kept.joined.iter().copied().eq(joined())
+            Weak::as_ptr(&kept.rooms) == Arc::as_ptr(rooms) || kept.joined == hashed()
         };
-        if let Some(kept) = self.0.get(user).filter(is_so) {
+        if let Some(kept) = self.users.get(user).filter(is_so) {
             return kept.watch.clone();
         }
         let (urgent, mut patient) = topics(user, rooms);
@@ -55,8 +69,8 @@ impl Watches {
             patient.extend(joined().map(Presence::topic));
         }
         let watch = store.watch_patiently(urgent, patient);
-        let kept = Kept { rooms: Arc::downgrade(rooms), joined: joined().collect(), watch: watch.clone() };
-        self.0.insert(user.to_owned(), Arc::new(kept));
+        let kept = Kept { rooms: Arc::downgrade(rooms), joined: hashed(), watch: watch.clone() };
+        self.users.insert(user.to_owned(), Arc::new(kept));
         watch
     }
 }

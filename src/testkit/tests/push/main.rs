@@ -518,51 +518,6 @@ async fn what_was_read_before_it_leaves_is_not_told_and_the_number_is_corrected(
 }
 
 #[tokio::test]
-async fn where_the_newest_is_deleted_or_read_in_its_thread_what_waited_before_it_is_told_and_nothing_twice() {
-    let (net, server) = net().await;
-    let (hanako, taro, room) = two(&server).await;
-    let gateway = Gateway::new().await;
-    set(&taro, &pusher("k1", &gateway.url())).await;
-    hanako.send(&room, "伝わったもの").await;
-    gateway.taken(1).await;
-    let put = async |path: String, content: Value| {
-        let told = hanako.call(Method::PUT, &format!("/rooms/{room}/{path}"), Some(&content)).await;
-        told["event_id"].as_str().unwrap().to_owned()
-    };
-    let thread = |root: &str| json!({ "rel_type": "m.thread", "event_id": root });
-    let after_the_outage = async |count: usize| {
-        gateway.will(Conduct::Takes);
-        gateway.later(&net, |heard| heard.taken.len() >= count).await.taken[count - 1].clone()
-    };
-
-    gateway.will(Conduct::Fails(502));
-    let important = hanako.send(&room, "重要なお知らせ").await;
-    let wrong = hanako.send(&room, "まちがい").await;
-    put(format!("redact/{wrong}/r1"), json!({})).await;
-    let told = after_the_outage(2).await;
-    assert_eq!((told["event_id"].as_str(), &told["counts"]["unread"]), (Some(important.as_str()), &json!(2)));
-
-    gateway.will(Conduct::Fails(502));
-    let main = hanako.send(&room, "本線の大事な連絡").await;
-    let content = json!({ "msgtype": "m.text", "body": "枝", "m.relates_to": thread(important.as_str()) });
-    let branch = put("send/m.room.message/t1".to_owned(), content).await;
-    let receipt = json!({ "thread_id": important });
-    taro.call(Method::POST, &format!("/rooms/{room}/receipt/m.read/{branch}"), Some(&receipt)).await;
-    let told = after_the_outage(3).await;
-    assert_eq!((told["event_id"].as_str(), &told["counts"]["unread"]), (Some(main.as_str()), &json!(3)));
-
-    // All before it was told: only the number is put right.
-    gateway.will(Conduct::Fails(502));
-    let wrong = hanako.send(&room, "まちがい").await;
-    put(format!("redact/{wrong}/r2"), json!({})).await;
-    let other = room_of(&hanako, &[&taro]).await;
-    let last = hanako.send(&other, "別の部屋").await;
-    let told = after_the_outage(4).await;
-    assert_eq!((told["event_id"].as_str(), &told["counts"]["unread"]), (Some(last.as_str()), &json!(4)));
-    assert_eq!(gateway.heard().taken.len(), 4);
-}
-
-#[tokio::test]
 async fn a_room_that_was_left_or_closed_to_its_user_counts_no_more() {
     let (_net, server) = net().await;
     let (hanako, taro, room) = two(&server).await;
