@@ -53,7 +53,7 @@ pub struct Proposal {
     pub mapping: Mapping,
     /// The row with the headers, as a spreadsheet shows it, if there is one.
     pub header_row: Option<u32>,
-    /// The columns of the mapping, in the order of the file.
+    /// The columns of the mapping, in the order of the file; last, a column of periods once more, for their first days.
     pub guesses: Vec<Guess>,
     /// Where somebody has to choose.
     pub ambiguous: Vec<Ambiguity>,
@@ -78,16 +78,17 @@ impl Proposal {
         columns.iter_mut().for_each(Looked::ask_values);
         let ambiguous = keep_one_of_each(&mut columns);
         guess_by_values(&mut columns, header.is_some());
-        let guesses: Vec<_> = columns.iter().filter_map(Looked::guess).collect();
+        let both = period(&columns).map(|column| (column, Field::From));
+        let meant = columns.iter().filter_map(|column| Some((column, column.meaning?.0))).chain(both);
+        let meant: Vec<_> = meant.collect();
+        let guesses: Vec<_> = meant.iter().filter_map(|(column, field)| column.guess(*field)).collect();
         if guesses.is_empty() {
             return Err(FileError::NoHeader);
         }
         let is_unused = |column: &&Looked<'_>| column.meaning.is_none() && !is_empty(column.header);
         let unused = columns.iter().filter(is_unused).map(|c| (c.at + 1, c.header.to_owned())).collect();
-        let assigned = columns.iter().filter_map(|column| {
-            let (field, _) = column.meaning?;
-            Some(Assigned { field, column: column.named(&names) })
-        });
+        let assigned =
+            meant.iter().map(|(column, field)| Assigned { field: *field, column: column.named(&names) });
         let mapping = Mapping { columns: assigned.collect(), ..Mapping::default() };
         Ok(Self { mapping, header_row: header.map(|at| records[at].row), guesses, ambiguous, unused })
     }
@@ -99,6 +100,12 @@ fn find_header(records: &[Record]) -> Option<usize> {
     let rows = (0..records.len().min(MAX_TITLES)).map(|at| (known(at), at));
     let (known, at) = rows.max_by_key(|(known, at)| (*known, MAX_TITLES - at))?;
     (known > 1).then_some(at)
+}
+
+/// The column of last days that has the first days too (任期), where no other has them.
+fn period<'c, 'a>(columns: &'c [Looked<'a>]) -> Option<&'c Looked<'a>> {
+    let of = |field| columns.iter().find(|column| column.meaning.is_some_and(|(of, _)| of == field));
+    of(Field::Until).filter(|column| of(Field::From).is_none() && column.mostly(8, date::is_period))
 }
 
 /// A column that is being looked at.
@@ -116,8 +123,8 @@ impl<'a> Looked<'a> {
         Self { at, header, values: values.collect(), meaning: meaning(header) }
     }
 
-    fn guess(&self) -> Option<Guess> {
-        let (field, confidence) = self.meaning?;
+    fn guess(&self, field: Field) -> Option<Guess> {
+        let (_, confidence) = self.meaning?;
         Some(Guess { column: self.at + 1, header: self.header.to_owned(), field, confidence })
     }
 

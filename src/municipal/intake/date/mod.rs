@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use written::{Doubt, Fault};
-pub(crate) use written::{Read, begin, end};
+pub(crate) use written::{Read, begin, end, is_period};
 
 /// A day of the calendar. It is a day, not a moment: it has no hour and belongs to no time zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

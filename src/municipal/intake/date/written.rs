@@ -147,12 +147,22 @@ pub(crate) fn end(text: &str) -> Read {
 /// The first day of something; of a period the first.
 pub(crate) fn begin(text: &str) -> Read {
     let first = TO.iter().fold(text, |text, to| text.split(to).next().unwrap_or(text)).trim_end();
+    // An end without a begin: 令和9年3月31日まで
+    if first.ends_with("まで") {
+        return Ok((None, None));
+    }
     let first = ["付け", "付", "より"].iter().fold(first, |text, end| text.trim_end_matches(end));
     match meant(first)? {
         Meant::Day(date, doubt) => Ok((Some(date), doubt)),
         Meant::Nothing => Ok((None, None)),
         Meant::Never => Err(Fault::NeverBegins),
     }
+}
+
+/// Whether a text has both days of a period.
+pub(crate) fn is_period(text: &str) -> bool {
+    let is_day = |read: Read| matches!(read, Ok((Some(_), _)));
+    TO.iter().any(|to| text.contains(to)) && is_day(begin(text)) && is_day(end(text))
 }
 
 enum Meant {
@@ -507,6 +517,8 @@ mod tests {
             assert_eq!(end(text).map(|(day, _)| day), Ok(Date::new(2027, 3, 31)), "{text}");
         }
         assert_eq!(read("令和8年4月1日付け"), "2026-04-01");
+        assert_eq!(read("令和9年3月31日まで"), "-");
+        assert!(is_period("R8.4.1～R9.3.31") && !is_period("R8.4.1～") && !is_period("R9.3.31"));
         assert_eq!((end("R8.4.1～"), read("～R9.3.31")), (Ok((None, None)), "-".to_owned()));
     }
 
