@@ -219,6 +219,48 @@ async fn whose_devices_changed_is_told_for_every_user_of_a_service_however_many_
 }
 
 #[tokio::test]
+async fn whose_devices_changed_while_nothing_was_taken_is_told_by_the_next_process() {
+    let (irc, net, server) = with_devices().await;
+    let (hanako, bot) = (server.user("hanako").await, irc.bot(&server));
+    bot.call(Method::PUT, "/devices/A", Some(&json!({}))).await;
+    let room = bridged(&irc, &server, &hanako).await;
+    let changed = |record: &Record, user: &User| {
+        let mut all = told(record, "device_lists").into_iter();
+        all.any(|lists| lists["changed"].as_array().unwrap().contains(&json!(user.id())))
+    };
+    irc.later(&net, |record| changed(record, &hanako)).await;
+    irc.will(Conduct::Fails(500));
+    hanako.send(&room, "止まる").await;
+    irc.until(|record| record.transactions().any(|heard| !heard.is_taken)).await;
+    let taro = server.user("taro").await;
+    taro.join(&room, "kanazawa.test").await;
+    server.crash_and_restart().await;
+    irc.will(Conduct::Takes);
+    irc.later(&net, |record| changed(record, &taro)).await;
+}
+
+#[tokio::test]
+async fn for_a_service_without_an_address_nothing_waits() {
+    let (irc, sms) = (Service::new("irc").await, Service::new("sms").await);
+    let net = Net::new();
+    let lines: Vec<String> = irc.registration().lines().map(str::to_owned).collect();
+    let nowhere = lines.iter().map(|line| if line.starts_with("url:") { "url: null" } else { line });
+    let registrations = [nowhere.collect::<Vec<_>>().join("\n"), sms.registration()];
+    let server = net.server_with_services("kanazawa.test", &registrations).await;
+    let hanako = server.user("hanako").await;
+    let room = bridged(&irc, &server, &hanako).await;
+    sms.bot(&server).join(&room, "kanazawa.test").await;
+    hanako.send(&room, "二人いる").await;
+    sms.until(|record| record.texts() == ["二人いる"]).await;
+    let store = server.look(|house| house.store.clone());
+    let waiting = store.scan(&WAITING, Range::prefix(&"irc"), store::Order::Ascending, 1).await.unwrap();
+    assert!(waiting.is_empty() && irc.record().requests.is_empty());
+    let path = "/_matrix/client/v1/appservice/irc/ping";
+    let (status, answer) = irc.bot(&server).ask(Method::POST, path, Some(&json!({}))).await;
+    assert!(status == StatusCode::BAD_REQUEST && answer.contains("M_URL_NOT_SET"), "{answer}");
+}
+
+#[tokio::test]
 async fn what_a_service_was_told_of_keys_it_is_not_told_again_and_one_that_does_not_ask_is_never() {
     let (irc, net, server) = with_devices().await;
     let sms = Service::new("sms").await;

@@ -133,6 +133,41 @@ async fn who_is_named_concerns_a_service_wherever_he_is_from_where_its_authority
     }
 }
 
+#[tokio::test]
+async fn who_is_named_concerns_nobody_where_the_authority_of_the_service_is_not() {
+    let irc = Service::new("irc").await;
+    let net = Net::new();
+    let registration = with_namespaces(&irc, "@taro:", "", "");
+    let server = net.process_with_services(&["kanazawa.test", "wajima.test"], &[registration]).await;
+    let hanako = server.user("hanako").await;
+    let (taro, jiro) =
+        (server.user_of("wajima.test", "taro").await, server.user_of("wajima.test", "jiro").await);
+    let room = taro.create_room(Preset::PublicChat).await;
+    jiro.join(&room, "wajima.test").await;
+    taro.send(&room, "だれもいない").await;
+    hanako.join(&room, "wajima.test").await;
+    // Though he is of this process, he is none of its users: what others say there is not told.
+    jiro.send(&room, "名のない人").await;
+    taro.send(&room, "いる").await;
+    irc.until(|record| record.texts().contains(&"いる".to_owned())).await;
+    assert_eq!(irc.record().texts(), ["いる"]);
+}
+
+#[tokio::test]
+async fn of_a_network_to_which_a_service_leads_the_people_of_its_authority_hear_alone() {
+    let irc = Service::new("irc").await;
+    let net = Net::new();
+    let registration = irc.registration_with("protocols: [irc]");
+    let server = net.process_with_services(&["kanazawa.test", "wajima.test"], &[registration]).await;
+    irc.answers("/_matrix/app/v1/thirdparty/protocol/irc", 200, json!({ "icon": "mxc://a/b" }));
+    let (hanako, taro) = (server.user("hanako").await, server.user_of("wajima.test", "taro").await);
+    let protocols = async |user: &User| user.call(Method::GET, "/thirdparty/protocols", None).await;
+    assert!(protocols(&hanako).await["irc"].is_object());
+    assert_eq!(protocols(&taro).await, json!({}));
+    let path = "/_matrix/client/v3/thirdparty/user/irc?nick=a";
+    assert_eq!(taro.ask(Method::GET, path, None).await.0, StatusCode::NOT_FOUND);
+}
+
 /// AS1
 #[tokio::test]
 async fn what_comes_late_after_a_link_broke_is_told_once() {
