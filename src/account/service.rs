@@ -215,3 +215,81 @@ pub(crate) fn acting_hash(service: &AppService, user: &UserId, device: &str) -> 
 pub(crate) fn touch_acting(batch: &mut Batch, user: &UserId) {
     batch.touch([Topic::device(user.as_str(), NO_DEVICE)]);
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn service(users: &[(&str, bool)], aliases: &[(&str, bool)]) -> AppService {
+        let namespaces = |all: &[(&str, bool)]| {
+            all.iter()
+                .map(|(expression, exclusive)| Namespace::new(expression, *exclusive).unwrap())
+                .collect()
+        };
+        AppService::new(NewAppService {
+            id: "irc".to_owned(),
+            sender: "@ircbot:a.test".try_into().unwrap(),
+            as_token: "token".to_owned(),
+            users: namespaces(users),
+            aliases: namespaces(aliases),
+            limits_users: true,
+            told: Told::default(),
+        })
+    }
+
+    #[test]
+    fn an_id_is_covered_from_its_beginning_on_and_of_its_authority_alone() {
+        let irc = service(&[("@_irc_|@staff", true), ("taro", true)], &[("#_irc_", true), ("#b_", false)]);
+        let user = |id: &str| OwnedUserId::try_from(id).unwrap();
+        for (id, covered, named) in [
+            ("@_irc_taro:a.test", true, true),
+            ("@staff:a.test", true, true),
+            ("@ircbot:a.test", true, true),
+            ("@taro:a.test", false, false),
+            ("@x_irc_taro:a.test", false, false),
+            ("@_irc_taro:b.test", false, true),
+            ("@ircbot:b.test", false, false),
+        ] {
+            let id = user(id);
+            assert_eq!((irc.covers_user(&id), irc.names_user(&id)), (covered, named), "{id}");
+        }
+        for (id, covered, kept) in [
+            ("#_irc_town:a.test", true, true),
+            ("#b_town:a.test", true, false),
+            ("#town_irc_:a.test", false, false),
+            ("#_irc_town:b.test", false, true),
+        ] {
+            let id = ruma::OwnedRoomAliasId::try_from(id).unwrap();
+            assert_eq!((irc.covers_alias(&id), irc.keeps_alias(&id)), (covered, kept), "{id}");
+        }
+        assert!(irc.keeps_user(&user("@ircbot:a.test")) && !irc.keeps_user(&user("@taro:a.test")));
+        assert!(irc.is_limited(&user("@_irc_taro:a.test")) && !irc.is_limited(&user("@ircbot:a.test")));
+        // An expression that needs too much memory is none.
+        assert!(
+            Namespace::new("(a{1000}){1000}{1000}", false).is_err() && Namespace::new("(", true).is_err()
+        );
+    }
+
+    #[test]
+    fn what_is_kept_of_acting_is_another_for_each_service_user_and_device() {
+        let [one, mut other] = [(); 2].map(|()| service(&[], &[]));
+        other.token = tokens::hash("other");
+        let (a, ab) = ("@a:a.test", "@a:a.testX");
+        let of = |service: &AppService, user: &str, device: &str| {
+            acting_hash(service, &OwnedUserId::try_from(user).unwrap(), device)
+        };
+        let all = [
+            of(&one, a, ""),
+            of(&other, a, ""),
+            of(&one, "@b:a.test", ""),
+            of(&one, a, "X"),
+            of(&one, ab, ""),
+            of(&one, a, "Y"),
+        ];
+        for (index, hash) in all.iter().enumerate() {
+            assert!(!all[..index].contains(hash), "{index}");
+        }
+    }
+}

@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     sync::Arc,
 };
 
@@ -19,7 +20,7 @@ use store::Position;
 
 use crate::{
     AppServices, Error,
-    moments::{Called, DeviceKey, Moments},
+    moments::{Called, DeviceKey, Looked, Moments},
 };
 
 /// Messages to devices in a transaction.
@@ -28,7 +29,7 @@ const MOST_MESSAGES: usize = 100;
 /// Devices of which something is told in a transaction.
 pub(crate) const MOST_DEVICES: usize = 100;
 
-/// Users of a service for whom it is looked whose devices changed, in a transaction.
+/// Users of a service for whom it is looked whose devices changed, in a transaction; for the others in the next ones.
 const MOST_READERS: usize = 50;
 
 /// What is told of devices from where on.
@@ -40,6 +41,8 @@ pub(crate) struct Wanted {
     pub(crate) readers: BTreeSet<OwnedUserId>,
     /// Up to where it was told whose devices changed.
     pub(crate) lists: Position,
+    /// For whom it was looked behind that already.
+    pub(crate) looked: Option<Looked>,
 }
 
 /// What goes into a transaction, and what has been told when it is taken.
@@ -53,12 +56,13 @@ pub(crate) struct Extras {
     /// How many keys devices have.
     pub(crate) counts: Vec<(DeviceKey, Arc<KeyCounts>)>,
     pub(crate) lists: Position,
+    pub(crate) looked: Option<Looked>,
 }
 
 impl Extras {
-    /// Nothing, where it was told up to here whose devices changed.
-    pub(crate) fn none(lists: Position) -> Self {
-        Self { lists, ..Self::default() }
+    /// Nothing, where it was told up to here whose devices changed, and looked behind it for some.
+    pub(crate) fn none(lists: Position, looked: Option<Looked>) -> Self {
+        Self { lists, looked, ..Self::default() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -80,7 +84,7 @@ impl Extras {
 impl AppServices {
     /// Finds what goes into a transaction besides events.
     pub(crate) async fn extras(&self, service: &AppService, wanted: Wanted) -> Result<Extras, Error> {
-        let mut extras = Extras::none(wanted.lists);
+        let mut extras = Extras::none(wanted.lists, wanted.looked.clone());
         let ephemeral = self.ephemeral(&wanted.moments).await?;
         if !ephemeral.is_empty() {
             extras.put(["ephemeral", "de.sorunome.msc2409.ephemeral"], &Value::Array(ephemeral));
@@ -187,16 +191,26 @@ impl AppServices {
 
     /// Whose devices changed, for users of the service who have devices themselves.
     async fn lists(&self, wanted: &Wanted, extras: &mut Extras) -> Result<(), Error> {
-        let head = self.0.store.head();
+        let (through, after) = match &wanted.looked {
+            Some(looked) => (looked.through, Bound::Excluded(&looked.last)),
+            None => (self.0.store.head(), Bound::Unbounded),
+        };
+        let mut readers = wanted.readers.range::<OwnedUserId, _>((after, Bound::Unbounded));
         let mut all = encryption::ListChanges::default();
-        for reader in wanted.readers.iter().take(MOST_READERS) {
-            let changes = self.0.encryption.list_changes_between(reader, wanted.lists, head).await?;
+        let mut last = None;
+        for reader in readers.by_ref().take(MOST_READERS) {
+            let changes = self.0.encryption.list_changes_between(reader, wanted.lists, through).await?;
             all.changed.extend(changes.changed);
             all.left.extend(changes.left);
+            last = Some(reader.clone());
         }
         // Whom one of them sees still has left for none.
         all.left.retain(|user| !all.changed.contains(user));
-        extras.lists = head;
+        // It has been told up to there when it has been for all of them.
+        extras.looked = last.filter(|_| readers.next().is_some()).map(|last| Looked { through, last });
+        if extras.looked.is_none() {
+            extras.lists = through;
+        }
         if !all.is_empty() {
             let lists = json!({ "changed": all.changed, "left": all.left });
             extras.put(["device_lists", "org.matrix.msc3202.device_lists"], &lists);

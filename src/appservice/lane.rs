@@ -298,7 +298,7 @@ impl Round {
             .filter(|(position, _)| *position <= through)
             .collect();
         let extras = match sending {
-            Some(_) => Extras::none(lane.state.lock().devices.lists),
+            Some(_) => lane.no_extras(),
             None => self.services.extras(&lane.service, lane.wanted(!items.is_empty())).await?,
         };
         if items.is_empty() && sending.is_none() && taken.is_empty() && extras.is_empty() {
@@ -485,12 +485,19 @@ impl Lane {
             devices,
             readers: if told.devices { state.devices.users() } else { BTreeSet::new() },
             lists: state.devices.lists,
+            looked: state.devices.looked.clone(),
         }
+    }
+
+    /// Nothing besides events.
+    fn no_extras(&self) -> Extras {
+        let state = self.state.lock();
+        Extras::none(state.devices.lists, state.devices.looked.clone())
     }
 
     /// Notes what was told. Up to where it was told whose devices changed, if that has moved.
     fn has_told(&self, extras: Extras) -> Option<Position> {
-        let Extras { had, again, counts, lists, .. } = extras;
+        let Extras { had, again, counts, lists, looked, .. } = extras;
         let mut state = self.state.lock();
         let devices = &mut state.devices;
         devices.had.extend(had);
@@ -498,6 +505,7 @@ impl Lane {
         devices.counts.extend(counts);
         let has_moved = lists > devices.lists;
         devices.lists = devices.lists.max(lists);
+        devices.looked = looked;
         has_moved.then_some(lists)
     }
 }

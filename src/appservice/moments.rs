@@ -77,6 +77,17 @@ pub(crate) struct Devices {
     pub(crate) counts: HashMap<DeviceKey, Arc<KeyCounts>>,
     /// Up to where it was told whose devices changed.
     pub(crate) lists: Position,
+    /// How far that was looked at behind it, where there are more users than are looked at at once.
+    pub(crate) looked: Option<Looked>,
+}
+
+/// Whose devices changed was looked at for users up to one, and is for the others.
+#[derive(Clone, Debug)]
+pub(crate) struct Looked {
+    /// For all of them up to this position.
+    pub(crate) through: Position,
+    /// The last one for whom it was.
+    pub(crate) last: OwnedUserId,
 }
 
 impl Devices {
@@ -217,5 +228,45 @@ mod tests {
         devices.set(Some(&second.0), BTreeSet::new());
         assert!(!devices.touch(Some(&[ToDevice::topic(&second.0)])));
         assert!(devices.touch(None) && devices.called == [one].into());
+    }
+
+    #[test]
+    fn a_device_is_told_anew_of_its_keys_while_it_has_none_and_few_are_at_a_time() {
+        let device = |number: usize| -> DeviceKey {
+            (OwnedUserId::try_from("@a:a.test").unwrap(), format!("D{number:03}").into())
+        };
+        let counts = |one_time: u64, fallback: &[&str]| {
+            Arc::new(KeyCounts {
+                one_time: [("signed_curve25519".to_owned(), one_time)].into(),
+                unused_fallback: fallback.iter().map(|it| (*it).to_owned()).collect(),
+            })
+        };
+        let mut devices = Devices::default();
+        devices.set(None, (0..20).map(device).collect());
+        devices.counts.insert(device(0), counts(0, &[]));
+        devices.counts.insert(device(1), counts(1, &[]));
+        devices.counts.insert(device(2), counts(0, &["signed_curve25519"]));
+        devices.had.insert(device(0), Position(7));
+        let called = |known: &[usize], most: usize| {
+            let of = |number: &usize| Called { device: device(*number), had: Position(1), counts: None };
+            let mut called: Vec<Called> = known.iter().map(of).collect();
+            devices.add_bare(&mut called, most);
+            called.into_iter().map(|called| (called.device, called.had)).collect::<Vec<_>>()
+        };
+        assert_eq!(called(&[], 10), [(device(0), Position(7))]);
+        assert_eq!(called(&[0], 10), [(device(0), Position(1))], "it is called already");
+        for number in 3..20 {
+            devices.counts.insert(device(number), counts(0, &[]));
+        }
+        let called = |known: usize| {
+            let of = |number: usize| Called { device: device(number), had: Position(1), counts: None };
+            let mut called: Vec<Called> = (0..known).map(of).collect();
+            devices.add_bare(&mut called, 10);
+            called.len()
+        };
+        assert_eq!((called(0), called(4), called(10), called(12)), (10, 10, 10, 12));
+        // Of one that is gone nothing is known any more, should it come back.
+        devices.set(None, BTreeSet::new());
+        assert!(devices.counts.is_empty() && devices.had.is_empty());
     }
 }

@@ -413,9 +413,17 @@ mod tests {
             "https://a/?/_matrix/push/v1/notify",
             "https://a@b/_matrix/push/v1/notify",
             "https://a/_matrix/push/v1/notify?x",
+            "https://a\\b/_matrix/push/v1/notify",
+            "https://a b/_matrix/push/v1/notify",
+            "https://役場.test/_matrix/push/v1/notify",
             "/_matrix/push/v1/notify",
         ] {
             assert!(!is_gateway(url), "{url}");
         }
+        let long = |length: usize| {
+            let rest = length - "https://".len() - GATEWAY_PATH.len();
+            format!("https://{}{GATEWAY_PATH}", "a".repeat(rest))
+        };
+        assert!(is_gateway(&long(MAX_URL_BYTES)) && !is_gateway(&long(MAX_URL_BYTES + 1)));
     }
 }

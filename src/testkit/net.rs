@@ -160,7 +160,12 @@ impl Net {
 
     /// Starts a server with one authority that has application services with these registrations.
     pub async fn server_with_services(&self, name: &str, registrations: &[String]) -> Server {
-        self.add(&[name], Arc::new(Disk::default()), registrations).await
+        self.process_with_services(&[name], registrations).await
+    }
+
+    /// Starts a server with several authorities, of which the first has application services with these registrations.
+    pub async fn process_with_services(&self, names: &[&str], registrations: &[String]) -> Server {
+        self.add(names, Arc::new(Disk::default()), registrations).await
     }
 
     /// Starts several processes of one server over one back end. Requests of others meet the first

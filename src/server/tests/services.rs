@@ -174,3 +174,61 @@ fn what_is_wrong_with_a_registration_is_told_with_the_file_and_the_key() {
     assert!(problems(&["own.yaml"], &["part.yaml"]).is_empty());
     assert!(configuration(directory.path(), &["lost.yaml"], &[]).account_config().is_err());
 }
+
+#[test]
+fn what_a_registration_leaves_to_us_and_writes_in_its_own_way_is_read_as_it_is_meant() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    let read = |text: &str| {
+        write("one.yaml", text);
+        let mut services = configuration(directory.path(), &["one.yaml"], &[]).services();
+        assert_eq!(services.problems, Vec::<String>::new(), "{text}");
+        services.of.remove(ruma::server_name!("kanazawa.test")).unwrap().remove(0)
+    };
+    let ghost = ruma::user_id!("@_irc_bridge_taro:kanazawa.test");
+    let service = read(BRIDGE);
+    assert!(!service.is_limited(ghost) && service.told().ephemeral);
+    // Who says nothing is limited, and told events alone.
+    let less =
+        BRIDGE.replace("rate_limited: false\n", "").replace("de.sorunome.msc2409.push_ephemeral: true\n", "");
+    let service = read(&less);
+    assert!(service.is_limited(ghost) && !service.told().ephemeral && !service.told().devices);
+    for flag in ["receive_ephemeral", "push_ephemeral", "de.sorunome.msc2409.push_ephemeral"] {
+        assert!(read(&format!("{less}{flag}: true\n")).told().ephemeral, "{flag}");
+    }
+    assert!(read(&format!("{less}org.matrix.msc3202: true\n")).told().devices);
+    // A number is meant as a text; no address is written in two ways, and one with slashes at the end in many.
+    assert_eq!(read(&BRIDGE.replace("\"IRC Bridge\"", "123")).id(), "123");
+    for none in ["\"\"", "null"] {
+        assert!(read(&BRIDGE.replace("\"http://127.0.0.1:1234\"", none)).address().is_none());
+    }
+    let service = read(&BRIDGE.replace("127.0.0.1:1234", "127.0.0.1:1234//"));
+    assert_eq!(service.address().unwrap().url, "http://127.0.0.1:1234");
+    assert_eq!(read(&format!("{BRIDGE}protocols: [irc, sms]\n")).told().protocols, ["irc", "sms"]);
+    // What one keeps may be written twice, and what nobody keeps alone may be several's.
+    let twice = "    - exclusive: true\n      regex: \"@_irc_bridge_a.*\"\n  aliases:";
+    read(&BRIDGE.replace("  aliases:", twice));
+    let other = BRIDGE
+        .replace("IRC Bridge", "SMS")
+        .replace("30c05ae9", "40c05ae9")
+        .replace("312df522", "412df522")
+        .replace("exclusive: true", "exclusive: false")
+        .replace("@_irc_bridge_.*", "@_irc.*")
+        .replace("sender_localpart: _irc_bot", "sender_localpart: _sms_bot");
+    write("one.yaml", BRIDGE);
+    write("other.yaml", &other);
+    let services = configuration(directory.path(), &["one.yaml", "other.yaml"], &[]).services();
+    assert_eq!(services.problems, Vec::<String>::new());
+
+    for (text, key) in [
+        (format!("{BRIDGE}protocols: [\"\"]\n"), "protocols"),
+        (format!("{BRIDGE}protocols: irc\n"), "protocols"),
+        (BRIDGE.replace("http://127.0.0.1:1234", "http://"), "url"),
+        (BRIDGE.replace("http://127.0.0.1:1234", "https://a b/"), "url"),
+        (format!("{BRIDGE}#{}\n", "x".repeat(1 << 20)), "1 MiB"),
+    ] {
+        write("one.yaml", &text);
+        let problems = configuration(directory.path(), &["one.yaml"], &[]).services().problems;
+        assert!(problems.len() == 1 && problems[0].contains(key), "{key}: {problems:?}");
+    }
+}

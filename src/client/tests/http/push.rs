@@ -263,7 +263,12 @@ async fn pushers_are_kept_and_go_with_their_device() {
 
     tablet.post("/logout", json!({})).await.ok();
     assert_eq!(keys_of(&hanako).await, [""; 0]);
+    // What is taken away is that of one app, though another has the same key.
+    let other = with(pusher("two"), "app_id", json!("jp.example.other"));
+    set(&taro, other.clone()).await.ok();
     set(&taro, with(pusher("two"), "kind", Value::Null)).await.ok();
+    assert_eq!(taro.get("/pushers").await.ok(), json!({ "pushers": [other] }));
+    set(&taro, with(other, "kind", Value::Null)).await.ok();
     assert_eq!(keys_of(&taro).await, [""; 0]);
 
     for (key, value) in [

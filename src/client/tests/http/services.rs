@@ -307,10 +307,12 @@ async fn a_service_alone_says_when_something_was_said() {
 
 #[tokio::test]
 async fn only_users_of_a_service_that_is_limited_are() {
-    let town = town().await;
+    // The clock stands still: all of it is one moment, however busy the machine is.
+    let (clock, _hand) = Clock::manual(1_700_000_000_000);
+    let town = Town::serving_at(clock, vec![bridge("irc", IRC, false), bridge("sms", SMS, true)]).await;
     register(&town, IRC, "_irc_taro").await.ok();
     register(&town, SMS, "_sms_taro").await.ok();
-    // More than may be asked at once, and so far faster than in the long run.
+    // More than may be asked at once.
     let many = web::Class::Read.default_rate().burst + 100;
     let statuses = async |token: &str, user: &str| {
         let mut last = 200;
@@ -382,4 +384,107 @@ async fn a_ghost_of_a_service_that_is_not_limited_says_a_thousand_things_in_a_mo
     assert_eq!(taken(IRC, "_irc_taro").await, 1_000);
     let burst = taken(SMS, "_sms_taro").await;
     assert!(0 < burst && burst < 1_000, "{burst}");
+}
+
+#[tokio::test]
+async fn a_service_signs_in_as_nobody_who_is_locked_or_gone() {
+    let town = town().await;
+    let somu = town.admin("somu").await;
+    register(&town, IRC, "_irc_taro").await.ok();
+    let asked = json!({ "type": "m.login.application_service",
+        "identifier": { "type": "m.id.user", "user": "_irc_taro" } });
+    let lock = "/_matrix/client/v1/admin/lock/@_irc_taro:hs1";
+    somu.put(lock, json!({ "locked": true })).await.ok();
+    by(&town, IRC, "POST", LOGIN, asked.clone()).await.fails(401, "M_USER_LOCKED");
+    somu.put(lock, json!({ "locked": false })).await.ok();
+    by(&town, IRC, "POST", LOGIN, asked.clone()).await.ok();
+    town.close(ruma::user_id!("@_irc_taro:hs1")).await;
+    by(&town, IRC, "POST", LOGIN, asked).await.fails(403, "M_USER_DEACTIVATED");
+}
+
+#[tokio::test]
+async fn a_service_is_bound_as_the_suspended_user_is_for_whom_it_acts() {
+    let town = town().await;
+    let somu = town.admin("somu").await;
+    register(&town, IRC, "_irc_taro").await.ok();
+    let room = room_of(&town, "@_irc_taro:hs1").await;
+    let suspend = "/_matrix/client/v1/admin/suspend/@_irc_taro:hs1";
+    somu.put(suspend, json!({ "suspended": true })).await.ok();
+    let send = v3(&format!("/rooms/{room}/send/m.room.message/1"), "@_irc_taro:hs1");
+    let said = json!({ "msgtype": "m.text", "body": "x" });
+    by(&town, IRC, "PUT", &send, said).await.fails(403, "M_USER_SUSPENDED");
+    let messages = v3(&format!("/rooms/{room}/messages?dir=b"), "@_irc_taro:hs1");
+    by(&town, IRC, "GET", &messages, json!({})).await.ok();
+}
+
+#[tokio::test]
+async fn a_service_makes_and_removes_devices_within_bounds_and_none_of_administrators() {
+    let town = town().await;
+    town.admin("staff_somu").await;
+    register(&town, IRC, "_irc_taro").await.ok();
+    let device = |user: &str, device: &str| v3(&format!("/devices/{device}"), user);
+    let (taro, somu) = ("@_irc_taro:hs1", "@staff_somu:hs1");
+    for wrong in ["D".repeat(256), "D".repeat(5_000)] {
+        by(&town, IRC, "PUT", &device(taro, &wrong), json!({})).await.fails(400, "M_INVALID_PARAM");
+        let body =
+            json!({ "type": "m.login.application_service", "username": "_irc_jiro", "device_id": wrong });
+        by(&town, IRC, "POST", REGISTER, body).await.fails(400, "M_INVALID_PARAM");
+    }
+    // Refused before anything was made.
+    by(&town, IRC, "GET", &v3("/account/whoami", "@_irc_jiro:hs1"), json!({}))
+        .await
+        .fails(403, "M_FORBIDDEN");
+    for name in ["A", "B", "C"] {
+        assert_eq!(by(&town, IRC, "PUT", &device(taro, name), json!({})).await.status, 201);
+    }
+    let left = async |user: &str| -> Vec<String> {
+        let devices = by(&town, IRC, "GET", &v3("/devices", user), json!({})).await.ok();
+        let devices = devices["devices"].as_array().unwrap().iter();
+        devices.map(|device| device["device_id"].as_str().unwrap().to_owned()).collect()
+    };
+    by(&town, IRC, "DELETE", &device(taro, "A"), json!({})).await.ok();
+    assert_eq!(left(taro).await, ["B", "C"]);
+    by(&town, IRC, "POST", &v3("/delete_devices", taro), json!({ "devices": ["C", "gone"] })).await.ok();
+    by(&town, IRC, "DELETE", &device(taro, "gone"), json!({})).await.ok();
+    assert_eq!(left(taro).await, ["B"]);
+
+    let own = left(somu).await;
+    by(&town, IRC, "PUT", &device(somu, "NEW"), json!({})).await.fails(403, "M_FORBIDDEN");
+    by(&town, IRC, "DELETE", &device(somu, &own[0]), json!({})).await.fails(403, "M_FORBIDDEN");
+    let all = json!({ "devices": own });
+    by(&town, IRC, "POST", &v3("/delete_devices", somu), all).await.fails(403, "M_FORBIDDEN");
+    assert_eq!(left(somu).await, own);
+}
+
+#[tokio::test]
+async fn a_service_changes_the_signing_keys_of_its_users_unasked_and_gives_nobody_a_session_of_no_device() {
+    let town = town().await;
+    let taro = device_of_taro(&town).await;
+    let user = "@_irc_taro:hs1";
+    let get_token = "/_matrix/client/v1/login/get_token";
+    let bare = format!("{get_token}?user_id={user}");
+    by(&town, IRC, "POST", &bare, json!({})).await.fails(400, "M_MISSING_PARAM");
+    let upload = format!("{}&device_id={}", v3("/keys/device_signing/upload", user), taro.device);
+    by(&town, IRC, "POST", &upload, json!({})).await.fails(400, "M_MISSING_PARAM");
+    let master = |key: &str| {
+        let keys = json!({ format!("ed25519:{key}"): key });
+        json!({ "master_key": { "user_id": user, "usage": ["master"], "keys": keys } })
+    };
+    // A person would be asked for a password at the second one.
+    for key in ["11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo", "PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw"]
+    {
+        by(&town, IRC, "POST", &upload, master(key)).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn a_service_shows_rooms_in_directories_by_names_of_a_bounded_length() {
+    let town = town().await;
+    register(&town, IRC, "_irc_taro").await.ok();
+    let room = room_of(&town, "@_irc_taro:hs1").await;
+    let path = |network: &str| v3(&format!("/directory/list/appservice/{network}/{room}"), "@_irc_taro:hs1");
+    let shown = json!({ "visibility": "public" });
+    by(&town, IRC, "PUT", &path(&"n".repeat(1_000)), shown.clone()).await.fails(400, "M_INVALID_PARAM");
+    by(&town, IRC, "PUT", &path("libera"), shown.clone()).await.ok();
+    by(&town, IRC, "PUT", &path("libera"), shown).await.ok();
 }

@@ -56,8 +56,8 @@ async fn a_ping_tells_how_the_service_is_reached() {
 
 #[tokio::test]
 async fn a_service_that_pings_after_an_outage_is_told_at_once_what_waits() {
-    let irc = Service::new("irc").await;
-    let (net, server) = town(&[&irc]).await;
+    let (other, irc) = (Service::new("sms").await, Service::new("irc").await);
+    let (net, server) = town(&[&other, &irc]).await;
     let hanako = server.user("hanako").await;
     let room = super::service::bridged(&irc, &server, &hanako).await;
     irc.until(|record| record.events().len() == 1).await;
@@ -160,6 +160,12 @@ async fn an_alias_and_a_user_that_nobody_has_are_asked_for_and_then_found() {
     let another = hanako.create_room(testkit::Preset::PrivateChat).await;
     hanako.invite(&another, taro).await;
     assert_eq!(asked("/_matrix/app/v1/users/"), 1);
+    // Nor who would be none of its.
+    for nobody in ["@nobody:kanazawa.test", "@_irc_taro:wajima.test"] {
+        let path = format!("/_matrix/client/v3/rooms/{another}/invite");
+        hanako.ask(Method::POST, &path, Some(&json!({ "user_id": nobody }))).await;
+    }
+    assert_eq!(asked("/_matrix/app/v1/users/"), 1);
 }
 
 #[tokio::test]
@@ -185,6 +191,11 @@ async fn third_party_networks_are_what_the_services_say_that_lead_there() {
     let (status, all) = get("protocols").await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(all.as_object().unwrap().keys().collect::<Vec<_>>(), ["irc"]);
+    for service in [&irc, &other] {
+        let path = "/_matrix/app/v1/thirdparty/protocol/irc";
+        let asked = service.record().requests.iter().filter(|heard| heard.path == path).count();
+        assert_eq!(asked, 1, "of a network to which several lead each is asked once");
+    }
     let instances = all["irc"]["instances"].as_array().unwrap();
     let ids: Vec<_> = instances.iter().map(|instance| instance["instance_id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["irc|libera", "sms|oftc"]);

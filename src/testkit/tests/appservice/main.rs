@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod asked;
+mod bounds;
 mod devices;
+mod namespaces;
 mod service;
 mod transactions;

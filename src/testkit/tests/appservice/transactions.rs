@@ -89,6 +89,10 @@ async fn what_waits_for_a_service_that_was_away_comes_in_order_once_and_with_the
     send_all(&hanako, &room, &texts[120..]).await;
     let before = irc.record().requests.len();
     irc.later(&net, |record| record.requests.len() > before).await;
+    let shown = server.look(|house| house.metrics.render());
+    let name = "yakuba_appservice_waiting_events{service=\"irc\"} ";
+    let waiting: usize = shown.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap();
+    assert!(waiting > texts.len() - 120, "{waiting}: what waited before counts as well");
     irc.will(Conduct::Takes);
     let record = irc.later(&net, |record| record.texts().len() >= texts.len()).await;
 
@@ -207,7 +211,10 @@ async fn a_service_that_always_fails_keeps_no_other_waiting_and_is_shown() {
     assert_eq!(record.texts(), texts);
 
     let failed = |record: &Record| record.transactions().filter(|heard| !heard.is_taken).count();
-    irc.later(&net, |record| failed(record) >= 9).await;
+    let tried = failed(&irc.later(&net, |record| failed(record) >= 9).await);
+    // A service that fails is left alone for longer and longer, whatever else happens.
+    send_all(&hanako, &hanako.create_room(Preset::PrivateChat).await, &texts).await;
+    assert!(failed(&irc.record()) <= tried + 1, "{}", failed(&irc.record()) - tried);
     let metrics = || server.look(|house| house.metrics.render());
     let shown = metrics();
     assert!(shown.contains("yakuba_appservice_failing{service=\"irc\"} 1"), "{shown}");
@@ -321,6 +328,12 @@ async fn what_was_not_read_when_the_log_was_trimmed_is_told_from_the_rooms() {
     let store = server.look(|house| house.store.clone());
     let status = store.log_status().await.unwrap();
     assert!(status.readers.iter().all(|reader| !reader.is_passed_over), "{status:?}");
+    drop(store);
+    // That was made up for once.
+    server.crash_and_restart().await;
+    hanako.send(&one, "後").await;
+    let record = irc.later(&net, |record| record.texts().contains(&"後".to_owned())).await;
+    assert_eq!(record.texts()[1..], [texts, vec!["後".to_owned()]].concat());
 }
 
 /// An event that waits, as it is written down.
