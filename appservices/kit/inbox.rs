@@ -110,7 +110,7 @@ impl Inbox {
 
     /// Whether something can be written.
     pub(crate) async fn is_writable(&self) -> Result<(), Error> {
-        self.store.commit(Batch::new()).await
+        self.store.check().await
     }
 
     /// Takes a transaction: its events are on the disk when this returns, or were before.
@@ -319,7 +319,7 @@ mod tests {
             "event_id": format!("${id}"), "room_id": format!("!{room}:kanazawa.test"),
             "sender": "@hanako:kanazawa.test", "type": "m.room.message", "content": {},
         });
-        Event::from_transaction(&value).expect("an event")
+        Event::from_transaction(&value.to_string()).expect("an event")
     }
 
     #[tokio::test]
