@@ -159,6 +159,9 @@ impl IntoResponse for Answer {
 struct Transaction<'a> {
     #[serde(borrow)]
     events: Vec<&'a RawValue>,
+    /// What a Yakuba homeserver says besides: those senders of the events who are users of other services.
+    #[serde(rename = "jp.yakuba.services", default)]
+    services: Vec<String>,
 }
 
 impl<B: Bot> Desk<B> {
@@ -208,13 +211,13 @@ async fn take<B: Bot>(
             return Answer::error(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", "the transaction did not come");
         }
     };
-    let Ok(Transaction { events: told }) = serde_json::from_slice(&body) else {
+    let Ok(Transaction { events: told, services }) = serde_json::from_slice(&body) else {
         return Answer::error(StatusCode::BAD_REQUEST, "M_BAD_JSON", "that is no transaction");
     };
     // Each is read by itself, and one that is none costs itself only: refused, the homeserver would send the transaction for ever.
     let count = told.len();
     let events: Vec<Event> =
-        told.into_iter().filter_map(|event| Event::from_transaction(event.get())).collect();
+        told.into_iter().filter_map(|event| Event::from_transaction(event.get(), &services)).collect();
     if events.len() < count {
         warn!(txn_id, count = count - events.len(), "what came is no event");
     }
