@@ -49,6 +49,8 @@ impl Bot for Hook {
     const ID: &'static str = "yakuba-hook";
     const ABOUT: &'static str = "Webhook を部屋へ、部屋から外へ / webhooks into rooms and out of them";
     const SENDER: &'static str = "hook";
+    // They go out of the room as what people say does.
+    const HEARS_PROGRAMS: bool = true;
 
     fn claims(_: &Config<Settings>) -> Namespaces {
         Namespaces::default()

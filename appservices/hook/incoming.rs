@@ -14,7 +14,7 @@ use axum::{
 use bot_kit::{Batch, Rows, StoreError, Table, now_ms};
 use http::{Request, StatusCode, header};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{json, value::RawValue};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::{sync::Semaphore, time::timeout};
@@ -56,7 +56,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) id: String,
-    pub(crate) body: Value,
+    /// As it came: what it means is asked when it is told, and what stands in it must not depend on how a row is read.
+    pub(crate) body: Box<RawValue>,
     pub(crate) at_ms: u64,
 }
 
@@ -118,7 +119,7 @@ async fn take(
     })?;
     // Some programs begin a text with its mark of order (RFC 8259 §8.1 lets us overlook it).
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
-    let body =
+    let body: Box<RawValue> =
         serde_json::from_slice(text).map_err(|_| Answer(StatusCode::BAD_REQUEST, "the body is not JSON"))?;
 
     match hook.note(&incoming.name, Job { id: signed.id, body, at_ms: now_ms() }).await {

@@ -6,8 +6,10 @@
 //! Reading order: [`bot::Hook`], `settings`, `signature`; `incoming` with `render` and `post`; `outgoing` with `target`.
 
 mod bot;
+mod fields;
 mod incoming;
 mod outgoing;
+mod photo;
 mod post;
 mod render;
 mod settings;

@@ -13,7 +13,8 @@ use tracing::{error, warn};
 use crate::{
     bot::Hook,
     incoming::{JOBS, Job},
-    render::{Photo, Report},
+    photo::Photo,
+    render::Report,
     settings::{Form, Incoming},
 };
 
@@ -82,11 +83,7 @@ impl Hook {
         self.host.homeserver.join(&room).await?;
         match incoming.form {
             Form::Message => {
-                // A template that breaks over what came is mended by whoever wrote it; the message is not lost by that.
-                let text = self.templates.text(incoming, &job.body).unwrap_or_else(|error| {
-                    warn!(hook = incoming.name, error, "a template does not fit what came");
-                    format!("{}: {}", incoming.name, short(&job.body))
-                });
+                let text = self.templates.text(incoming, &job.body);
                 self.say_first(incoming, job, &room, &text, batch).await.map(drop)
             }
             Form::Report => self.report(incoming, job, &room, batch).await,
@@ -163,9 +160,9 @@ impl Hook {
                 Err(failure) => return Err(failure),
             };
             let content = json!({
-                "msgtype": if kind.is_some() { "m.image" } else { "m.file" },
+                "msgtype": if kind.is_shown { "m.image" } else { "m.file" },
                 "body": name, "filename": name, "url": uri, "m.mentions": {},
-                "info": { "size": size, "mimetype": kind.unwrap_or("application/octet-stream") },
+                "info": { "size": size, "mimetype": kind.content_type },
                 "m.relates_to": in_thread(&root),
             });
             self.host.homeserver.send(room, "m.room.message", &txn, &content).await?;
@@ -182,8 +179,7 @@ impl Hook {
         let Photo { name, kind, bytes } = photo;
         let length = u64::try_from(bytes.len()).ok();
         let parts = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(bytes))]);
-        let kind = kind.unwrap_or("application/octet-stream");
-        let uri = self.host.homeserver.upload(&name, kind, length, parts).await?;
+        let uri = self.host.homeserver.upload(&name, kind.content_type, length, parts).await?;
         let mut batch = Batch::new();
         batch.put(&UPLOADED, key, &uri);
         self.host.store.commit(batch).await?;
@@ -203,9 +199,4 @@ fn in_thread(root: &OwnedEventId) -> Value {
         "rel_type": "m.thread", "event_id": root, "is_falling_back": true,
         "m.in_reply_to": { "event_id": root },
     })
-}
-
-/// The beginning of what came, for a room whose template does not fit.
-fn short(body: &Value) -> String {
-    body.to_string().chars().take(500).collect()
 }

@@ -1,16 +1,25 @@
-//! What of a body is shown in a room.
+//! What of a body is shown in a room: all of it, as well as can be.
 
-use base64::{
-    Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
+use std::collections::HashMap;
+
+use bot_kit::json;
 use minijinja::{Environment, UndefinedBehavior, value::Serde};
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 
-use crate::settings::Incoming;
+use crate::{
+    fields::{Fields, First},
+    photo::{Photo, decoded},
+    settings::Incoming,
+};
 
 /// Letters of a text at most; an event holds 64 KiB.
 const LONGEST: usize = 12_000;
+
+/// Letters of a report's own text, of each of its further fields, and of those together.
+const LONGEST_TEXT: usize = 8_000;
+const LONGEST_FIELD: usize = 1_000;
+const LONGEST_FIELDS: usize = 3_000;
 
 /// Letters of a title, an address or a name.
 const LONGEST_LINE: usize = 200;
@@ -18,8 +27,15 @@ const LONGEST_LINE: usize = 200;
 /// Photos of a report.
 const MOST_PHOTOS: usize = 10;
 
+/// Above what a template shows nothing of.
+const UNFIT: &str = "（テンプレートに合わない内容 / not as the template expects）";
+
 /// The templates of all incoming webhooks.
-pub(crate) struct Templates(Environment<'static>);
+pub(crate) struct Templates {
+    all: Environment<'static>,
+    /// By the name of the webhook, what its template speaks of.
+    speaks_of: HashMap<String, Vec<String>>,
+}
 
 impl Templates {
     /// Reads them.
@@ -30,43 +46,72 @@ impl Templates {
         let mut all = Environment::new();
         // What a sender leaves out is empty.
         all.set_undefined_behavior(UndefinedBehavior::Chainable);
+        let mut speaks_of = HashMap::new();
         for (number, Incoming { name, template, thread, .. }) in incoming.iter().enumerate() {
             for (key, text) in [("template", template), ("thread", thread)] {
                 let Some(text) = text else { continue };
                 all.add_template_owned(format!("{name} {key}"), text.clone())
                     .map_err(|error| format!("bot.incoming[{number}].{key}: {error}"))?;
             }
+            if let Ok(template) = all.get_template(&format!("{name} template")) {
+                speaks_of.insert(name.clone(), template.undeclared_variables(false).into_iter().collect());
+            }
         }
-        Ok(Self(all))
+        Ok(Self { all, speaks_of })
     }
 
-    /// A message's text.
-    pub(crate) fn text(&self, hook: &Incoming, body: &Value) -> Result<String, String> {
-        let text = self.render(hook, "template", body)?;
-        if text.trim().is_empty() {
-            // An alert in other words than the template's is no empty line.
-            let text = serde_json::to_string_pretty(body).unwrap_or_default();
-            return Ok(cut(
-                &format!("（テンプレートに合わない内容 / not as the template expects）\n{text}"),
-                LONGEST,
-            ));
+    /// A message's text. Where nothing that the template speaks of came, what did come stands below it.
+    pub(crate) fn text(&self, hook: &Incoming, body: &RawValue) -> String {
+        let said = json::read(body.get().as_bytes()).map_err(|error| error.to_string());
+        let said = said.and_then(|said| Ok((self.render(hook, "template", &said)?, said)));
+        match said {
+            Ok((text, said)) => {
+                let text = cut(&text, LONGEST);
+                let is_empty = text.trim().is_empty();
+                if !is_empty && self.fits(hook, &said) {
+                    return text;
+                }
+                // An alert in other words than the template's is no empty line, nor a line of the template's own words.
+                let all = serde_json::to_string_pretty(&said).unwrap_or_else(|_| body.get().to_owned());
+                let lines = [text.trim_end(), UNFIT, &all];
+                cut(&lines.get(usize::from(is_empty)..).unwrap_or_default().join("\n"), LONGEST)
+            }
+            Err(error) => {
+                // Whoever wrote the template mends it; the message is not lost by that.
+                tracing::warn!(hook = hook.name, error, "a template does not fit what came");
+                cut(&format!("{}\n{UNFIT}\n{}", hook.name, body.get()), LONGEST)
+            }
         }
-        Ok(cut(&text, LONGEST))
+    }
+
+    /// Whether something came of which the template speaks, if it speaks of anything.
+    fn fits(&self, hook: &Incoming, said: &Value) -> bool {
+        let Some(names) = self.speaks_of.get(&hook.name).filter(|names| !names.is_empty()) else {
+            return true;
+        };
+        names.iter().any(|name| match said.get(name) {
+            None | Some(Value::Null) => false,
+            Some(Value::String(text)) => !text.is_empty(),
+            Some(Value::Array(list)) => !list.is_empty(),
+            Some(Value::Object(object)) => !object.is_empty(),
+            Some(Value::Bool(_) | Value::Number(_)) => true,
+        })
     }
 
     /// What its thread is called by; none where it is in no thread.
-    pub(crate) fn thread(&self, hook: &Incoming, body: &Value) -> Result<Option<String>, String> {
+    pub(crate) fn thread(&self, hook: &Incoming, body: &RawValue) -> Result<Option<String>, String> {
         if hook.thread.is_none() {
             return Ok(None);
         }
-        self.render(hook, "thread", body)
+        let said = json::read(body.get().as_bytes()).map_err(|error| error.to_string())?;
+        self.render(hook, "thread", &said)
             .map(|name| Some(name.trim().to_owned()).filter(|name| !name.is_empty()))
     }
 
-    fn render(&self, hook: &Incoming, key: &str, body: &Value) -> Result<String, String> {
+    fn render(&self, hook: &Incoming, key: &str, said: &Value) -> Result<String, String> {
         let template =
-            self.0.get_template(&format!("{} {key}", hook.name)).map_err(|error| error.to_string())?;
-        template.render(Serde(body)).map_err(|error| error.to_string())
+            self.all.get_template(&format!("{} {key}", hook.name)).map_err(|error| error.to_string())?;
+        template.render(Serde(said)).map_err(|error| error.to_string())
     }
 }
 
@@ -86,51 +131,125 @@ pub(crate) struct Place {
     pub(crate) description: String,
 }
 
-/// A photo that came with it.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Photo {
-    pub(crate) name: String,
-    /// By what it holds, not by what is said of it; none if that is no picture that people see.
-    pub(crate) kind: Option<&'static str>,
-    pub(crate) bytes: Vec<u8>,
+/// The fields of a report that mean something to us.
+const KNOWN: &[&str] = &["id", "title", "text", "address", "place", "photos"];
+
+/// What became of the photos that did not become photos.
+#[derive(Default)]
+struct Lost {
+    unread: usize,
+    /// Names of what is no photo.
+    odd: Vec<String>,
 }
 
 impl Report {
-    /// Reads what a form sent, field by field: one that is odd costs itself only.
-    pub(crate) fn read(body: &Value) -> Self {
-        let place = body.get("place").and_then(Place::read);
-        let mut lines =
-            vec![format!("【通報】{}", line(body.get("title")).unwrap_or("（件名なし）".to_owned()))];
-        lines.extend(body.get("text").and_then(Value::as_str).map(|text| cut(text, LONGEST)));
-        lines.extend(
-            line(body.get("address"))
-                .or(line(body.pointer("/place/address")))
-                .map(|it| format!("場所: {it}")),
-        );
-        if let Some(Place { latitude, longitude, .. }) = place {
+    /// Reads what a form sent, field by field. One that is odd costs no other, and is shown as it came; so is what we have no name for.
+    pub(crate) fn read(body: &RawValue) -> Self {
+        let Some(fields) = Fields::of(body, KNOWN) else {
+            let text = format!("【通報】（件名なし）\n{}", cut(body.get(), LONGEST_TEXT));
+            return Self { text, place: None, photos: Vec::new() };
+        };
+        let value = |key: &str| fields.get(key).and_then(value);
+        let (title, text, place) = (value("title"), value("text"), value("place"));
+        let title_line = line(title.as_ref());
+        let mut odd: Vec<(&str, Option<&RawValue>)> = Vec::new();
+        let mut lines = vec![format!("【通報】{}", title_line.as_deref().unwrap_or("（件名なし）"))];
+        if is_odd(title.as_ref()) {
+            odd.push(("title", fields.get("title")));
+        }
+        match &text {
+            Some(Value::String(text)) => lines.push(cut(text, LONGEST_TEXT)),
+            _ => odd.push(("text", fields.get("text"))),
+        }
+        let read_place = place.as_ref().and_then(Place::read);
+        let of_place = place.as_ref().and_then(|place| place.get("address")).cloned();
+        let address = value("address");
+        if is_odd(address.as_ref()) {
+            odd.push(("address", fields.get("address")));
+        }
+        lines.extend(line(address.as_ref()).or(line(of_place.as_ref())).map(|it| format!("場所: {it}")));
+        if let Some(Place { latitude, longitude, .. }) = read_place {
             // The map of the Geospatial Information Authority, which offices use.
             lines.push(format!("地図: https://maps.gsi.go.jp/#17/{latitude:.6}/{longitude:.6}/"));
+        } else {
+            odd.push(("place", fields.get("place")));
         }
-        lines.extend(line(body.get("id")).map(|it| format!("受付番号: {it}")));
-        let photos = body.get("photos").filter(|photos| !photos.is_null());
-        let list = photos.and_then(Value::as_array);
-        let (mut read, mut unread) = (Vec::new(), usize::from(photos.is_some() && list.is_none()));
-        for photo in list.into_iter().flatten() {
-            match Photo::read(photo) {
-                Some(photo) if read.len() < MOST_PHOTOS => read.push(photo),
-                _ => unread += 1,
-            }
+        let id = value("id");
+        lines.extend(line(id.as_ref()).map(|it| format!("受付番号: {it}")));
+        if is_odd(id.as_ref()) {
+            odd.push(("id", fields.get("id")));
         }
-        if unread > 0 {
+        let odd = odd.into_iter().filter_map(|(key, raw)| Some((key, raw?)));
+        let others = fields.others.iter().map(|(key, raw)| (&**key, *raw));
+        let others: Vec<String> = odd.chain(others).filter_map(|(key, raw)| shown(key, raw)).collect();
+        lines.extend(Some(cut(&others.join("\n"), LONGEST_FIELDS)).filter(|others| !others.is_empty()));
+        if fields.more > 0 {
+            lines.push(format!("（ほかに {} 項目 / further fields）", fields.more));
+        }
+        let (photos, lost) = fields.get("photos").map(photos).unwrap_or_default();
+        if lost.unread > 0 {
             // Who reads the report is to know that there was more.
-            lines.push(format!("（読めない写真: {unread} 枚 / photos that cannot be read）"));
+            lines.push(format!("（読めない写真: {} 枚 / photos that cannot be read）", lost.unread));
         }
-        if place.is_none() && body.get("place").is_some_and(|place| !place.is_null()) {
-            lines.push("（場所を読めません / the place cannot be read）".to_owned());
+        if !lost.odd.is_empty() {
+            let names = lost.odd.join("」「");
+            lines.push(format!("（写真ではないので受け取りません: 「{names}」 / no photos, not taken）"));
         }
-        let photos = read;
-        Self { text: lines.join("\n"), place, photos }
+        Self { text: lines.join("\n"), place: read_place, photos }
     }
+}
+
+/// The value of a field, if it is one that can be read.
+fn value(raw: &RawValue) -> Option<Value> {
+    json::read(raw.get().as_bytes()).ok()
+}
+
+/// Whether a field that is to be a line is there as something else.
+fn is_odd(value: Option<&Value>) -> bool {
+    value.is_some_and(|value| !matches!(value, Value::Null | Value::String(_) | Value::Number(_)))
+}
+
+/// A field of no meaning to us; none if it says nothing.
+fn shown(key: &str, raw: &RawValue) -> Option<String> {
+    let text = match value(raw) {
+        Some(Value::Null) => return None,
+        Some(Value::String(text)) => text,
+        // Long ones are cut before they are made anything of.
+        _ => raw.get().to_owned(),
+    };
+    let text = cut(text.trim(), LONGEST_FIELD);
+    let key = line(Some(&Value::String(key.to_owned()))).unwrap_or_default();
+    Some(format!("{key}: {text}")).filter(|_| !text.is_empty())
+}
+
+fn photos(raw: &RawValue) -> (Vec<Photo>, Lost) {
+    #[derive(Deserialize)]
+    struct Sent<'a> {
+        #[serde(borrow, default)]
+        name: Option<&'a RawValue>,
+        data: String,
+    }
+
+    let mut lost = Lost::default();
+    let Ok(First::<MOST_PHOTOS> { entries, more }) = serde_json::from_str(raw.get()) else {
+        return (Vec::new(), Lost { unread: 1, ..lost });
+    };
+    lost.unread = more;
+    let mut read = Vec::new();
+    for entry in entries {
+        let sent = serde_json::from_str::<Sent<'_>>(entry.get()).ok();
+        let sent = sent.and_then(|Sent { name, data }| Some((name, decoded(&data)?)));
+        let Some((name, bytes)) = sent else {
+            lost.unread += 1;
+            continue;
+        };
+        let name = line(name.and_then(value).as_ref()).unwrap_or_else(|| "写真".to_owned());
+        match Photo::of(&name, bytes) {
+            Some(photo) => read.push(photo),
+            None => lost.odd.push(name),
+        }
+    }
+    (read, lost)
 }
 
 impl Place {
@@ -142,35 +261,6 @@ impl Place {
         let description =
             line(place.get("address")).unwrap_or_else(|| format!("{latitude:.6}, {longitude:.6}"));
         Some(Self { latitude, longitude, description })
-    }
-}
-
-impl Photo {
-    fn read(photo: &Value) -> Option<Self> {
-        let bytes = decoded(photo.get("data")?.as_str()?).filter(|bytes| !bytes.is_empty())?;
-        let name = line(photo.get("name")).unwrap_or_else(|| "写真".to_owned()).replace(['/', '\\'], "_");
-        Some(Self { name, kind: kind(&bytes), bytes })
-    }
-}
-
-/// Base64 as programs write it: as the address of the data itself (RFC 2397, as browsers give it), broken into lines, without its end.
-fn decoded(text: &str) -> Option<Vec<u8>> {
-    let data = match text.strip_prefix("data:") {
-        Some(address) => address.split_once(',').filter(|(head, _)| head.ends_with(";base64"))?.1,
-        None => text,
-    };
-    let data: Vec<u8> = data.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    GeneralPurpose::new(&alphabet::STANDARD, lenient).decode(data).ok()
-}
-
-fn kind(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
-        [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
-        [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
-        _ => None,
     }
 }
 
@@ -203,35 +293,78 @@ mod tests {
 
     use super::*;
 
+    fn raw(body: &Value) -> Box<RawValue> {
+        serde_json::value::to_raw_value(body).expect("JSON")
+    }
+
+    fn read(body: &Value) -> Report {
+        Report::read(&raw(body))
+    }
+
     #[test]
     fn a_report_is_read_field_by_field() {
-        let report = Report::read(&json!({
+        let report = read(&json!({
             "id": 1234, "title": "道路の\u{202e}陥没\n", "text": "直径30cm",
             "place": { "latitude": 36.5611, "longitude": 136.6564, "address": "片町1丁目" },
             "photos": [{ "name": "../a.jpg", "data": "/9j/4A==" }, { "data": 5 }, { "name": "b", "data": "AAAA" }],
         }));
         assert_eq!(
             report.text,
-            "【通報】道路の陥没\n直径30cm\n場所: 片町1丁目\n地図: https://maps.gsi.go.jp/#17/36.561100/136.656400/\n受付番号: 1234\n（読めない写真: 1 枚 / photos that cannot be read）"
+            "【通報】道路の陥没\n直径30cm\n場所: 片町1丁目\n地図: https://maps.gsi.go.jp/#17/36.561100/136.656400/\n受付番号: 1234\n（読めない写真: 1 枚 / photos that cannot be read）\n（写真ではないので受け取りません: 「b」 / no photos, not taken）"
         );
-        let photos: Vec<_> = report.photos.iter().map(|photo| (&*photo.name, photo.kind)).collect();
-        assert_eq!(photos, [(".._a.jpg", Some("image/jpeg")), ("b", None)]);
-        let odd =
-            Report::read(&json!({ "title": [], "place": { "latitude": 91, "longitude": 0 }, "photos": "x" }));
-        let said = "【通報】（件名なし）\n（読めない写真: 1 枚 / photos that cannot be read）\n（場所を読めません / the place cannot be read）";
+        let photos: Vec<_> =
+            report.photos.iter().map(|photo| (&*photo.name, photo.kind.content_type)).collect();
+        assert_eq!(photos, [(".._a.jpg", "image/jpeg")]);
+        let odd = read(&json!({ "title": [], "place": { "latitude": 91, "longitude": 0 }, "photos": "x" }));
+        let said = "【通報】（件名なし）\ntitle: []\nplace: {\"latitude\":91,\"longitude\":0}\n（読めない写真: 1 枚 / photos that cannot be read）";
         assert_eq!((odd.text.as_str(), odd.place, odd.photos.len()), (said, None, 0));
         // As browsers, mailers and forms write them.
         for data in ["data:image/jpeg;base64,/9j/4A==", "/9j/\r\n4A==\n", "/9j/4A"] {
             let place = json!({ "latitude": "36.5", "longitude": " 136.6 " });
-            let report = Report::read(&json!({ "place": place, "photos": [{ "data": data }] }));
+            let report = read(&json!({ "place": place, "photos": [{ "data": data }] }));
             assert_eq!((report.photos.len(), report.place.is_some()), (1, true), "{data}");
             assert_eq!(report.photos.first().map(|photo| &*photo.bytes), Some(&b"\xff\xd8\xff\xe0"[..]));
         }
         let many = vec![json!({ "data": "/9j/4A" }); MOST_PHOTOS + 2];
-        let report = Report::read(&json!({ "photos": many }));
+        let report = read(&json!({ "photos": many }));
         assert!(report.photos.len() == MOST_PHOTOS && report.text.contains("2 枚"), "{}", report.text);
-        assert!(Report::read(&json!({ "photos": [{ "data": "data:text/plain,x" }] })).photos.is_empty());
-        assert_eq!(Report::read(&Value::Null).text, "【通報】（件名なし）");
+        assert!(read(&json!({ "photos": [{ "data": "data:text/plain,x" }] })).photos.is_empty());
+        assert_eq!(read(&json!({})).text, "【通報】（件名なし）");
+    }
+
+    #[test]
+    fn nothing_of_a_report_in_other_words_is_lost() {
+        for (body, wanted) in [
+            (
+                json!({ "件名": "道路の陥没", "内容": "大きな穴です", "電話": "076" }),
+                &["件名: 道路の陥没", "内容: 大きな穴です", "電話: 076"][..],
+            ),
+            (
+                json!({ "title": "通報", "body": "本文", "tel": 76 }),
+                &["【通報】通報", "body: 本文", "tel: 76"],
+            ),
+            (json!({ "title": "通報", "text": 456 }), &["text: 456"]),
+            (json!({ "title": { "ja": "穴" }, "text": ["一行目", "二行目"] }), &["一行目", "二行目", "穴"]),
+            (
+                json!({ "id": [7], "address": { "town": "片町" }, "place": "片町" }),
+                &["[7]", r#"{"town":"片町"}"#, "place: 片町"],
+            ),
+            (json!([{ "title": "穴" }]), &["穴"]),
+            (json!("文字列"), &["文字列"]),
+            (json!(null), &["null"]),
+            (json!({ "$serde_json::private::RawValue": 5 }), &["RawValue: 5"]),
+        ] {
+            let text = read(&body).text;
+            assert!(wanted.iter().all(|wanted| text.contains(wanted)), "{body}: {text}");
+        }
+        let many: serde_json::Map<_, _> =
+            (0..60).map(|n| (format!("f{n:02}"), json!("x".repeat(2_000)))).collect();
+        let text = read(&Value::Object(many)).text;
+        assert!(text.contains("10 項目") && text.chars().count() < LONGEST, "{text}");
+        // Deeper than any reader reads, and as much as may come.
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(9_000), "]".repeat(9_000));
+        let text = Report::read(&RawValue::from_string(deep).expect("JSON")).text;
+        assert!(text.contains("a: [[["), "{text}");
     }
 
     #[test]
@@ -250,7 +383,10 @@ mod tests {
         let templates =
             Templates::of(std::slice::from_ref(&one)).unwrap_or_else(|error| unreachable!("{error}"));
         let body = json!({ "status": "firing", "alerts": [{ "labels": { "host": "sv1<b>" } }], "alert": { "id": 7 } });
-        assert_eq!(templates.text(&one, &body).as_deref(), Ok("firing: sv1<b> "));
+        assert_eq!(templates.text(&one, &raw(&body)), "firing: sv1<b> ");
+        // Its own words alone tell nothing.
+        let text = templates.text(&one, &raw(&json!({ "subject": "disk", "message": "/ is 99%" })));
+        assert!(text.starts_with(":") && text.contains("/ is 99%"), "{text}");
         let bare = hook("{{ text }}");
         let templates_of_bare =
             Templates::of(std::slice::from_ref(&bare)).unwrap_or_else(|error| unreachable!("{error}"));
@@ -258,14 +394,21 @@ mod tests {
             json!({ "message": "disk is full" }),
             json!(["disk is full"]),
             json!({ "text": "", "x": "disk is full" }),
+            json!({ "text": "\u{0}", "x": "disk is full" }),
         ] {
-            assert!(
-                templates_of_bare.text(&bare, &odd).is_ok_and(|text| text.contains("disk is full")),
-                "{odd}"
-            );
+            let text = templates_of_bare.text(&bare, &raw(&odd));
+            assert!(text.contains("disk is full"), "{odd}: {text}");
         }
-        assert_eq!(templates.thread(&one, &body), Ok(Some("7".to_owned())));
-        assert_eq!(templates.thread(&one, &json!({})), Ok(None));
+        let fixed = hook("ボタンが押されました");
+        let templates_of_fixed =
+            Templates::of(std::slice::from_ref(&fixed)).unwrap_or_else(|error| unreachable!("{error}"));
+        assert_eq!(templates_of_fixed.text(&fixed, &raw(&json!({ "x": 1 }))), "ボタンが押されました");
+        let broken = hook("{{ text | nothing }}");
+        if let Ok(templates) = Templates::of(std::slice::from_ref(&broken)) {
+            assert!(templates.text(&broken, &raw(&json!({ "x": "disk is full" }))).contains("disk is full"));
+        }
+        assert_eq!(templates.thread(&one, &raw(&body)), Ok(Some("7".to_owned())));
+        assert_eq!(templates.thread(&one, &raw(&json!({}))), Ok(None));
         assert!(
             Templates::of(&[hook("{% for %}")])
                 .is_err_and(|error| error.starts_with("bot.incoming[0].template"))

@@ -27,6 +27,9 @@ pub trait Bot: Send + Sync + Sized + 'static {
     /// The localpart of its own user, where the configuration names no other.
     const SENDER: &'static str;
 
+    /// Whether it is told what other programs say and mark. Of none of it is it to obey: outsiders may have written it.
+    const HEARS_PROGRAMS: bool = false;
+
     /// What else is its alone: regular expressions of user ids, aliases and room ids.
     fn claims(config: &Config<Self::Settings>) -> Namespaces;
 

@@ -25,7 +25,7 @@ pub use self::{
     power::Creation,
     retry::{Failure, Refusal},
 };
-use crate::{config::HomeserverConfig, registration::Registration};
+use crate::{config::HomeserverConfig, json, registration::Registration};
 
 /// Largest answer that is read, in bytes: the state of a large room.
 const LARGEST_ANSWER: usize = 16 << 20;
@@ -209,7 +209,7 @@ impl Homeserver {
     async fn judge(&self, answer: reqwest::Response) -> Result<Value, Failure> {
         let (status, after) = (answer.status(), retry::after(&answer));
         let body = bounded(answer, LARGEST_ANSWER).await?;
-        let value: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let value = json::read(&body).unwrap_or_default();
         if status.is_success() { Ok(value) } else { Err(retry::failure(status, after, value)) }
     }
 }

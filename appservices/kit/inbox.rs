@@ -110,7 +110,7 @@ impl Inbox {
 
     /// Whether something can be written.
     pub(crate) async fn is_writable(&self) -> Result<(), Error> {
-        self.store.commit(Batch::new()).await
+        self.store.check().await
     }
 
     /// Takes a transaction: its events are on the disk when this returns, or were before.
@@ -202,6 +202,11 @@ impl Inbox {
         let Event { event_id, room_id, .. } = &event;
         let (mut pause, mut faults) = (FIRST_PAUSE, 0);
         loop {
+            if !B::HEARS_PROGRAMS && is_word(&event) && event.is_of_program() {
+                debug!(%event_id, %room_id, "what a program says is left alone");
+                self.finish(&key, Batch::new()).await;
+                break;
+            }
             let outcome = timeout(DEADLINE, AssertUnwindSafe(bot.handle(&event)).catch_unwind()).await;
             let (cause, after) = match outcome {
                 Ok(Ok(Ok(batch))) => {
@@ -254,6 +259,11 @@ impl Inbox {
         }
         self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Whether an event is something that is said, or a sign; not a fact of the room, nor something that is taken back.
+fn is_word(event: &Event) -> bool {
+    event.state_key.is_none() && event.kind != "m.room.redaction"
 }
 
 fn digest(events: &[Event]) -> String {
@@ -319,7 +329,7 @@ mod tests {
             "event_id": format!("${id}"), "room_id": format!("!{room}:kanazawa.test"),
             "sender": "@hanako:kanazawa.test", "type": "m.room.message", "content": {},
         });
-        Event::from_transaction(&value).expect("an event")
+        Event::from_transaction(&value.to_string(), &[]).expect("an event")
     }
 
     #[tokio::test]

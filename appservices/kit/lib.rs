@@ -18,6 +18,7 @@ mod event;
 mod files;
 mod homeserver;
 mod inbox;
+pub mod json;
 mod listen;
 mod program;
 mod registration;

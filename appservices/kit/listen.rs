@@ -18,7 +18,8 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use ruma::{RoomAliasId, UserId};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
@@ -153,6 +154,16 @@ impl IntoResponse for Answer {
     }
 }
 
+/// What the homeserver tells, as far as a service has to understand it at once.
+#[derive(Deserialize)]
+struct Transaction<'a> {
+    #[serde(borrow)]
+    events: Vec<&'a RawValue>,
+    /// What a Yakuba homeserver says besides: those senders of the events who are users of other services.
+    #[serde(rename = "jp.yakuba.services", default)]
+    services: Vec<String>,
+}
+
 impl<B: Bot> Desk<B> {
     /// Whether it is the homeserver that asks: by the header, or by what older ones put into the query.
     ///
@@ -200,16 +211,15 @@ async fn take<B: Bot>(
             return Answer::error(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", "the transaction did not come");
         }
     };
-    let Ok(transaction) = serde_json::from_slice::<Value>(&body) else {
-        return Answer::error(StatusCode::BAD_REQUEST, "M_NOT_JSON", "the transaction is not JSON");
+    let Ok(Transaction { events: told, services }) = serde_json::from_slice(&body) else {
+        return Answer::error(StatusCode::BAD_REQUEST, "M_BAD_JSON", "that is no transaction");
     };
-    let Some(told) = transaction.get("events").and_then(Value::as_array) else {
-        return Answer::error(StatusCode::BAD_REQUEST, "M_BAD_JSON", "the transaction has no events");
-    };
-    // One that is none costs itself only: refused, the homeserver would send the transaction for ever.
-    let events: Vec<Event> = told.iter().filter_map(Event::from_transaction).collect();
-    if events.len() < told.len() {
-        warn!(txn_id, count = told.len() - events.len(), "what came is no event");
+    // Each is read by itself, and one that is none costs itself only: refused, the homeserver would send the transaction for ever.
+    let count = told.len();
+    let events: Vec<Event> =
+        told.into_iter().filter_map(|event| Event::from_transaction(event.get(), &services)).collect();
+    if events.len() < count {
+        warn!(txn_id, count = count - events.len(), "what came is no event");
     }
     match desk.inbox.take(&txn_id, events).await {
         Ok(()) => Answer::done(),
@@ -344,6 +354,23 @@ mod tests {
             200
         );
         assert_eq!(desk.inbox.waiting(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_cannot_be_read_costs_no_other() {
+        let (_directory, desk) = desk().await;
+        let event = |content: &str| {
+            let rest = r#""event_id":"$a","room_id":"!r:a","sender":"@b:a","type":"m.room.message""#;
+            format!(r#"{{"content":{content},{rest}}}"#)
+        };
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(499), "]".repeat(499));
+        let contents =
+            [r#"{"$serde_json::private::RawValue":5}"#, &deep, r#"{"body":"\ud800"}"#, r#"{"body":"x"}"#];
+        let events: Vec<String> = contents.into_iter().map(event).collect();
+        let body =
+            format!(r#"{{"$serde_json::private::RawValue":5,"events":[{},{{"x":1}}]}}"#, events.join(","));
+        assert_eq!(ask(&desk, "/_matrix/app/v1/transactions/1", Some("secret"), body).await, 200);
+        assert_eq!(desk.inbox.waiting(), events.len());
     }
 
     #[tokio::test]

@@ -2,11 +2,25 @@
 //!
 //! Rows are JSON under text keys, in tables with names. A [`Batch`] is on the disk when [`Store::commit`] returns, all of it or
 //! nothing. One process opens a file at a time.
+//!
+//! A disk that is full for a moment stops nothing for good: what could not be written is refused, and the file is opened anew. A row that
+//! cannot be read costs itself only: whoever walks over a table passes it by, it stays, and the log says so once.
 
-use std::{marker::PhantomData, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    marker::PhantomData,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use parking_lot::{Mutex, RwLock};
+use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
+use tracing::{error, info, warn};
 
 /// All rows: table, a separator that no name has, key.
 const ROWS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("rows");
@@ -22,6 +36,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Rows of one [`Store::scan`] at most.
 const MOST: usize = 10_000;
+
+/// What is written to see whether there is room again.
+const PROBE: Table<String> = Table::new("probe");
+const PROBED: usize = 256 << 10;
+
+/// Rows that the log names because they cannot be read, between two starts.
+const MOST_NAMED: usize = 1_000;
 
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +127,23 @@ impl Batch {
 
 /// A store. Cheap to clone.
 #[derive(Clone)]
-pub struct Store(Arc<Database>);
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    open: Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>,
+    /// None while it could not be opened again.
+    file: RwLock<File>,
+    /// Whether the last write failed.
+    is_failing: AtomicBool,
+    /// Rows that could not be read, of which the log has spoken.
+    unread: Mutex<HashSet<String>>,
+}
+
+/// The file, and how often it was opened.
+struct File {
+    database: Option<Database>,
+    opened: u64,
+}
 
 impl Store {
     /// Opens a file, or makes it with its directory.
@@ -118,21 +155,92 @@ impl Store {
             std::fs::create_dir_all(directory).map_err(|error| Error::File(error.to_string()))?;
         }
         let began = std::time::Instant::now();
-        let database = loop {
-            match Database::builder().set_cache_size(CACHE).create(path) {
-                Ok(database) => break database,
+        let own = path.to_owned();
+        let open = move || Database::builder().set_cache_size(CACHE).create(&own);
+        let store = loop {
+            match Self::of(open.clone()) {
+                Ok(store) => break store,
                 // Of a process that was killed a moment ago.
-                Err(redb::DatabaseError::DatabaseAlreadyOpen) if began.elapsed() < PATIENCE => {
+                Err(DatabaseError::DatabaseAlreadyOpen) if began.elapsed() < PATIENCE => {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Err(error) => return Err(failed(error)),
             }
         };
         restrict(path)?;
-        let store = Self(Arc::new(database));
         // The table is there from now on, so that no reader meets none.
-        store.write(Batch::new())?;
+        store.with(|database| write(database, Batch::new()))?;
         Ok(store)
+    }
+
+    fn of(
+        open: impl Fn() -> Result<Database, DatabaseError> + Send + Sync + 'static,
+    ) -> Result<Self, DatabaseError> {
+        let file = RwLock::new(File { database: Some(open()?), opened: 1 });
+        Ok(Self(Arc::new(Inner {
+            open: Box::new(open),
+            file,
+            is_failing: false.into(),
+            unread: Mutex::default(),
+        })))
+    }
+
+    /// Does something with the open file. One that broke is opened anew, for whoever comes next: after the first failure of a disk it would
+    /// refuse for ever.
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, Error>) -> Result<T, Error> {
+        if self.0.file.read().database.is_none() {
+            self.open_again(None)?;
+        }
+        let (outcome, opened) = {
+            let file = self.0.file.read();
+            let Some(database) = &file.database else {
+                return Err(Error::File("the file is not open".to_owned()));
+            };
+            (work(database), file.opened)
+        };
+        if let Err(Error::File(cause)) = &outcome {
+            warn!(error = cause, "the store's file is opened anew");
+            // That it fails too is told to the next one; this one has its answer.
+            self.open_again(Some(opened)).ok();
+        }
+        outcome
+    }
+
+    /// Closes the file, if it is still the one that broke, and opens it.
+    fn open_again(&self, broken: Option<u64>) -> Result<(), Error> {
+        let mut file = self.0.file.write();
+        let is_open = file.database.is_some();
+        if is_open && broken != Some(file.opened) {
+            return Ok(());
+        }
+        // Before it is opened: it belongs to one at a time, this process as well.
+        file.database = None;
+        file.database = Some((self.0.open)().map_err(failed)?);
+        file.opened += 1;
+        if !is_open {
+            info!("the store's file is open again");
+        }
+        Ok(())
+    }
+
+    /// What the rows say. One that cannot be read is left out.
+    fn read_all<V: DeserializeOwned>(&self, table: &str, rows: Vec<(String, Vec<u8>)>) -> Vec<(String, V)> {
+        let skipped = table.len() + SEPARATOR.len_utf8();
+        let mut all = Vec::with_capacity(rows.len());
+        for (whole, row) in rows {
+            let key = whole.get(skipped..).unwrap_or_default();
+            match read(table, &row) {
+                Ok(value) => all.push((key.to_owned(), value)),
+                Err(error) => {
+                    let mut unread = self.0.unread.lock();
+                    if unread.len() < MOST_NAMED && !unread.contains(&whole) {
+                        error!(%error, key, "a row is passed by");
+                        unread.insert(whole);
+                    }
+                }
+            }
+        }
+        all
     }
 
     /// A row.
@@ -141,8 +249,8 @@ impl Store {
     /// [`Error`]
     pub async fn get<V: DeserializeOwned>(&self, table: &Table<V>, key: &str) -> Result<Option<V>, Error> {
         let (key, name) = (table.key(key), table.name);
-        let found = self.blocking(move |store| {
-            let transaction = store.0.begin_read().map_err(failed)?;
+        let found = self.blocking(move |database| {
+            let transaction = database.begin_read().map_err(failed)?;
             let rows = transaction.open_table(ROWS).map_err(failed)?;
             let found = rows.get(&*key).map_err(failed)?;
             Ok(found.map(|row| row.value().to_vec()))
@@ -151,6 +259,7 @@ impl Store {
     }
 
     /// The rows whose keys begin so, in the order of their keys, behind `after` if there is one; `limit` of them and never more than 10,000.
+    /// Rows that cannot be read are not among them.
     ///
     /// # Errors
     /// [`Error`]
@@ -166,25 +275,23 @@ impl Store {
         let begin = after.map(|after| format!("{}{SEPARATOR}", table.key(after)));
         let begin = begin.filter(|begin| *begin > prefix).unwrap_or_else(|| prefix.clone());
         let limit = limit.min(MOST);
-        let found = self.blocking(move |store| {
-            let transaction = store.0.begin_read().map_err(failed)?;
-            let rows = transaction.open_table(ROWS).map_err(failed)?;
-            let mut found = Vec::new();
-            for row in rows.range(&*begin..).map_err(failed)?.take(limit) {
-                let (key, value) = row.map_err(failed)?;
-                if !key.value().starts_with(&prefix) {
-                    break;
-                }
-                found.push((key.value().to_owned(), value.value().to_vec()));
+        let (mut all, mut begin) = (Vec::new(), begin);
+        loop {
+            let wanted = limit - all.len();
+            let found = self.blocking({
+                let prefix = prefix.clone();
+                move |database| some(database, &prefix, &begin, wanted)
+            });
+            let found = found.await?;
+            let is_end = found.len() < wanted;
+            // The key right behind the last one.
+            let next = found.last().map(|(last, _)| format!("{last}{SEPARATOR}"));
+            all.extend(self.read_all(name, found));
+            match next {
+                Some(next) if !is_end && all.len() < limit => begin = next,
+                _ => return Ok(all),
             }
-            Ok(found)
-        });
-        let skipped = name.len() + SEPARATOR.len_utf8();
-        let read = |(key, row): (String, Vec<u8>)| {
-            let key = key.get(skipped..).unwrap_or_default().to_owned();
-            Ok((key, read(name, &row)?))
-        };
-        found.await?.into_iter().map(read).collect()
+        }
     }
 
     /// How many rows have keys that begin so.
@@ -194,8 +301,8 @@ impl Store {
     pub async fn count<V>(&self, table: &Table<V>, prefix: &str) -> Result<usize, Error> {
         let prefix = table.key(prefix);
         let end = format!("{prefix}{}", char::MAX);
-        self.blocking(move |store| {
-            let transaction = store.0.begin_read().map_err(failed)?;
+        self.blocking(move |database| {
+            let transaction = database.begin_read().map_err(failed)?;
             let rows = transaction.open_table(ROWS).map_err(failed)?;
             Ok(rows.range(&*prefix..&*end).map_err(failed)?.count())
         })
@@ -207,7 +314,27 @@ impl Store {
     /// # Errors
     /// [`Error`]; then nothing of it is written.
     pub async fn commit(&self, batch: Batch) -> Result<(), Error> {
-        self.blocking(move |store| store.write(batch)).await
+        self.note(self.blocking(move |database| write(database, batch)).await)
+    }
+
+    fn note<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
+        self.0.is_failing.store(outcome.is_err(), Ordering::Relaxed);
+        outcome
+    }
+
+    /// Whether something can be written. After a failure it is tried with as much as a small disk is short of.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub(crate) async fn check(&self) -> Result<(), Error> {
+        if !self.0.is_failing.load(Ordering::Relaxed) {
+            return self.commit(Batch::new()).await;
+        }
+        let (mut put, mut take_away) = (Batch::new(), Batch::new());
+        put.put(&PROBE, "", &"x".repeat(PROBED));
+        take_away.delete(&PROBE, "");
+        self.commit(put).await?;
+        self.commit(take_away).await
     }
 
     /// Writes the batch that is made from what is there, with nobody writing in between. It is on the disk when this
@@ -223,8 +350,8 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let outcome = self.blocking(move |store| {
-            let mut transaction = store.0.begin_write().map_err(failed)?;
+        let outcome = self.blocking(move |database| {
+            let mut transaction = database.begin_write().map_err(failed)?;
             transaction.set_durability(Durability::Immediate).map_err(failed)?;
             let table = transaction.open_table(ROWS).map_err(failed)?;
             let made = make(&Rows(&table));
@@ -240,25 +367,45 @@ impl Store {
             transaction.commit().map_err(failed)?;
             Ok(Ok(value))
         });
-        outcome.await?
-    }
-
-    fn write(&self, batch: Batch) -> Result<(), Error> {
-        let mut transaction = self.0.begin_write().map_err(failed)?;
-        transaction.set_durability(Durability::Immediate).map_err(failed)?;
-        apply(transaction.open_table(ROWS).map_err(failed)?, batch)?;
-        transaction.commit().map_err(failed)
+        self.note(outcome.await)?
     }
 
     /// The disk is waited for outside of the async threads.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Self) -> Result<T, Error> + Send + 'static,
+        work: impl FnOnce(&Database) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let store = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(&store)).await;
+        let done = tokio::task::spawn_blocking(move || store.with(work)).await;
         done.unwrap_or_else(|error| Err(Error::File(error.to_string())))
     }
+}
+
+fn write(database: &Database, batch: Batch) -> Result<(), Error> {
+    let mut transaction = database.begin_write().map_err(failed)?;
+    transaction.set_durability(Durability::Immediate).map_err(failed)?;
+    apply(transaction.open_table(ROWS).map_err(failed)?, batch)?;
+    transaction.commit().map_err(failed)
+}
+
+/// So many rows from a key on.
+fn some(
+    database: &Database,
+    prefix: &str,
+    begin: &str,
+    limit: usize,
+) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let transaction = database.begin_read().map_err(failed)?;
+    let rows = transaction.open_table(ROWS).map_err(failed)?;
+    let mut found = Vec::new();
+    for row in rows.range(begin..).map_err(failed)?.take(limit) {
+        let (key, value) = row.map_err(failed)?;
+        if !key.value().starts_with(prefix) {
+            break;
+        }
+        found.push((key.value().to_owned(), value.value().to_vec()));
+    }
+    Ok(found)
 }
 
 /// What a change sees of the store.
@@ -321,6 +468,8 @@ fn restrict(path: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     const PLACES: Table<u32> = Table::new("places");
@@ -330,6 +479,93 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let store = Store::open(&directory.path().join("below/store")).expect("a store");
         (directory, store)
+    }
+
+    /// A file on a disk that can be full.
+    #[derive(Debug)]
+    struct Disk(redb::backends::FileBackend, Arc<AtomicBool>);
+
+    impl Disk {
+        fn check(&self) -> Result<(), io::Error> {
+            if self.1.load(Ordering::Relaxed) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+    }
+
+    impl redb::StorageBackend for Disk {
+        fn len(&self) -> Result<u64, io::Error> {
+            self.0.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+            self.0.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> Result<(), io::Error> {
+            self.check()?;
+            self.0.set_len(len)
+        }
+
+        fn sync_data(&self) -> Result<(), io::Error> {
+            self.0.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+            self.check()?;
+            self.0.write(offset, data)
+        }
+
+        fn close(&self) -> Result<(), io::Error> {
+            self.0.close()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_was_full_for_a_moment_is_written_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("store");
+        let is_full = Arc::new(AtomicBool::new(false));
+        let flag = is_full.clone();
+        let open = move || {
+            let file =
+                std::fs::File::options().read(true).write(true).create(true).truncate(false).open(&path);
+            let backend = redb::backends::FileBackend::new(file.map_err(redb::StorageError::from)?)?;
+            Database::builder().create_with_backend(Disk(backend, flag.clone()))
+        };
+        let store = Store::of(open).expect("a store");
+        let put = |value: u32| {
+            let mut batch = Batch::new();
+            batch.put(&PLACES, "a", &value);
+            store.commit(batch)
+        };
+        put(1).await.expect("written");
+        for round in 2..5 {
+            is_full.store(true, Ordering::Relaxed);
+            put(round).await.expect_err("full");
+            put(round).await.expect_err("still full");
+            store.check().await.expect_err("still full");
+            is_full.store(false, Ordering::Relaxed);
+            store.check().await.expect("room again");
+            put(round).await.expect("room again");
+            assert_eq!(store.get(&PLACES, "a").await.expect("read"), Some(round));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_row_that_cannot_be_read_costs_itself_only() {
+        let (_directory, store) = store();
+        let mut batch = Batch::new();
+        for (key, value) in [("1", "no number"), ("3", "neither"), ("4", "nor this")] {
+            batch.put(&Table::<String>::new("places"), key, &value.to_owned());
+        }
+        batch.put(&PLACES, "2", &2).put(&PLACES, "5", &5);
+        store.commit(batch).await.expect("written");
+        for (limit, wanted) in [(1, &[2][..]), (2, &[2, 5]), (3, &[2, 5])] {
+            let found = store.scan(&PLACES, "", None, limit).await.expect("read");
+            assert_eq!(found.into_iter().map(|(_, value)| value).collect::<Vec<_>>(), wanted);
+        }
+        assert_eq!(store.scan(&PLACES, "", Some("2"), 1).await.expect("read"), [("5".to_owned(), 5)]);
+        store.get(&PLACES, "1").await.expect_err("no number");
+        assert_eq!(store.get(&PLACES, "2").await.expect("read"), Some(2));
     }
 
     #[tokio::test]

@@ -34,6 +34,8 @@ impl Bot for Memo {
     const ID: &'static str = "yakuba-memo";
     const ABOUT: &'static str = "メモ帳ボット / everybody's own memo room between phone and LGWAN";
     const SENDER: &'static str = "memo";
+    // A notice of the room's owner is a memo as well.
+    const HEARS_PROGRAMS: bool = true;
 
     fn claims(config: &Config<Settings>) -> Namespaces {
         let name = config.homeserver.server_name.as_str().replace('.', r"\.");

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use encryption::{BackupKey, BackupKeys, BackupPage, BackupState, BackupVersion, Encryption, Removed};
 use futures_util::stream;
 use ruma::OwnedUserId;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 use tracing::warn;
 use web::{ApiError, RawCall, Response, StatusCode, User, json_response, json_stream, parse_json};
@@ -45,14 +45,18 @@ fn shown(state: BackupState) -> Response {
 }
 
 fn shown_version(backup: &BackupVersion) -> Response {
-    let answer = json!({
-        "version": backup.version.to_string(),
-        "algorithm": backup.algorithm,
-        "auth_data": backup.auth_data,
-        "etag": backup.state.etag.to_string(),
-        "count": backup.state.count,
-    });
-    json_response(StatusCode::OK, &answer)
+    // No `json!`: it would read again what the client wrote, and panics over what it cannot.
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        version: String,
+        algorithm: &'a str,
+        auth_data: &'a RawValue,
+        etag: String,
+        count: u64,
+    }
+    let BackupVersion { version, algorithm, auth_data, state } = backup;
+    let (version, etag) = (version.to_string(), state.etag.to_string());
+    json_response(StatusCode::OK, &Shown { version, algorithm, auth_data, etag, count: state.count })
 }
 
 /// `POST /_matrix/client/v3/room_keys/version`: begins a version of the caller's backup.

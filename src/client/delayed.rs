@@ -9,9 +9,9 @@ use std::{sync::Arc, time::Duration};
 
 use engine::{DelayedEvent, Txn};
 use pdu::Draft;
-use ruma::{OwnedRoomId, OwnedTransactionId, events::TimelineEventType};
-use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
+use ruma::{OwnedRoomId, OwnedTransactionId, RoomId, events::TimelineEventType};
+use serde::{Deserialize, Serialize};
+use serde_json::{json, value::RawValue};
 use web::{ApiError, Open, RawCall, Response, StatusCode, User, json_response};
 
 use crate::{
@@ -88,30 +88,48 @@ fn scheduled(delay_id: &str) -> Response {
 /// `GET /_matrix/client/unstable/org.matrix.msc4140/delayed_events`: the caller's delayed events.
 pub(crate) async fn all(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
     let events = api.engine.delayed_of(&call.caller.user_id).await?;
-    let events: Vec<Value> = events.iter().map(told).collect();
-    Ok(json_response(StatusCode::OK, &json!({ "delayed_events": events })))
+    let delayed_events = events.iter().map(Told::of).collect();
+    Ok(json_response(StatusCode::OK, &AllTold { delayed_events }))
 }
 
 /// `GET /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}`: one of them.
 pub(crate) async fn one(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
     let delay_id: String = call.args.get(0)?;
     let event = api.engine.delayed_event(&call.caller.user_id, &delay_id).await?;
-    Ok(json_response(StatusCode::OK, &told(&event)))
+    Ok(json_response(StatusCode::OK, &Told::of(&event)))
 }
 
-fn told(event: &DelayedEvent) -> Value {
-    let mut told = json!({
-        "delay_id": event.delay_id,
-        "room_id": event.room_id,
-        "type": event.kind,
-        "content": event.content,
-        "delay": u64::try_from(event.delay.as_millis()).unwrap_or(u64::MAX),
-        "running_since": event.running_since,
-    });
-    if let Some(key) = &event.state_key {
-        told["state_key"] = json!(key);
+// No `json!`: it would read again what the client wrote, and panics over what it cannot.
+#[derive(Serialize)]
+struct AllTold<'a> {
+    delayed_events: Vec<Told<'a>>,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    delay_id: &'a str,
+    room_id: &'a RoomId,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_key: Option<&'a str>,
+    content: &'a RawValue,
+    delay: u64,
+    running_since: u64,
+}
+
+impl<'a> Told<'a> {
+    fn of(event: &'a DelayedEvent) -> Self {
+        Self {
+            delay_id: &event.delay_id,
+            room_id: &event.room_id,
+            kind: &event.kind,
+            state_key: event.state_key.as_deref(),
+            content: &event.content,
+            delay: u64::try_from(event.delay.as_millis()).unwrap_or(u64::MAX),
+            running_since: event.running_since,
+        }
     }
-    told
 }
 
 /// `POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}`, with what is to be done in the body.

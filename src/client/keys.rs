@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use encryption::{Claims, KeyCounts, KeyUpload, SignatureFailure, Signed, UserKeys, Wanted};
+use encryption::{Claimed, Claims, KeyCounts, KeyUpload, SignatureFailure, Signed, UserKeys, Wanted};
 use room::read::token::Token;
 use ruma::{CanonicalJsonObject, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
@@ -76,11 +76,17 @@ pub(crate) async fn claim(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Re
         one_time_keys: Claims,
         timeout: Option<u64>,
     }
+    // No `json!`: it would read again what others wrote, and panics over what it cannot.
+    #[derive(Serialize)]
+    struct Told {
+        one_time_keys: Claimed,
+        failures: BTreeMap<OwnedServerName, Value>,
+    }
     let Body { one_time_keys, timeout } = call.json()?;
     let timeout = Duration::from_millis(timeout.unwrap_or(WAIT_MS));
-    let (keys, silent) = api.encryption.claim_keys(&call.caller.user_id, one_time_keys, timeout).await?;
-    let answer = json!({ "one_time_keys": keys, "failures": failures(silent) });
-    Ok(json_response(StatusCode::OK, &answer))
+    let (one_time_keys, silent) =
+        api.encryption.claim_keys(&call.caller.user_id, one_time_keys, timeout).await?;
+    Ok(json_response(StatusCode::OK, &Told { one_time_keys, failures: failures(silent) }))
 }
 
 /// Servers that could not be asked, as clients are told.

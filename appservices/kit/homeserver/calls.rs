@@ -7,6 +7,7 @@ use ruma::{EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, Ro
 use serde_json::{Map, Value, json};
 
 use super::{Call, Failure, Homeserver, Refusal, TxnId, retry};
+use crate::event::AUTOMATED;
 
 /// A file on its way from the homeserver.
 #[derive(Debug)]
@@ -175,7 +176,7 @@ impl Homeserver {
         self.post(&["client", "v3", "rooms", room.as_str(), "kick"], &body).await.map(drop)
     }
 
-    /// Sends an event.
+    /// Sends an event. Messages say that a program sends them, so that no other program obeys what stands in them.
     ///
     /// # Errors
     /// [`Failure`]
@@ -187,7 +188,11 @@ impl Homeserver {
         content: &Value,
     ) -> Result<OwnedEventId, Failure> {
         let path = ["client", "v3", "rooms", room.as_str(), "send", kind, txn.as_str()];
-        id(&self.put(&path, content).await?, "event_id")
+        let mut content = content.clone();
+        if let Some(content) = content.as_object_mut().filter(|_| kind == "m.room.message") {
+            content.insert(AUTOMATED.to_owned(), true.into());
+        }
+        id(&self.put(&path, &content).await?, "event_id")
     }
 
     /// Sends a message of a program (`m.notice`).

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use encryption::{Claims, UserKeys, Wanted};
+use encryption::{Claimed, Claims, UserKeys, Wanted};
 use ruma::{CanonicalJsonObject, OwnedDeviceId, OwnedUserId};
 use serde::{Deserialize, Serialize};
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
 use web::{ApiError, Origin, RawCall, Response, StatusCode, json_response};
 
 use super::{FederationApi, json::object_body, queries::must_be_of};
@@ -89,9 +89,14 @@ pub(super) async fn claim(api: Arc<FederationApi>, call: RawCall<Origin>) -> Res
     struct Body {
         one_time_keys: Claims,
     }
+    // No `json!`: it would read again what users wrote, and panics over what it cannot.
+    #[derive(Serialize)]
+    struct Told {
+        one_time_keys: Claimed,
+    }
 
     let Body { one_time_keys: mut wanted } = object_body(&call)?;
     wanted.retain(|user, _| user.server_name() == call.caller.destination);
-    let given = api.encryption.claim_own(wanted).await?;
-    Ok(json_response(StatusCode::OK, &json!({ "one_time_keys": given })))
+    let one_time_keys = api.encryption.claim_own(wanted).await?;
+    Ok(json_response(StatusCode::OK, &Told { one_time_keys }))
 }
