@@ -186,7 +186,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::Exclusive`] for a name outside its namespaces, or in those of another; [`Error::MissingParam`],
-    /// [`Error::InvalidUsername`], [`Error::UserInUse`], [`Error::BadRequest`], [`Error::Store`].
+    /// [`Error::InvalidUsername`], which one with capitals is as well; [`Error::UserInUse`], [`Error::BadRequest`], [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/application-service-api/#server-admin-style-permissions>
     pub async fn register_for_service(
@@ -198,6 +198,14 @@ impl Accounts {
             .map_err(|error| Error::BadRequest(error.to_string()))?;
         let name = wish.username.as_deref().ok_or(Error::MissingParam("`username` is missing"))?;
         let user = parse_new_user_id(name, service.sender.server_name())?;
+        // A service says afterwards as whom it acts, by the name that it asked for: another one given in silence would be
+        // nobody's. Names with capitals are of former times, and new ones are not made (Appendices, Historical User IDs).
+        if user.localpart() != name {
+            return Err(Error::InvalidUsername(
+                "user names are made of a-z, 0-9 and . _ = - / +; capitals of an application service are not made small, \
+                 as it would act as another user than the one registered",
+            ));
+        }
         self.check_user_namespaces(Some(service), &user)?;
         if self.find_user_row(&user).await?.is_some() {
             return Err(Error::UserInUse);

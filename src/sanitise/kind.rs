@@ -185,21 +185,28 @@ pub(crate) fn detect(file: &[u8]) -> Result<Family, Refusal> {
     // Readers of PDF look for its mark in the first 1,024 bytes. A ZIP may hold one there: its handler says where.
     let head = &file[..file.len().min(1024)];
     let is_pdf = kind == Some(Family::Kind(Pdf));
-    if !is_pdf && kind != Some(Family::Zip) && memchr::memmem::find(head, b"%PDF-").is_some() {
-        return Err(Refusal::new(Reason::TwoTypes, "a PDF header inside"));
-    }
+    let has_mark = !is_pdf && kind != Some(Family::Zip) && memchr::memmem::find(head, b"%PDF-").is_some();
     match kind {
+        Some(_) if has_mark => Err(two_types()),
         Some(kind) => Ok(kind),
         None if ends_as_zip(file) => Err(Refusal::new(Reason::TwoTypes, "a ZIP behind something else")),
+        // Blank lines, a mark of UTF-8, headers of a web server: what stands before it is not in the new file.
+        None if has_mark => Ok(Family::Kind(Pdf)),
         None => Ok(Family::Text),
     }
+}
+
+/// What is something else in front of a PDF, or a text that has the mark of one and nothing that makes it one.
+pub(crate) fn two_types() -> Refusal {
+    Refusal::new(Reason::TwoTypes, "a PDF header inside")
 }
 
 fn by_magic(file: &[u8]) -> Result<Option<Family>, Refusal> {
     let starts = |magic: &[u8]| file.starts_with(magic);
     let kind = |kind| Ok(Some(Family::Kind(kind)));
     match file {
-        [] => return Err(Refusal::new(Reason::Malformed, "empty")),
+        // A text without letters: nothing is in it that could do anything.
+        [] => return Ok(None),
         [0xff, 0xd8, 0xff, ..] => return kind(Jpeg),
         [b'B', b'M', ..] if is_bmp(file) => return kind(Bmp),
         [b'R', b'I', b'F', b'F', _, _, _, _, rest @ ..] if rest.starts_with(b"WEBP") => return kind(WebP),

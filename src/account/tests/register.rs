@@ -147,3 +147,26 @@ async fn all_who_use_a_token_at_the_same_time_get_in_and_are_counted() {
     assert_eq!(town.accounts.registration_tokens(kanazawa()).await.unwrap()[0].used, 40);
     assert!(matches!(register().await, Err(Error::Interactive(_))));
 }
+
+#[tokio::test]
+async fn a_service_is_told_that_capitals_make_no_new_name() {
+    let service = crate::AppService::new(crate::NewAppService {
+        id: "irc".to_owned(),
+        sender: "@_irc:kanazawa.test".try_into().unwrap(),
+        as_token: "a token".to_owned(),
+        users: vec![crate::Namespace::new("@my_.*", true).unwrap()],
+        aliases: Vec::new(),
+        limits_users: false,
+        told: Default::default(),
+    });
+    let town = open_town().await;
+    let register = async |name: &str| {
+        let wish = json!({ "username": name, "inhibit_login": true });
+        town.accounts.register_for_service(&service, asked(wish, None)).await
+    };
+    let refused = register("my_Upper").await;
+    let Err(Error::InvalidUsername(why)) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("capitals"), "{why}");
+    // Nobody was made of it in silence.
+    assert_eq!(register("my_upper").await.unwrap().user_id, "@my_upper:kanazawa.test");
+}

@@ -17,6 +17,7 @@ mod role;
 use lopdf::{Dictionary, Document, LoadOptions, Object};
 
 use crate::{
+    kind::two_types,
     settings::Settings,
     verdict::{Made, Part, Parts, Reason, Refusal, malformed, note},
 };
@@ -47,6 +48,8 @@ pub(crate) fn sanitise(file: &[u8], settings: &Settings) -> Made {
     let old =
         Document::load_mem_with_options(file, options).map_err(|error| match has_password(file, &error) {
             true => Refusal::new(Reason::Encrypted, &error),
+            // Something stands before the header, which was taken for what readers pass over.
+            false if !file.starts_with(b"%PDF-") => two_types(),
             false => malformed(&error),
         })?;
     if old.is_encrypted() {

@@ -284,7 +284,49 @@ async fn more_files_than_may_wait_are_told_to_come_again() {
     };
     let (first, second) = tokio::join!(first, second);
     assert_eq!(reason(&second), Some(Reason::Busy));
-    assert_eq!(reason(&first.unwrap()), Some(Reason::Malformed), "an empty file");
+    assert_eq!(first.unwrap().verdict, Verdict::Clean, "an empty file");
+}
+
+#[tokio::test]
+async fn an_empty_file_passes_as_it_is() {
+    for name in [None, Some("空.txt"), Some("空.csv"), Some("空.pdf")] {
+        let outcome = sanitise(b"", name).await;
+        assert_eq!((&outcome.verdict, outcome.kind.is_some()), (&Verdict::Clean, true), "{name:?}");
+    }
+    let outcome = sanitise(&zip(&[entry("a/空.txt", b""), entry("b.txt", b"text")]), None).await;
+    assert_eq!(
+        unpack(&rebuilt(outcome)),
+        [("a/空.txt".to_owned(), vec![]), ("b.txt".to_owned(), b"text".to_vec())]
+    );
+}
+
+#[tokio::test]
+async fn a_document_behind_what_readers_pass_over_is_made_anew_without_it() {
+    let document = pdf(|_, _, _| {});
+    for before in [
+        &b"\n"[..],
+        b"\r\n\r\n \t\n",
+        b"\xef\xbb\xbf",
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/pdf\r\n\r\n",
+        b"\0\0\xfe\x01 junk of a broken gateway\n",
+        &[b' '; 1_019],
+    ] {
+        let outcome = sanitise(&[before, &document].concat(), Some("案内.pdf")).await;
+        assert_eq!(outcome.kind, Some(Kind::Pdf), "{before:x?}: {:?}", outcome.verdict);
+        let bytes = rebuilt(outcome);
+        assert!(bytes.starts_with(b"%PDF-"), "{before:x?}");
+        assert_eq!(lopdf::Document::load_mem(&bytes).unwrap().get_pages().len(), 1);
+    }
+    // Readers do not look so far.
+    let far = sanitise(&[&[b' '; 1_024][..], &document].concat(), None).await;
+    assert!(reason(&far).is_some() && far.kind.is_none(), "{far:?}");
+    // What is something else in front, or a text that tells of the format, is none.
+    let page = [b"GIF89a", &document[..]].concat();
+    assert_eq!(reason(&sanitise(&page, None).await), Some(Reason::TwoTypes));
+    let told = sanitise("書式は %PDF-1.7 で始まる行です。\n".as_bytes(), Some("メモ.txt")).await;
+    assert_eq!(reason(&told), Some(Reason::TwoTypes));
+    let archive = [b"\n", &document[..], &zip(&[entry("a.txt", b"x")])].concat();
+    assert_eq!(reason(&sanitise(&archive, None).await), Some(Reason::TwoTypes));
 }
 
 #[tokio::test]
