@@ -26,6 +26,7 @@ use crate::{
     secret::{Key, Token},
     settings::Settings,
     shown::{Shown, look},
+    standing::TOMBSTONE,
     words,
 };
 
@@ -38,7 +39,8 @@ const CONNECTIONS: usize = 1_024;
 /// The application service.
 pub struct Dropbox {
     host: Host<Settings>,
-    drops: Drops,
+    pub(crate) drops: Drops,
+    private: Private,
 }
 
 impl std::fmt::Debug for Dropbox {
@@ -73,7 +75,7 @@ impl Bot for Dropbox {
         // What only the service and its homeserver know is what tokens are made from.
         let registration = Registration::read(&config.path(&config.appservice.registration))?;
         let key = Key::of(&registration.as_token);
-        let drops = Drops::new(host.store.clone(), Clock::system(), settings.clone(), key);
+        let drops = Drops::new(host.store.clone(), Clock::system(), settings.clone(), key.clone());
         let shown = settings.files_path.display();
         let files = Files::open(config.path(&settings.files_path), drops.clone())
             .with_context(|| format!("bot.files_path {shown} を使えません / {shown} cannot be used"))?;
@@ -86,7 +88,14 @@ impl Bot for Dropbox {
             .with_context(|| format!("{address} で待ち受けられません / {address} cannot be listened on"))?;
 
         let homeserver = host.homeserver.clone();
-        let carrier = Carrier { drops: drops.clone(), files: files.clone(), homeserver: homeserver.clone() };
+        let private = Private { store: host.store.clone(), homeserver: homeserver.clone(), key: key.clone() };
+        let (of_carrier, of_bot) = (private.clone(), private);
+        let carrier = Carrier {
+            drops: drops.clone(),
+            files: files.clone(),
+            homeserver: homeserver.clone(),
+            private: of_carrier,
+        };
         let chaser = Chaser { drops: drops.clone(), files: files.clone(), homeserver: homeserver.clone() };
         let through = settings.hand_over_through.as_ref();
         let outward = through.map_or_else(|| homeserver.clone(), |url| homeserver.through(url));
@@ -109,7 +118,7 @@ impl Bot for Dropbox {
             }
         });
         info!(%address, "the page is served");
-        Ok(Arc::new(Self { host, drops }))
+        Ok(Arc::new(Self { host, drops, private: of_bot }))
     }
 
     async fn handle(&self, event: &Event) -> Result<Batch, Failure> {
@@ -117,12 +126,22 @@ impl Bot for Dropbox {
             match membership {
                 _ if user != *self.host.user() => {}
                 "invite" => self.come(event).await?,
+                "join" => self.came(event).await?,
                 "leave" | "ban" => self.put_out(event).await?,
                 _ => {}
             }
             return Ok(Batch::new());
         }
         if event.sender == *self.host.user() {
+            return Ok(Batch::new());
+        }
+        if event.state_key.as_deref() == Some("") {
+            match &*event.kind {
+                "m.room.power_levels" => self.look_after(&event.room_id, &event.event_id).await?,
+                "m.room.encryption" => self.encrypted(event).await?,
+                TOMBSTONE => self.upgraded(event).await?,
+                _ => {}
+            }
             return Ok(Batch::new());
         }
         if let Some(original) = event.relates_to("m.replace") {
@@ -160,7 +179,7 @@ impl Bot for Dropbox {
 }
 
 impl Dropbox {
-    fn server(&self) -> &Homeserver {
+    pub(crate) fn server(&self) -> &Homeserver {
         &self.host.homeserver
     }
 
@@ -181,15 +200,15 @@ impl Dropbox {
         self.drops.close_room(room, by, &event.event_id).await.map_err(failure)?;
         // By what caused it they are found again, if a crash came before all were told.
         let closed = self.drops.closed_by(room, &event.event_id).await.map_err(failure)?;
-        for (maker, what) in closed.by_maker() {
-            let txn = TxnId::of(&["put out", event.event_id.as_str(), maker.as_str()]);
-            match self.private().tell(maker, &txn, &words::put_out(&what)).await {
-                Err(failure) if failure.may_pass() => return Err(failure),
-                Err(failure) => warn!(error = %failure, "a maker cannot be told that his links are closed"),
-                Ok(()) => {}
-            }
-        }
-        Ok(())
+        self.tell_makers(&closed, &event.event_id, words::put_out).await
+    }
+
+    /// The room is encrypted now: its links would bring files there that are not, and commands are not read.
+    async fn encrypted(&self, event: &Event) -> Result<(), Failure> {
+        let (room, by) = (&event.room_id, &event.sender);
+        self.drops.close_room(room, by, &event.event_id).await.map_err(failure)?;
+        let closed = self.drops.closed_by(room, &event.event_id).await.map_err(failure)?;
+        self.tell_makers(&closed, &event.event_id, words::encrypted_now).await
     }
 
     /// Comes into a room, if one of those asks who may make links.
@@ -222,9 +241,12 @@ impl Dropbox {
         language: Language,
         command: Result<Command, command::Mistake>,
     ) -> Result<(), Failure> {
+        if self.server().state(&event.room_id, "m.room.encryption", "").await?.is_some() {
+            return self.say(event, "encrypted", &words::encrypted()).await;
+        }
         match command {
             Err(mistake) => self.say(event, "mistake", &mistake).await,
-            Ok(Command::Help) => self.say(event, "help", &words::help(language)).await,
+            Ok(Command::Help) => self.say(event, "help", &words::help(language, self.drops.settings())).await,
             Ok(Command::List) => {
                 let links = self.drops.of_room(&event.room_id).await.map_err(failure)?;
                 self.say(event, "list", &words::list(&links, language)).await
@@ -248,6 +270,10 @@ impl Dropbox {
         let (room, maker, cause) = (event.room_id.clone(), event.sender.clone(), event.event_id.clone());
         let made = match self.drops.make(room, maker, cause, language, wish).await {
             Err(Error::Links) => return self.say(event, "too many", &words::too_many_links(language)).await,
+            Err(Error::LinksOfRoom(most)) => {
+                let text = words::too_many_links_of_room(most, language);
+                return self.say(event, "too many", &text).await;
+            }
             made => made.map_err(failure)?,
         };
         // First the code: who has the link waits for it.
@@ -287,6 +313,10 @@ impl Dropbox {
         let asked = self.drops.ask_to_hand_over(room, asker, cause, language, handing, file).await;
         let hand = match asked {
             Err(Error::Links) => return self.say(event, "too many", &words::too_many_links(language)).await,
+            Err(Error::LinksOfRoom(most)) => {
+                let text = words::too_many_links_of_room(most, language);
+                return self.say(event, "too many", &text).await;
+            }
             asked => asked.map_err(failure)?,
         };
         let content = json!({
@@ -312,7 +342,12 @@ impl Dropbox {
         {
             return Ok(());
         }
-        match self.drops.agree(question, event.sender.clone()).await.map_err(failure)? {
+        match self
+            .drops
+            .agree(question, event.sender.clone(), event.event_id.clone())
+            .await
+            .map_err(failure)?
+        {
             Agreement::Nothing => Ok(()),
             Agreement::Own(hand) => self.say(event, "own", &words::own_agreement(hand.language)).await,
             Agreement::Good(hand, token, code) => {
@@ -330,11 +365,17 @@ impl Dropbox {
         }
     }
 
-    /// A file that is deleted in the room goes out no more.
+    /// A file that is deleted in the room goes out no more, nor does one to which nobody agrees any more.
     async fn withdraw(&self, event: &Event, redacted: &OwnedEventId) -> Result<(), Failure> {
-        for hand in self.hands_for(event, redacted).await? {
-            let by = event.sender.clone();
-            self.drops.end_hand(&event.room_id, hand.number, by).await.map_err(failure)?;
+        for hand in self.drops.hands_of_room(&event.room_id).await.map_err(failure)? {
+            let text = match &hand.agreement {
+                _ if hand.event == *redacted => words::changed(&hand),
+                Some(agreement) if agreement == redacted => words::withdrawn(&hand),
+                _ => continue,
+            };
+            // First of all it is over; whoever is told of it after a crash is told by the list.
+            self.drops.end_hand(&hand.room, hand.number, event.sender.clone()).await.map_err(failure)?;
+            self.say(event, &format!("changed {}", hand.number), &text).await?;
         }
         Ok(())
     }
@@ -356,7 +397,7 @@ impl Dropbox {
 
     /// Whether the file of a link is still shown; if not, the link is ended, and its room told.
     async fn is_as_asked(&self, event: &Event, hand: &Hand) -> Result<bool, Failure> {
-        if look(self.server(), &hand.room, &hand.event).await?.is_of(hand) {
+        if look(self.server(), hand.room_of_file(), &hand.event).await?.is_of(hand) {
             return Ok(true);
         }
         // Said before it is done: who is killed in between says it again, under the same id.
@@ -406,8 +447,8 @@ impl Dropbox {
         self.private().tell(user, &TxnId::after(cause, "code"), text).await
     }
 
-    fn private(&self) -> Private {
-        Private { store: self.host.store.clone(), homeserver: self.server().clone() }
+    pub(crate) fn private(&self) -> &Private {
+        &self.private
     }
 }
 
@@ -417,7 +458,7 @@ fn is_agreement(key: &str) -> bool {
 }
 
 /// What the store does not do now is done later.
-fn failure(error: Error) -> Failure {
+pub(crate) fn failure(error: Error) -> Failure {
     match error {
         Error::Store(error) => Failure::Store(error),
         error => Failure::odd(error.to_string()),

@@ -17,7 +17,9 @@ use tracing::{error, info, warn};
 use crate::{
     drops::Drops,
     files::Files,
+    private::Private,
     rows::{LINKS, Link, OUTBOX, UPLOADS, Upload, UploadState},
+    standing::can_speak,
     undone::Undone,
     words,
 };
@@ -44,6 +46,7 @@ pub(crate) struct Carrier {
     pub(crate) drops: Drops,
     pub(crate) files: Files,
     pub(crate) homeserver: Homeserver,
+    pub(crate) private: Private,
 }
 
 /// For how long a file is left alone that failed for this, and so often before.
@@ -77,6 +80,13 @@ impl Rests {
         Some(rest.times)
     }
 
+    /// Nothing is left alone any longer.
+    fn wake(&mut self, now: Instant) {
+        for until in self.0.values_mut().filter_map(|rest| rest.until.as_mut()) {
+            *until = (*until).min(now);
+        }
+    }
+
     /// It is under way no more, and left alone until then if it is not done.
     fn end(&mut self, place: &str, until: Option<Instant>) {
         match (until, self.0.get_mut(place)) {
@@ -97,6 +107,9 @@ impl Carrier {
         loop {
             // Before the look: what comes meanwhile must wake us.
             let more = self.drops.outbox().notified();
+            if self.drops.is_tried_again() {
+                rests.wake(clock.instant());
+            }
             if let Err(error) = self.fill_up(&mut under_way, &mut rests).await {
                 error!(%error, "the outbox cannot be read");
             }
@@ -162,16 +175,34 @@ impl Carrier {
             }
             Err(Undone::Homeserver(Failure::Refused(refusal))) => {
                 let why = format!("{} {}", refusal.errcode, refusal.message);
-                let is_new = held.is_none();
-                // A place that was reserved may be why: the next try begins without it.
-                self.drops.note_delivery(key, None, Some(why.clone())).await?;
-                if is_new {
-                    let text = words::held(&link, &upload, refusal.errcode.as_str());
-                    self.homeserver.notice(&link.room, &TxnId::of(&["held", key]), &text).await?;
+                if !can_speak(&self.homeserver, &link.room).await? {
+                    self.drops.room_refuses(&link.room, key).await?;
                 }
+                // Told before it is noted: who is killed in between tells it again, under the same id.
+                if held.is_none() {
+                    self.tell_of_held(&link, key, &words::held(&link, &upload, &refusal.errcode)).await?;
+                }
+                // A place that was reserved may be why: the next try begins without it.
+                self.drops.note_delivery(key, None, Some(why)).await?;
                 Err(Undone::Homeserver(Failure::Refused(refusal)))
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Tells the room of a file that is held, or the link's maker alone where the room does not take that either.
+    async fn tell_of_held(&self, link: &Link, key: &str, text: &str) -> Result<(), Failure> {
+        let txn = TxnId::of(&["held", key]);
+        let told = match self.homeserver.notice(&link.room, &txn, text).await {
+            Err(failure) if !failure.may_pass() => self.private.tell(&link.maker, &txn, text).await,
+            told => told.map(drop),
+        };
+        match told {
+            Err(failure) if !failure.may_pass() => {
+                warn!(error = %failure, room_id = %link.room, "nobody can be told of a file that is held");
+                Ok(())
+            }
+            told => told,
         }
     }
 

@@ -4,13 +4,17 @@
 //! Limits are looked at in the change that takes from them, so two requests at once share no place.
 
 pub(crate) mod handover;
+mod rooms;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use base::{Clock, Timestamp};
 use bot_kit::{
     Batch, Rows, Store, StoreError,
-    ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId},
+    ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId},
 };
 use tokio::sync::Notify;
 
@@ -20,12 +24,14 @@ use crate::{
     language::Language,
     moment, name,
     rows::{
-        Code, DUE, Deed, FileOfDeed, Hand, LINKS, Link, LinkState, OUTBOX, RECORD, ROOM_LINKS, Refused,
+        Code, DUE, Deed, FileOfDeed, LINKS, Link, LinkState, OUTBOX, RECORD, REFUSING, ROOM_LINKS, Refused,
         Sender, TOTALS, Totals, UPLOADS, Upload, UploadState, What, room_key, time_key, upload_key,
     },
     secret::{Key, Token, same},
     settings::Settings,
 };
+
+pub(crate) use self::rooms::Closed;
 
 /// Wrong codes in all before a link is locked.
 const GUESSES: u8 = 10;
@@ -66,9 +72,15 @@ pub(crate) enum Error {
     /// No more bytes by this link; so many are left.
     #[error("no more bytes")]
     Bytes(u64),
+    /// Nothing can be put into its room now.
+    #[error("the room takes nothing now")]
+    Closed,
     /// The disk is full of others' files; later it may not be.
     #[error("no room now")]
     Full,
+    /// Too many links of the room are good; so many may be.
+    #[error("too many links of the room")]
+    LinksOfRoom(usize),
     /// Too many links are good.
     #[error("too many links")]
     Links,
@@ -96,6 +108,8 @@ struct Inner {
     key: Key,
     /// Something is in the outbox.
     outbox: Notify,
+    /// What is held in the outbox may go now.
+    again: AtomicBool,
     /// Something is to be written into the record's file.
     record: Notify,
 }
@@ -106,27 +120,6 @@ pub(crate) struct Made {
     pub(crate) link: Link,
     pub(crate) token: Token,
     pub(crate) code: Option<String>,
-}
-
-/// Links that ended since the bot was put out of their room.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Closed {
-    pub(crate) links: Vec<Link>,
-    pub(crate) hands: Vec<Hand>,
-}
-
-impl Closed {
-    /// To whom each of them is told.
-    pub(crate) fn by_maker(&self) -> BTreeMap<&OwnedUserId, Self> {
-        let mut told: BTreeMap<&OwnedUserId, Self> = BTreeMap::new();
-        for link in &self.links {
-            told.entry(&link.maker).or_default().links.push(link.clone());
-        }
-        for hand in &self.hands {
-            told.entry(&hand.asker).or_default().hands.push(hand.clone());
-        }
-        told
-    }
 }
 
 /// What a change writes into: a batch that numbers the record's rows.
@@ -225,7 +218,8 @@ impl Sender {
 impl Drops {
     pub(crate) fn new(store: Store, clock: Clock, settings: Settings, key: Key) -> Self {
         let (outbox, record) = (Notify::new(), Notify::new());
-        Self(Arc::new(Inner { store, clock, settings, key, outbox, record }))
+        let again = AtomicBool::new(false);
+        Self(Arc::new(Inner { store, clock, settings, key, outbox, again, record }))
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -243,6 +237,17 @@ impl Drops {
     /// Wakes when something is in the outbox.
     pub(crate) fn outbox(&self) -> &Notify {
         &self.0.outbox
+    }
+
+    /// Has all that is held tried at once.
+    fn try_again(&self) {
+        self.0.again.store(true, Ordering::Release);
+        self.0.outbox.notify_one();
+    }
+
+    /// Whether what is held is to be tried at once; asked once.
+    pub(crate) fn is_tried_again(&self) -> bool {
+        self.0.again.swap(false, Ordering::AcqRel)
     }
 
     /// Wakes when the record has more rows.
@@ -283,9 +288,14 @@ impl Drops {
         let (hash, code) = (token.hash(), wish.with_code.then(|| self.0.key.code(&cause)));
         let hash_of_code = code.as_deref().map(|code| token.hash_of_code(code));
         let now = self.now();
+        // One room takes them away from no other. What a room asks for comes one after the other.
+        let is_full = self.of_room(&room).await?.len() >= self.0.settings.most_links_per_room;
         let link = self.change(move |rows, writing, settings| {
             if let Some(link) = rows.get(&LINKS, &hash)? {
                 return Ok(link);
+            }
+            if is_full {
+                return Err(Error::LinksOfRoom(settings.most_links_per_room));
             }
             if writing.totals.links >= settings.most_links {
                 return Err(Error::Links);
@@ -343,27 +353,6 @@ impl Drops {
         self.0.store.get(&LINKS, &token.hash()).await?.ok_or(Error::NoLink)
     }
 
-    /// The links of a room that are good, oldest first.
-    pub(crate) async fn of_room(&self, room: &RoomId) -> Result<Vec<Link>, Error> {
-        let now = self.now();
-        let mut links = self.all_of_room(room).await?;
-        links.retain(|link| link.is_good(now));
-        Ok(links)
-    }
-
-    /// All links of a room that are kept, oldest first.
-    async fn all_of_room(&self, room: &RoomId) -> Result<Vec<Link>, Error> {
-        let (prefix, mut after, mut found) = (format!("{room} "), None::<String>, Vec::new());
-        loop {
-            let some = self.0.store.scan(&ROOM_LINKS, &prefix, after.as_deref(), usize::MAX).await?;
-            let Some((last, _)) = some.last() else { return Ok(found) };
-            after = Some(last.clone());
-            for (_, hash) in some {
-                found.extend(self.0.store.get(&LINKS, &hash).await?);
-            }
-        }
-    }
-
     /// Ends a room's link before its time; what was begun is given up. The link as it was, if it was good.
     pub(crate) async fn revoke(
         &self,
@@ -401,25 +390,6 @@ impl Drops {
         let Some((hash, link)) = revoked.await? else { return Ok(None) };
         self.give_up_all(&hash).await?;
         Ok(Some(link))
-    }
-
-    /// Ends all links of a room in which the bot is no more.
-    pub(crate) async fn close_room(&self, room: &RoomId, by: &UserId, cause: &EventId) -> Result<(), Error> {
-        for link in self.all_of_room(room).await?.iter().filter(|link| link.state != LinkState::Ended) {
-            self.end_link(room, link.number, by.to_owned(), Some(cause.to_owned())).await?;
-        }
-        for hand in self.hands_of_room(room).await? {
-            self.close_hand(room, hand.number, by.to_owned(), Some(cause.to_owned())).await?;
-        }
-        Ok(())
-    }
-
-    /// What [`Drops::close_room`] ended because of this event.
-    pub(crate) async fn closed_by(&self, room: &RoomId, cause: &EventId) -> Result<Closed, Error> {
-        let (mut links, mut hands) = (self.all_of_room(room).await?, self.all_hands_of_room(room).await?);
-        links.retain(|link| link.closed_by.as_deref() == Some(cause));
-        hands.retain(|hand| hand.closed_by.as_deref() == Some(cause));
-        Ok(Closed { links, hands })
     }
 
     /// Tries a code. What a browser is given that told the right one.
@@ -479,6 +449,9 @@ impl Drops {
             let mut link: Link = rows.get(&LINKS, &hash)?.ok_or(Error::NoLink)?;
             if !link.is_good(now) {
                 return Err(why_over(&link, now));
+            }
+            if rows.get(&REFUSING, link.room.as_str())?.is_some() {
+                return Err(Error::Closed);
             }
             let left = link.most_bytes.saturating_sub(link.bytes);
             if link.files >= link.most_files || rows.count(&UPLOADS, &hash, MOST_ROWS)? >= MOST_ROWS {

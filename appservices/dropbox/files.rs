@@ -263,16 +263,40 @@ impl Files {
         self.0.drops.finish(hash, id, sha256, kind).await
     }
 
-    /// Takes from the disk what no row leads to, and gives up what was not gone on with.
-    pub(crate) async fn tidy(&self) -> Result<(), Error> {
+    /// Gives up what was begun so long ago, and of which nothing came; how many.
+    pub(crate) async fn give_up_unbegun(&self, idle: Duration) -> Result<usize, Error> {
+        let mut count = 0;
+        for name in self.names().await? {
+            let Some((link, id)) = name.split_once('.') else { continue };
+            let upload = match self.0.drops.upload(link, id).await {
+                Err(Error::NoUpload) => continue,
+                upload => upload?,
+            };
+            let is_idle =
+                self.0.drops.clock().now().since(upload.touched) >= idle && !self.is_written(link, id);
+            if upload.state == UploadState::Receiving && upload.offset == 0 && is_idle {
+                self.refuse(link, id, Refused::GivenUp).await?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    /// What lies on the disk.
+    async fn names(&self) -> Result<Vec<String>, Error> {
         let directory = self.0.directory.clone();
         let names = blocking(move || {
             let names = fs::read_dir(directory)?
                 .map(|entry| Ok(entry?.file_name().into_string().unwrap_or_default()));
             names.collect::<io::Result<Vec<String>>>()
         });
+        Ok(names.await?)
+    }
+
+    /// Takes from the disk what no row leads to, and gives up what was not gone on with.
+    pub(crate) async fn tidy(&self) -> Result<(), Error> {
         let mut count = 0;
-        for name in names.await? {
+        for name in self.names().await? {
             let Some((link, id)) = name.split_once('.') else { continue };
             match self.0.drops.upload(link, id).await {
                 Ok(upload) if upload.state == UploadState::Receiving => {

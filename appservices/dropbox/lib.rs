@@ -28,6 +28,7 @@ mod rows;
 mod secret;
 mod settings;
 mod shown;
+mod standing;
 mod undone;
 mod words;
 

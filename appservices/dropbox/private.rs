@@ -5,9 +5,8 @@ use bot_kit::{
     ruma::{OwnedRoomId, RoomAliasId, UserId},
 };
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
-use crate::{rows::PRIVATE_ROOMS, secret::hex};
+use crate::{rows::PRIVATE_ROOMS, secret::Key};
 
 /// What their aliases begin with.
 pub(crate) const ALIASES: &str = "_dropbox_";
@@ -17,6 +16,7 @@ pub(crate) const ALIASES: &str = "_dropbox_";
 pub(crate) struct Private {
     pub(crate) store: Store,
     pub(crate) homeserver: Homeserver,
+    pub(crate) key: Key,
 }
 
 impl Private {
@@ -46,9 +46,8 @@ impl Private {
     }
 
     async fn make(&self, user: &UserId) -> Result<OwnedRoomId, Failure> {
-        // By its alias it is found again, if a crash came before it was written down.
-        let digest = hex(&Sha256::digest(user.as_bytes()));
-        let localpart = format!("{ALIASES}{}", &digest[..32]);
+        // By its alias it is found again, if a crash came before it was written down. Who has one is told to nobody.
+        let localpart = format!("{ALIASES}{}", self.key.room_of(user));
         let own_server = self.homeserver.user().server_name();
         let wishes = json!({
             "preset": "private_chat", "is_direct": true, "invite": [user], "room_alias_name": localpart,

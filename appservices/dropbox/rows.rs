@@ -34,6 +34,9 @@ pub(crate) const RECORD: Table<Deed> = Table::new("record");
 /// Rooms in which codes are told; key: user, value: room.
 pub(crate) const PRIVATE_ROOMS: Table<OwnedRoomId> = Table::new("private rooms");
 
+/// Rooms into which nothing can be put now; key: room, value: what was found first to be so: an event, or a file.
+pub(crate) const REFUSING: Table<String> = Table::new("refusing");
+
 /// Links to download by; key: hash of the token, value: the link.
 pub(crate) const HANDS: Table<Hand> = Table::new("hands");
 /// A room's links to download by; key: room and number, value: hash of the token.
@@ -193,10 +196,16 @@ pub(crate) struct Hand {
     pub(crate) code: Option<Code>,
     /// The file's event, and what that says of it.
     pub(crate) event: OwnedEventId,
+    /// The room of that event, where the link went on with a room that came in its stead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lies_in: Option<OwnedRoomId>,
     pub(crate) uri: String,
     pub(crate) name: String,
     pub(crate) size: Option<u64>,
     pub(crate) state: HandState,
+    /// By which somebody agreed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) agreement: Option<OwnedEventId>,
     /// What put the bot out of the room, if that ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) closed_by: Option<OwnedEventId>,
@@ -215,6 +224,11 @@ pub(crate) enum HandState {
 }
 
 impl Hand {
+    /// The room in which the file is shown.
+    pub(crate) fn room_of_file(&self) -> &OwnedRoomId {
+        self.lies_in.as_ref().unwrap_or(&self.room)
+    }
+
     /// Whether the file may be fetched.
     pub(crate) fn is_good(&self, now: Timestamp) -> bool {
         matches!(self.state, HandState::Good { ends, left, .. } if now < ends && left > 0)
@@ -275,6 +289,7 @@ pub(crate) enum What {
     LinkCancelled,
     LinkExpired,
     LinkReminded,
+    LinkMoved,
     CodeRight,
     CodeWrong,
     UploadBegun,
@@ -287,6 +302,7 @@ pub(crate) enum What {
     HandoverEnded,
     HandoverDownloaded,
     HandoverFailed,
+    HandoverMoved,
 }
 
 /// The key of a room's link.

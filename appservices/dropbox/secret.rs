@@ -5,7 +5,7 @@
 //! the store cannot try a hundred million codes against it.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use bot_kit::ruma::EventId;
+use bot_kit::ruma::{EventId, UserId};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -32,23 +32,28 @@ impl Key {
         Self(Sha256::digest(secret.as_bytes()).to_vec())
     }
 
-    fn derive(&self, what: &str, cause: &EventId) -> [u8; 32] {
+    /// By what the alias of a user's own room is known to nobody else: his id is no secret.
+    pub(crate) fn room_of(&self, user: &UserId) -> String {
+        hex(&self.derive("room", user.as_bytes())[..TOKEN])
+    }
+
+    fn derive(&self, what: &str, cause: &[u8]) -> [u8; 32] {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key of any length");
         mac.update(what.as_bytes());
         mac.update(b"\0");
-        mac.update(cause.as_bytes());
+        mac.update(cause);
         mac.finalize().into_bytes().into()
     }
 
     /// The token of the link that this event asked for.
     pub(crate) fn token(&self, cause: &EventId) -> Token {
-        let all = self.derive("token", cause);
+        let all = self.derive("token", cause.as_bytes());
         Token(URL_SAFE_NO_PAD.encode(&all[..TOKEN]))
     }
 
     /// The code of that link: eight digits.
     pub(crate) fn code(&self, cause: &EventId) -> String {
-        let all = self.derive("code", cause);
+        let all = self.derive("code", cause.as_bytes());
         let number = u64::from_be_bytes([0, 0, all[0], all[1], all[2], all[3], all[4], all[5]]);
         // Of 2^48 numbers none of a hundred million is likelier by more than one in two million.
         let code = number % 100_000_000;

@@ -80,6 +80,9 @@ pub struct Settings {
     /// Links of all rooms that are good at once.
     #[serde(default = "defaults::most_links")]
     pub most_links: u32,
+    /// Of either kind of links, of one room.
+    #[serde(default = "defaults::most_links_per_room")]
+    pub most_links_per_room: usize,
     /// Uploads under way at once by one link.
     #[serde(default = "defaults::uploads_per_link")]
     pub uploads_per_link: u32,
@@ -125,6 +128,10 @@ mod defaults {
 
     pub(super) fn keep() -> Span {
         Span::days(90)
+    }
+
+    pub(super) fn most_links_per_room() -> usize {
+        100
     }
 
     pub(super) fn files() -> u32 {
@@ -235,7 +242,7 @@ mod tests {
             assert_eq!(config.bot.mistakes(), Vec::<String>::new());
         }
         let keys = |text: &str| text.lines().filter(|line| is_setting(line)).count();
-        assert_eq!(keys(&all), 35, "a setting is not shown");
+        assert_eq!(keys(&all), 36, "a setting is not shown");
     }
 
     #[test]

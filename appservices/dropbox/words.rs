@@ -8,6 +8,7 @@ use crate::{
     language::Language,
     moment,
     rows::{Hand, HandState, Link, Refused, Upload, UploadState},
+    settings::Settings,
 };
 
 /// Links that a list names; of more it says how many they are.
@@ -51,7 +52,11 @@ pub(crate) fn for_senders(error: &Error, language: Language) -> String {
                 Language::English => format!("It is too large; {left} can still be sent."),
             };
         }
-        Error::Full | Error::Links => (
+        Error::Closed => (
+            "受け取り側の部屋がいまファイルを受け付けていません。担当者には知らせてあります。しばらくしてからお送りください。",
+            "The receiving side takes nothing at the moment, and knows of it. Please try again later.",
+        ),
+        Error::Full | Error::Links | Error::LinksOfRoom(_) => (
             "いま受け取れません。しばらくしてからもう一度お送りください。",
             "It cannot be taken now. Please try again later.",
         ),
@@ -260,25 +265,27 @@ pub(crate) fn what_is_kept_of_downloads(language: Language) -> String {
 // In rooms.
 
 /// How commands are written.
-pub(crate) fn help(language: Language) -> String {
+pub(crate) fn help(language: Language, settings: &Settings) -> String {
+    let most = moment::size(settings.most_bytes.as_u64().min(2_000_000_000)).replace(' ', "");
     match language {
         Language::Japanese => format!(
             "社外の人からファイルを受け取るURLを作ります。相手にアカウントはいりません。\n\n\
-             !受取 工事写真 期限 7日 件数 10 上限 2GB 種類 画像,PDF 合言葉\n\n\
+             !受取 工事写真 期限 7日 件数 10 上限 {most} 種類 画像,PDF 合言葉\n\n\
              ・最初に題名を書きます。相手のページに表示されます（部屋の名前は表示されません）。\n\
-             ・期限：7日、12時間、2週間 など。上限：全部の合計で 500MB、2GB など。\n\
+             ・期限：7日、12時間、2週間 など。上限：全部の合計で 500MB、1.5GB など。\n\
              ・種類：{}。中身で判断します。書かなければプログラム以外すべてです。\n\
              ・合言葉：8桁の数字を、あなたとの1対1の部屋に送ります。URLとは別の手段で相手に伝えてください。\n\
              ・催促：期限のこれだけ前までに何も届かなければ、ここでお知らせします（例：催促 1日）。\n\
              書かなかったものは決められた値になります。\n\n\
              !受取 一覧 … いま使えるURL\n\
              !受取 取消 3 … 3番を使えなくする\n\
+             !渡し ヘルプ … 逆に、この部屋のファイルを社外に渡すとき\n\
              English: !receive help",
             Group::all(language)
         ),
         Language::English => format!(
             "Makes a link by which somebody outside sends files here, without an account.\n\n\
-             !receive site photos expires 7d files 10 max 2GB types pictures,pdf code\n\n\
+             !receive site photos expires 7d files 10 max {most} types pictures,pdf code\n\n\
              - First its title, which the page shows (the room's name is not shown).\n\
              - expires: 7d, 12h, 2w. max: of all files together, such as 500MB or 2GB.\n\
              - types: {}; the content decides. Without it: all but programs.\n\
@@ -287,6 +294,7 @@ pub(crate) fn help(language: Language) -> String {
              What you leave out is as it was set up.\n\n\
              !receive list - the links that are good now\n\
              !receive cancel 3 - ends number 3\n\
+             !handover help - the other way: a file of this room for somebody outside\n\
              日本語: !受取 ヘルプ",
             Group::all(language)
         ),
@@ -370,8 +378,8 @@ fn unlisted(count: usize, language: Language) -> String {
     }
 }
 
-/// Tells a maker that his links of a room are closed since the bot is not there any more.
-pub(crate) fn put_out(closed: &Closed) -> String {
+/// The language of links, and a list of them.
+fn listed(closed: &Closed) -> (Language, String) {
     let language = closed.links.first().map(|link| link.language);
     let language = language.or_else(|| closed.hands.first().map(|hand| hand.language));
     let language = language.unwrap_or(Language::Japanese);
@@ -389,7 +397,48 @@ pub(crate) fn put_out(closed: &Closed) -> String {
     });
     let all: Vec<String> = links.chain(hands).collect();
     let list = all.iter().take(LISTED).map(|line| format!("\n・{line}")).collect::<String>();
-    let list = list + &unlisted(all.len(), language);
+    (language, list + &unlisted(all.len(), language))
+}
+
+/// Tells a maker that nothing can be put into the room of his links.
+pub(crate) fn silent(closed: &Closed) -> String {
+    let (language, list) = listed(closed);
+    match language {
+        Language::Japanese => format!(
+            "ボットが部屋に投稿できなくなったため、次の受取URLは新しいファイルを受け付けていません。{list}\n\
+             届いているファイルは保管しています。部屋の権限が戻るか、部屋が新しくなった場合は新しい部屋にボットを招待すると、\
+             URLはそのまま使えるようになり、ファイルも入ります。"
+        ),
+        Language::English => format!(
+            "I cannot post into the room of these links any more, so they take nothing new:{list}\n\
+             What came is kept. They go on once I may post again, or, if the room was upgraded, once I am invited into the new one."
+        ),
+    }
+}
+
+/// Tells a new room that it has the links of the one before.
+pub(crate) fn moved() -> String {
+    "前の部屋の受取URLと渡しURLを、この部屋が引き継ぎました。届くファイルはこの部屋に入ります。番号は「!受取 一覧」「!渡し 一覧」で見られます。\n\
+     The links of the room before are this room's now; `!receive list` and `!handover list` show them."
+        .to_owned()
+}
+
+/// Tells a maker that his links of a room are closed since it is encrypted now.
+pub(crate) fn encrypted_now(closed: &Closed) -> String {
+    let (language, list) = listed(closed);
+    match language {
+        Language::Japanese => format!(
+            "部屋が暗号化されたため、次のURLは使えなくなりました。{list}\n暗号化されていない部屋で作り直してください。"
+        ),
+        Language::English => format!(
+            "The room is encrypted now, so these links are closed:{list}\nPlease make them anew in one that is not."
+        ),
+    }
+}
+
+/// Tells a maker that his links of a room are closed since the bot is not there any more.
+pub(crate) fn put_out(closed: &Closed) -> String {
+    let (language, list) = listed(closed);
     match language {
         Language::Japanese => format!(
             "ボットが部屋から外されたため、次のURLは使えなくなりました。{list}\n\
@@ -435,6 +484,19 @@ pub(crate) fn too_many_links(language: Language) -> String {
         "受取URLの数が上限に達しています。使わないものを取り消してください。",
         "There are too many links. Please end those that are not needed.",
     )
+}
+
+pub(crate) fn too_many_links_of_room(most: usize, language: Language) -> String {
+    match language {
+        Language::Japanese => format!(
+            "この部屋で使えるURLは{most}個までです。「一覧」で確かめ、使わないものを取り消してください。"
+        ),
+        Language::English => {
+            format!(
+                "A room has {most} links at most. Please end those that are not needed; `list` shows them."
+            )
+        }
+    }
 }
 
 pub(crate) fn encrypted() -> String {
@@ -532,8 +594,8 @@ pub(crate) fn help_hands(language: Language) -> String {
 pub(crate) fn no_file(language: Language) -> String {
     say(
         language,
-        "渡すファイルに返信する形で書いてください。暗号化されたファイルは渡せません。",
-        "Write it as a reply to the file. Encrypted files cannot be handed over.",
+        "渡すファイルに返信する形で書いてください。暗号化されたファイルは渡せません。書き方は「!渡し ヘルプ」で見られます。",
+        "Write it as a reply to the file. Encrypted files cannot be handed over. `!handover help` tells how.",
     )
 }
 
@@ -555,6 +617,19 @@ pub(crate) fn changed(hand: &Hand) -> String {
         Language::English => format!(
             "Link to download by no. {number} “{name}” was ended: its file was changed or deleted after it was asked for."
         ),
+    }
+}
+
+/// Tells that an agreement was taken back.
+pub(crate) fn withdrawn(hand: &Hand) -> String {
+    let Hand { number, name, .. } = hand;
+    match hand.language {
+        Language::Japanese => {
+            format!("承認が取り消されたため、渡しURL {number}番「{name}」を取り消しました。")
+        }
+        Language::English => {
+            format!("Link to download by no. {number} “{name}” was ended: the agreement was taken back.")
+        }
     }
 }
 

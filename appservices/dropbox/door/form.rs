@@ -4,9 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    extract::{DefaultBodyLimit, FromRequest, Multipart, Path, State, multipart::Field},
+    extract::{
+        DefaultBodyLimit, FromRequest, Multipart, Path, State,
+        multipart::{Field, MultipartError},
+    },
     response::Response,
 };
+use base::Address;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Request, StatusCode};
@@ -106,10 +110,12 @@ async fn read(
     let door = &visit.door;
     let most = door.drops.settings().form_bytes.as_u64();
     let _slot = visit.slot(&token.hash())?;
+    let alone = door.slots_of_forms.take(&token.hash(), Address::of(visit.ip));
+    let _alone = alone.ok_or(Trouble::TooOften(Duration::from_secs(5)))?;
     let _form = door.forms.try_acquire().map_err(|_| Trouble::TooOften(Duration::from_secs(5)))?;
     let mut form = Multipart::from_request(request, &()).await.map_err(|_| Trouble::Bad("form"))?;
     let mut said = <[String; 3]>::default();
-    while let Some(mut field) = form.next_field().await.map_err(|_| Trouble::TooLarge(most))? {
+    while let Some(mut field) = form.next_field().await.map_err(|error| broken(&error, most))? {
         let place = ["company", "name", "note"].iter().position(|name| field.name() == Some(name));
         if let Some(place) = place {
             said[place] = text(&mut field).await?;
@@ -131,6 +137,14 @@ async fn read(
         }
     }
     Ok(())
+}
+
+/// Why a form cannot be read on: it is too large, or was cut, or is none.
+fn broken(error: &MultipartError, most: u64) -> Trouble {
+    match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Trouble::TooLarge(most),
+        _ => Trouble::Bad("form"),
+    }
 }
 
 /// The hash of bytes, away from the async threads.
@@ -169,7 +183,7 @@ async fn receive(
     let mut parts: Vec<Bytes> = Vec::new();
     let mut length = 0;
     // How long it is, only its end tells; so it is held in memory; of those there are few.
-    while let Some(part) = field.chunk().await.map_err(|_| Trouble::TooLarge(most))? {
+    while let Some(part) = field.chunk().await.map_err(|error| broken(&error, most))? {
         length += part.len() as u64;
         if length > most {
             return Err(Trouble::TooLarge(most));

@@ -37,7 +37,7 @@ impl Visit {
 impl Source {
     /// Sees that the file is still what those are shown who are in its room: of a deletion the bot hears nothing while it is away.
     async fn is_shown(&self, drops: &Drops, hand: &Hand) -> Result<(), Trouble> {
-        match look(&self.rooms, &hand.room, &hand.event).await {
+        match look(&self.rooms, hand.room_of_file(), &hand.event).await {
             Ok(shown) if shown.is_of(hand) => Ok(()),
             Ok(_) => {
                 drops.end_hand(&hand.room, hand.number, self.rooms.user().clone()).await?;
@@ -48,6 +48,31 @@ impl Source {
                 Err(Error::Full.into())
             }
         }
+    }
+}
+
+/// A download that is given back unless something of the file goes out: a browser that hangs up before, or asks twice, uses none up.
+pub(super) struct Taken {
+    pub(super) door: Arc<Door>,
+    pub(super) token: Option<Token>,
+}
+
+impl Taken {
+    pub(super) fn is_used(&mut self) {
+        self.token = None;
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let Some(token) = self.token.take() else { return };
+        let door = self.door.clone();
+        // Under no supervisor: it is one short write, and lost it costs one download of those that are left.
+        tokio::spawn(async move {
+            if let Err(error) = door.drops.give_download_back(&token).await {
+                warn!(%error, "a download that did not begin cannot be given back");
+            }
+        });
     }
 }
 
@@ -133,20 +158,22 @@ pub(super) async fn fetch(
         let Some(source) = &door.source else { return Err(Error::Full.into()) };
         source.is_shown(&door.drops, &hand).await?;
         let hand = door.drops.take_download(&token, visit.ip.to_string()).await?;
+        let taken = Taken { door: door.clone(), token: Some(token) };
         let download = match source.media.download(&hand.uri).await {
             Ok(download) => download,
             Err(failure) => {
-                door.drops.give_download_back(&token).await?;
                 warn!(error = %failure, "a file cannot be handed over");
                 return Err(Error::Full.into());
             }
         };
         let length = download.length.map(|length| length.to_string());
         // The slot is held until the last byte went out.
-        let parts = stream::try_unfold((download, slot), |(mut download, slot)| async move {
-            let part = download.chunk().await?;
-            Ok::<_, Failure>(part.map(|part| (part, (download, slot))))
-        });
+        let parts =
+            stream::try_unfold((download, slot, taken), |(mut download, slot, mut taken)| async move {
+                let part = download.chunk().await?;
+                taken.is_used();
+                Ok::<_, Failure>(part.map(|part| (part, (download, slot, taken))))
+            });
         let mut response = Body::from_stream(parts).into_response();
         let name = harmless(&hand.name);
         let name = utf8_percent_encode(&name, NON_ALPHANUMERIC);

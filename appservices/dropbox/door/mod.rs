@@ -61,6 +61,10 @@ const SMALL_TIME: Duration = Duration::from_secs(20);
 /// Forms with files that are taken at a time.
 const FORMS: usize = 4;
 
+/// Of those by one link, and from one address: slow ones are no reason to refuse others'.
+const FORMS_PER_LINK: u32 = 1;
+const FORMS_PER_ADDRESS: u32 = 2;
+
 /// The cookie of a browser that told the code.
 const COOKIE: &str = "dropbox-pass";
 
@@ -75,6 +79,7 @@ pub(crate) struct Door {
     requests: AddressBuckets,
     strays: AddressBuckets,
     slots: Arc<Slots>,
+    slots_of_forms: Arc<Slots>,
     /// Forms that are taken at a time; each is held in memory.
     forms: Semaphore,
     /// What paths begin with, as people outside see them.
@@ -97,8 +102,9 @@ impl Door {
         let slots = Slots::new(settings.uploads_per_link, settings.uploads_per_address);
         let prefix = settings.public_url.path().trim_end_matches('/').to_owned();
         let (requests, strays) = (AddressBuckets::new(REQUESTS), AddressBuckets::new(STRAYS));
+        let slots_of_forms = Slots::new(FORMS_PER_LINK, FORMS_PER_ADDRESS);
         let forms = Semaphore::new(FORMS);
-        Arc::new(Self { drops, files, requests, strays, slots, forms, prefix, source })
+        Arc::new(Self { drops, files, requests, strays, slots, slots_of_forms, forms, prefix, source })
     }
 
     /// Its routes, whether or not who stands in front of it takes the prefix of the public URL away.
@@ -253,7 +259,9 @@ impl Visit {
                     Error::Locked | Error::WrongCode(_) => StatusCode::FORBIDDEN,
                     Error::Files => StatusCode::CONFLICT,
                     Error::Bytes(_) => StatusCode::PAYLOAD_TOO_LARGE,
-                    Error::Full | Error::Links => StatusCode::SERVICE_UNAVAILABLE,
+                    Error::Full | Error::Closed | Error::Links | Error::LinksOfRoom(_) => {
+                        StatusCode::SERVICE_UNAVAILABLE
+                    }
                     Error::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
                     Error::Store(_) | Error::Disk(_) => StatusCode::INTERNAL_SERVER_ERROR,
                 };

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod links;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use axum::body::to_bytes;
@@ -562,92 +564,6 @@ async fn the_record_tells_each_deed_once_and_shows_when_it_was_changed() {
     verify(&path).unwrap_err();
 }
 
-fn full_width(text: &str) -> String {
-    text.chars()
-        .map(|letter| {
-            char::from_u32(u32::from(letter) + 0xfee0).filter(|_| letter != ' ').unwrap_or('\u{3000}')
-        })
-        .collect()
-}
-
-/// A file that another member agreed to hand over.
-async fn handed(place: &Place, event: &str, handing: crate::command::Handing) -> (Token, Option<String>) {
-    let (room, asker) = ("!room:kanazawa.test", "@hanako:kanazawa.test");
-    let file = crate::drops::handover::Handed {
-        uri: "mxc://kanazawa.test/a".to_owned(),
-        name: "a.pdf".to_owned(),
-        bytes: None,
-        event: "$file".try_into().unwrap(),
-    };
-    let (room, asker, cause) =
-        (room.try_into().unwrap(), asker.try_into().unwrap(), event.try_into().unwrap());
-    let hand =
-        place.drops.ask_to_hand_over(room, asker, cause, Language::Japanese, handing, file).await.unwrap();
-    let question = format!("{event}-question").as_str().try_into().unwrap();
-    place.drops.note_question(&hand, &question).await.unwrap();
-    match place.drops.agree(&question, "@jiro:kanazawa.test".try_into().unwrap()).await.unwrap() {
-        crate::drops::handover::Agreement::Good(_, token, code) => (token, code),
-        other => unreachable!("{other:?}"),
-    }
-}
-
-#[tokio::test]
-async fn a_code_is_right_in_any_width_and_what_can_be_none_costs_nothing() {
-    let place = place();
-    let made = place.make(Wish { with_code: true, ..wish() }).await;
-    let handing = crate::command::Handing { lasts: HOUR, times: 2, with_code: true };
-    let (hand, code_of_hand) = handed(&place, "$hand", handing).await;
-    let doors =
-        [(path(&made), made.code.clone().unwrap()), (format!("/h/{}", hand.as_str()), code_of_hand.unwrap())];
-    for (at, code) in doors {
-        let enter = async |typed: &str| {
-            let body =
-                url::form_urlencoded::Serializer::new(String::new()).append_pair("code", typed).finish();
-            place.ask(Method::POST, &format!("{at}/code"), &[("accept-language", "ja")], body).await
-        };
-        for _ in 0..4 {
-            for no_code in ["", "1234", "合言葉", "１２３４　５６７"] {
-                let told = enter(no_code).await;
-                assert_eq!(told.status, StatusCode::BAD_REQUEST, "{no_code}");
-                assert!(
-                    told.text.contains("8桁の数字です") && told.text.contains("name=\"code\""),
-                    "{}",
-                    told.text
-                );
-            }
-        }
-        let wrong = if code == "0000 0000" { "00000001" } else { "00000000" };
-        assert!(enter(wrong).await.text.contains("あと9回"), "it is the first that counts");
-        assert_eq!(enter(&full_width(&code)).await.status, StatusCode::SEE_OTHER, "{code}");
-    }
-}
-
-#[tokio::test]
-async fn why_a_link_is_good_no_more_is_said() {
-    let place = place();
-    let cancelled = place.make(wish()).await;
-    place.drops.revoke(&cancelled.link.room, 1, cancelled.link.maker.clone()).await.unwrap();
-    let expired = place.make_by("$other", Wish { lasts: HOUR, ..wish() }).await;
-    let handing = || crate::command::Handing { lasts: HOUR, times: 1, with_code: false };
-    let (used, ended) =
-        (handed(&place, "$used", handing()).await.0, handed(&place, "$ended", handing()).await.0);
-    let late = handed(&place, "$late", handing()).await.0;
-    place.drops.take_download(&used, String::new()).await.unwrap();
-    place.drops.end_hand(&cancelled.link.room, 2, cancelled.link.maker.clone()).await.unwrap();
-    let hand = |token: &Token| format!("/h/{}", token.as_str());
-    let expect = async |at: String, words: &str| {
-        let told = place.ask(Method::GET, &at, &[("accept-language", "ja")], Body::empty()).await;
-        assert_eq!(told.status, StatusCode::GONE, "{at}");
-        assert!(told.text.contains(words), "{words}: {}", told.text);
-    };
-    expect(path(&cancelled), "取り消されました").await;
-    expect(hand(&used), "回数を使い切りました").await;
-    expect(hand(&ended), "取り消されました").await;
-    place.hand.advance(8 * HOUR);
-    expect(path(&expired), "期限は過ぎました").await;
-    expect(hand(&late), "期限は過ぎました").await;
-}
-
 #[tokio::test]
 async fn a_form_says_what_was_taken_and_what_not_and_sent_again_it_doubles_nothing() {
     let place = place();
@@ -732,26 +648,31 @@ async fn what_is_not_acknowledged_stays_on_no_disk() {
 }
 
 #[tokio::test]
-async fn all_links_of_a_room_are_found_however_many_and_a_list_says_how_many_it_leaves_out() {
+async fn what_is_announced_and_does_not_come_keeps_the_disk_from_nobody_for_long() {
+    let place = place_with(|settings| settings.disk_budget = base::ByteSize::bytes(1_000_000));
+    let (made, other) = (place.make(wish()).await, place.make_by("$other", wish()).await);
+    assert_eq!(place.create(&made, "a.jpg", 900_000).await.status, StatusCode::CREATED);
+    assert_eq!(place.create(&other, "b.jpg", 500_000).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    place.hand.advance(upload::IDLE);
+    let begun = place.create(&other, "b.jpg", 500_000).await;
+    assert_eq!(begun.status, StatusCode::CREATED, "{}", begun.text);
+    // What has begun to come stays.
+    place.patch(begun.header("location"), 0, PICTURE).await;
+    place.hand.advance(upload::IDLE);
+    assert_eq!(place.create(&made, "a.jpg", 900_000).await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn what_is_no_hash_costs_no_upload_and_a_cut_form_is_not_called_too_large() {
     let place = place();
-    let room = "!room:kanazawa.test".try_into().unwrap();
-    for number in 0..103 {
-        handed(
-            &place,
-            &format!("$hand{number}"),
-            crate::command::Handing { lasts: HOUR, times: 1, with_code: false },
-        )
-        .await;
-    }
-    let hands = place.drops.hands_of_room(room).await.unwrap();
-    assert_eq!(hands.len(), 103);
-    let list = words::list_hands(&hands, Language::Japanese);
-    assert!(list.contains("\n100番") && !list.contains("\n101番") && list.ends_with("ほか 3件"), "{list}");
-    place
-        .drops
-        .close_room(room, "@taro:kanazawa.test".try_into().unwrap(), "$kick".try_into().unwrap())
-        .await
-        .unwrap();
-    assert!(place.drops.hands_of_room(room).await.unwrap().is_empty());
-    assert_eq!(place.drops.closed_by(room, "$kick".try_into().unwrap()).await.unwrap().hands.len(), 103);
+    let made = place.make(wish()).await;
+    let at = place.create(&made, "a.jpg", PICTURE.len()).await.header("location").to_owned();
+    place.patch(&at, 0, PICTURE).await;
+    let odd = place.ask(Method::POST, &format!("{at}/done"), &[], r#"{"sha256":""}"#).await;
+    assert_eq!(odd.status, StatusCode::BAD_REQUEST);
+    assert_eq!(place.done(&at, PICTURE).await.status, StatusCode::OK);
+    let cut = "--b\r\nContent-Disposition: form-data; name=\"files\"; filename=\"a\"\r\n\r\nx";
+    let headers = [("content-type", "multipart/form-data; boundary=b"), ("accept-language", "ja")];
+    let told = place.ask(Method::POST, &format!("{}/form", path(&made)), &headers, cut).await;
+    assert_eq!(told.status, StatusCode::BAD_REQUEST, "{}", told.text);
 }

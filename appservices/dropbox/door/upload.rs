@@ -192,6 +192,10 @@ pub(super) async fn done(
         let (token, link) = visit.open_upload(&token, &id).await?;
         let body = small(body).await?;
         let Done { sha256 } = serde_json::from_slice(&body).map_err(|_| Trouble::Bad("sha256"))?;
+        // What is no hash is no reason to throw a file away.
+        if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(Trouble::Bad("sha256"));
+        }
         let upload = door.files.finish((&link, &token.hash()), &id, Some(&sha256)).await?;
         let mut response = (
             StatusCode::OK,
@@ -273,6 +277,10 @@ impl Door {
         }
         // What was begun by a browser that is gone keeps no place from others.
         while let Err(error) = self.drops.begin(token, id, file_name, length, sender.clone()).await {
+            // The disk is everybody's: there only what has not begun to come gives way, of any link.
+            if matches!(error, Error::Full) && self.files.give_up_unbegun(IDLE).await? > 0 {
+                continue;
+            }
             let lacks_place = matches!(error, Error::Files | Error::Bytes(_));
             let idle = if lacks_place { self.idle(&token.hash()).await? } else { Vec::new() };
             let Some((idle, _)) = idle.first() else { return Err(error.into()) };

@@ -40,7 +40,7 @@ pub(crate) enum Agreement {
     Nothing,
 }
 
-fn deed(hand: &Hand, at: base::Timestamp, who: &str, what: What) -> Deed {
+pub(super) fn deed(hand: &Hand, at: base::Timestamp, who: &str, what: What) -> Deed {
     Deed {
         at,
         who: who.to_owned(),
@@ -83,9 +83,13 @@ impl Drops {
         file: Handed,
     ) -> Result<Hand, Error> {
         let (hash, now) = (self.0.key.token(&cause).hash(), self.now());
-        self.change(move |rows, writing, _| {
+        let is_full = self.hands_of_room(&room).await?.len() >= self.0.settings.most_links_per_room;
+        self.change(move |rows, writing, settings| {
             if let Some(hand) = rows.get(&HANDS, &hash)? {
                 return Ok(hand);
+            }
+            if is_full {
+                return Err(Error::LinksOfRoom(settings.most_links_per_room));
             }
             if rows.count(&HANDS, "", MOST_ROWS)? >= MOST_ROWS {
                 return Err(Error::Links);
@@ -104,10 +108,12 @@ impl Drops {
                 with_code: handing.with_code,
                 code: None,
                 event: file.event,
+                lies_in: None,
                 uri: file.uri,
                 name: file.name,
                 size: file.bytes,
                 state: HandState::Asked,
+                agreement: None,
                 closed_by: None,
             };
             writing.batch.put(&HANDS, &hash, &hand);
@@ -135,7 +141,12 @@ impl Drops {
     }
 
     /// A member agrees. Told again after a crash, it says the same.
-    pub(crate) async fn agree(&self, question: &OwnedEventId, by: OwnedUserId) -> Result<Agreement, Error> {
+    pub(crate) async fn agree(
+        &self,
+        question: &OwnedEventId,
+        by: OwnedUserId,
+        agreement: OwnedEventId,
+    ) -> Result<Agreement, Error> {
         let Some(hand) = self.find_question(question).await? else { return Ok(Agreement::Nothing) };
         let token = self.0.key.token(&hand.cause);
         let code = hand.with_code.then(|| self.0.key.code(&hand.cause));
@@ -152,6 +163,7 @@ impl Drops {
                 HandState::Asked | HandState::Good { .. } | HandState::Ended => return Ok(Agreed::Nothing),
             }
             hand.state = HandState::Good { by: by.clone(), ends: now + hand.lasts, left: hand.times };
+            hand.agreement = Some(agreement);
             hand.code = hash_of_code.map(|hash| Code { hash, guesses_left: GUESSES, passes: 0 });
             writing.batch.put(&HANDS, &hash, &hand);
             let details = format!(
@@ -290,7 +302,9 @@ impl Drops {
         for (hash, hand) in self.0.store.scan(&HANDS, "", None, MOST_ROWS).await? {
             // At the latest; one that was agreed to late lasts as long from then on.
             let over = hand.asked + TIME_TO_AGREE + hand.lasts + keep;
-            if now < over {
+            // Of one to which nobody agreed nothing is left to tell.
+            let is_forgotten = hand.state == HandState::Asked && !hand.waits(now);
+            if now < over && !is_forgotten {
                 continue;
             }
             let question = questions.iter().find(|(_, of)| *of == hash).map(|(question, _)| question.clone());

@@ -548,7 +548,7 @@ async fn the_links_of_a_room_end_when_the_bot_is_put_out_and_the_file_that_waits
     hanako.send(&room, "!受取 写真").await;
     let link = town.link_in(&said(&hanako, &room, "受取URL 1番").await);
 
-    jiro_is_moderator(&hanako, &jiro, &room).await;
+    set_levels(&hanako, &room, |levels| levels["users"][jiro.id().as_str()] = json!(50)).await;
     jiro.kick(&room, bot()).await;
     let private = private_room(&hanako).await;
     let told = said(&hanako, &private, "ボットが部屋から外された").await;
@@ -560,13 +560,6 @@ async fn the_links_of_a_room_end_when_the_bot_is_put_out_and_the_file_that_waits
     hanako.sync_until(|seen| seen.room(&room).membership(bot().as_str()) == Some("join")).await;
     hanako.send(&room, "!受取 一覧").await;
     said(&hanako, &room, "いま使える受取URLはありません").await;
-}
-
-async fn jiro_is_moderator(hanako: &User, jiro: &User, room: &RoomId) {
-    let path = format!("/rooms/{room}/state/m.room.power_levels/").replace('!', "%21");
-    let mut levels = hanako.call(Method::GET, &path, None).await;
-    levels["users"][jiro.id().as_str()] = json!(50);
-    hanako.call(Method::PUT, &path, Some(&levels)).await;
 }
 
 #[tokio::test]
@@ -581,4 +574,112 @@ async fn a_file_that_was_deleted_while_the_bot_was_not_told_goes_out_no_more() {
     // At once, whether or not the bot has heard of it yet.
     let answer = town.client.post(format!("{link}/file")).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::GONE);
+}
+
+async fn set_levels(user: &User, room: &RoomId, change: impl Fn(&mut Value)) {
+    let path = format!("/rooms/{room}/state/m.room.power_levels/").replace('!', "%21");
+    let mut levels = user.call(Method::GET, &path, None).await;
+    change(&mut levels);
+    user.call(Method::PUT, &path, Some(&levels)).await;
+}
+
+#[tokio::test]
+async fn a_room_that_refuses_takes_nothing_new_and_what_is_held_comes_at_once_when_it_takes_again() {
+    let town = town("").await;
+    let (hanako, room) = town.member("hanako").await;
+    hanako.send(&room, "!受取 写真").await;
+    let link = town.link_in(&said(&hanako, &room, "受取URL 1番").await);
+    let bytes = picture(5_000);
+    let at = town.create(&link, "写真.jpg", bytes.len()).await;
+    set_levels(&hanako, &room, |levels| levels["events_default"] = json!(50)).await;
+    let private = private_room(&hanako).await;
+    assert!(said(&hanako, &private, "投稿できなくなった").await.contains("1番「写真」"));
+    let refused = town
+        .client
+        .post(format!("{link}/files"))
+        .header("upload-length", 5)
+        .header("upload-metadata", format!("name {}", BASE64_STANDARD.encode("次郎")));
+    assert_eq!(refused.send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    // What was begun before comes whole, and is held.
+    assert_eq!(town.patch(&at, 0, &bytes).await.status(), StatusCode::NO_CONTENT);
+    assert_eq!(town.done(&at, &bytes).await.status(), StatusCode::OK);
+    said(&hanako, &private, "サーバーが受け付けません").await;
+    set_levels(&hanako, &room, |levels| levels["events_default"] = json!(0)).await;
+    said(&hanako, &room, "に届きました：写真.jpg").await;
+    town.create(&link, "次.jpg", 5).await;
+}
+
+#[tokio::test]
+async fn links_go_with_their_room_when_it_is_upgraded() {
+    let town = town("").await;
+    let (hanako, jiro, room) = two_members(&town).await;
+    hanako.send(&room, "!受取 写真").await;
+    let link = town.link_in(&said(&hanako, &room, "受取URL 1番").await);
+    let shared = say(&hanako, &room, "m.room.message", "file", &file(&upload(&hanako, "a").await)).await;
+    let question = ask_for(&hanako, &room, &shared, 1).await;
+    say(&jiro, &room, "m.reaction", "yes", &reaction(&question)).await;
+    let hand = town.link_in(&said(&hanako, &room, "承認 @jiro:kanazawa.test").await);
+    let bytes = picture(5_000);
+    let at = town.create(&link, "写真.jpg", bytes.len()).await;
+
+    let path = format!("/rooms/{room}/upgrade").replace('!', "%21");
+    let upgraded = hanako.call(Method::POST, &path, Some(&json!({ "new_version": "11" }))).await;
+    let new: OwnedRoomId = upgraded["replacement_room"].as_str().unwrap().try_into().unwrap();
+    let private = private_room(&hanako).await;
+    said(&hanako, &private, "投稿できなくなった").await;
+    assert_eq!(town.patch(&at, 0, &bytes).await.status(), StatusCode::NO_CONTENT);
+    assert_eq!(town.done(&at, &bytes).await.status(), StatusCode::OK);
+    said(&hanako, &private, "サーバーが受け付けません").await;
+
+    hanako.invite(&new, bot()).await;
+    said(&hanako, &new, "この部屋が引き継ぎました").await;
+    said(&hanako, &new, "1番「写真」に届きました：写真.jpg").await;
+    let got = town.client.post(format!("{hand}/file")).send().await.unwrap();
+    assert_eq!(got.status(), StatusCode::OK);
+    hanako.send(&new, "!受取 取消 1").await;
+    said(&hanako, &new, "「写真」を取り消しました").await;
+    hanako.send(&new, "!渡し 取消 1").await;
+    said(&hanako, &new, "「チラシ.txt」を取り消しました").await;
+    assert_eq!(town.client.post(format!("{hand}/file")).send().await.unwrap().status(), StatusCode::GONE);
+}
+
+#[tokio::test]
+async fn a_room_that_only_says_that_it_came_of_another_gets_no_links() {
+    let town = town("").await;
+    let (hanako, room) = town.member("hanako").await;
+    hanako.send(&room, "!受取 写真").await;
+    said(&hanako, &room, "受取URL 1番").await;
+    let jiro = town.stage.server.user("jiro").await;
+    let creation = json!({ "predecessor": { "room_id": room, "event_id": "$last" } });
+    let foreign =
+        jiro.create_room_with(&json!({ "preset": "private_chat", "creation_content": creation })).await;
+    jiro.invite(&foreign, bot()).await;
+    jiro.sync_until(|seen| seen.room(&foreign).membership(bot().as_str()) == Some("join")).await;
+    jiro.send(&foreign, "!受取 一覧").await;
+    said(&jiro, &foreign, "いま使える受取URLはありません").await;
+    hanako.send(&room, "!受取 一覧").await;
+    said(&hanako, &room, "1番「写真」 ").await;
+}
+
+#[tokio::test]
+async fn an_agreement_that_is_taken_back_and_a_room_that_is_encrypted_end_links() {
+    let town = town("").await;
+    let (hanako, jiro, room) = two_members(&town).await;
+    let shared = say(&hanako, &room, "m.room.message", "file", &file(&upload(&hanako, "a").await)).await;
+    let question = ask_for(&hanako, &room, &shared, 1).await;
+    let yes = say(&jiro, &room, "m.reaction", "yes", &reaction(&question)).await;
+    let hand = town.link_in(&said(&hanako, &room, "承認 @jiro:kanazawa.test").await);
+    redact(&jiro, &room, &yes).await;
+    said(&hanako, &room, "承認が取り消されたため").await;
+    assert_eq!(town.client.get(&hand).send().await.unwrap().status(), StatusCode::GONE);
+
+    hanako.send(&room, "!受取 写真").await;
+    let link = town.link_in(&said(&hanako, &room, "受取URL 1番").await);
+    let path = format!("/rooms/{room}/state/m.room.encryption/").replace('!', "%21");
+    hanako.call(Method::PUT, &path, Some(&json!({ "algorithm": "m.megolm.v1.aes-sha2" }))).await;
+    let private = private_room(&hanako).await;
+    said(&hanako, &private, "部屋が暗号化されたため").await;
+    assert_eq!(town.client.get(&link).send().await.unwrap().status(), StatusCode::GONE);
+    hanako.send(&room, "!受取 平文").await;
+    said(&hanako, &room, "この部屋は暗号化されている").await;
 }

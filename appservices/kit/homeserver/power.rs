@@ -68,6 +68,12 @@ fn level_for(levels: &Map<String, Value>, kind: &str) -> i64 {
     of_kind.or_else(|| levels.get("state_default")).and_then(whole).unwrap_or(OF_STATE)
 }
 
+/// What the levels ask of who sends an event of a kind that is no state.
+fn level_to_send(levels: &Map<String, Value>, kind: &str) -> i64 {
+    let of_kind = levels.get("events").and_then(|events| events.get(kind));
+    of_kind.or_else(|| levels.get("events_default")).and_then(whole).unwrap_or(0)
+}
+
 impl Homeserver {
     /// What a room began with, if it can be seen.
     ///
@@ -101,6 +107,16 @@ impl Homeserver {
         let Some(creation) = self.creation(room).await? else { return Ok(false) };
         let is_maker = levels.is_none() && creation.maker == user;
         Ok(creation.outranks(user) || is_maker && least <= OF_MAKER)
+    }
+
+    /// Whether a user may send events of a kind into a room that are no state.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn may_send(&self, room: &RoomId, user: &UserId, kind: &str) -> Result<bool, Failure> {
+        let levels = self.state(room, "m.room.power_levels", "").await?;
+        let needed = levels.as_ref().map_or(0, |levels| level_to_send(levels, kind));
+        self.has_power(room, user, needed).await
     }
 
     /// Whether a user may send state of a kind into a room, and has this power besides.
@@ -137,6 +153,7 @@ mod tests {
             [100, 50, 5]
         );
         assert_eq!(["m.room.tombstone", "m.room.name"].map(|kind| level_for(levels, kind)), [90, 60]);
+        assert_eq!(["m.room.tombstone", "m.room.message"].map(|kind| level_to_send(levels, kind)), [90, 0]);
         assert_eq!(level_of(&Map::new(), user_id!("@a:x")), 0);
         assert_eq!(level_for(&Map::new(), "m.room.name"), OF_STATE);
     }
