@@ -1,7 +1,7 @@
 //! [`Hook`]: the bot between rooms and other programs.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -9,25 +9,32 @@ use std::{
 use anyhow::Context;
 use bot_kit::{
     Batch, Bot, Bounds, Config, Event, Failure, Host, Namespaces,
-    ruma::{OwnedRoomId, RoomAliasId, RoomId},
+    ruma::{OwnedRoomId, OwnedUserId, RoomAliasId, RoomId},
 };
+use serde_json::{Map, Value};
 use tokio::{net::TcpListener, sync::Notify};
 use tracing::{info, warn};
 
 use crate::{
     incoming, outgoing, post,
     render::Templates,
-    settings::{self, Settings},
+    settings::{self, Outgoing, Settings},
 };
 
 /// Where an alias leads is asked again after this.
 const ALIAS_KNOWN: Duration = Duration::from_secs(60);
 
+/// Upgrades of a room that are followed.
+const MOST_UPGRADES: usize = 10;
+
+/// Rooms whose maker is remembered.
+const MOST_MAKERS: usize = 1_000;
+
 /// A pause before the bot tries to introduce itself again.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Connections of others' programs at a time.
-const BOUNDS: Bounds = Bounds { connections: 64, head: Duration::from_secs(10) };
+const BOUNDS: Bounds = Bounds { connections: 256, of_address: 64, head: Duration::from_secs(10) };
 
 /// Why the bot leaves a room.
 const NOT_OURS: &str = "この部屋は通知の設定にありません / this room is not in the settings of webhooks";
@@ -41,6 +48,10 @@ pub(crate) struct Hook {
     pub(crate) more_deliveries: Notify,
     /// Where aliases of the settings lead, and when that was asked.
     aliases: Mutex<HashMap<String, (Instant, Option<OwnedRoomId>)>>,
+    /// Who made rooms: that changes never.
+    makers: Mutex<HashMap<OwnedRoomId, OwnedUserId>>,
+    /// By webhook, why it cannot be told for some time.
+    pub(crate) troubles: Mutex<BTreeMap<String, String>>,
 }
 
 impl Bot for Hook {
@@ -69,6 +80,8 @@ impl Bot for Hook {
             more_jobs: Notify::new(),
             more_deliveries: Notify::new(),
             aliases: Mutex::default(),
+            makers: Mutex::default(),
+            troubles: Mutex::default(),
             host,
         });
         if let Some(address) = settings.address {
@@ -104,6 +117,11 @@ impl Bot for Hook {
         Ok(batch)
     }
 
+    fn troubles(&self) -> Vec<String> {
+        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        troubles.iter().map(|(name, cause)| format!("{name}: {cause}")).collect()
+    }
+
     fn noted(&self) {
         self.more_deliveries.notify_waiters();
     }
@@ -132,19 +150,17 @@ impl Hook {
         });
     }
 
-    /// It goes into the rooms of its settings, and into no others.
+    /// It goes into the rooms of its settings and into what became of them, and into no others.
     async fn invited(&self, event: &Event) -> Result<(), Failure> {
         let room = &event.room_id;
-        let Settings { incoming, outgoing, .. } = &self.host.config.bot;
-        let rooms =
-            incoming.iter().map(|hook| &hook.room).chain(outgoing.iter().flat_map(|hook| &hook.rooms));
-        let rooms: Vec<String> = rooms.cloned().collect();
-        let outcome = if self.is_of(&rooms, room).await? {
-            let joined = self.host.homeserver.join(room).await;
-            self.more_jobs.notify_waiters();
-            joined
-        } else {
-            self.host.homeserver.leave(room, NOT_OURS).await
+        let outcome = match self.wants(room).await {
+            Ok(true) => {
+                let joined = self.host.homeserver.join(room).await;
+                self.more_jobs.notify_waiters();
+                joined
+            }
+            Ok(false) => self.host.homeserver.leave(room, NOT_OURS).await,
+            Err(failure) => Err(failure),
         };
         match outcome {
             Err(failure) if failure.may_pass() => Err(failure),
@@ -156,14 +172,105 @@ impl Hook {
         }
     }
 
-    /// Whether a room is among those of a list.
-    pub(crate) async fn is_of(&self, list: &[String], room: &RoomId) -> Result<bool, Failure> {
-        for name in list {
-            if self.find_room(name).await?.as_deref() == Some(room) {
+    /// Whether a room is one of its settings, or what one of them was upgraded to.
+    async fn wants(&self, room: &RoomId) -> Result<bool, Failure> {
+        let Settings { incoming, outgoing, .. } = &self.host.config.bot;
+        let of_outgoing = outgoing.iter().flat_map(|hook| &hook.rooms);
+        let names: BTreeSet<&String> = incoming.iter().map(|hook| &hook.room).chain(of_outgoing).collect();
+        for name in names {
+            let Some(first) = self.find_room(name).await? else { continue };
+            // Without going anywhere: what it is not in yet has no successor that it knows of.
+            if first == *room || self.followed(&first).await?.contains(&room.to_owned()) {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// The rooms that a room was upgraded to, one after the other, as far as they can be seen.
+    pub(crate) async fn followed(&self, room: &RoomId) -> Result<Vec<OwnedRoomId>, Failure> {
+        let mut all: Vec<OwnedRoomId> = Vec::new();
+        while all.len() < MOST_UPGRADES {
+            let last = all.last().map_or(room, |last| &**last);
+            let stone = self.seen(last, "m.room.tombstone").await?;
+            let next = stone.and_then(|stone| RoomId::parse(stone.get("replacement_room")?.as_str()?).ok());
+            match next {
+                Some(next) if next != room && !all.contains(&next) => all.push(next),
+                _ => break,
+            }
+        }
+        Ok(all)
+    }
+
+    /// Whether a room that an alias leads to is the one that is meant: by who made it, or the one that it was upgraded from. Anybody may
+    /// have taken the alias.
+    pub(crate) async fn is_made_by(
+        &self,
+        room: &RoomId,
+        wanted: Option<&OwnedUserId>,
+    ) -> Result<bool, Failure> {
+        let Some(wanted) = wanted else { return Ok(false) };
+        let mut room = room.to_owned();
+        for _ in 0..=MOST_UPGRADES {
+            if self.maker(&room).await?.as_ref() == Some(wanted) {
+                return Ok(true);
+            }
+            let create = self.seen(&room, "m.room.create").await?.unwrap_or_default();
+            let old =
+                create.get("predecessor").and_then(|old| RoomId::parse(old.get("room_id")?.as_str()?).ok());
+            let Some(old) = old else { return Ok(false) };
+            // A room may name any other as the one that it follows; the other has to say so as well.
+            let stone = self.seen(&old, "m.room.tombstone").await?.unwrap_or_default();
+            if stone.get("replacement_room").and_then(Value::as_str) != Some(room.as_str()) {
+                return Ok(false);
+            }
+            room = old;
+        }
+        Ok(false)
+    }
+
+    /// Who made a room, if it can be seen.
+    async fn maker(&self, room: &RoomId) -> Result<Option<OwnedUserId>, Failure> {
+        let known = self.makers.lock().unwrap_or_else(PoisonError::into_inner).get(room).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let maker = match self.host.homeserver.creator(room).await {
+            Err(failure) if failure.may_pass() => return Err(failure),
+            maker => maker.unwrap_or_default(),
+        };
+        if let Some(maker) = &maker {
+            let mut makers = self.makers.lock().unwrap_or_else(PoisonError::into_inner);
+            if makers.len() >= MOST_MAKERS {
+                makers.clear();
+            }
+            makers.insert(room.to_owned(), maker.clone());
+        }
+        Ok(maker)
+    }
+
+    /// A piece of a room's state, if it is there and can be seen.
+    async fn seen(&self, room: &RoomId, kind: &str) -> Result<Option<Map<String, Value>>, Failure> {
+        match self.host.homeserver.state(room, kind, "").await {
+            Err(failure) if failure.may_pass() => Err(failure),
+            seen => Ok(seen.unwrap_or_default()),
+        }
+    }
+
+    /// Whether what is said in a room goes out by a webhook.
+    pub(crate) async fn is_of(&self, outgoing: &Outgoing, room: &RoomId) -> Result<bool, Failure> {
+        let mut firsts = Vec::new();
+        for name in &outgoing.rooms {
+            firsts.extend(self.find_room(name).await?.map(|first| (name.starts_with('!'), first)));
+        }
+        let mut found = firsts.iter().find(|(_, first)| first == room);
+        for named in &firsts {
+            if found.is_none() && self.followed(&named.1).await?.contains(&room.to_owned()) {
+                found = Some(named);
+            }
+        }
+        let Some((is_by_id, first)) = found else { return Ok(false) };
+        Ok(*is_by_id || self.is_made_by(first, outgoing.made_by.as_ref()).await?)
     }
 
     /// The room of an id or alias.

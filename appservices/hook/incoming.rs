@@ -2,7 +2,7 @@
 //!
 //! Nothing is read of a body before the address and the time are right; what is answered 200 is on the disk.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -12,12 +12,15 @@ use axum::{
     routing::post,
 };
 use bot_kit::{Batch, Rows, StoreError, Table, now_ms};
-use http::{Request, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -46,11 +49,25 @@ const MOST_JOBS: usize = 1_000;
 const LARGEST_REPORT: usize = 32 << 20;
 const LARGEST_MESSAGE: usize = 1 << 20;
 
-/// Bodies that are read at a time.
-const READERS: usize = 4;
+/// Bodies that are read at a time for one webhook: more than one address has connections, so that whoever is slow on purpose keeps up no
+/// other.
+const READERS: usize = 80;
 
-/// Time for a body.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// A body of at most so many bytes needs no place among the large ones.
+const SMALL: usize = 64 << 10;
+
+/// Bytes of large bodies in memory at a time, in MiB.
+const LARGE_MIB: usize = 96;
+
+/// Time to wait for a place.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// After this whoever was refused may come again, in seconds.
+const COME_AGAIN: &str = "10";
+
+/// Time for a body: at least this, and a second more for so many bytes.
+const DEADLINE: Duration = Duration::from_secs(10);
+const SLOWEST: usize = 500_000;
 
 /// What came, and is not in its room yet.
 #[derive(Debug, Serialize, Deserialize)]
@@ -63,12 +80,16 @@ pub(crate) struct Job {
 
 struct Door {
     hook: Arc<Hook>,
-    readers: Semaphore,
+    /// By the name of the webhook.
+    readers: HashMap<String, Semaphore>,
+    large: Semaphore,
 }
 
 /// The routes.
 pub(crate) fn router(hook: Arc<Hook>) -> Router {
-    let door = Door { hook, readers: Semaphore::new(READERS) };
+    let names = hook.host.config.bot.incoming.iter().map(|one| one.name.clone());
+    let readers = names.map(|name| (name, Semaphore::new(READERS))).collect();
+    let door = Door { hook, readers, large: Semaphore::new(LARGE_MIB) };
     Router::new()
         .route("/hook/{token}", post(take))
         .fallback(|| async { Answer(StatusCode::NOT_FOUND, "no such address") })
@@ -81,8 +102,12 @@ struct Answer(StatusCode, &'static str);
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let key = if self.0.is_success() { "status" } else { "error" };
-        (self.0, [(header::CONTENT_TYPE, "application/json")], json!({ key: self.1 }).to_string())
-            .into_response()
+        let body = json!({ key: self.1 }).to_string();
+        let mut answer = (self.0, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        if self.0 == StatusCode::SERVICE_UNAVAILABLE {
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(COME_AGAIN));
+        }
+        answer
     }
 }
 
@@ -99,6 +124,23 @@ impl From<Doubt> for Answer {
     }
 }
 
+impl Door {
+    /// A place to read a body of such a length; it is waited for.
+    async fn place(&self, name: &str, length: usize) -> Result<[Option<SemaphorePermit<'_>>; 2], Answer> {
+        let both = async {
+            let reader = match self.readers.get(name) {
+                Some(readers) => readers.acquire().await.ok(),
+                None => None,
+            };
+            let mib = u32::try_from(length.div_ceil(1 << 20)).unwrap_or(u32::MAX);
+            let large = if length > SMALL { self.large.acquire_many(mib).await.ok() } else { None };
+            [reader, large]
+        };
+        let busy = |_| Answer(StatusCode::SERVICE_UNAVAILABLE, "too much comes at a time; please come again");
+        timeout(PATIENCE, both).await.map_err(busy)
+    }
+}
+
 async fn take(
     State(door): State<Arc<Door>>,
     Path(token): Path<String>,
@@ -108,10 +150,16 @@ async fn take(
     let incoming = find(&hook.host.config.bot.incoming, &token);
     let incoming = incoming.ok_or(Answer(StatusCode::NOT_FOUND, "no such address"))?;
     let signed = Signed::read(request.headers(), now_ms())?;
-    let busy = Answer(StatusCode::SERVICE_UNAVAILABLE, "too much comes at a time; please come again");
-    let _reader = door.readers.try_acquire().map_err(|_| busy)?;
     let largest = if incoming.form == Form::Report { LARGEST_REPORT } else { LARGEST_MESSAGE };
-    let body = timeout(DEADLINE, axum::body::to_bytes(request.into_body(), largest)).await;
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    // One that does not say it may be as large as it likes.
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(largest);
+    if length > largest {
+        return Err(Answer(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"));
+    }
+    let _place = door.place(&incoming.name, length).await?;
+    let time = DEADLINE + Duration::from_secs(u64::try_from(length / SLOWEST).unwrap_or_default());
+    let body = timeout(time, axum::body::to_bytes(request.into_body(), length)).await;
     let body = body.map_err(|_| Answer(StatusCode::REQUEST_TIMEOUT, "the body did not come"))?;
     let body = body.map_err(|_| Answer(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"))?;
     signed.check(&incoming.secret, &body).inspect_err(|_| {

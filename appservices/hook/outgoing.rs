@@ -49,7 +49,7 @@ impl Hook {
     /// Notes whom an event is to be told.
     pub(crate) async fn owe(&self, event: &Event, batch: &mut Batch) -> Result<(), bot_kit::Failure> {
         for outgoing in &self.host.config.bot.outgoing {
-            if !outgoing.events.contains(&event.kind) || !self.is_of(&outgoing.rooms, &event.room_id).await? {
+            if !outgoing.events.contains(&event.kind) || !self.is_of(outgoing, &event.room_id).await? {
                 continue;
             }
             let prefix = format!("{}/", outgoing.name);

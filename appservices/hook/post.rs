@@ -1,6 +1,9 @@
 //! What came by a webhook goes into its room.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant},
+};
 
 use bot_kit::{
     Batch, Failure, Table, TxnId, now_ms,
@@ -30,24 +33,37 @@ const PAGE: usize = 1;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// What could not be told for so long is a trouble that `/health` names.
+const TROUBLE: Duration = Duration::from_secs(60);
+
+/// A thread that began longer ago is begun anew: nobody scrolls back to it.
+const THREAD_MS: u64 = 7 * 86_400_000;
+
 /// What could not be told for so long is given up: the bot was never asked into the room, or the room is gone.
 const PATIENCE_MS: u64 = 3 * 86_400_000;
 
 /// Has the jobs of one webhook done in their order, for ever.
 pub(crate) async fn run(hook: Arc<Hook>, incoming: Incoming) {
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut began) = (FIRST_PAUSE, None::<Instant>);
     loop {
         let more = hook.more_jobs.notified();
         tokio::pin!(more);
         // Before the look: what comes meanwhile must wake us.
         more.as_mut().enable();
         match hook.next_job(&incoming).await {
-            Ok(true) => pause = FIRST_PAUSE,
-            Ok(false) => {
-                more.await;
+            Ok(is_told) => {
+                (pause, began) = (FIRST_PAUSE, None);
+                hook.troubles.lock().unwrap_or_else(PoisonError::into_inner).remove(&incoming.name);
+                if !is_told {
+                    more.await;
+                }
             }
             Err(failure) => {
                 warn!(hook = incoming.name, error = %failure, "a webhook could not be told, trying again");
+                if began.get_or_insert_with(Instant::now).elapsed() >= TROUBLE {
+                    let mut troubles = hook.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+                    troubles.insert(incoming.name.clone(), failure.to_string());
+                }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -75,12 +91,7 @@ impl Hook {
     }
 
     async fn tell(&self, incoming: &Incoming, job: &Job, batch: &mut Batch) -> Result<(), Failure> {
-        let room = self.find_room(&incoming.room).await?;
-        // Somebody may give it a room yet.
-        let missing =
-            || Failure::Passing { cause: format!("{} is no room", incoming.room), after: None, status: None };
-        let room = room.ok_or_else(missing)?;
-        self.host.homeserver.join(&room).await?;
+        let room = self.enter(incoming).await?;
         match incoming.form {
             Form::Message => {
                 let text = self.templates.text(incoming, &job.body);
@@ -88,6 +99,81 @@ impl Hook {
             }
             Form::Report => self.report(incoming, job, &room, batch).await,
         }
+    }
+
+    /// The room of a webhook as it is now, upgrades followed; the bot is in it then.
+    async fn enter(&self, incoming: &Incoming) -> Result<OwnedRoomId, Failure> {
+        let waits = |cause: String| Failure::Passing { cause, after: None, status: None };
+        // Somebody may give it a room yet.
+        let first = self.find_room(&incoming.room).await?;
+        let first = first.ok_or_else(|| waits(format!("{} is no room", incoming.room)))?;
+        self.go_into(&first).await?;
+        if incoming.room.starts_with('#') && !self.is_made_by(&first, incoming.made_by.as_ref()).await? {
+            return Err(waits(format!(
+                "{} is a room that somebody else made than `made_by` says",
+                incoming.room
+            )));
+        }
+        let mut room = first;
+        for next in self.followed(&room).await? {
+            if let Err(failure) = self.go_into(&next).await {
+                self.ask_for_invite(&room, &next).await?;
+                return Err(failure);
+            }
+            room = next;
+        }
+        Ok(room)
+    }
+
+    /// Joins a room, unless somebody has put the bot out of it: then somebody has to ask it in again.
+    async fn go_into(&self, room: &OwnedRoomId) -> Result<(), Failure> {
+        let me = self.host.user();
+        let now = match self.host.homeserver.state(room, "m.room.member", me.as_str()).await {
+            Err(failure) if failure.may_pass() => return Err(failure),
+            // One that it was never in.
+            now => now.unwrap_or_default(),
+        };
+        let membership = now.as_ref().and_then(|now| now.get("membership")?.as_str());
+        match membership {
+            Some("join") => Ok(()),
+            Some("leave" | "ban") => {
+                let cause = format!("the bot was put out of {room}; it has to be asked in again");
+                Err(Failure::Passing { cause, after: None, status: None })
+            }
+            _ => self.host.homeserver.join(room).await,
+        }
+    }
+
+    /// Says in the old room, once, that the bot was not asked into the new one. Who may not speak there any more says it to the log and to
+    /// `/health`.
+    async fn ask_for_invite(&self, old: &OwnedRoomId, new: &OwnedRoomId) -> Result<(), Failure> {
+        let me = self.host.user();
+        let text = format!(
+            "この部屋は新しくなりましたが、{me} が新しい部屋に招待されていません。招待されるまで、通知は届きません。\n\
+             This room was upgraded, and {me} was not asked into the new one: until it is, no webhooks are told."
+        );
+        let txn = TxnId::of(&["asks to be invited", old.as_str(), new.as_str()]);
+        match self.host.homeserver.notice(old, &txn, &text).await {
+            Err(failure) if failure.may_pass() => Err(failure),
+            Err(failure) => {
+                error!(room_id = %new, error = %failure, "the bot was not asked into a room that was upgraded, and cannot say so");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Whether a thread can be gone on with: its first message is there, and not too old.
+    async fn is_alive(&self, room: &OwnedRoomId, root: &OwnedEventId) -> Result<bool, Failure> {
+        let found = match self.host.homeserver.find_event(room, root).await {
+            Err(failure) if failure.may_pass() => return Err(failure),
+            found => found.unwrap_or_default(),
+        };
+        let Some(event) = found else { return Ok(false) };
+        // Of one that was redacted no content is left.
+        let is_there = event.get("content").and_then(|content| content.get("body")).is_some();
+        let at = event.get("origin_server_ts").and_then(Value::as_u64).unwrap_or_default();
+        Ok(is_there && now_ms().saturating_sub(at) < THREAD_MS)
     }
 
     /// The message itself, in its thread if there is one.
@@ -109,8 +195,12 @@ impl Hook {
             Some(key) => self.host.store.get(&THREADS, key).await?.filter(|(its_room, _)| its_room == room),
             None => None,
         };
+        let root = match root {
+            Some((_, root)) if self.is_alive(room, &root).await? => Some(root),
+            _ => None,
+        };
         let mut content = json!({ "msgtype": "m.text", "body": text, "m.mentions": {} });
-        if let Some((_, root)) = &root {
+        if let Some(root) = &root {
             content["m.relates_to"] = in_thread(root);
         }
         let txn = TxnId::of(&[&incoming.name, &job.id, "message"]);
@@ -118,7 +208,7 @@ impl Hook {
         if let (Some(key), None) = (&key, &root) {
             batch.put(&THREADS, key, &(room.clone(), sent.clone()));
         }
-        Ok(root.map_or(sent, |(_, root)| root))
+        Ok(root.unwrap_or(sent))
     }
 
     /// A report: what it says, and below it in a thread where that is and how it looks.

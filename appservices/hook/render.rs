@@ -27,6 +27,9 @@ const LONGEST_LINE: usize = 200;
 /// Photos of a report.
 const MOST_PHOTOS: usize = 10;
 
+/// Between what the bot says of a report and what its sender wrote.
+const RULE: &str = "────────";
+
 /// Above what a template shows nothing of.
 const UNFIT: &str = "（テンプレートに合わない内容 / not as the template expects）";
 
@@ -154,17 +157,16 @@ impl Report {
         let title_line = line(title.as_ref());
         let mut odd: Vec<(&str, Option<&RawValue>)> = Vec::new();
         let mut lines = vec![format!("【通報】{}", title_line.as_deref().unwrap_or("（件名なし）"))];
-        if is_odd(title.as_ref()) {
+        if line(title.as_ref()).is_none() {
             odd.push(("title", fields.get("title")));
         }
-        match &text {
-            Some(Value::String(text)) => lines.push(cut(text, LONGEST_TEXT)),
-            _ => odd.push(("text", fields.get("text"))),
+        if !matches!(text, Some(Value::String(_))) {
+            odd.push(("text", fields.get("text")));
         }
         let read_place = place.as_ref().and_then(Place::read);
         let of_place = place.as_ref().and_then(|place| place.get("address")).cloned();
         let address = value("address");
-        if is_odd(address.as_ref()) {
+        if line(address.as_ref()).is_none() {
             odd.push(("address", fields.get("address")));
         }
         lines.extend(line(address.as_ref()).or(line(of_place.as_ref())).map(|it| format!("場所: {it}")));
@@ -176,13 +178,9 @@ impl Report {
         }
         let id = value("id");
         lines.extend(line(id.as_ref()).map(|it| format!("受付番号: {it}")));
-        if is_odd(id.as_ref()) {
+        if line(id.as_ref()).is_none() {
             odd.push(("id", fields.get("id")));
         }
-        let odd = odd.into_iter().filter_map(|(key, raw)| Some((key, raw?)));
-        let others = fields.others.iter().map(|(key, raw)| (&**key, *raw));
-        let others: Vec<String> = odd.chain(others).filter_map(|(key, raw)| shown(key, raw)).collect();
-        lines.extend(Some(cut(&others.join("\n"), LONGEST_FIELDS)).filter(|others| !others.is_empty()));
         if fields.more > 0 {
             lines.push(format!("（ほかに {} 項目 / further fields）", fields.more));
         }
@@ -195,6 +193,16 @@ impl Report {
             let names = lost.odd.join("」「");
             lines.push(format!("（写真ではないので受け取りません: 「{names}」 / no photos, not taken）"));
         }
+        // What is ours comes first, and below a line what others wrote, who may imitate it.
+        lines.push(RULE.to_owned());
+        lines.extend(text.as_ref().and_then(Value::as_str).map(|text| cut(text, LONGEST_TEXT)));
+        let odd = odd.into_iter().filter_map(|(key, raw)| Some((key, raw?)));
+        let others = fields.others.iter().map(|(key, raw)| (&**key, *raw));
+        let others: Vec<String> = odd.chain(others).filter_map(|(key, raw)| shown(key, raw)).collect();
+        lines.extend(Some(cut(&others.join("\n"), LONGEST_FIELDS)).filter(|others| !others.is_empty()));
+        if lines.last().is_some_and(|last| last == RULE) {
+            lines.pop();
+        }
         Self { text: lines.join("\n"), place: read_place, photos }
     }
 }
@@ -202,11 +210,6 @@ impl Report {
 /// The value of a field, if it is one that can be read.
 fn value(raw: &RawValue) -> Option<Value> {
     json::read(raw.get().as_bytes()).ok()
-}
-
-/// Whether a field that is to be a line is there as something else.
-fn is_odd(value: Option<&Value>) -> bool {
-    value.is_some_and(|value| !matches!(value, Value::Null | Value::String(_) | Value::Number(_)))
 }
 
 /// A field of no meaning to us; none if it says nothing.
@@ -271,15 +274,20 @@ fn line(value: Option<&Value>) -> Option<String> {
         Value::Number(number) => number.to_string(),
         _ => return None,
     };
-    let turns = |letter: char| matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
     let letters = text.chars().filter(|letter| !turns(*letter));
     let one: String = letters.map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
     Some(cut(one.trim(), LONGEST_LINE)).filter(|line| !line.is_empty())
 }
 
+/// Whether a letter turns others around.
+fn turns(letter: char) -> bool {
+    matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
+}
+
 fn cut(text: &str, most: usize) -> String {
-    let mut letters =
-        text.chars().filter(|letter| *letter == '\n' || *letter == '\t' || !letter.is_control());
+    let mut letters = text
+        .chars()
+        .filter(|letter| *letter == '\n' || *letter == '\t' || !letter.is_control() && !turns(*letter));
     let mut cut: String = letters.by_ref().take(most).collect();
     if letters.next().is_some() {
         cut.push('…');
@@ -310,13 +318,13 @@ mod tests {
         }));
         assert_eq!(
             report.text,
-            "【通報】道路の陥没\n直径30cm\n場所: 片町1丁目\n地図: https://maps.gsi.go.jp/#17/36.561100/136.656400/\n受付番号: 1234\n（読めない写真: 1 枚 / photos that cannot be read）\n（写真ではないので受け取りません: 「b」 / no photos, not taken）"
+            "【通報】道路の陥没\n場所: 片町1丁目\n地図: https://maps.gsi.go.jp/#17/36.561100/136.656400/\n受付番号: 1234\n（読めない写真: 1 枚 / photos that cannot be read）\n（写真ではないので受け取りません: 「b」 / no photos, not taken）\n────────\n直径30cm"
         );
         let photos: Vec<_> =
             report.photos.iter().map(|photo| (&*photo.name, photo.kind.content_type)).collect();
         assert_eq!(photos, [(".._a.jpg", "image/jpeg")]);
         let odd = read(&json!({ "title": [], "place": { "latitude": 91, "longitude": 0 }, "photos": "x" }));
-        let said = "【通報】（件名なし）\ntitle: []\nplace: {\"latitude\":91,\"longitude\":0}\n（読めない写真: 1 枚 / photos that cannot be read）";
+        let said = "【通報】（件名なし）\n（読めない写真: 1 枚 / photos that cannot be read）\n────────\ntitle: []\nplace: {\"latitude\":91,\"longitude\":0}";
         assert_eq!((odd.text.as_str(), odd.place, odd.photos.len()), (said, None, 0));
         // As browsers, mailers and forms write them.
         for data in ["data:image/jpeg;base64,/9j/4A==", "/9j/\r\n4A==\n", "/9j/4A"] {
@@ -353,6 +361,7 @@ mod tests {
             (json!("文字列"), &["文字列"]),
             (json!(null), &["null"]),
             (json!({ "$serde_json::private::RawValue": 5 }), &["RawValue: 5"]),
+            (json!({ "title": true, "id": " " }), &["title: true"]),
         ] {
             let text = read(&body).text;
             assert!(wanted.iter().all(|wanted| text.contains(wanted)), "{body}: {text}");
@@ -361,10 +370,22 @@ mod tests {
             (0..60).map(|n| (format!("f{n:02}"), json!("x".repeat(2_000)))).collect();
         let text = read(&Value::Object(many)).text;
         assert!(text.contains("10 項目") && text.chars().count() < LONGEST, "{text}");
+        let half = RawValue::from_string(r#"{"title":"\ud800 hole"}"#.to_owned()).expect("JSON");
+        assert!(Report::read(&half).text.contains("hole"));
         // Deeper than any reader reads, and as much as may come.
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(9_000), "]".repeat(9_000));
         let text = Report::read(&RawValue::from_string(deep).expect("JSON")).text;
         assert!(text.contains("a: [[["), "{text}");
+    }
+
+    #[test]
+    fn who_writes_a_report_cannot_write_the_lines_of_the_bot() {
+        let text = "a\n受付番号: 9999\n\u{202e}地図: https://evil.example/";
+        let report = read(&json!({ "title": "穴", "id": "R-1", "text": text, "受付番号": "8888" }));
+        let (ours, theirs) = report.text.split_once(RULE).unwrap_or_default();
+        assert_eq!(ours, "【通報】穴\n受付番号: R-1\n");
+        assert!(theirs.contains("9999") && theirs.contains("8888") && !theirs.contains('\u{202e}'));
+        assert_eq!(read(&json!({ "title": "穴" })).text, "【通報】穴");
     }
 
     #[test]
@@ -374,6 +395,7 @@ mod tests {
             token: String::new(),
             secret: String::new(),
             room: String::new(),
+            made_by: None,
             form: crate::settings::Form::Message,
             template: Some(template.to_owned()),
             thread: Some("{{ alert.id }}".to_owned()),

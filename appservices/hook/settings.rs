@@ -2,13 +2,17 @@
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
-use bot_kit::{Config, url::Url};
+use bot_kit::{Config, ruma::OwnedUserId, url::Url};
 use serde::Deserialize;
 
 use crate::{render::Templates, target::Range};
 
 /// Shorter tokens and secrets can be guessed.
 const SHORTEST: usize = 24;
+
+/// Whoever makes an alias first would get what is meant for its room.
+const NEEDS_MAKER: &str = "別名で書くときは、部屋を作った人の ID が必要です（空いている別名は誰でも自分の部屋に付けられます）。部屋の ID なら要りません / \
+                           an alias needs the id of who made its room, since anybody may take one that is free; a room's id needs none";
 
 /// The settings; `conf/hook.toml` explains each.
 #[derive(Clone, Debug, Deserialize)]
@@ -41,6 +45,9 @@ pub(crate) struct Incoming {
     pub(crate) secret: String,
     /// Room id or alias.
     pub(crate) room: String,
+    /// Who made that room: needed where it is an alias, which anybody may give to a room of his own while it is free.
+    #[serde(default)]
+    pub(crate) made_by: Option<OwnedUserId>,
     pub(crate) form: Form,
     /// A message's text, as a template of Jinja over the JSON that came.
     #[serde(default)]
@@ -71,6 +78,9 @@ pub(crate) struct Outgoing {
     pub(crate) secret: String,
     /// Rooms, by id or alias.
     pub(crate) rooms: Vec<String>,
+    /// Who made those that are named by an alias.
+    #[serde(default)]
+    pub(crate) made_by: Option<OwnedUserId>,
     /// Types of events.
     #[serde(default = "messages")]
     pub(crate) events: Vec<String>,
@@ -104,7 +114,9 @@ pub(crate) fn mistakes(config: &Config<Settings>) -> Vec<String> {
         mistakes.push("bot.address: 受け取る場所が必要です / where they come to is needed".to_owned());
     }
     let mut alone = BTreeSet::new();
-    for (number, Incoming { name, token, secret, room, form, template, .. }) in incoming.iter().enumerate() {
+    for (number, Incoming { name, token, secret, room, made_by, form, template, .. }) in
+        incoming.iter().enumerate()
+    {
         let mut wrong =
             |key: &str, what: &str| mistakes.push(format!("bot.incoming[{number}].{key}: {what}"));
         for (key, value) in [("token", token), ("secret", secret)] {
@@ -124,6 +136,9 @@ pub(crate) fn mistakes(config: &Config<Settings>) -> Vec<String> {
         if !room.starts_with(['!', '#']) {
             wrong("room", "部屋の ID か別名が必要です / a room's id or alias is needed");
         }
+        if room.starts_with('#') && made_by.is_none() {
+            wrong("made_by", NEEDS_MAKER);
+        }
         if *form == Form::Message && template.is_none() {
             wrong("template", "form = \"message\" には必要です / form = \"message\" needs it");
         }
@@ -132,7 +147,7 @@ pub(crate) fn mistakes(config: &Config<Settings>) -> Vec<String> {
         mistakes.push(mistake);
     }
     let mut alone = BTreeSet::new();
-    for (number, Outgoing { name, url, secret, rooms, .. }) in outgoing.iter().enumerate() {
+    for (number, Outgoing { name, url, secret, rooms, made_by, .. }) in outgoing.iter().enumerate() {
         let mut wrong =
             |key: &str, what: &str| mistakes.push(format!("bot.outgoing[{number}].{key}: {what}"));
         if secret.len() < SHORTEST {
@@ -150,6 +165,9 @@ pub(crate) fn mistakes(config: &Config<Settings>) -> Vec<String> {
         check_name(name, &mut wrong);
         if rooms.is_empty() || !rooms.iter().all(|room| room.starts_with(['!', '#'])) {
             wrong("rooms", "部屋の ID か別名が必要です / rooms' ids or aliases are needed");
+        }
+        if rooms.iter().any(|room| room.starts_with('#')) && made_by.is_none() {
+            wrong("made_by", NEEDS_MAKER);
         }
     }
     mistakes

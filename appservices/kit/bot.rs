@@ -55,6 +55,11 @@ pub trait Bot: Send + Sync + Sized + 'static {
     /// Is told, after each event, that what [`Bot::handle`] gave back is written down: tasks that wait for it look now.
     fn noted(&self) {}
 
+    /// What somebody has to look at, in sentences for `/health`, which answers 503 then. Restarting the program does not help.
+    fn troubles(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Whether it makes this user of its namespace, whom the homeserver asks for; it has made him when this returns true.
     fn find_user(&self, _user: &UserId) -> impl Future<Output = bool> + Send {
         async { false }

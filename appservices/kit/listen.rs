@@ -2,7 +2,12 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/application-service-api/#homeserver---application-service-api>
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -17,6 +22,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use parking_lot::Mutex;
 use ruma::{RoomAliasId, UserId};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
@@ -50,13 +56,16 @@ const BREATH: Duration = Duration::from_millis(50);
 pub struct Bounds {
     /// Connections at a time. Others wait to be taken.
     pub connections: usize,
+    /// Connections from one address at a time; what comes beyond is closed, so that one address does not have all places. Programs of this
+    /// machine, a proxy for instance, have no such bound.
+    pub of_address: usize,
     /// Time for the head of a request.
     pub head: Duration,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { connections: 256, head: Duration::from_secs(20) }
+        Self { connections: 256, of_address: 64, head: Duration::from_secs(20) }
     }
 }
 
@@ -65,6 +74,7 @@ impl Default for Bounds {
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(bounds.connections));
     let connections = TaskTracker::new();
+    let addresses = Arc::new(Addresses::default());
     // HTTP/1.1 alone: who would look which version comes would wait for ever for one who says nothing.
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(bounds.head);
@@ -81,6 +91,10 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
                 tokio::time::sleep(BREATH).await;
                 continue;
             }
+        };
+        let Some(of_address) = addresses.take(peer.ip(), bounds.of_address) else {
+            debug!(address = %peer.ip(), "too many connections from one address");
+            continue;
         };
         let router = router.clone().map_request(move |mut request: Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
@@ -100,13 +114,46 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
             if let Err(error) = outcome {
                 debug!(%error, "a connection broke");
             }
-            drop(place);
+            drop((place, of_address));
         });
     }
     drop(listener);
     connections.close();
     if timeout(LAST_MOMENTS, connections.wait()).await.is_err() {
         warn!(count = connections.len(), "connections are cut");
+    }
+}
+
+/// How many connections each address has.
+#[derive(Default)]
+struct Addresses(Mutex<HashMap<IpAddr, usize>>);
+
+/// One of them.
+struct OfAddress(Arc<Addresses>, IpAddr);
+
+impl Addresses {
+    /// Notes another one, unless there are so many.
+    fn take(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<OfAddress> {
+        let address = address.to_canonical();
+        let mut counts = self.0.lock();
+        let count = counts.entry(address).or_insert(0);
+        if *count >= most && !address.is_loopback() {
+            return None;
+        }
+        *count += 1;
+        Some(OfAddress(self.clone(), address))
+    }
+}
+
+impl Drop for OfAddress {
+    fn drop(&mut self) {
+        let mut counts = self.0.0.lock();
+        if let Some(count) = counts.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.1);
+            }
+        }
     }
 }
 
@@ -270,7 +317,14 @@ async fn ping<B: Bot>(State(desk): State<Arc<Desk<B>>>, request: Request<Body>) 
 async fn health<B: Bot>(State(desk): State<Arc<Desk<B>>>) -> Answer {
     let waiting = desk.inbox.waiting();
     match desk.inbox.is_writable().await {
-        Ok(()) => Answer(StatusCode::OK, json!({ "status": "ok", "waiting": waiting })),
+        Ok(()) => {
+            let troubles = desk.bot.troubles();
+            if troubles.is_empty() {
+                return Answer(StatusCode::OK, json!({ "status": "ok", "waiting": waiting }));
+            }
+            let body = json!({ "status": "troubled", "waiting": waiting, "troubles": troubles });
+            Answer(StatusCode::SERVICE_UNAVAILABLE, body)
+        }
         Err(error) => {
             warn!(%error, "the store cannot be written");
             Answer(StatusCode::SERVICE_UNAVAILABLE, json!({ "status": "not writable", "waiting": waiting }))
@@ -390,12 +444,29 @@ mod tests {
         assert_eq!(ask(&desk, "/_matrix/app/v1/unheard-of", Some("secret"), "").await, 404);
     }
 
+    #[test]
+    fn an_address_has_no_more_than_its_places_and_this_machine_as_many_as_it_wants() {
+        let addresses = Arc::new(Addresses::default());
+        let one: IpAddr = "192.0.2.1".parse().expect("an address");
+        let same: IpAddr = "::ffff:192.0.2.1".parse().expect("an address");
+        let held = (addresses.take(one, 2), addresses.take(same, 2));
+        assert!(held.0.is_some() && held.1.is_some() && addresses.take(one, 2).is_none());
+        let other: IpAddr = "192.0.2.2".parse().expect("an address");
+        assert!(addresses.take(other, 2).is_some());
+        drop(held);
+        assert!(addresses.take(one, 2).is_some());
+        assert!(addresses.0.lock().is_empty());
+        let home: IpAddr = "127.0.0.1".parse().expect("an address");
+        let many: Vec<_> = (0..5).map(|_| addresses.take(home, 2)).collect();
+        assert!(many.iter().all(Option::is_some));
+    }
+
     #[tokio::test]
     async fn whoever_is_silent_is_cut_and_an_end_is_waited_for_by_nobody() {
         let (_directory, desk) = desk().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
         let address = listener.local_addr().expect("bound");
-        let bounds = Bounds { connections: 1, head: Duration::from_millis(50) };
+        let bounds = Bounds { connections: 1, head: Duration::from_millis(50), ..Bounds::default() };
         let stop = CancellationToken::new();
         let serving = tokio::spawn(serve(listener, router(desk), bounds, stop.clone()));
         let mut silent = tokio::net::TcpStream::connect(address).await.expect("connected");

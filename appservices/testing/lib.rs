@@ -126,6 +126,19 @@ impl Stage {
         std::fs::read_to_string(self.directory.path().join("bot.log")).unwrap_or_default()
     }
 
+    /// Waits until this stands in the bot's log.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub async fn until_log(&self, text: &str) {
+        let comes = async {
+            while !self.log().contains(text) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, comes).await.unwrap_or_else(|_| panic!("{text}: {}", self.log()));
+    }
+
     /// Starts the bot and waits until it answers. Nothing happens if it runs.
     ///
     /// # Panics

@@ -10,6 +10,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bot_testing::Stage;
 use hmac::{Hmac, KeyInit, Mac};
+use http::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use testkit::{Net, Preset, User};
@@ -126,6 +127,90 @@ async fn what_is_old_changed_or_signed_by_another_is_refused_and_alerts_are_thre
     assert_eq!(own[0]["content"]["body"], "firing sv1");
     assert_eq!(own[1]["content"]["m.relates_to"]["rel_type"], "m.thread");
     assert_eq!(own[1]["content"]["m.relates_to"]["event_id"], own[0]["event_id"]);
+}
+
+#[tokio::test]
+async fn a_thread_whose_first_message_was_deleted_begins_anew_and_so_is_seen() {
+    let form = "form = \"message\"\ntemplate = \"{{ text }}\"\nthread = \"{{ key }}\"";
+    let (_stage, address, hanako, room) = stage(|room| incoming(room, form)).await;
+    for (id, text) in [("a", "一報"), ("b", "二報")] {
+        assert_eq!(post_well(address, id, &json!({ "text": text, "key": "K1" })).await, 200);
+    }
+    let seen = hanako.sync_until(|seen| seen.has_message(&room, "二報")).await;
+    let of = |timeline: &[Value], body: &str| {
+        timeline.iter().find(|event| event["content"]["body"] == body).cloned().unwrap()
+    };
+    let (first, second) = (of(&seen.room(&room).timeline, "一報"), of(&seen.room(&room).timeline, "二報"));
+    assert_eq!(second["content"]["m.relates_to"]["event_id"], first["event_id"]);
+    // So that no other bot obeys what stands in it.
+    assert_eq!(first["content"]["org.matrix.msc1767.automated"], true);
+    let path = format!("/_matrix/client/v3/rooms/{room}/redact/{}/txn", first["event_id"].as_str().unwrap());
+    hanako.call(Method::PUT, &path, Some(&json!({}))).await;
+    for (id, text) in [("c", "三報"), ("d", "四報")] {
+        assert_eq!(post_well(address, id, &json!({ "text": text, "key": "K1" })).await, 200);
+    }
+    let seen = hanako.sync_until(|seen| seen.has_message(&room, "四報")).await;
+    let (third, fourth) = (of(&seen.room(&room).timeline, "三報"), of(&seen.room(&room).timeline, "四報"));
+    assert!(third["content"]["m.relates_to"].is_null(), "{third}");
+    assert_eq!(fourth["content"]["m.relates_to"]["event_id"], third["event_id"]);
+}
+
+#[tokio::test]
+async fn a_room_that_was_upgraded_is_followed_to_where_the_bot_is_asked_in() {
+    let form = "form = \"message\"\ntemplate = \"{{ text }}\"";
+    let (stage, address, hanako, room) = stage(|room| incoming(room, form)).await;
+    assert_eq!(post_well(address, "a", &json!({ "text": "前" })).await, 200);
+    hanako.sync_until(|seen| seen.has_message(&room, "前")).await;
+    let path = format!("/_matrix/client/v3/rooms/{room}/upgrade");
+    let answer = hanako.call(Method::POST, &path, Some(&json!({ "new_version": "11" }))).await;
+    let new = ruma::RoomId::parse(answer["replacement_room"].as_str().unwrap()).unwrap();
+    assert_eq!(post_well(address, "b", &json!({ "text": "後" })).await, 200);
+    // The bot is not asked in yet, and says so where it can.
+    stage.until_log("not asked into a room that was upgraded").await;
+    hanako.invite(&new, BOT.try_into().unwrap()).await;
+    hanako.sync_until(|seen| seen.has_message(&new, "後")).await;
+}
+
+#[tokio::test]
+async fn an_alias_that_somebody_else_took_gets_nothing() {
+    let (stage, address, hanako, _) = stage(|_| String::new()).await;
+    let wishes = json!({ "preset": "public_chat", "room_alias_name": "later" });
+    let room = hanako.create_room_with(&wishes).await;
+    let settings = |by: &str| {
+        let form = format!("form = \"message\"\ntemplate = \"{{{{ text }}}}\"\nmade_by = \"{by}\"");
+        format!("address = \"{address}\"\n{}", incoming("#later:kanazawa.test", &form))
+    };
+    stage.kill_bot();
+    stage.set(&settings("@taro:kanazawa.test"));
+    stage.start_bot().await;
+    assert_eq!(post_well(address, "a", &json!({ "text": "内密" })).await, 200);
+    stage.until_log("somebody else made").await;
+    stage.kill_bot();
+    stage.set(&settings(hanako.id().as_str()));
+    stage.start_bot().await;
+    hanako.sync_until(|seen| seen.has_message(&room, "内密")).await;
+}
+
+#[tokio::test]
+async fn many_at_once_wait_for_each_other_and_slow_ones_keep_up_nobody() {
+    let form = "form = \"message\"\ntemplate = \"{{ text }}\"";
+    let (_stage, address, ..) = stage(|room| incoming(room, form)).await;
+    let at = now();
+    let mut slow = Vec::new();
+    for number in 0..8 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "POST /hook/{TOKEN} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 1000\r\nwebhook-id: s{number}\r\n\
+             webhook-timestamp: {at}\r\nwebhook-signature: v1,AAAA\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    let all = (0..40).map(|number| async move {
+        post_well(address, &format!("m{number}"), &json!({ "text": format!("{number} 番") })).await
+    });
+    let answers = futures_util::future::join_all(all).await;
+    assert!(answers.iter().all(|status| *status == 200), "{answers:?}");
 }
 
 /// Takes one request and gives this answer; what came.

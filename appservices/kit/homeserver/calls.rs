@@ -233,6 +233,25 @@ impl Homeserver {
         Ok(found(self.get(&path).await)?.and_then(|content| content.as_object().cloned()))
     }
 
+    /// Who made a room. The whole state is asked for: servers tell the sender of a piece nowhere else.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn creator(&self, room: &RoomId) -> Result<Option<OwnedUserId>, Failure> {
+        let state = self.get(&["client", "v3", "rooms", room.as_str(), "state"]).await?;
+        let is_create = |event: &&Value| event.get("type").and_then(Value::as_str) == Some("m.room.create");
+        let create = state.as_array().and_then(|state| state.iter().find(is_create));
+        Ok(create.and_then(|create| create.get("sender")?.as_str()?.try_into().ok()))
+    }
+
+    /// An event; none if it is not there, or not for us.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn find_event(&self, room: &RoomId, event: &EventId) -> Result<Option<Value>, Failure> {
+        found(self.get(&["client", "v3", "rooms", room.as_str(), "event", event.as_str()]).await)
+    }
+
     /// Sets a piece of a room's state.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use base::Random;
 use serde::{Deserialize, Serialize};
 
-use super::story::DESK_ALIAS;
+use super::story::{CLERKS, DESK_ALIAS, PEOPLE};
 use crate::{files::write_private, texts::tr};
 
 /// Its registration, in its directory.
@@ -237,6 +237,7 @@ disk_budget = "2 GB"
             Kind::Hook => {
                 let Webhook { token, secret } = self.find_or_make_webhook()?;
                 self.write_post(&format!("http://{address}/hook/{token}"), &secret)?;
+                let maker = PEOPLE[CLERKS[0]].localpart;
                 format!(
                     r##"address = "{address}"
 
@@ -245,6 +246,7 @@ name = "report"
 token = "{token}"
 secret = "{secret}"
 room = "#{DESK_ALIAS}:{server_name}"
+made_by = "@{maker}:{server_name}"
 form = "report"
 "##
                 )
