@@ -179,3 +179,64 @@ fn check_name(name: &str, wrong: &mut impl FnMut(&str, &str)) {
         wrong("name", "英数字と - _ で書きます / it is made of letters, digits, - and _");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    const INCOMING: &str = "[[bot.incoming]]\nname = 'road'\ntoken = 'token-of-twenty-four-letters'\n\
+        secret = 'a secret of twenty-four letters'\nroom = '!a:kanazawa.test'\nform = 'message'\ntemplate = '{{ a }}'\n";
+    const OUTGOING: &str = "[[bot.outgoing]]\nname = 'desk'\nurl = 'https://example.jp/'\n\
+        secret = 'a secret of twenty-four letters'\nrooms = ['#a:kanazawa.test']\n\
+        made_by = '@a:kanazawa.test'\n";
+
+    fn found(bot: &str) -> Vec<String> {
+        let whole = format!(
+            "[homeserver]\nurl = 'http://127.0.0.1:1'\nserver_name = 'kanazawa.test'\n[appservice]\nregistration = 'a'\n\
+             url = 'http://127.0.0.1:2'\n[listener]\naddress = '127.0.0.1:2'\n[store]\npath = 'b'\n[bot]\n{bot}"
+        );
+        mistakes(&toml::from_str(&whole).unwrap())
+    }
+
+    #[test]
+    fn each_mistake_is_told_with_its_key() {
+        let at = "address = '127.0.0.1:3'\n";
+        assert_eq!(found(&format!("{at}{INCOMING}{OUTGOING}")), Vec::<String>::new());
+        assert_eq!(found(""), Vec::<String>::new());
+        let told = found(INCOMING);
+        assert!(told.len() == 1 && told[0].starts_with("bot.address: "), "{told:?}");
+        for (from, to, key) in [
+            ("'token-of-twenty-four-letters'", "'token-of-twenty-letters'", "token"),
+            ("'token-of-twenty-four-letters'", "'token/of/twenty-four/letters'", "token"),
+            ("'a secret of twenty-four letters'", "'a secret of few letters'", "secret"),
+            ("'road'", "''", "name"),
+            ("'road'", "'道'", "name"),
+            ("'!a:kanazawa.test'", "'a:kanazawa.test'", "room"),
+            ("template = '{{ a }}'\n", "", "template"),
+        ] {
+            let told = found(&format!("{at}{}", INCOMING.replace(from, to)));
+            assert!(told.len() == 1 && told[0].starts_with(&format!("bot.incoming[0].{key}: ")), "{told:?}");
+        }
+        for (from, to, key) in [
+            ("'a secret of twenty-four letters'", "'a secret of few letters'", "secret"),
+            ("'https://example.jp/'", "'ftp://example.jp/'", "url"),
+            ("'https://example.jp/'", "'data:text/plain,x'", "url"),
+            ("'desk'", "'de/sk'", "name"),
+            ("['#a:kanazawa.test']", "[]", "rooms"),
+            ("['#a:kanazawa.test']", "['!a:kanazawa.test', 'b']", "rooms"),
+        ] {
+            let told = found(&OUTGOING.replace(from, to));
+            assert!(told.len() == 1 && told[0].starts_with(&format!("bot.outgoing[0].{key}: ")), "{told:?}");
+        }
+        // Names and tokens are one's alone.
+        let keys = |told: Vec<String>| {
+            told.iter().map(|it| it.split(':').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let twice = found(&format!("{at}{INCOMING}{INCOMING}{OUTGOING}{OUTGOING}"));
+        let mut told = keys(twice);
+        told.retain(|key| key != "bot.incoming[1].template");
+        assert_eq!(told, ["bot.incoming[1].name", "bot.incoming[1].token", "bot.outgoing[1].name"]);
+    }
+}

@@ -123,4 +123,37 @@ mod tests {
         }
         assert_eq!(Signed::read(&HeaderMap::new(), NOW_MS), Err(Doubt::Headers));
     }
+
+    #[test]
+    fn a_message_is_five_minutes_under_way_at_most_and_its_headers_are_of_a_bounded_length() {
+        let at = NOW_MS / 1_000;
+        for (at, is_read) in [(at - 300, true), (at - 301, false), (at + 300, true), (at + 301, false)] {
+            let read = Signed::read(&headers("a", at, "v1,AAAA"), NOW_MS);
+            assert_eq!(read.err(), (!is_read).then_some(Doubt::Time), "{at}");
+        }
+        for (length, is_read) in [(0, false), (1, true), (256, true), (257, false)] {
+            let read = Signed::read(&headers(&"a".repeat(length), at, "v1,AAAA"), NOW_MS);
+            assert_eq!(read.err(), (!is_read).then_some(Doubt::Headers), "{length}");
+        }
+    }
+
+    #[test]
+    fn of_many_signatures_eight_of_our_version_are_looked_at() {
+        let (at, body) = (NOW_MS / 1_000, b"{}");
+        let good = sign(SECRET, "a", at, body);
+        let check = |signatures: &str| {
+            Signed::read(&headers("a", at, signatures), NOW_MS).and_then(|signed| signed.check(SECRET, body))
+        };
+        let others = |count: usize| vec!["v1,AAAA"; count].join(" ");
+        assert_eq!(check(&format!("{} {good}", others(7))), Ok(()));
+        assert_eq!(check(&format!("{} {good}", others(8))), Err(Doubt::Signature));
+        assert_eq!(check(&good.replacen("v1", "v1a", 1)), Err(Doubt::Signature));
+        assert_eq!(check(&good.replacen("v1,", "", 1)), Err(Doubt::Signature));
+        assert_eq!(check(""), Err(Doubt::Signature));
+        // A secret with the prefix stands for its bytes, not for its letters.
+        let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("base64");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("a key");
+        mac.update(format!("a.{at}.{{}}").as_bytes());
+        assert_eq!(good, format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())));
+    }
 }

@@ -77,7 +77,11 @@ impl Which {
             _ => {}
         }
         let numbers: Option<Vec<u64>> = words.iter().map(|word| number(word)).collect();
-        numbers.filter(|numbers| numbers.len() <= MOST_NAMED).map(Self::These)
+        let mut numbers = numbers.filter(|numbers| numbers.len() <= MOST_NAMED)?;
+        // One that is named twice is one memo.
+        numbers.sort_unstable();
+        numbers.dedup();
+        Some(Self::These(numbers))
     }
 }
 
@@ -125,5 +129,15 @@ mod tests {
         }
         assert_eq!(Command::parse(&format!("消す {}", "1 ".repeat(51))), None);
         assert_eq!(Command::parse("消す 99999999999999999999"), None);
+        // Fifty may be named, and a text that is longer than any command is none.
+        let named = |text: &str| Command::parse(text) == Some(Command::Delete(Which::These(vec![1, 2])));
+        assert!(named(&format!("消す 2 {}", "1 ".repeat(49))) && named("消す 1 ２ #1"));
+        assert_eq!(Command::parse(&format!("一覧{}", " ".repeat(1_000))), None);
+        // However many days: it is no more than a hundred years.
+        let century = Duration::from_secs(36_500 * 86_400);
+        assert_eq!(
+            Command::parse("消す 18446744073709551615日"),
+            Some(Command::Delete(Which::Before(century)))
+        );
     }
 }

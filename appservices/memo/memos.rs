@@ -163,7 +163,6 @@ impl Memos {
         for number in numbers {
             found.extend(self.store.get(&MEMOS, &key(user, *number)).await?);
         }
-        found.dedup();
         Ok(found)
     }
 
@@ -254,5 +253,32 @@ impl Memos {
             }
         }
         Ok((due, None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn shown(content: &serde_json::Value) -> String {
+        let event = json!({ "event_id": "$a", "room_id": "!a", "sender": "@a:a.test", "type": "m.room.message",
+            "content": content });
+        preview(&serde_json::from_value(event).unwrap())
+    }
+
+    #[test]
+    fn of_a_memo_its_first_line_is_listed_as_far_as_it_goes() {
+        let text = |body: &str| shown(&json!({ "msgtype": "m.text", "body": body }));
+        assert_eq!(text(" 橋の写真 \n"), "橋の写真");
+        assert_eq!(text("一行目\n二行目"), "一行目…");
+        assert_eq!(text("a\tb\u{7}c"), "a b c");
+        assert_eq!(text(&"長".repeat(PREVIEW)), "長".repeat(PREVIEW));
+        assert_eq!(text(&"長".repeat(PREVIEW + 1)), format!("{}…", "長".repeat(PREVIEW)));
+        assert_eq!(shown(&json!({ "msgtype": "m.file", "body": "x", "filename": "図.pdf" })), "図.pdf");
+        assert_eq!(shown(&json!({})), "");
     }
 }

@@ -54,3 +54,41 @@ pub(crate) fn mistakes(config: &Config<Settings>) -> Vec<String> {
     }
     mistakes
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn each_mistake_is_told_with_its_key() {
+        let found = |bot: Value| {
+            let whole = json!({
+                "homeserver": { "url": "http://127.0.0.1:1", "server_name": "kanazawa.test" },
+                "appservice": { "registration": "a", "url": "http://127.0.0.1:2" },
+                "listener": { "address": "127.0.0.1:2" }, "store": { "path": "b" }, "bot": bot,
+            });
+            mistakes(&serde_json::from_value(whole).unwrap())
+        };
+        assert_eq!(found(json!({})), Vec::<String>::new());
+        for good in
+            [json!({ "most": 1 }), json!({ "most": 10_000 }), json!({ "lgwan_url": "http://127.0.0.1:3" })]
+        {
+            assert_eq!(found(good), Vec::<String>::new());
+        }
+        for (key, value) in [
+            ("keep", json!("0s")),
+            ("most", json!(0)),
+            ("most", json!(10_001)),
+            ("room_name", json!(" ")),
+            ("lgwan_url", json!("ftp://127.0.0.1/")),
+            ("lgwan_url", json!("data:text/plain,x")),
+        ] {
+            let told = found(json!({ key: value }));
+            assert!(told.len() == 1 && told[0].starts_with(&format!("bot.{key}: ")), "{told:?}");
+        }
+    }
+}
