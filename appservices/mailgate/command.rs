@@ -1,5 +1,7 @@
 //! [`Command`]: what a member asks of the bot.
 
+use crate::smtp;
+
 /// Longest command's line, in bytes. What is to be sent may be longer.
 const LONGEST: usize = 500;
 
@@ -39,6 +41,38 @@ pub(crate) enum Writers {
     Nobody,
     /// Those of a domain, or with this address.
     These(String),
+    /// What can be neither.
+    Unclear(String),
+}
+
+/// Longest name of a domain.
+const LONGEST_DOMAIN: usize = 253;
+
+impl Writers {
+    /// As people write it, who also write `@` before a domain and `*` for whatever it may be.
+    fn parse(text: &str) -> Self {
+        // Letters and marks of full width, as Japanese keyboards give them.
+        let narrow = |mark: char| match u32::from(mark) {
+            code @ 0xff01..=0xff5e => char::from_u32(code - 0xfee0).unwrap_or(mark),
+            _ => mark,
+        };
+        let whom: String = text.chars().map(narrow).collect::<String>().to_ascii_lowercase();
+        match &*whom {
+            "全員" | "all" | "*" | "*@*" => return Self::Everybody,
+            "なし" | "none" => return Self::Nobody,
+            _ => {}
+        }
+        let domain = whom.strip_prefix("*@").or_else(|| whom.strip_prefix('@')).unwrap_or(&whom);
+        let is_name = |part: &str| {
+            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        };
+        let is_domain =
+            domain.len() <= LONGEST_DOMAIN && domain.contains('.') && domain.split('.').all(is_name);
+        if is_domain {
+            return Self::These(domain.to_owned());
+        }
+        smtp::recipient(&whom).map_or_else(|| Self::Unclear(text.to_owned()), Self::These)
+    }
 }
 
 impl Command {
@@ -61,9 +95,7 @@ impl Command {
             ["開設" | "open", label] => Self::Open(label.to_owned()),
             ["一覧" | "list"] => Self::List,
             ["閉鎖" | "close", address] => Self::Close(address.to_ascii_lowercase()),
-            ["許可" | "allow", "全員" | "all"] => Self::Allow(Writers::Everybody),
-            ["許可" | "allow", "なし" | "none"] => Self::Allow(Writers::Nobody),
-            ["許可" | "allow", whom] => Self::Allow(Writers::These(whom.to_ascii_lowercase())),
+            ["許可" | "allow", whom] => Self::Allow(Writers::parse(whom)),
             // Whatever else is asked of it.
             _ => Self::Help,
         })
@@ -110,6 +142,27 @@ mod tests {
             Wish::New { to: "a@b.jp".into(), subject: "橋 の件".into(), text: "本文\n続き".into() };
         assert_eq!(Command::parse("!メール 送信 a@b.jp 橋 の件\n本文\n続き"), Some(Command::Send(new)));
         assert_eq!(Command::parse("!mail send a@b.jp"), Some(Command::Help));
+    }
+
+    #[test]
+    fn who_may_write_is_read_as_people_write_it_and_what_names_nobody_is_none() {
+        let these = |whom: &str| Writers::These(whom.to_owned());
+        for (text, writers) in [
+            ("*", Writers::Everybody),
+            ("ALL", Writers::Everybody),
+            ("none", Writers::Nobody),
+            ("@Example.co.jp", these("example.co.jp")),
+            ("*@example.co.jp", these("example.co.jp")),
+            ("ｅｘａｍｐｌｅ．co.jp", these("example.co.jp")),
+            ("taro＠example.co.jp", these("taro@example.co.jp")),
+            ("xn--r8jz45g.jp", these("xn--r8jz45g.jp")),
+        ] {
+            assert_eq!(Writers::parse(text), writers, "{text}");
+        }
+        for text in [".", "@", "*.", "example", "*.example.co.jp", "a..jp", "例え.jp", "a b@c.jp", "@a@b.jp"]
+        {
+            assert_eq!(Writers::parse(text), Writers::Unclear(text.to_owned()));
+        }
     }
 
     #[test]

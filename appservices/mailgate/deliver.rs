@@ -18,10 +18,11 @@ use crate::{
     gate::Gate,
     letter::{File, Letter},
     rows::{
-        self, CONTINUED, Correspondence, LEDGER, LETTERS, MAILS, PROGRESS, Progress, Remembered, SENT,
+        self, CONTINUED, Correspondence, GONE, LEDGER, LETTERS, MAILS, PROGRESS, Progress, Remembered, SENT,
         THREADS, Waiting, of_event, of_room,
     },
     settings::Settings,
+    standing::Closed,
     successor,
 };
 
@@ -70,10 +71,17 @@ async fn round(gate: &Gate) -> Result<bool, Failure> {
             && let Err(failure) = deliver(gate, &key, &waiting).await
         {
             if now_ms().saturating_sub(waiting.came_ms) > PATIENCE_MS {
-                lay_aside(gate, &key, &waiting).await?;
+                lay_aside(gate, &key, &waiting, &failure.to_string()).await?;
+                if let Refusal::Closed(Closed::Refused) = failure {
+                    // The next one shows whether the room takes mail.
+                    gate.reopen(&waiting.room).await?;
+                }
                 error!(room_id = %waiting.room, error = %failure, "no room takes a mail; it is laid aside as a file");
             } else {
                 warn!(room_id = %waiting.room, error = %failure, "a mail does not reach its room yet");
+                if let Refusal::Closed(closed) = failure {
+                    gate.tell_of_waiting(&waiting, closed).await?;
+                }
                 stuck.insert(waiting.room);
             }
         }
@@ -82,13 +90,14 @@ async fn round(gate: &Gate) -> Result<bool, Failure> {
     Ok(stuck.is_empty())
 }
 
-/// Writes a mail into a file for the operator, before it leaves the store.
-async fn lay_aside(gate: &Gate, key: &str, waiting: &Waiting) -> Result<(), Failure> {
+/// Writes a mail into a file for the operator, and says so, before it leaves the store.
+async fn lay_aside(gate: &Gate, key: &str, waiting: &Waiting, why: &str) -> Result<(), Failure> {
     let path = gate.host.config.path(&gate.settings().held_path).join(format!("{key}.eml"));
     let raw = BASE64_STANDARD.decode(&waiting.raw).unwrap_or_default();
     let written = tokio::task::spawn_blocking(move || write(&path, &raw)).await;
     let written = written.unwrap_or_else(|error| Err(std::io::Error::other(error)));
     written.map_err(|error| StoreError::File(error.to_string()))?;
+    gate.tell_of_held(waiting, key, why).await?;
     gate.done(key, waiting, Done::default()).await.map_err(Failure::from)
 }
 
@@ -174,12 +183,48 @@ pub(crate) fn set_newest(
     Ok(())
 }
 
-async fn deliver(gate: &Gate, key: &str, waiting: &Waiting) -> Result<(), Failure> {
+/// Why a mail does not reach its room now.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("{}", .0.why())]
+    Closed(Closed),
+    #[error(transparent)]
+    Homeserver(#[from] Failure),
+}
+
+/// Brings a mail into its room, if that takes mail now: what is taken for an encrypted one is held.
+async fn deliver(gate: &Gate, key: &str, waiting: &Waiting) -> Result<(), Refusal> {
+    match gate.ask(&waiting.room).await? {
+        Ok(()) => {}
+        Err(Closed::Encrypted) => {
+            lay_aside(gate, key, waiting, Closed::Encrypted.why()).await?;
+            warn!(room_id = %waiting.room, "a mail for a room that is encrypted is laid aside as a file");
+            return Ok(());
+        }
+        Err(closed) => return Err(Refusal::Closed(closed)),
+    }
+    match write_in(gate, key, waiting).await {
+        Err(failure) if failure.status() == Some(http::StatusCode::FORBIDDEN) => {
+            gate.note(&waiting.room, Closed::Refused).await.map_err(Failure::from)?;
+            warn!(room_id = %waiting.room, error = %failure, "a room refuses a mail");
+            Err(Refusal::Closed(Closed::Refused))
+        }
+        Err(failure) => Err(failure.into()),
+        Ok(()) => {
+            if gate.host.store.get(&GONE, waiting.room.as_str()).await.map_err(Failure::from)?.is_some() {
+                gate.reopen(&waiting.room).await.map_err(Failure::from)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn write_in(gate: &Gate, key: &str, waiting: &Waiting) -> Result<(), Failure> {
     let store = &gate.host.store;
     let raw = BASE64_STANDARD.decode(&waiting.raw).unwrap_or_default();
     let read = tokio::task::spawn_blocking(move || Letter::read(&raw)).await;
     // It was one when it was taken; a release that reads mails otherwise still loses none.
-    let Ok(Ok(Some(letter))) = read else { return lay_aside(gate, key, waiting).await };
+    let Ok(Ok(Some(letter))) = read else { return lay_aside(gate, key, waiting, UNREADABLE).await };
     if let Some(text) = bounced(gate, &letter, waiting).await? {
         let (sent, text) = text;
         let mut content = notice(&text);
@@ -222,6 +267,8 @@ async fn deliver(gate: &Gate, key: &str, waiting: &Waiting) -> Result<(), Failur
     let letter = Some((event, correspondence)).filter(|(_, letter)| !letter.with.is_empty());
     gate.done(key, waiting, Done { thread, continued, letter }).await.map_err(Failure::from)
 }
+
+const UNREADABLE: &str = "メールとして読めません / it cannot be read as a mail";
 
 /// Where a mail belongs.
 enum Thread {
@@ -267,8 +314,11 @@ async fn bounced(
         "delivered" | "relayed" | "expanded" => "メールが届きました / Delivered",
         _ => "メールが届きませんでした / Not delivered",
     };
+    // Whoever was sent the mail can write one.
+    let what = format!("配送通知（外部から、未確認）: {what}, says a report from outside (unverified)");
     let root = gate.root_in(&waiting.room, (&sent.room, &sent.root)).await?;
-    Ok(Some((root, format!("{what}: {}\n{}", sent.to, report.why))))
+    let why = if report.why.is_empty() { String::new() } else { format!("\n> {}", report.why) };
+    Ok(Some((root, format!("{what}: {}{why}", sent.to))))
 }
 
 async fn note(gate: &Gate, key: &str, progress: Progress) -> Result<Progress, StoreError> {

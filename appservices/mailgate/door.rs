@@ -16,11 +16,12 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::{gate::Gate, intake::Answer, settings::Protocol};
-
-/// Connections at a time; more wait. And mails that are held in memory at a time, whose connections wait for each other.
-const CONNECTIONS: usize = 16;
-const MAILS: usize = 4;
+use crate::{
+    gate::Gate,
+    intake::Answer,
+    places::{CONNECTIONS, Held, PIECE, Place, Places},
+    settings::Protocol,
+};
 
 /// Longest command, in bytes (RFC 5321 §4.5.3.1.4 wants 512, extensions more).
 const LONGEST_LINE: usize = 2_048;
@@ -30,6 +31,9 @@ const COMMANDS: usize = 1_000;
 
 /// Nothing comes for so long: the connection ends.
 const SILENCE: Duration = Duration::from_secs(120);
+
+/// Of a mail that is too large so much is read, in bytes, for its sender to hear that it is.
+const MOST_UNREAD: usize = 1 << 30;
 
 /// A mail comes for so long at most.
 const WHOLE: Duration = Duration::from_secs(600);
@@ -42,21 +46,28 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Takes connections until the program ends.
 pub(crate) async fn run(gate: Arc<Gate>, listener: TcpListener) {
-    let (room, memory) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::new(Semaphore::new(MAILS)));
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::new(gate.settings().largest_bytes());
     loop {
         let Ok(permit) = room.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (mut stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "no connection could be taken");
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
         };
-        let (own, memory) = (gate.clone(), memory.clone());
+        let (own, place) = (gate.clone(), places.take(peer.ip()));
         gate.spawn(async move {
+            let Some(place) = place else {
+                if let Err(error) = say(&mut stream, "421 4.7.0 too many connections from there").await {
+                    debug!(%error, "a connection too many ended");
+                }
+                return;
+            };
             let (reads, writes) = stream.into_split();
-            let talk = timeout(LONGEST, talk(&own, &memory, BufReader::new(reads), writes));
+            let talk = timeout(LONGEST, talk(&own, &place, BufReader::new(reads), writes));
             if let Ok(Err(error)) = talk.await {
                 debug!(%error, "a connection of the mail server ended");
             }
@@ -68,7 +79,7 @@ pub(crate) async fn run(gate: Arc<Gate>, listener: TcpListener) {
 /// One connection.
 async fn talk(
     gate: &Gate,
-    memory: &Semaphore,
+    place: &Place,
     mut reads: impl AsyncBufRead + Unpin,
     mut writes: impl AsyncWrite + Unpin,
 ) -> io::Result<()> {
@@ -128,12 +139,19 @@ async fn talk(
                 say(&mut writes, &answer).await?;
             }
             "DATA" if recipient.is_some() => {
-                let Ok(_held) = memory.acquire().await else { return Ok(()) };
                 say(&mut writes, "354 end with a dot").await?;
-                let read = timeout(WHOLE, mail(&mut reads, settings.largest_bytes()));
+                let mut held = Held::default();
+                let read = timeout(WHOLE, mail(&mut reads, settings.largest_bytes(), place, &mut held));
                 let raw = match read.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? {
                     Ok(raw) => raw,
-                    Err(Wrong::TooLarge) => return say(&mut writes, "552 5.3.4 too large").await,
+                    Err(Wrong::TooLarge) => {
+                        (sender, recipient) = (None, None);
+                        say(&mut writes, "552 5.3.4 too large").await?;
+                        continue;
+                    }
+                    Err(Wrong::Crowded) => {
+                        return say(&mut writes, "421 4.3.1 too much comes at once").await;
+                    }
                     Err(Wrong::BareLine) => {
                         // What follows may be read in two ways: nothing more of this connection is.
                         return say(&mut writes, "550 5.6.11 a line ends without CR LF").await;
@@ -181,16 +199,29 @@ async fn command(reads: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<S
 /// Why a mail is not taken.
 #[derive(Debug, PartialEq, Eq)]
 enum Wrong {
+    /// It was read to its end all the same.
     TooLarge,
     BareLine,
+    /// There is no memory for it now.
+    Crowded,
 }
 
 /// A mail until its dot, without the dots that were put in (RFC 5321 §4.5.2).
-async fn mail(reads: &mut (impl AsyncBufRead + Unpin), largest: usize) -> io::Result<Result<Vec<u8>, Wrong>> {
+async fn mail(
+    reads: &mut (impl AsyncBufRead + Unpin),
+    largest: usize,
+    place: &Place,
+    held: &mut Held,
+) -> io::Result<Result<Vec<u8>, Wrong>> {
     let mut all = Vec::new();
+    let mut begin = 0;
     loop {
-        let begin = all.len();
-        let left = u64::try_from(largest.saturating_sub(begin) + 3).unwrap_or(u64::MAX);
+        if !place.grow(held, all.len() + PIECE).await {
+            return Ok(Err(Wrong::Crowded));
+        }
+        // A long line comes in pieces.
+        let left = largest.saturating_sub(all.len()).saturating_add(3).min(PIECE);
+        let left = u64::try_from(left).unwrap_or(u64::MAX);
         let mut part = (&mut *reads).take(left);
         let read = timeout(SILENCE, part.read_until(b'\n', &mut all));
         if read.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))? == 0 {
@@ -201,15 +232,75 @@ async fn mail(reads: &mut (impl AsyncBufRead + Unpin), largest: usize) -> io::Re
             all.truncate(begin);
             return Ok(Ok(all));
         }
-        if !line.ends_with(b"\n") || all.len() > largest {
-            return Ok(Err(Wrong::TooLarge));
-        }
-        if !line.ends_with(b"\r\n") {
+        let is_ended = line.ends_with(b"\n");
+        if is_ended && !line.ends_with(b"\r\n") {
             return Ok(Err(Wrong::BareLine));
         }
-        if line.starts_with(b".") {
-            all.remove(begin);
+        if all.len() > largest {
+            let mut end = End::default();
+            line.iter().for_each(|byte| end.pass(*byte));
+            // It has no memory of ours from here on.
+            drop(all);
+            *held = Held::default();
+            return pass_over(reads, end).await.map(|()| Err(Wrong::TooLarge));
         }
+        if is_ended {
+            if line.starts_with(b".") {
+                all.remove(begin);
+            }
+            begin = all.len();
+        }
+    }
+}
+
+/// Reads what is left of a mail until its dot.
+async fn pass_over(reads: &mut (impl AsyncBufRead + Unpin), mut end: End) -> io::Result<()> {
+    let mut passed = 0;
+    while passed <= MOST_UNREAD {
+        let read = timeout(SILENCE, reads.fill_buf());
+        let part = read.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        if part.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut used = 0;
+        for byte in part {
+            end.pass(*byte);
+            used += 1;
+            if end == End::Over {
+                break;
+            }
+        }
+        reads.consume(used);
+        passed += used;
+        if end == End::Over {
+            return Ok(());
+        }
+    }
+    Err(io::ErrorKind::InvalidData.into())
+}
+
+/// How much of a mail's end was just read: CR LF, a dot, CR LF.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum End {
+    Within,
+    Cr,
+    #[default]
+    Line,
+    Dot,
+    DotCr,
+    Over,
+}
+
+impl End {
+    fn pass(&mut self, byte: u8) {
+        *self = match (*self, byte) {
+            (Self::Over, _) | (Self::DotCr, b'\n') => Self::Over,
+            (Self::Cr, b'\n') => Self::Line,
+            (Self::Line, b'.') => Self::Dot,
+            (Self::Dot, b'\r') => Self::DotCr,
+            (_, b'\r') => Self::Cr,
+            _ => Self::Within,
+        };
     }
 }
 
@@ -232,8 +323,13 @@ fn announced(options: &str) -> usize {
 mod tests {
     use super::*;
 
+    async fn read_on(text: &mut &[u8], largest: usize) -> io::Result<Result<Vec<u8>, Wrong>> {
+        let place = Places::new(largest).take([127, 0, 0, 1].into()).expect("a place");
+        mail(text, largest, &place, &mut Held::default()).await
+    }
+
     async fn read(text: &str, largest: usize) -> Result<String, Wrong> {
-        let raw = mail(&mut text.as_bytes(), largest).await.expect("read");
+        let raw = read_on(&mut text.as_bytes(), largest).await.expect("read");
         raw.map(|raw| String::from_utf8(raw).expect("text"))
     }
 
@@ -244,7 +340,26 @@ mod tests {
         assert_eq!(read("a\r\n.\n", 99).await, Err(Wrong::BareLine));
         assert_eq!(read("aaaaaaaa\r\n.\r\n", 5).await, Err(Wrong::TooLarge));
         assert_eq!(read("aaaa\r\n.\r\n", 6).await.as_deref(), Ok("aaaa\r\n"));
-        mail(&mut &b"a\r\n"[..], 99).await.expect_err("cut off");
+        read_on(&mut &b"a\r\n"[..], 99).await.expect_err("cut off");
+    }
+
+    #[tokio::test]
+    async fn a_mail_that_is_too_large_is_read_to_its_end_and_no_further() {
+        for text in [
+            "aaaaaaaaaaaa\r\n.\r\nQUIT",
+            "a\r\n.aaaaaa\r\n.\r\nQUIT",
+            "aaaaaaaa\r\n..\r\n.\ra\r\n\r\n.\n.\r\na\r.\r\n\r\r\n.\r\nQUIT",
+            "aa\r\naaa\r\n.\r\nQUIT",
+        ] {
+            let mut left = text.as_bytes();
+            assert_eq!(read_on(&mut left, 5).await.expect("read"), Err(Wrong::TooLarge), "{text:?}");
+            assert_eq!(left, b"QUIT", "{text:?}");
+        }
+        // A line longer than what is read at a time.
+        let long = format!("{}\r\n..a\r\n.\r\n", "x".repeat(3 * PIECE));
+        let whole = read(&long, 4 * PIECE).await.expect("a mail");
+        assert_eq!(whole, format!("{}\r\n.a\r\n", "x".repeat(3 * PIECE)));
+        read_on(&mut &b"aaaaaaaaaaaa\r\n."[..], 5).await.expect_err("cut off");
     }
 
     #[test]

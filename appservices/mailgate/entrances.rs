@@ -6,6 +6,7 @@ use crate::{
     command::Writers,
     gate::Gate,
     rows::{ADDRESSES, Entrance, GONE, OF_ROOM, of_room},
+    standing::Closed,
 };
 
 /// Addresses of a room, and those of everybody.
@@ -22,8 +23,15 @@ const MOST_WRITERS: usize = 50;
 pub(crate) struct Found {
     pub(crate) local: String,
     pub(crate) entrance: Entrance,
-    /// The bot is not in its room at present.
-    pub(crate) is_gone: bool,
+    /// Its room takes no mail at present, and why, where that is known.
+    pub(crate) gone: Option<Option<Closed>>,
+}
+
+/// An address of a room.
+pub(crate) struct Own {
+    pub(crate) label: String,
+    pub(crate) local: String,
+    pub(crate) entrance: Entrance,
 }
 
 impl Gate {
@@ -45,31 +53,38 @@ impl Gate {
         };
         let store = &self.host.store;
         let Some(entrance) = store.get(&ADDRESSES, local).await? else { return Ok(None) };
-        let is_gone = store.get(&GONE, entrance.room.as_str()).await?.is_some();
-        Ok(Some(Found { local: local.to_owned(), entrance, is_gone }))
+        let gone = store.get(&GONE, entrance.room.as_str()).await?;
+        Ok(Some(Found { local: local.to_owned(), entrance, gone }))
     }
 
-    /// The addresses of a room, in the order of their labels.
-    pub(crate) async fn of_room(&self, room: &RoomId) -> Result<Vec<(String, Entrance)>, StoreError> {
-        let store = &self.host.store;
+    /// The addresses of a room, the oldest first: it is the one that new mails are from.
+    pub(crate) async fn of_room(&self, room: &RoomId) -> Result<Vec<Own>, StoreError> {
+        let (store, all) = (&self.host.store, of_room(room, ""));
         let mut found = Vec::new();
-        for (_, local) in store.scan(&OF_ROOM, &of_room(room, ""), None, MOST_HELD).await? {
+        for (key, local) in store.scan(&OF_ROOM, &all, None, MOST_HELD).await? {
             if let Some(entrance) = store.get(&ADDRESSES, &local).await? {
-                found.push((local, entrance));
+                let label = key.strip_prefix(&all).unwrap_or_default().to_owned();
+                found.push(Own { label, local, entrance });
             }
         }
+        // Stable: those of before this was noted stay in the order of their labels, ahead of the others.
+        found.sort_by_key(|own| own.entrance.opened_ms);
         Ok(found)
     }
 
     /// Opens an address; one that is there for this label stays the only one, however often this is asked.
     pub(crate) async fn open(&self, event: &Event, label: &str) -> Result<String, Failure> {
         let room = event.room_id.clone();
+        if self.standing(&room).await? == Err(Closed::Encrypted) {
+            return Ok(ENCRYPTED.to_owned());
+        }
         let others = self.of_room(&room).await?;
         // A room has one list of writers.
         let (is_open, writers) = others
             .first()
-            .map_or_else(|| (false, Vec::new()), |(_, other)| (other.is_open, other.writers.clone()));
-        let entrance = Entrance { room: room.clone(), is_open, writers };
+            .map_or_else(|| (false, Vec::new()), |own| (own.entrance.is_open, own.entrance.writers.clone()));
+        let (opened_by, opened_ms) = (Some(event.sender.clone()), event.received_ms);
+        let entrance = Entrance { room: room.clone(), is_open, writers, opened_by, opened_ms };
         let (key, new) = (of_room(&room, &label.to_lowercase()), local_part(label, rand::random()));
         let outcome = self.host.store.change(move |rows| {
             if let Some(local) = rows.get(&OF_ROOM, &key)? {
@@ -103,8 +118,9 @@ impl Gate {
 
     pub(crate) async fn list(&self, room: &RoomId) -> Result<String, Failure> {
         let mut lines = Vec::new();
-        for (local, entrance) in self.of_room(room).await? {
-            lines.push(format!("{} … {}", self.address(&local), entrance.describe()));
+        for Own { label, local, entrance } in self.of_room(room).await? {
+            let label = if label.is_empty() { label } else { format!("{label}：") };
+            lines.push(format!("{label}{} … {}", self.address(&local), entrance.describe()));
         }
         if lines.is_empty() {
             return Ok("この部屋のアドレスはありません。 / This room has no address.".to_owned());
@@ -125,7 +141,13 @@ impl Gate {
     }
 
     pub(crate) async fn allow(&self, room: &RoomId, writers: Writers) -> Result<String, Failure> {
-        let locals: Vec<String> = self.of_room(room).await?.into_iter().map(|(local, _)| local).collect();
+        if let Writers::Unclear(whom) = &writers {
+            return Ok(format!(
+                "「{whom}」は送れる人として読めません。ドメイン（example.co.jp）、アドレス（taro@example.co.jp）、全員、なし のどれかで書いてください。日本語のドメインは xn-- で始まる形で書きます。 / \
+                 That names nobody: write a domain, an address, `all` or `none`."
+            ));
+        }
+        let locals: Vec<String> = self.of_room(room).await?.into_iter().map(|own| own.local).collect();
         let of = room.to_owned();
         let is_allowed = self.host.store.change(move |rows| {
             let mut batch = Batch::new();
@@ -147,18 +169,10 @@ impl Gate {
         }
         self.list(room).await
     }
-
-    /// What follows from the bot's own way into a room and out of it: mail waits where it is not.
-    pub(crate) fn moved(event: &Event, membership: &str) -> Batch {
-        let mut batch = Batch::new();
-        match membership {
-            "join" => batch.delete(&GONE, event.room_id.as_str()),
-            "leave" | "ban" => batch.put(&GONE, event.room_id.as_str(), &()),
-            _ => &mut batch,
-        };
-        batch
-    }
 }
+
+pub(crate) const ENCRYPTED: &str = "この部屋は暗号化されているため、メールを受け取れません。届くメールは暗号化されずに置かれるからです。暗号化していない部屋でお使いください。 / \
+    This room is encrypted: what comes by mail would lie in the open there. Use a room without encryption.";
 
 impl Entrance {
     /// Whether somebody may write.
@@ -173,6 +187,7 @@ impl Entrance {
         match writers {
             Writers::Everybody => self.is_open = true,
             Writers::Nobody => (self.is_open, self.writers) = (false, Vec::new()),
+            Writers::Unclear(_) => {}
             Writers::These(whom) => {
                 self.is_open = false;
                 if !self.writers.contains(whom) {

@@ -12,12 +12,12 @@ use tracing::{info, warn};
 
 use crate::{
     command::Command,
-    deliver, door,
+    deliver, door, entrances,
     intake::Counts,
     outgoing,
-    rows::GONE,
     settings::{self, Settings},
     smtp::Smtp,
+    standing::Closed,
 };
 
 /// A pause before the bot tries to introduce itself again.
@@ -75,7 +75,9 @@ impl Bot for Gate {
                 if membership == "join" {
                     self.came(&event.room_id).await?;
                 }
-                return Ok(Self::moved(event, membership));
+                // A new name of its own is a `join` as well, and says nothing of the room.
+                let _standing = self.ask_anew(&event.room_id).await?;
+                return Ok(Batch::new());
             }
             _ => {}
         }
@@ -90,6 +92,10 @@ impl Bot for Gate {
         }
         if event.kind == "m.room.tombstone" {
             return self.upgraded(event).await;
+        }
+        if event.kind == "m.room.power_levels" && !self.of_room(&event.room_id).await?.is_empty() {
+            let _standing = self.ask_anew(&event.room_id).await?;
+            return Ok(Batch::new());
         }
         let is_text = event.kind == "m.room.message" && event.text("msgtype") == Some("m.text");
         if !is_text || event.relates_to("m.replace").is_some() {
@@ -149,20 +155,27 @@ impl Gate {
                 info!(room_id = %event.room_id, error = %failure, "an invite is left alone");
                 Ok(())
             }
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                // Clients cannot tell it anything there: it says so itself.
+                if self.standing(&event.room_id).await? == Err(Closed::Encrypted) {
+                    self.say(event, "encrypted", entrances::ENCRYPTED).await?;
+                }
+                Ok(())
+            }
         }
     }
 
     /// What comes by mail would lie in the open beside what is encrypted: such a room gets no mail any more.
     async fn encrypted(&self, event: &Event) -> Result<Batch, Failure> {
-        let mut batch = Batch::new();
         if self.of_room(&event.room_id).await?.is_empty() {
-            return Ok(batch);
+            return Ok(Batch::new());
         }
+        // First of all: what waits is not to go in while we speak.
+        self.note(&event.room_id, Closed::Encrypted).await?;
+        self.more_in.notify_one();
         let text = "この部屋は暗号化されたため、メールを受け取れなくなりました。 / This room is encrypted now and gets no mail any more.";
         self.say(event, "encrypted", text).await?;
-        batch.put(&GONE, event.room_id.as_str(), &());
-        Ok(batch)
+        Ok(Batch::new())
     }
 
     async fn obey(&self, event: &Event, command: Command) -> Result<Batch, Failure> {

@@ -15,6 +15,7 @@ use crate::{
     gate::Gate,
     letter::Letter,
     rows::{self, KNOWN, LEDGER, MAILS, Remembered, SENT, Waiting, place},
+    standing::Closed,
 };
 
 /// Mails that wait at a time, and their bytes; the MTA keeps the others.
@@ -80,11 +81,24 @@ impl Counts {
 impl Gate {
     /// Whether an address is one of a room.
     pub(crate) async fn knows(&self, address: &str) -> Answer {
-        match self.find_entrance(address).await {
-            Ok(Some(Found { is_gone: true, .. })) => Answer::Later("4.2.1 the room is not open now"),
-            Ok(Some(_)) => Answer::Taken,
-            Ok(None) => Answer::Never("5.1.1 no such address"),
-            Err(error) => unwell(&error),
+        let found = match self.find_entrance(address).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Answer::Never("5.1.1 no such address"),
+            Err(error) => return unwell(&error),
+        };
+        let closed = Answer::Later("4.2.1 the room takes no mail now");
+        match found.gone {
+            None => Answer::Taken,
+            Some(Some(Closed::Refused)) => closed,
+            // It may be well again since that was noted.
+            Some(_) => match self.ask(&found.entrance.room).await {
+                Ok(Ok(())) => Answer::Taken,
+                Ok(Err(_)) => closed,
+                Err(error) => {
+                    warn!(room_id = %found.entrance.room, %error, "a room cannot be asked whether it takes mail");
+                    closed
+                }
+            },
         }
     }
 
@@ -99,8 +113,11 @@ impl Gate {
         address: &str,
         raw: Vec<u8>,
     ) -> Result<Answer, StoreError> {
-        let Some(Found { local, entrance, is_gone: false }) = self.find_entrance(address).await? else {
-            return Ok(self.knows(address).await);
+        let answer = self.knows(address).await;
+        let found = self.find_entrance(address).await?.filter(|_| answer == Answer::Taken);
+        let Some(Found { local, entrance, .. }) = found else {
+            // Closed between the two.
+            return Ok(if answer == Answer::Taken { Answer::Later("4.3.0 try again") } else { answer });
         };
         // Taking apart takes long for async threads.
         let read = tokio::task::spawn_blocking(move || (Letter::read(&raw), raw)).await;

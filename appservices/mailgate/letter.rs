@@ -30,6 +30,9 @@ pub(crate) const LONGEST_ID: usize = 500;
 /// Files that are taken out of one mail.
 pub(crate) const MOST_FILES: usize = 30;
 
+/// How deep mails that lie in one another are opened.
+const DEEPEST: usize = 5;
+
 /// Mails that a mail names as those before it, the nearest ones.
 const MOST_BEFORE: usize = 20;
 
@@ -101,11 +104,12 @@ impl Letter {
     pub(crate) fn read(raw: &[u8]) -> Result<Option<Self>, Refused> {
         let looked = scan::look(raw)?;
         // A fault in taking apart what strangers write is no reason to end.
-        let read = catch_unwind(AssertUnwindSafe(|| Self::of(&looked, raw)));
+        let read = catch_unwind(AssertUnwindSafe(|| Self::of(&looked, raw, 0)));
         Ok(read.unwrap_or_default())
     }
 
-    fn of(looked: &[u8], raw: &[u8]) -> Option<Self> {
+    /// Reads a mail that lies so deep in others.
+    fn of(looked: &[u8], raw: &[u8], depth: usize) -> Option<Self> {
         let message = parser().parse(looked)?;
         let header = |name: &'static str| message.header_raw(name).map(str::trim);
         let newest_results =
@@ -121,23 +125,14 @@ impl Letter {
         let from = address(sender.and_then(|sender| sender.address()));
         let reply_to = people.as_ref().and_then(Message::reply_to).and_then(Address::first);
         let reply_to = address(reply_to.and_then(|to| to.address()));
-        let (whole, mut files) = written(&message, looked);
+        let (whole, files) = written(&message, looked);
         let (text, quoted) = fold(&plain(&whole.join("\n\n")));
-        let (mut left_out, mut has_sealed) = (files.len().saturating_sub(MOST_FILES), false);
-        files.truncate(MOST_FILES);
+        let mut taken = Taken::default();
+        files.into_iter().for_each(|file| taken.add(file, depth));
         for (number, part) in message.attachments().enumerate() {
-            let file = file(number, part, looked, label);
-            let is_winmail =
-                file.kind == "application/ms-tnef" || file.name.eq_ignore_ascii_case("winmail.dat");
-            let inside = is_winmail.then(|| tnef::files(&file.bytes)).flatten();
-            has_sealed |= is_winmail && inside.is_none();
-            match inside {
-                Some(found) => files.extend(found.into_iter().map(File::from)),
-                None => files.push(file),
-            }
-            left_out += files.len().saturating_sub(MOST_FILES);
-            files.truncate(MOST_FILES);
+            taken.add(file(number, part, looked, label), depth);
         }
+        let Taken { files, left_out, has_sealed } = taken;
         let is_report = message.is_content_type("multipart", "report");
         let is_automatic = header("Auto-Submitted").is_some_and(|value| !value.eq_ignore_ascii_case("no"))
             || header("Precedence").is_some_and(|value| {
@@ -160,7 +155,11 @@ impl Letter {
             before: before(&message),
             is_automatic,
             report: is_report.then(|| report(&message, looked)),
-            digest: digest(id.as_deref(), header("From"), header("Date"), raw),
+            digest: digest(
+                id.as_deref(),
+                ["From", "Date", "Subject", "Content-Type", "Content-Transfer-Encoding"].map(header),
+                raw,
+            ),
             id,
             results: newest_results.map(|(_, value)| value.trim().to_owned()),
             has_one_sender: senders == 1 && addresses == 1,
@@ -205,15 +204,116 @@ impl From<tnef::Found> for File {
     }
 }
 
-/// What tells a mail from all others: not its id alone, since programs give one id to many mails.
-fn digest(id: Option<&str>, from: Option<&str>, date: Option<&str>, raw: &[u8]) -> String {
+/// The files of a mail.
+#[derive(Default)]
+struct Taken {
+    files: Vec<File>,
+    left_out: usize,
+    has_sealed: bool,
+}
+
+impl Taken {
+    /// Adds a file of a mail that lies so deep in others; what files lie in, is opened.
+    fn add(&mut self, file: File, depth: usize) {
+        if self.files.len() >= MOST_FILES {
+            self.left_out += 1;
+            return;
+        }
+        let is_winmail = file.kind == "application/ms-tnef" || file.name.eq_ignore_ascii_case("winmail.dat");
+        if is_winmail {
+            let inside = tnef::files(&file.bytes);
+            self.has_sealed |= inside.is_none();
+            match inside {
+                Some(found) => found.into_iter().for_each(|found| self.add(found.into(), depth)),
+                None => self.files.push(file),
+            }
+        } else if file.is_mail() {
+            self.add_mail(&file, depth);
+        } else {
+            self.files.push(file);
+        }
+    }
+
+    /// Adds what a mail within says, as a text, and its files beside that. As it came, it would carry its files where nobody looks at
+    /// them; so one that cannot be read, or lies too deep, is left out.
+    fn add_mail(&mut self, file: &File, depth: usize) {
+        let looked = scan::look_within(&file.bytes).ok().filter(|_| depth < DEEPEST);
+        let Some(within) = looked.and_then(|looked| Letter::of(&looked, &file.bytes, depth + 1)) else {
+            self.left_out += 1;
+            return;
+        };
+        let stem = file.name.get(..file.name.len().saturating_sub(EML.len())).filter(|_| is_eml(&file.name));
+        let name = format!("{}.txt", stem.unwrap_or(&file.name));
+        let bytes = within.shown(&file.bytes).into_bytes();
+        self.files.push(File { name, kind: "text/plain".to_owned(), bytes });
+        self.left_out += within.left_out;
+        self.has_sealed |= within.has_sealed;
+        // They are opened already.
+        for file in within.files {
+            if self.files.len() >= MOST_FILES {
+                self.left_out += 1;
+            } else {
+                self.files.push(file);
+            }
+        }
+    }
+}
+
+/// How the name of a mail ends that is a file.
+const EML: &str = ".eml";
+
+fn is_eml(name: &str) -> bool {
+    name.len()
+        .checked_sub(EML.len())
+        .and_then(|at| name.get(at..))
+        .is_some_and(|end| end.eq_ignore_ascii_case(EML))
+}
+
+impl File {
+    /// Whether it is a mail, by its type or by its name.
+    fn is_mail(&self) -> bool {
+        matches!(&*self.kind, "message/rfc822" | "message/global" | "message/x-mail") || is_eml(&self.name)
+    }
+}
+
+impl Letter {
+    /// What it says, for whoever gets it within another mail. Nothing in it is proved.
+    fn shown(&self, raw: &[u8]) -> String {
+        let headers = parser().parse_headers(raw);
+        let header = |name: &'static str| {
+            let value = headers.as_ref().and_then(|headers| headers.header_raw(name)).unwrap_or_default();
+            line(&header::words(&value.as_bytes().replace_breaks(), None), LONGEST_SUBJECT)
+        };
+        let mut text = format!(
+            "差出人 / From: {} <{}>\n宛先 / To: {}\n日時 / Date: {}\n件名 / Subject: {}\n\n{}",
+            self.name,
+            self.from,
+            header("To"),
+            header("Date"),
+            self.subject,
+            self.text
+        );
+        if !self.quoted.is_empty() {
+            text.push_str("\n\n");
+            text.push_str(&self.quoted);
+        }
+        text
+    }
+}
+
+/// What tells a mail from all others: not its id alone, since programs give one id to many mails; nor what else stands above it, which
+/// others may know before it comes. What servers add on its way does not count.
+fn digest(id: Option<&str>, headers: [Option<&str>; 5], raw: &[u8]) -> String {
     let mut hash = Sha256::new();
     match id {
         Some(id) => {
-            for part in [id, from.unwrap_or_default(), date.unwrap_or_default()] {
+            for part in [Some(id)].into_iter().chain(headers) {
+                let part = part.unwrap_or_default();
                 hash.update(part.len().to_be_bytes());
                 hash.update(part);
             }
+            let body = raw.windows(4).position(|window| window == b"\r\n\r\n");
+            hash.update(body.and_then(|at| raw.get(at..)).unwrap_or_default());
         }
         None => hash.update(raw),
     }
@@ -357,7 +457,7 @@ fn report(message: &Message<'_>, raw: &[u8]) -> Report {
                 };
                 report.action = field("Action").unwrap_or_default().to_ascii_lowercase();
                 let why = [field("Status"), field("Diagnostic-Code")].into_iter().flatten();
-                report.why = line(&why.collect::<Vec<_>>().join(" "), LONGEST_SUBJECT);
+                report.why = technical(&why.collect::<Vec<_>>().join(" "));
             }
             ("text", "rfc822-headers") | ("message", "rfc822" | "x-mail" | "global" | "global-headers") => {
                 let inside = content(part, raw);
@@ -435,6 +535,19 @@ fn before(message: &Message<'_>) -> Vec<String> {
     all.truncate(MOST_BEFORE);
     all
 }
+
+/// What a server says of a mail, without what would speak to people: whoever was sent a mail of ours can write such a report. Servers say
+/// it in ASCII (RFC 3464 §2.3.6), and no addresses of pages are left to follow.
+fn technical(text: &str) -> String {
+    let leads = |word: &str| word.contains("//") || word.to_ascii_lowercase().contains("www.");
+    let kept = |word: &str| word.chars().filter(char::is_ascii_graphic).collect::<String>();
+    let words = text.split_whitespace().map(kept).filter(|word| !word.is_empty());
+    let words: Vec<String> = words.map(|word| if leads(&word) { "…".to_owned() } else { word }).collect();
+    words.join(" ").chars().take(LONGEST_WHY).collect()
+}
+
+/// Longest word of a server about a mail, in characters.
+const LONGEST_WHY: usize = 200;
 
 /// Text without marks that move what is around them, and with one kind of line's end.
 fn plain(text: &str) -> String {
@@ -653,7 +766,7 @@ mod tests {
 
     /// MA13.
     #[test]
-    fn a_mail_within_is_a_file_and_no_part_beside_it_is_lost() {
+    fn a_mail_within_is_a_text_with_its_files_beside_it_and_no_part_is_lost() {
         for (encoding, body) in
             [("7bit", "From: c@d.jp\r\n\r\nwithin"), ("base64", "RnJvbTogY0BkLmpwDQoNCndpdGhpbg==")]
         {
@@ -664,10 +777,77 @@ mod tests {
             );
             let read = letter(raw.as_bytes());
             let files: Vec<(&str, &str)> = read.files.iter().map(|file| (&*file.name, &*file.kind)).collect();
-            assert_eq!(files, [("添付1.eml", "message/rfc822"), ("a.pdf", "application/pdf")], "{encoding}");
-            assert_eq!(read.files[0].bytes, b"From: c@d.jp\r\n\r\nwithin", "{encoding}");
+            assert_eq!(files, [("添付1.txt", "text/plain"), ("a.pdf", "application/pdf")], "{encoding}");
+            let text = String::from_utf8_lossy(&read.files[0].bytes);
+            assert!(text.contains("<c@d.jp>") && text.ends_with("\n\nwithin"), "{encoding}: {text}");
             assert_eq!(read.text, "text", "{encoding}");
         }
+    }
+
+    #[test]
+    fn what_a_mail_within_carries_stands_beside_it_and_nowhere_else() {
+        let within = |head: &str, body: &str| {
+            format!(
+                "Received: from a by b\r\nFrom: =?utf-8?B?5bel?= <c@d.jp>\r\nDate: Sat, 28 Nov 2026 10:00:00 +0900\r\nSubject: inner\r\n\
+                 Content-Type: multipart/mixed; boundary=in\r\n\r\n--in\r\n\r\nsee\r\n--in\r\n{head}\r\n\r\n{body}\r\n--in--\r\n"
+            )
+        };
+        let outer = |head: &str, body: &str| {
+            format!(
+                "From: a@b.jp\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\ntext\r\n--x\r\n{head}\r\n\r\n{body}\r\n--x--\r\n"
+            )
+        };
+        let exe = "Content-Type: application/octet-stream; name=run.exe\r\nContent-Transfer-Encoding: base64";
+        let mail = within(exe, "TVqQAEVWSUw=");
+        let encoded = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &mail);
+        for (head, body, name) in [
+            ("Content-Type: message/rfc822", &*mail, "添付1.txt"),
+            (
+                "Content-Type: message/rfc822; name=\"FW.eml\"\r\nContent-Transfer-Encoding: base64",
+                &*encoded,
+                "FW.txt",
+            ),
+            (
+                "Content-Type: application/octet-stream; name=FW.EML\r\nContent-Transfer-Encoding: base64",
+                &*encoded,
+                "FW.txt",
+            ),
+        ] {
+            let read = letter(outer(head, body).as_bytes());
+            let files: Vec<(&str, &[u8])> =
+                read.files.iter().map(|file| (&*file.name, &*file.bytes)).collect();
+            let [(first, text), ("run.exe", b"MZ\x90\0EVIL")] = files[..] else {
+                unreachable!("{head}: {files:?}")
+            };
+            assert_eq!(first, name);
+            let text = String::from_utf8_lossy(text);
+            assert!(
+                text.contains("工 <c@d.jp>") && text.contains("28 Nov") && text.ends_with("inner\n\nsee"),
+                "{text}"
+            );
+            assert!(!text.contains("TVqQ"), "{text}");
+        }
+        // Too deep: it is left out, and that is said.
+        let nested = (0..DEEPEST + 1).fold("From: z@d.jp\r\n\r\ndeepest".to_owned(), |mail, number| {
+            format!(
+                "From: a@d.jp\r\nContent-Type: multipart/mixed; boundary=n{number}\r\n\r\n--n{number}\r\n\r\nlevel {number}\r\n--n{number}\r\nContent-Type: message/rfc822\r\n\r\n{mail}\r\n--n{number}--\r\n"
+            )
+        });
+        let read = letter(nested.as_bytes());
+        assert_eq!((read.files.len(), read.left_out), (DEEPEST, 1));
+        assert!(read.files.iter().all(|file| file.kind == "text/plain" && !file.bytes.ends_with(b"deepest")));
+    }
+
+    /// A report that whoever was sent a mail of ours made up.
+    #[test]
+    fn a_report_says_nothing_to_people_in_our_name() {
+        let raw = "From: x@evil.example\r\nContent-Type: multipart/report; boundary=x\r\n\r\n--x\r\n\
+            Content-Type: message/delivery-status\r\n\r\nAction: failed\r\nStatus: 至急：パスワードを\r\n\
+            Diagnostic-Code: smtp; 550 go to https://evil.example/login or WWW.evil.example で更新 @room\r\n\r\n--x--\r\n";
+        let report = letter(raw.as_bytes()).report.expect("a report");
+        assert_eq!(report.why, "smtp; 550 go to … or … @room");
+        let long = raw.replace("550", &"5".repeat(5_000));
+        assert_eq!(letter(long.as_bytes()).report.expect("a report").why.chars().count(), LONGEST_WHY);
     }
 
     /// D10.
@@ -753,6 +933,8 @@ mod tests {
             of(&head.replace("10:00", "10:01"), "x"),
             "a program that gives one id to all"
         );
+        assert_ne!(of(head, "x"), of(head, "y"), "whoever knows its head cannot take its place");
+        assert_ne!(of(head, "x"), of(&format!("{head}\r\nContent-Type: text/html"), "x"));
         assert_ne!(of("From: a@b.jp", "x"), of("From: a@b.jp", "y"));
         assert_eq!(of("From: a@b.jp", "x"), of("From: a@b.jp", "x"));
     }
@@ -796,9 +978,11 @@ mod tests {
         for _ in 0..3_000 {
             let mail: String = (0..next() % 30).map(|_| parts[next() % parts.len()]).collect();
             assert!(
-                catch_unwind(
-                    || scan::look(mail.as_bytes()).map(|looked| Letter::of(&looked, mail.as_bytes()))
-                )
+                catch_unwind(|| scan::look(mail.as_bytes()).map(|looked| Letter::of(
+                    &looked,
+                    mail.as_bytes(),
+                    0
+                )))
                 .is_ok(),
                 "{mail:?}"
             );

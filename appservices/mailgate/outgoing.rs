@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use bot_kit::{
     Batch, Event, Failure, StoreError, Table, TxnId, now_ms,
-    ruma::{EventId, OwnedEventId, OwnedRoomId},
+    ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 use crate::{
     command::Wish,
     deliver::{self, relate},
+    entrances::Own,
     gate::Gate,
     rows::{self, Correspondence, LEDGER, LETTERS, Remembered, SENT, Sent, THREADS, of_event, of_room},
     smtp::{Mail, Refusal},
@@ -48,8 +49,10 @@ const MOST_REFERENCES: usize = 20;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Out {
     room: OwnedRoomId,
-    /// The command.
+    /// The command, and whose it is.
     event: OwnedEventId,
+    #[serde(default)]
+    sender: Option<OwnedUserId>,
     /// The event that its thread begins with.
     root: OwnedEventId,
     local: String,
@@ -113,12 +116,11 @@ impl Gate {
                 "この窓口からは送れません（設定 [bot.smtp]）。 / Sending is not set up ([bot.smtp]).",
             );
         }
-        let is_own = event.sender.server_name() == self.host.user().server_name();
-        if !is_own || !self.host.homeserver.has_power(room, &event.sender, settings.send_power).await? {
+        if !self.may_send(room, &event.sender).await? {
             return refused("外へ送る権限がありません。 / You may not send mail from this room.");
         }
         let addresses = self.of_room(room).await?;
-        let Some((first, _)) = addresses.first() else {
+        let Some(Own { local: first, .. }) = addresses.first() else {
             return refused(
                 "この部屋にアドレスがありません。「!メール 開設」が先です。 / This room has no address yet.",
             );
@@ -140,7 +142,7 @@ impl Gate {
                     );
                 };
                 let Correspondence { local, with, subject, id, before, root, .. } = letter;
-                let is_open = addresses.iter().any(|(own, _)| *own == local);
+                let is_open = addresses.iter().any(|own| own.local == local);
                 let before = id.into_iter().chain(before).take(MOST_REFERENCES).collect();
                 (
                     with,
@@ -153,7 +155,9 @@ impl Gate {
             }
         };
         let Some(to) = crate::smtp::recipient(&to).filter(|to| !self.is_ours(to)) else {
-            return refused("この宛先には送れません。 / Mail cannot be sent to this address.");
+            return refused(
+                "この宛先には送れません。taro@example.co.jp の形で一つだけ書いてください。 / Mail cannot be sent to this address: write one, as taro@example.co.jp.",
+            );
         };
         if text.trim().is_empty() {
             return refused("本文がありません。 / There is no text.");
@@ -166,6 +170,7 @@ impl Gate {
         Ok(Ok(Out {
             room: room.clone(),
             event: event.event_id.clone(),
+            sender: Some(event.sender.clone()),
             root,
             local,
             to,
@@ -235,11 +240,20 @@ impl Gate {
         match self.host.homeserver.send(&room, "m.room.message", &txn, &content).await {
             Err(failure) if failure.may_pass() => Err(failure),
             Err(failure) => {
-                info!(room_id = %out.room, error = %failure, "a notice of a mail is left out");
-                Ok(())
+                info!(room_id = %out.room, error = %failure, "a room takes no notice of its mail");
+                match &out.sender {
+                    Some(sender) => self.tell_privately(sender, &txn, text).await,
+                    None => Ok(()),
+                }
             }
             Ok(_) => Ok(()),
         }
+    }
+
+    /// Whether somebody may send mail from a room.
+    async fn may_send(&self, room: &RoomId, user: &UserId) -> Result<bool, Failure> {
+        Ok(user.server_name() == self.host.user().server_name()
+            && self.host.homeserver.has_power(room, user, self.settings().send_power).await?)
     }
 }
 
@@ -342,8 +356,13 @@ async fn step(gate: &Gate, place: &str, out: &Out) -> Result<(), Delay> {
 /// Sends a mail; the state that it is in then, which is on the disk.
 async fn send(gate: &Gate, place: &str, out: &Out) -> Result<State, Delay> {
     let Some(smtp) = &gate.smtp else { return Err(Delay::Smtp("it is not set up".to_owned())) };
-    if is_redacted(gate, out).await? {
-        return Ok(change(gate, place, &[State::Waiting], State::Redacted).await?);
+    let stop = match judge(gate, out).await? {
+        Word::Stands => None,
+        Word::Redacted => Some(State::Redacted),
+        Word::Void(why) => Some(State::Failed(why.to_owned())),
+    };
+    if let Some(stop) = stop {
+        return Ok(change(gate, place, &[State::Waiting], stop).await?);
     }
     let mail = Mail {
         id: &out.id,
@@ -391,19 +410,57 @@ async fn refused(gate: &Gate, place: &str, out: &Out, refusal: Refusal) -> Resul
     })
 }
 
-/// Whether the command is there no more. By this, what was redacted a moment ago and of which we hear later is not sent either.
-async fn is_redacted(gate: &Gate, out: &Out) -> Result<bool, Failure> {
+/// What a mail's command is worth when the mail is due.
+enum Word {
+    Stands,
+    Redacted,
+    /// Nobody answers for it any more.
+    Void(&'static str),
+}
+
+/// Asks the room for the command, for who gave it, and whether he may: a moment ago somebody may have been put out, or have taken it
+/// back, and we hear of that later, if at all. Nothing goes out that nobody can answer for.
+async fn judge(gate: &Gate, out: &Out) -> Result<Word, Failure> {
+    let homeserver = &gate.host.homeserver;
+    // Who was put out goes on seeing what he saw before, so the command alone says nothing.
+    if !gate.is_joined(&out.room, gate.host.user()).await? {
+        return Ok(Word::Void(BOT_IS_OUT));
+    }
     let path = ["client", "v3", "rooms", out.room.as_str(), "event", out.event.as_str()];
-    match gate.host.homeserver.call(http::Method::GET, &path, &[], None).await {
-        Ok(event) => Ok(event["content"].get("body").is_none()),
-        Err(failure) if failure.may_pass() => Err(failure),
-        // It cannot be seen any more: the bot was put out, for instance. Nothing goes out that nobody can answer for.
+    let event = match homeserver.call(http::Method::GET, &path, &[], None).await {
+        Err(failure) if failure.may_pass() => return Err(failure),
         Err(failure) => {
             warn!(room_id = %out.room, error = %failure, "a mail's command cannot be seen any more");
-            Ok(true)
+            return Ok(Word::Redacted);
+        }
+        Ok(event) => event,
+    };
+    if event["content"].get("body").is_none() {
+        return Ok(Word::Redacted);
+    }
+    let Some(sender) = event["sender"].as_str().and_then(|sender| OwnedUserId::try_from(sender).ok()) else {
+        return Ok(Word::Void(SENDER_MAY_NOT));
+    };
+    // Of a room that was upgraded meanwhile, people may have gone on into the new one.
+    for room in [gate.room_of(&out.local, &out.room).await?, out.room.clone()] {
+        if !gate.is_joined(&room, &sender).await? {
+            continue;
+        }
+        match gate.may_send(&room, &sender).await {
+            Err(failure) if failure.may_pass() => return Err(failure),
+            Ok(true) => return Ok(Word::Stands),
+            // He has less power there by now, or we are out of it.
+            Ok(false) | Err(_) => {}
         }
     }
+    Ok(Word::Void(SENDER_MAY_NOT))
 }
+
+const BOT_IS_OUT: &str =
+    "この窓口が部屋から外されたため、送りませんでした。 / I was put out of the room, so it was not sent.";
+
+const SENDER_MAY_NOT: &str = "送信を頼んだ人がもう部屋にいないか、送る権限を失ったため、送りませんでした。 / \
+    Who asked for it is not in the room any more, or may not send mail from it.";
 
 /// Takes a mail from one of these states to another; the state that it is in.
 async fn change(gate: &Gate, place: &str, from: &'static [State], to: State) -> Result<State, StoreError> {

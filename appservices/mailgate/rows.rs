@@ -2,9 +2,11 @@
 
 use bot_kit::{
     Batch, Rows, StoreError, Table,
-    ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId},
+    ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId},
 };
 use serde::{Deserialize, Serialize};
+
+use crate::standing::Closed;
 
 /// Addresses; key: local part, value: its room and who may write.
 pub(crate) const ADDRESSES: Table<Entrance> = Table::new("addresses");
@@ -12,8 +14,14 @@ pub(crate) const ADDRESSES: Table<Entrance> = Table::new("addresses");
 /// The addresses of a room; key: room and label, value: local part.
 pub(crate) const OF_ROOM: Table<String> = Table::new("addresses of rooms");
 
-/// Rooms in which the bot is no more; key: room.
-pub(crate) const GONE: Table<()> = Table::new("rooms that were left");
+/// Rooms that take no mail, and why, where that is known; key: room.
+pub(crate) const GONE: Table<Option<Closed>> = Table::new("rooms that were left");
+
+/// Such rooms of which somebody was told that mail waits; key: room.
+pub(crate) const TOLD: Table<()> = Table::new("rooms that were told of");
+
+/// Rooms of the bot and one user each; key: user.
+pub(crate) const PRIVATE_ROOMS: Table<OwnedRoomId> = Table::new("private rooms");
 
 /// Mails that are not in their room yet; key: number in twenty digits.
 pub(crate) const MAILS: Table<Waiting> = Table::new("mails");
@@ -57,6 +65,11 @@ pub(crate) struct Entrance {
     pub(crate) is_open: bool,
     /// Domains and addresses of those who may.
     pub(crate) writers: Vec<String>,
+    /// Who opened it, and when.
+    #[serde(default)]
+    pub(crate) opened_by: Option<OwnedUserId>,
+    #[serde(default)]
+    pub(crate) opened_ms: u64,
 }
 
 /// A mail that was taken.

@@ -40,7 +40,15 @@ impl Refused {
 ///
 /// An encoded mail inside of another is against RFC 2046 §5.2.1; it becomes a file as it is.
 pub(crate) fn look(raw: &[u8]) -> Result<Cow<'_, [u8]>, Refused> {
-    let mut scan = Scan { is_head: true, ..Scan::default() };
+    look_as(raw, Scan { is_head: true, ..Scan::default() })
+}
+
+/// The same for a mail that lies in another one. How it came there is of no account.
+pub(crate) fn look_within(raw: &[u8]) -> Result<Cow<'_, [u8]>, Refused> {
+    look_as(raw, Scan { is_head: true, is_below: true, ..Scan::default() })
+}
+
+fn look_as(raw: &[u8], mut scan: Scan) -> Result<Cow<'_, [u8]>, Refused> {
     let mut encoded: Vec<usize> = Vec::new();
     let mut at = 0;
     for line in raw.split_inclusive(|byte| *byte == b'\n') {

@@ -199,7 +199,15 @@ fn written(mail: &Mail<'_>) -> anyhow::Result<Message> {
         message = message.in_reply_to(nearest.clone()).references(oldest_first.join(" "));
     }
     // RFC 2045, 4 demands the version, and the builder leaves it out.
-    Ok(message.header(MIME_VERSION_1_0).header(ContentType::TEXT_PLAIN).body(mail.text.to_owned())?)
+    Ok(message.header(MIME_VERSION_1_0).header(ContentType::TEXT_PLAIN).body(lines(mail.text))?)
+}
+
+/// A text whose lines end in CR LF, wherever they end: RFC 5321 §2.3.8 wants neither mark alone, which some servers take for an end
+/// of a line and others do not. Other marks that control something are left out.
+fn lines(text: &str) -> String {
+    let text = text.replace("\r\n", "\n").replace(['\r', '\u{b}', '\u{c}', '\u{85}'], "\n");
+    let kept = text.chars().filter(|mark| matches!(mark, '\n' | '\t') || !mark.is_control());
+    kept.collect::<String>().replace('\n', "\r\n")
 }
 
 /// What another attempt is worth. Of what a server refuses for good, that is only what it says of the address or of the
@@ -247,6 +255,27 @@ mod tests {
             "{text}"
         );
         assert!(!text.to_lowercase().contains("\nbcc:"), "{text}");
+    }
+
+    #[test]
+    fn no_cr_or_lf_of_a_text_goes_out_alone() {
+        for text in
+            ["a\r.\rMAIL FROM:<evil@x>\r.", "a\n.\nb\r\n.\r\nc\n", "橋\r.\r\n\n.\u{85}MAIL\0", "\r\n.\r\n"]
+        {
+            let mut mail = mail("s", &[]);
+            mail.text = text;
+            let bytes = written(&mail).expect("written").formatted();
+            for (at, byte) in bytes.iter().enumerate() {
+                let before = at.checked_sub(1).and_then(|at| bytes.get(at));
+                let is_whole = match byte {
+                    b'\n' => before == Some(&b'\r'),
+                    b'\r' => bytes.get(at + 1) == Some(&b'\n'),
+                    byte => *byte != 0,
+                };
+                assert!(is_whole, "{text:?}: {}", String::from_utf8_lossy(&bytes).escape_debug());
+            }
+        }
+        assert_eq!(lines("a\rb\r\nc\n\td"), "a\r\nb\r\nc\r\n\td");
     }
 
     #[test]

@@ -48,6 +48,8 @@ impl Gate {
             let text = "この部屋は新しい部屋に替わりました。新しい部屋にこの窓口を招くと、メールアドレスはそちらへ引き継がれます。 / \
                 This room is upgraded: invite me into the new one, and the addresses go there.";
             self.say(event, "upgraded", text).await?;
+            // Its mail waits at the mail server until then.
+            let _standing = self.ask_anew(&event.room_id).await?;
         }
         Ok(Batch::new())
     }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
+#[expect(dead_code, reason = "other tests need more")]
 mod post;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -90,6 +91,9 @@ async fn an_address_is_opened_once_however_often_that_is_asked() {
     hanako.send(&room, "!メール 一覧").await;
     let list = hears(&hanako, &room, &format!("{other} … ")).await;
     assert_eq!(body(&list).lines().count(), 2, "{list}");
+    assert!(body(&list).contains(&format!("工事：{other}")) && body(&list).starts_with("kouji："), "{list}");
+    hanako.send(&room, "!メール 許可 *.example.jp").await;
+    hears(&hanako, &room, "「*.example.jp」は送れる人として読めません").await;
     hanako.send(&room, &format!("!メール 閉鎖 {address}")).await;
     hears(&hanako, &room, "閉鎖しました").await;
     assert!(town.hand_over(&address, &mail(1, "x")).await.starts_with("550"));
@@ -272,6 +276,31 @@ async fn d10_a_quoted_thread_is_folded_and_all_of_it_is_kept() {
         text.contains("長い引用です") && text.contains("> line 0\n") && text.ends_with("> line 1999"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn mails_that_stall_keep_no_other_out_and_one_machine_leaves_places() {
+    let town = Town::new("largest_mib = 1").await;
+    let hanako = town.stage.server.user("hanako").await;
+    let (room, address) = town.room(&hanako, "example.co.jp").await;
+    let mut stalled = Vec::new();
+    for _ in 0..8 {
+        let mut client = Client::meet(town.door).await;
+        for step in ["LHLO mx", "MAIL FROM:<taro@example.co.jp>", &format!("RCPT TO:<{address}>")] {
+            assert!(client.say(step.as_bytes()).await.starts_with("250"));
+        }
+        assert!(client.say(b"DATA").await.starts_with("354"));
+        client.write(b"From: taro@example.co.jp\r\n").await;
+        stalled.push(client);
+    }
+    assert!(town.hand_over(&address, &mail(1, "beside them")).await.starts_with("250"));
+    hears(&hanako, &room, "beside them").await;
+
+    // Who did not say how large it is hears that it is too large, and may go on.
+    let mut client = stalled.pop().unwrap();
+    client.write(&b"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n".repeat(200_000)).await;
+    assert!(client.say(b".").await.starts_with("552"));
+    assert!(client.say(b"MAIL FROM:<taro@example.co.jp>").await.starts_with("250"));
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ mod post;
 mod sink;
 
 use http::Method;
-use post::{Town, body, count, hears, lines};
-use ruma::RoomId;
+use post::{BOT, Town, body, count, hears, lines};
+use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Value, json};
 use sink::Sink;
 use testkit::User;
@@ -144,7 +144,7 @@ async fn a_bounce_is_told_in_the_thread_of_its_mail_and_nothing_is_answered_to_p
     assert!(town.hand_over_of("<>", &address, &bounce(&got.id())).await.starts_with("250"));
     let told = hears(&hanako, &room, "メールが届きませんでした").await;
     assert_eq!((root(&told), &told["content"]["msgtype"]), (command.as_str(), &json!("m.notice")));
-    assert!(body(&told).contains("jiro@example.net") && body(&told).contains("5.1.1"), "{told}");
+    assert!(body(&told).contains("jiro@example.net\n> 5.1.1") && body(&told).contains("未確認"), "{told}");
     let absent = lines(&format!(
         "From: jiro@example.net\nSubject: absent\nAuto-Submitted: auto-replied\nIn-Reply-To: <{}>\n\nI am away",
         got.id()
@@ -199,10 +199,56 @@ async fn who_may_not_write_outward_does_not_and_no_address_of_ours_is_written_to
     hears(&hanako, &room, "本文がありません").await;
     hanako.send(&room, "!返信 本文").await;
     hears(&hanako, &room, "返信するメールの発言に").await;
+    // An address that is opened later does not take over.
+    town.open(&hanako, &room, "anzen").await;
     hanako.send(&room, "!メール 送信 a@b.jp 一通\n本文").await;
-    assert_eq!(sink.next().await.subject(), "一通");
+    let got = sink.next().await;
+    assert_eq!((&*got.subject(), &*got.from), ("一通", &*address));
     hanako.send(&room, "!メール 送信 a@b.jp 二通\n本文").await;
     hears(&hanako, &room, "送るメールが多すぎます").await;
+    assert!(sink.is_empty());
+}
+
+#[tokio::test]
+async fn nothing_goes_out_for_who_is_put_out_or_may_no_more() {
+    let (town, mut sink) = town("delay = \"3s\"").await;
+    let hanako = town.stage.server.user("hanako").await;
+    let (room, _) = town.room(&hanako, "なし").await;
+    let (jiro, saburo) = (town.stage.server.user("jiro").await, town.stage.server.user("saburo").await);
+    let of_power = async |level: i64, of_saburo: i64| {
+        let state = hanako.state(&room).await;
+        let levels = state.iter().find(|event| event["type"] == "m.room.power_levels").unwrap();
+        let mut levels = levels["content"].clone();
+        levels["users"][jiro.id().as_str()] = json!(level);
+        levels["users"][saburo.id().as_str()] = json!(of_saburo);
+        hanako.set_state(&room, "m.room.power_levels", "", &levels).await;
+    };
+    for user in [&jiro, &saburo] {
+        hanako.invite(&room, user.id()).await;
+        user.join(&room, "kanazawa.test").await;
+    }
+    of_power(50, 50).await;
+    jiro.send(&room, "!メール 送信 one@example.net 件名\n本文").await;
+    hears(&hanako, &room, "one@example.net へ 3 秒後に送ります").await;
+    hanako.ban(&room, jiro.id()).await;
+    hears(&hanako, &room, "送れませんでした / Not sent: one@example.net\n送信を頼んだ人が").await;
+    saburo.send(&room, "!メール 送信 two@example.net 件名\n本文").await;
+    hears(&hanako, &room, "two@example.net へ 3 秒後に送ります").await;
+    of_power(0, 0).await;
+    hears(&hanako, &room, "送れませんでした / Not sent: two@example.net\n送信を頼んだ人が").await;
+
+    // The bot itself: it goes on seeing the command, and tells who asked, since the room hears nothing of it any more.
+    hanako.send(&room, "!メール 送信 three@example.net 件名\n本文").await;
+    hears(&hanako, &room, "three@example.net へ 3 秒後に送ります").await;
+    hanako.kick(&room, BOT.try_into().unwrap()).await;
+    let invite = |seen: &testkit::Seen| {
+        seen.rooms.iter().find(|(_, room)| room.section == "invite").map(|(room, _)| room.clone())
+    };
+    let private = invite(&hanako.sync_until(|seen| invite(seen).is_some()).await).unwrap();
+    let private: OwnedRoomId = private.try_into().unwrap();
+    hanako.join(&private, "kanazawa.test").await;
+    let told = hears(&hanako, &private, "この窓口が部屋から外されたため").await;
+    assert!(body(&told).contains("three@example.net"), "{told}");
     assert!(sink.is_empty());
 }
 

@@ -51,6 +51,13 @@ impl Town {
         self.stage.start_bot().await;
     }
 
+    /// The bot is started again with more settings.
+    pub(crate) async fn restart_bot_with(&self, more: &str) {
+        self.stage.kill_bot();
+        self.stage.set(&format!("{more}\n{}", self.settings));
+        self.stage.start_bot().await;
+    }
+
     /// A room with the bot and an address, to which these may write.
     pub(crate) async fn room(&self, user: &User, writers: &str) -> (OwnedRoomId, String) {
         let room = user.create_room_with(&json!({ "preset": "private_chat", "invite": [BOT] })).await;
@@ -113,6 +120,11 @@ impl Client {
     pub(crate) async fn say(&mut self, line: &[u8]) -> String {
         self.0.write_all(&[line, b"\r\n"].concat()).await.unwrap();
         self.answer().await
+    }
+
+    /// Writes what is not answered.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.unwrap();
     }
 
     async fn answer(&mut self) -> String {
