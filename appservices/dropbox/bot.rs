@@ -30,9 +30,6 @@ use crate::{
     words,
 };
 
-/// In the content of an event: what it says comes from outside, through an application service, and no member says it.
-const FROM_OUTSIDE: &str = "jp.yakuba.from_outside";
-
 /// Connections of people outside at a time.
 const CONNECTIONS: usize = 1_024;
 
@@ -146,9 +143,6 @@ impl Bot for Dropbox {
         }
         if let Some(original) = event.relates_to("m.replace") {
             self.edited(event, &original).await?;
-            return Ok(Batch::new());
-        }
-        if event.content.contains_key(FROM_OUTSIDE) {
             return Ok(Batch::new());
         }
         if event.kind == "m.reaction" && self.is_maker(&event.sender) {

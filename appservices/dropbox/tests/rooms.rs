@@ -477,7 +477,7 @@ async fn redact(user: &User, room: &RoomId, event: &str) {
 async fn only_people_who_are_in_the_room_are_obeyed_and_nothing_from_outside() {
     let town = town("").await;
     let (hanako, jiro, room) = two_members(&town).await;
-    let marked = json!({ "msgtype": "m.text", "body": "!受取 外から", "jp.yakuba.from_outside": true });
+    let marked = json!({ "msgtype": "m.text", "body": "!受取 外から", "m.automated": true });
     say(&hanako, &room, "m.room.message", "marked", &marked).await;
     let notice = json!({ "msgtype": "m.notice", "body": "!受取 ほかのボット" });
     say(&hanako, &room, "m.room.message", "notice", &notice).await;
