@@ -276,7 +276,7 @@ fn what_belongs_to_a_room_lies_under_its_serial_or_is_among_the_exceptions() {
 #[test]
 fn no_file_grows_past_eight_hundred_lines() {
     let mut long = Vec::new();
-    let mut folders = vec![top().join("src")];
+    let mut folders = vec![top().join("src"), top().join("appservices")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path: PathBuf = entry.unwrap().path();
