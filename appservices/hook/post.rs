@@ -23,6 +23,8 @@ use crate::{
 
 /// The first message of a thread; key: webhook, a slash, the name of the thread; value: room and event.
 const THREADS: Table<(OwnedRoomId, OwnedEventId)> = Table::new("threads");
+/// When a thread began, in milliseconds; key: as there.
+const BEGUN: Table<u64> = Table::new("threads begun");
 /// Photos that were uploaded and are not sent yet; key: webhook, a slash, the id, a slash, its number; value: `mxc:` URI.
 const UPLOADED: Table<String> = Table::new("uploaded");
 
@@ -163,7 +165,7 @@ impl Hook {
         }
     }
 
-    /// Whether a thread can be gone on with: its first message is there, and not too old.
+    /// Whether a thread can be gone on with: its first message is there.
     async fn is_alive(&self, room: &OwnedRoomId, root: &OwnedEventId) -> Result<bool, Failure> {
         let found = match self.host.homeserver.find_event(room, root).await {
             Err(failure) if failure.may_pass() => return Err(failure),
@@ -171,9 +173,7 @@ impl Hook {
         };
         let Some(event) = found else { return Ok(false) };
         // Of one that was redacted no content is left.
-        let is_there = event.get("content").and_then(|content| content.get("body")).is_some();
-        let at = event.get("origin_server_ts").and_then(Value::as_u64).unwrap_or_default();
-        Ok(is_there && now_ms().saturating_sub(at) < THREAD_MS)
+        Ok(event.get("content").and_then(|content| content.get("body")).is_some())
     }
 
     /// The message itself, in its thread if there is one.
@@ -195,8 +195,14 @@ impl Hook {
             Some(key) => self.host.store.get(&THREADS, key).await?.filter(|(its_room, _)| its_room == room),
             None => None,
         };
+        // By our own clock, which need not be the server's.
+        let begun = match &key {
+            Some(key) => self.host.store.get(&BEGUN, key).await?,
+            None => None,
+        };
+        let is_old = begun.is_some_and(|begun| now_ms().saturating_sub(begun) >= THREAD_MS);
         let root = match root {
-            Some((_, root)) if self.is_alive(room, &root).await? => Some(root),
+            Some((_, root)) if !is_old && self.is_alive(room, &root).await? => Some(root),
             _ => None,
         };
         let mut content = json!({ "msgtype": "m.text", "body": text, "m.mentions": {} });
@@ -206,7 +212,7 @@ impl Hook {
         let txn = TxnId::of(&[&incoming.name, &job.id, "message"]);
         let sent = self.host.homeserver.send(room, "m.room.message", &txn, &content).await?;
         if let (Some(key), None) = (&key, &root) {
-            batch.put(&THREADS, key, &(room.clone(), sent.clone()));
+            batch.put(&THREADS, key, &(room.clone(), sent.clone())).put(&BEGUN, key, &now_ms());
         }
         Ok(root.unwrap_or(sent))
     }

@@ -144,7 +144,7 @@ async fn a_thread_whose_first_message_was_deleted_begins_anew_and_so_is_seen() {
     assert_eq!(second["content"]["m.relates_to"]["event_id"], first["event_id"]);
     // So that no other bot obeys what stands in it.
     assert_eq!(first["content"]["org.matrix.msc1767.automated"], true);
-    let path = format!("/_matrix/client/v3/rooms/{room}/redact/{}/txn", first["event_id"].as_str().unwrap());
+    let path = format!("/rooms/{room}/redact/{}/txn", first["event_id"].as_str().unwrap());
     hanako.call(Method::PUT, &path, Some(&json!({}))).await;
     for (id, text) in [("c", "三報"), ("d", "四報")] {
         assert_eq!(post_well(address, id, &json!({ "text": text, "key": "K1" })).await, 200);
@@ -161,7 +161,7 @@ async fn a_room_that_was_upgraded_is_followed_to_where_the_bot_is_asked_in() {
     let (stage, address, hanako, room) = stage(|room| incoming(room, form)).await;
     assert_eq!(post_well(address, "a", &json!({ "text": "前" })).await, 200);
     hanako.sync_until(|seen| seen.has_message(&room, "前")).await;
-    let path = format!("/_matrix/client/v3/rooms/{room}/upgrade");
+    let path = format!("/rooms/{room}/upgrade");
     let answer = hanako.call(Method::POST, &path, Some(&json!({ "new_version": "11" }))).await;
     let new = ruma::RoomId::parse(answer["replacement_room"].as_str().unwrap()).unwrap();
     assert_eq!(post_well(address, "b", &json!({ "text": "後" })).await, 200);
