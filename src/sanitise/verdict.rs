@@ -189,8 +189,8 @@ sentences! {
         TwoTypes: "two-types", "二つの種類に読めるファイルのため、お渡しできません。", "This file can be read as two different types.";
         /// A known type that is not on the list.
         NotAllowed: "not-allowed", "許可されていない種類のファイルです。", "Files of this type are not allowed.";
-        /// A program.
-        Program: "program", "プログラム（実行ファイル）は受け取れません。", "Programs are not accepted.";
+        /// A program, a script, or a name by which one is run.
+        Program: "program", "プログラムやスクリプト（名前の終わりが .exe や .bat などのものも）は受け取れません。文書は PDF にしてお送りください。", "Programs and scripts, also by the end of their names (.exe, .bat and the like), are not accepted. Please send documents as PDF.";
         /// HTML and other pages that run.
         Page: "page", "HTML などのページは受け取れません。PDF にしてお送りください。", "Pages such as HTML are not accepted. Please send a PDF.";
         /// SVG.

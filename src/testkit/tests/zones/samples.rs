@@ -53,6 +53,8 @@ pub(crate) fn all(number: u64) -> Vec<Sample> {
             format!("何もない {number}\n").into_bytes(),
             Fate::Clean,
         ),
+        // A text like others, and run by its name.
+        sample("手順.bat", "text/plain", format!("calc {harm}\r\n").into_bytes(), Fate::Refused),
         sample(
             "a.exe",
             "image/png",
