@@ -237,6 +237,8 @@ sentences! {
         Busy: "busy", "無害化の処理が混み合っています。しばらくしてからもう一度お送りください。", "Sanitising is busy. Please try again later.";
         /// A scanner found something.
         Infected: "infected", "ウイルスが見つかったため、お渡しできません。", "A virus was found.";
+        /// A scanner looks at nothing so large.
+        TooLargeToScan: "too-large-to-scan", "ウイルス検査ができる大きさを超えているため、お渡しできません。分けるか、小さくしてお送りください。", "This file is larger than can be scanned for viruses. Please divide it or make it smaller.";
         /// A scanner could not look at it.
         NotScanned: "not-scanned", "ウイルス検査ができなかったため、お渡しできません。", "The file could not be scanned for viruses.";
     }

@@ -198,7 +198,7 @@ async fn a_refusal_tells_its_reason_in_both_languages() {
     let lgwan = world.in_zone("lgwan").await;
     for (name, reason) in [
         ("a.exe", "program"),
-        ("手順.bat", "program"),
+        ("run.bat", "program"),
         ("a.svg", "svg"),
         ("a.html", "page"),
         ("encrypted", "unknown"),
