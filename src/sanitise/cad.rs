@@ -4,7 +4,9 @@
 //! paths that lead to another machine are emptied. Everything else in it stays as it was, byte for byte.
 
 use crate::{
+    jww,
     kind::Kind,
+    markup,
     text::Text,
     verdict::{Made, Part, Parts, Reason, Refusal, malformed, note},
 };
@@ -36,7 +38,10 @@ pub(crate) fn sanitise(kind: Kind, file: &[u8]) -> Made {
     match kind {
         Kind::Dxf => dxf(file),
         Kind::P21 | Kind::Sfc => exchange(file).map(|()| Parts::as_is()),
-        Kind::Jww => jww(file).map(|()| Parts::as_is()),
+        Kind::Jww if jww::is_known(file) => {
+            page_inside(file)?;
+            jww::sanitise(file)
+        }
         _ => unchecked(file).map(|()| Parts::as_is()),
     }
 }
@@ -85,8 +90,8 @@ impl<'a> Iterator for Pairs<'a> {
 }
 
 fn dxf(file: &[u8]) -> Made {
-    // Letters of the drawing may be of Windows' Japanese or UTF-8, but they are letters.
-    Text::read(file)?;
+    // Letters of the drawing may be of Windows' Japanese or UTF-8, but they are letters, and none that a browser follows.
+    markup::check(&Text::read(file)?.letters)?;
     let mut out = Vec::with_capacity(file.len());
     let mut removed = Vec::new();
     let (mut in_section, mut is_left_out, mut at_end) = (false, false, false);
@@ -143,7 +148,7 @@ fn leads_away(object: &[u8], path: &[u8]) -> bool {
 
 /// ISO 10303-21, also as SXF writes it: letters, a header, data, an end.
 fn exchange(file: &[u8]) -> Result<(), Refusal> {
-    Text::read(file)?;
+    markup::check(&Text::read(file)?.letters)?;
     let holds = |mark: &[u8]| memchr::memmem::find(file, mark);
     let (header, data) = (holds(b"HEADER;"), holds(b"DATA;"));
     let ends = file.trim_ascii_end().ends_with(b"END-ISO-10303-21;");
@@ -153,16 +158,31 @@ fn exchange(file: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// Jw_cad: the mark, a version, then objects as Microsoft's archives write them, each class named once.
-fn jww(file: &[u8]) -> Result<(), Refusal> {
-    let version = file.get(8..12).and_then(|four| four.try_into().ok()).map(u32::from_le_bytes);
-    if !version.is_some_and(|version| (200..=2000).contains(&version)) {
-        return Err(malformed(format!("version {version:?} of Jw_cad")));
+/// Refuses what a browser would find a page in, wherever it stands among bytes of other kinds.
+fn page_inside(file: &[u8]) -> Result<(), Refusal> {
+    // Long ones: any three bytes stand somewhere in a large file.
+    let marks: [&[u8]; 12] = [
+        b"script",
+        b"html",
+        b"iframe",
+        b"frameset",
+        b"object",
+        b"embed",
+        b"applet",
+        b"hta:",
+        b"meta ",
+        b"svg ",
+        b"img ",
+        b"?xml ",
+    ];
+    let found = memchr::memchr_iter(b'<', file).find_map(|at| {
+        let rest = &file[at + 1..];
+        marks.iter().find(|mark| rest.get(..mark.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(mark)))
+    });
+    match found {
+        Some(mark) => Err(Refusal::new(Reason::Page, String::from_utf8_lossy(mark))),
+        None => Ok(()),
     }
-    if file.len() > 64 && memchr::memmem::find(file, b"CData").is_none() {
-        return Err(malformed("no drawing of Jw_cad"));
-    }
-    unchecked(file)
 }
 
 /// What can be said of a file whose inside is not known: that nothing that runs lies open in it.
@@ -176,7 +196,18 @@ fn unchecked(file: &[u8]) -> Result<(), Refusal> {
             header.and_then(|header| usize::try_from(header).ok()).and_then(|header| at.checked_add(header));
         header.and_then(|header| inside.get(header..)?.get(..4)) == Some(b"PE\0\0")
     });
-    let marks: [&[u8]; 4] = [b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"PK\x03\x04", b"%PDF-", b"_VBA_PROJECT"];
+    page_inside(file)?;
+    let marks: [&[u8]; 9] = [
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        b"PK\x03\x04",
+        b"%PDF-",
+        b"_VBA_PROJECT",
+        b"\x7fELF",
+        b"Rar!\x1a\x07",
+        b"7z\xbc\xaf\x27\x1c",
+        b"MSCF\0\0\0\0",
+        b"\xfd7zXZ\0",
+    ];
     match marks.iter().find(|mark| memchr::memmem::find(inside, mark).is_some()) {
         _ if is_program => Err(Refusal::new(Reason::Program, "a program inside")),
         Some(mark) => Err(Refusal::new(Reason::TwoTypes, String::from_utf8_lossy(mark))),
@@ -220,6 +251,6 @@ mod tests {
         }
         assert!(exchange(b"ISO-10303-21; HEADER; DATA;").is_err());
         assert!(exchange(b"ISO-10303-21;\nHEADER;\nENDSEC;\nDATA;\nENDSEC;\nEND-ISO-10303-21;\n").is_ok());
-        assert!(jww(b"JwwData.\0\0\0\0").is_err());
+        assert!(sanitise(Kind::Jww, b"JwwData.\x58\x02\0\0").is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! From bytes to a verdict.
 
 use crate::{
-    archive, cad,
+    archive, cad, jww,
     kind::{Family, Kind, detect},
     office,
     outcome::{Outcome, Verdict},
@@ -14,7 +14,7 @@ use crate::{
 
 /// The engine's version. It is raised with every change after which some file may be judged otherwise, so that verdicts
 /// of before are not believed any more.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Says what may be given on of a file; `name` only tells tables from other text.
 ///
@@ -60,7 +60,7 @@ fn at_depth(file: &[u8], name: Option<&str>, settings: &Settings, budget: &Budge
 fn of_kind(kind: Kind, file: &[u8], settings: &Settings) -> Made {
     match kind {
         Kind::Pdf => pdf::sanitise(file, settings),
-        Kind::Jww => cad::sanitise(kind, file),
+        Kind::Jww if jww::is_known(file) => cad::sanitise(kind, file),
         kind if kind.is_unchecked() => match settings.unchecked.contains(&kind) {
             true => cad::sanitise(kind, file),
             false => Err(Refusal::new(Reason::Unchecked, format!("{kind:?}"))),
@@ -74,7 +74,7 @@ fn of_text(file: &[u8], name: Option<&str>, settings: &Settings) -> Result<(Kind
         return Ok((kind, cad::sanitise(kind, file)?));
     }
     let text = Text::read(file)?;
-    text.check()?;
+    text.check(file)?;
     match text::kind(&text, name) {
         Kind::Csv => Ok((Kind::Csv, text::table(&text, settings.cells)?)),
         kind => Ok((kind, text::plain(&text, settings.cells)?)),

@@ -80,6 +80,139 @@ const REMADE: &[&str] = &[
     "otp", "heic", "heif", "hif",
 ];
 
+/// Ends of names that have a double click run a file, or a program do what it says, whatever it holds: programs, scripts,
+/// links, what is installed, what asks other machines for data.
+const RUN: &[&str] = &[
+    "ade",
+    "adp",
+    "apk",
+    "app",
+    "appinstaller",
+    "application",
+    "applescript",
+    "appref-ms",
+    "appx",
+    "appxbundle",
+    "bash",
+    "bat",
+    "chm",
+    "cmd",
+    "com",
+    "command",
+    "cpl",
+    "csh",
+    "deb",
+    "desktop",
+    "diagcab",
+    "diagcfg",
+    "diagpkg",
+    "dll",
+    "dmg",
+    "dqy",
+    "drv",
+    "exe",
+    "gadget",
+    "hlp",
+    "hta",
+    "inf",
+    "ins",
+    "iqy",
+    "isp",
+    "jar",
+    "jnlp",
+    "js",
+    "jse",
+    "ksh",
+    "library-ms",
+    "lnk",
+    "mde",
+    "mht",
+    "mhtml",
+    "mjs",
+    "msc",
+    "msh",
+    "msi",
+    "msix",
+    "msixbundle",
+    "msp",
+    "mst",
+    "ocx",
+    "odc",
+    "oqy",
+    "osd",
+    "phar",
+    "php",
+    "pif",
+    "pkg",
+    "pl",
+    "prg",
+    "ps1",
+    "ps1xml",
+    "ps2",
+    "psc1",
+    "psd1",
+    "psm1",
+    "py",
+    "pyc",
+    "pyw",
+    "pyz",
+    "rb",
+    "rdp",
+    "reg",
+    "rpm",
+    "rqy",
+    "run",
+    "scf",
+    "scpt",
+    "scptd",
+    "scr",
+    "sct",
+    "search-ms",
+    "searchconnector-ms",
+    "settingcontent-ms",
+    "sh",
+    "shb",
+    "shs",
+    "slk",
+    "sys",
+    "theme",
+    "themepack",
+    "tool",
+    "udl",
+    "url",
+    "vb",
+    "vbe",
+    "vbs",
+    "vsto",
+    "wcx",
+    "webloc",
+    "website",
+    "workflow",
+    "ws",
+    "wsc",
+    "wsf",
+    "wsh",
+    "xbap",
+    "xla",
+    "xlam",
+    "xll",
+    "xpi",
+    "zsh",
+];
+
+/// Whether a file of this name is run, or followed, when it is opened, whatever is in it: a script is a text like others.
+pub fn is_run_by_name(name: &str) -> bool {
+    // Letters that nobody sees, and those that turn the direction, hide which end is the real one.
+    let is_seen = |letter: &char| {
+        !letter.is_control()
+            && !matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    let name: String = name.chars().filter(is_seen).collect();
+    // What Windows drops at the end; and what names a stream of the file.
+    let name = name.split("::").next().unwrap_or(&name).trim_end_matches(['.', ' ', '\u{3000}']);
+    name.rsplit_once('.').is_some_and(|(_, end)| RUN.contains(&end.to_ascii_lowercase().as_str()))
+}
+
 impl Kind {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -101,9 +234,9 @@ impl Kind {
         self.row().1[0]
     }
 
-    /// Whether its inside cannot be checked, so that only a setting lets it pass.
+    /// Whether its inside cannot be checked, that of old versions of Jw_cad's at least, so that only a setting lets it pass.
     pub fn is_unchecked(self) -> bool {
-        matches!(self, Dwg | Jtd)
+        matches!(self, Dwg | Jtd | Jww)
     }
 
     /// Whether its files are packed in themselves, so that packing them again gains nothing.
@@ -320,6 +453,27 @@ mod tests {
         ];
         for (kind, given, wanted) in cases {
             assert_eq!(kind.name_for(given), wanted);
+        }
+    }
+
+    #[test]
+    fn what_is_run_by_its_name_is_known_by_it() {
+        for name in [
+            "run.bat",
+            "報告.JS",
+            "x.pdf.exe",
+            "a.hta. .",
+            "a.\u{202e}vbs",
+            "b.Lnk",
+            "a.ba\u{200b}t",
+            "a.iqy",
+            "x.cmd::$DATA",
+        ] {
+            assert!(is_run_by_name(name), "{name}");
+        }
+        for name in ["exe", "a.pdf", "a.json", "報告.txt", "js.docx", "", ".", "a.p21", "表.csv", "memo.md"]
+        {
+            assert!(!is_run_by_name(name), "{name}");
         }
     }
 

@@ -189,8 +189,8 @@ sentences! {
         TwoTypes: "two-types", "二つの種類に読めるファイルのため、お渡しできません。", "This file can be read as two different types.";
         /// A known type that is not on the list.
         NotAllowed: "not-allowed", "許可されていない種類のファイルです。", "Files of this type are not allowed.";
-        /// A program.
-        Program: "program", "プログラム（実行ファイル）は受け取れません。", "Programs are not accepted.";
+        /// A program, a script, or a name by which one is run.
+        Program: "program", "プログラムやスクリプト（名前の終わりが .exe や .bat などのものも）は受け取れません。文書は PDF にしてお送りください。", "Programs and scripts, also by the end of their names (.exe, .bat and the like), are not accepted. Please send documents as PDF.";
         /// HTML and other pages that run.
         Page: "page", "HTML などのページは受け取れません。PDF にしてお送りください。", "Pages such as HTML are not accepted. Please send a PDF.";
         /// SVG.
@@ -237,6 +237,8 @@ sentences! {
         Busy: "busy", "無害化の処理が混み合っています。しばらくしてからもう一度お送りください。", "Sanitising is busy. Please try again later.";
         /// A scanner found something.
         Infected: "infected", "ウイルスが見つかったため、お渡しできません。", "A virus was found.";
+        /// A scanner looks at nothing so large.
+        TooLargeToScan: "too-large-to-scan", "ウイルス検査ができる大きさを超えているため、お渡しできません。分けるか、小さくしてお送りください。", "This file is larger than can be scanned for viruses. Please divide it or make it smaller.";
         /// A scanner could not look at it.
         NotScanned: "not-scanned", "ウイルス検査ができなかったため、お渡しできません。", "The file could not be scanned for viruses.";
     }

@@ -59,7 +59,9 @@ impl Media {
             }
             Found::Refused(kind, reason) => {
                 info!(file, reason = reason.code(), "a file was refused to a zone");
-                let is_of_the_moment = matches!(reason, Reason::WorkerDied | Reason::TooSlow);
+                // A scanner's limit may be raised.
+                let is_of_the_moment =
+                    matches!(reason, Reason::WorkerDied | Reason::TooSlow | Reason::TooLargeToScan);
                 let again_ms = is_of_the_moment.then(|| (self.inner.clock.now() + PAUSE).millis());
                 (kind, Judgement::Refused { reason: reason.code().to_owned(), again_ms }, None)
             }
@@ -106,6 +108,10 @@ impl Media {
                     to_ask.extend(saw.drain(..));
                 }
                 Scan::NotScanned(why) => return Err(Unjudged::NotScanned(why)),
+                Scan::TooLarge(why) => {
+                    warn!(file = hex(&original.sha256[..8]), why, "a file is larger than a scanner looks at");
+                    return Ok(Found::Refused(None, Reason::TooLargeToScan));
+                }
             }
         }
         let _turn = turn.filter(|_| replaced.is_some());

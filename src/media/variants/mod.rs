@@ -20,7 +20,7 @@ mod verdicts;
 use std::time::Duration;
 
 use room::{FileReader, Gives, Zone};
-use sanitise::{Kind, Reason};
+use sanitise::{Kind, Reason, is_run_by_name};
 
 use crate::{
     Error, Judged, Media, Opened, kinds,
@@ -44,6 +44,10 @@ impl Media {
         original: Opened,
     ) -> Result<Opened, Error> {
         let Some(zone) = zone.filter(|zone| zone.gives() != Gives::Originals) else { return Ok(original) };
+        // Whatever is in it: a script is a text like others.
+        if zone.gives() == Gives::Sanitised && original.name.as_deref().is_some_and(is_run_by_name) {
+            return Err(Error::Refused(Reason::Program));
+        }
         let Some(plan) = self.inner.sanitising.plans.get(zone.name()) else {
             return Err(Error::Unjudged(format!("the zone {} has no settings", zone.name())));
         };

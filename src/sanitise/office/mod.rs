@@ -6,9 +6,13 @@
 //!
 //! Format: ECMA-376, part 2 (packages) and part 1.
 
+mod address;
+mod fields;
+mod formula;
 pub(crate) mod odf;
 mod part;
 mod source;
+mod spaces;
 mod types;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -113,7 +117,7 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
         let last = kind.rsplit('/').next().unwrap_or(kind);
         if is_external {
             let is_link =
-                last == "hyperlink" && self.source.settings.links == Links::Kept && part::is_open(target);
+                last == "hyperlink" && self.source.settings.links == Links::Kept && address::is_open(target);
             if !is_link {
                 self.source.note(types::lost(last, true).unwrap_or(Part::ExternalData), last);
             }

@@ -15,6 +15,8 @@ use quick_xml::{
 };
 
 use super::{
+    address::is_open,
+    formula::{self, Grammar},
     part::{self, attribute, elements},
     resolve,
     source::{Picture, Source},
@@ -361,7 +363,7 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
             return Ok(Address::Kept);
         }
         if local == "a" || is_area {
-            if self.source.settings.links == Links::Kept && part::is_open(address) {
+            if self.source.settings.links == Links::Kept && is_open(address) {
                 return Ok(Address::Kept);
             }
             self.source.note(Part::Link, "");
@@ -451,29 +453,11 @@ fn is_of_machine(item: &BytesStart<'_>) -> bool {
             .contains(&name.as_str())
 }
 
-/// Whether a formula asks another file, program or machine.
+/// Whether a formula asks another file, program or machine. Its prefix says which grammar it has; a document may give any
+/// name to one.
 fn calls_out(formula: &str) -> bool {
-    let lower = formula.to_ascii_lowercase();
-    let bare: String = lower.split('"').step_by(2).collect::<Vec<_>>().join("\"\"");
-    // Rows of a written table are divided by bars, which elsewhere call a program.
-    let (mut depth, mut has_bar) = (0_u32, false);
-    for letter in bare.chars() {
-        match letter {
-            '{' => depth += 1,
-            '}' => depth = depth.saturating_sub(1),
-            '|' if depth == 0 => has_bar = true,
-            _ => {}
-        }
-    }
-    let without_bars = lower.replace('|', ";");
-    has_bar
-        || bare.contains("dde(")
-        || bare.contains("://")
-        || bare.contains("file:")
-        // Another file before a sheet.
-        || bare.contains("'#")
-        || bare.contains("#$")
-        || part::calls_out(&without_bars)
+    let excel = formula.strip_prefix("msoxl:");
+    formula::calls_out(excel.unwrap_or(formula), excel.map_or(Grammar::OpenDocument, |_| Grammar::Excel))
 }
 
 fn write(
@@ -503,32 +487,4 @@ fn write(
     manifest.push_str("</manifest:manifest>");
     writer.add("META-INF/manifest.xml", NO_TIME, manifest.as_bytes(), false)?;
     writer.finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn formulas_that_call_out_are_known_and_others_are_left() {
-        for formula in [
-            "of:=DDE(\"soffice\";\"/tmp/x.ods\";\"a\")",
-            "of:=['file:///tmp/x.ods'#$Sheet1.A1]",
-            "of:=['x.ods'#$Sheet1.A1]",
-            "of:=WEBSERVICE([.A1])",
-            "msoxl:=cmd|'/c calc'!A0",
-            "of:=HYPERLINK(\"file:///c:/x\")",
-        ] {
-            assert!(calls_out(formula), "{formula}");
-        }
-        for formula in [
-            "of:=SUM([.A1:.B2])",
-            "of:={1;2|3;4}",
-            "of:=[$'表 1'.A1]&\"a|b\"",
-            "of:=IF([.A1]=0;#REF!;1)",
-            "of:=HYPERLINK(\"https://www.city.kanazawa.lg.jp/\")",
-        ] {
-            assert!(!calls_out(formula), "{formula}");
-        }
-    }
 }

@@ -7,9 +7,14 @@ use quick_xml::{
     events::{BytesDecl, BytesStart, Event, attributes::Attribute},
 };
 
+use super::{
+    fields::{self, Sign},
+    formula::{Grammar, calls_out},
+    spaces::{self, Space},
+};
 use crate::{
     kind::Kind,
-    settings::{Limits, Settings},
+    settings::{Limits, Links, Settings},
     verdict::{Part, Reason, Refusal, Removed, malformed, note},
 };
 
@@ -29,6 +34,7 @@ const GONE: &[(&str, Part)] = &[
     ("externalReferences", Part::ExternalData),
     ("webPublishItems", Part::ExternalData),
     ("HyperlinkBase", Part::Link),
+    ("webVideoPr", Part::Media),
 ];
 
 /// Elements of which only the attribute goes that refers to what is gone.
@@ -36,60 +42,6 @@ const STAY: &[&str] = &["pageSetup", "blip", "workbook", "document"];
 
 /// Elements that must not be empty, and go when they have become so.
 const CONTAINERS: &[&str] = &["pivotCaches", "tableParts", "hyperlinks", "definedNames"];
-
-/// Fields of Word that compute from the document alone.
-const FIELDS: &[&str] = &[
-    "PAGE",
-    "NUMPAGES",
-    "SECTION",
-    "SECTIONPAGES",
-    "TOC",
-    "TC",
-    "TOA",
-    "TA",
-    "REF",
-    "PAGEREF",
-    "NOTEREF",
-    "HYPERLINK",
-    "DATE",
-    "TIME",
-    "CREATEDATE",
-    "SAVEDATE",
-    "PRINTDATE",
-    "EDITTIME",
-    "SEQ",
-    "STYLEREF",
-    "EQ",
-    "FORMTEXT",
-    "FORMCHECKBOX",
-    "FORMDROPDOWN",
-    "AUTHOR",
-    "TITLE",
-    "SUBJECT",
-    "KEYWORDS",
-    "COMMENTS",
-    "FILENAME",
-    "NUMWORDS",
-    "NUMCHARS",
-    "DOCPROPERTY",
-    "INDEX",
-    "XE",
-    "SYMBOL",
-    "ADVANCE",
-    "LISTNUM",
-    "AUTONUM",
-    "AUTONUMLGL",
-    "AUTONUMOUT",
-    "MERGEFIELD",
-    "CITATION",
-    "BIBLIOGRAPHY",
-    "RUBY",
-    "=",
-];
-
-/// Functions of Excel that call out.
-const FUNCTIONS: &[&str] =
-    &["WEBSERVICE(", "RTD(", "CALL(", "REGISTER(", "REGISTER.ID(", "EXEC(", "FOPEN(", "IMAGE("];
 
 /// A part's bytes as letters.
 pub(super) fn letters(bytes: &[u8]) -> Result<Cow<'_, str>, Refusal> {
@@ -147,12 +99,6 @@ pub(super) fn attribute(element: &BytesStart<'_>, name: &str) -> Option<String> 
     found.normalized_value(XmlVersion::Implicit1_0).ok().map(Cow::into_owned)
 }
 
-/// Whether an address leads to where links may lead.
-pub(super) fn is_open(address: &str) -> bool {
-    let address = address.trim().to_ascii_lowercase();
-    ["https://", "http://", "mailto:"].iter().any(|scheme| address.starts_with(scheme))
-}
-
 /// Writes a part anew; `dropped` are the ids of its relationships that are gone.
 pub(super) fn clean(
     bytes: &[u8],
@@ -163,13 +109,17 @@ pub(super) fn clean(
 ) -> Result<Vec<u8>, Refusal> {
     let xml = letters(bytes)?;
     let events = events(&xml, &settings.limits)?;
-    let fields = bad_fields(&events);
+    let (spaces, foreign) = spaces::read(&events);
+    let fields = fields::bad(&events, &spaces, settings.links, text_of);
     let mut cleaner = Cleaner {
         ends: ends(&events),
         prefixes: if dropped.is_empty() { HashSet::new() } else { prefixes(&events) },
         events: &events,
         dropped,
         kind,
+        spaces,
+        foreign,
+        links: settings.links,
         bad_fields: fields,
         begun: 0,
         open_fields: Vec::new(),
@@ -226,6 +176,10 @@ struct Cleaner<'a, 'x> {
     prefixes: HashSet<Vec<u8>>,
     dropped: &'a HashSet<String>,
     kind: Kind,
+    /// Whose each element is, and prefixes of attributes that go.
+    spaces: Vec<Space>,
+    foreign: HashSet<Vec<u8>>,
+    links: Links,
     /// Fields in the order of their begins: whether each goes.
     bad_fields: Vec<bool>,
     begun: usize,
@@ -265,6 +219,11 @@ impl Cleaner<'_, '_> {
         let local = element.local_name();
         let local = std::str::from_utf8(local.as_ref()).map_err(malformed)?;
         let end = self.end_of(at);
+        let sign = fields::sign(element, self.spaces[at]);
+        let (Ok(sign), Space::Word | Space::Office) = (sign, self.spaces[at]) else {
+            note(self.removed, Part::UnknownPart, local);
+            return Ok(Some(end));
+        };
         if local == "graphicFrame"
             && self.kind == Kind::Pptx
             && let Some(picture) = self.preview(at..end)
@@ -281,10 +240,14 @@ impl Cleaner<'_, '_> {
             }
             return Ok(Some(end));
         }
-        if self.is_bad_field(local, element) {
+        // What Word keeps of fields beside their code, old addresses for instance; it is made anew.
+        if local == "fldData" || self.is_bad_field(local, sign) {
             return Ok(Some(end));
         }
-        if local == "fldSimple" && !is_good_field(&attribute(element, "instr").unwrap_or_default()) {
+        let is_good = |code: &str| fields::is_good(code, self.links);
+        if sign == Some(Sign::Simple)
+            && !fields::attribute(element, "instr").is_some_and(|code| is_good(&code))
+        {
             note(self.removed, Part::Field, "");
             self.unwrapped.insert(end - 1);
             return Ok(None);
@@ -323,27 +286,21 @@ impl Cleaner<'_, '_> {
         Some(picture.map_or(range.end..range.end, |at| at..self.end_of(at)))
     }
 
-    fn is_bad_field(&mut self, local: &str, element: &BytesStart<'_>) -> bool {
-        match local {
-            "fldChar" => {
-                let step = attribute(element, "fldCharType").unwrap_or_default();
-                if step == "begin" {
-                    let is_bad = self.bad_fields.get(self.begun).copied().unwrap_or(true);
-                    self.begun += 1;
-                    self.open_fields.push(is_bad);
-                    if is_bad {
-                        note(self.removed, Part::Field, "");
-                    }
-                    return is_bad;
-                }
-                let is_bad = self.open_fields.last().copied().unwrap_or(false);
-                if step == "end" {
-                    self.open_fields.pop();
+    fn is_bad_field(&mut self, local: &str, sign: Option<Sign>) -> bool {
+        match sign {
+            Some(Sign::Begin) => {
+                let is_bad = self.bad_fields.get(self.begun).copied().unwrap_or(true);
+                self.begun += 1;
+                self.open_fields.push(is_bad);
+                if is_bad {
+                    note(self.removed, Part::Field, "");
                 }
                 is_bad
             }
-            "instrText" | "delInstrText" => {
-                // Text of a field outside of any is nothing that Word writes.
+            Some(Sign::Separate) => self.open_fields.last().copied().unwrap_or(false),
+            Some(Sign::End) => self.open_fields.pop().unwrap_or(false),
+            // Code of a field outside of any is nothing that Word writes. Text is text.
+            Some(Sign::Code | Sign::Deleted) if local.ends_with("nstrText") => {
                 self.open_fields.last().copied().unwrap_or(true)
             }
             _ => false,
@@ -359,7 +316,17 @@ impl Cleaner<'_, '_> {
         let is_formula = self.kind == Kind::Xlsx
             && matches!(
                 local,
-                "f" | "definedName" | "formula" | "formula1" | "formula2" | "calculatedColumnFormula"
+                "f" | "definedName"
+                    | "formula"
+                    | "formula1"
+                    | "formula2"
+                    | "calculatedColumnFormula"
+                    | "totalsRowFormula"
+                    | "FmlaLink"
+                    | "FmlaRange"
+                    | "FmlaGroup"
+                    | "FmlaTxbx"
+                    | "FmlaPict"
             );
         if !is_formula {
             return false;
@@ -370,7 +337,7 @@ impl Cleaner<'_, '_> {
         if group.as_ref().is_some_and(|group| self.shared.contains(group)) {
             return true;
         }
-        let is_bad = calls_out(&text_of(&self.events[range]));
+        let is_bad = calls_out(&text_of(&self.events[range]), Grammar::Excel);
         if is_bad && let Some(group) = group {
             self.shared.insert(group);
         }
@@ -387,7 +354,8 @@ impl Cleaner<'_, '_> {
                 let end = self.end_of(at);
                 let name = element.local_name();
                 let is_gone = self.refers_to_gone(element)
-                    || name.as_ref() == b"definedName" && calls_out(&text_of(&self.events[at..end]));
+                    || name.as_ref() == b"definedName"
+                        && calls_out(&text_of(&self.events[at..end]), Grammar::Excel);
                 if !is_gone {
                     return false;
                 }
@@ -410,6 +378,14 @@ impl Cleaner<'_, '_> {
             && one
                 .normalized_value(XmlVersion::Implicit1_0)
                 .is_ok_and(|value| self.dropped.contains(value.as_ref()))
+    }
+
+    /// Whether an attribute is somebody else's. Those of fields have the prefix of their element.
+    fn is_foreign(&self, element: &BytesStart<'_>, local: &str, one: &Attribute<'_>) -> bool {
+        let Some(prefix) = one.key.prefix() else { return false };
+        let is_field = matches!(local, "fldChar" | "fldSimple" | "instrText" | "delInstrText");
+        let is_own = element.name().prefix() == Some(prefix) || matches!(prefix.as_ref(), b"xml" | b"xmlns");
+        self.foreign.contains(prefix.as_ref()) || is_field && !is_own
     }
 
     /// The element with what stays of its attributes; nothing if it goes.
@@ -436,16 +412,23 @@ impl Cleaner<'_, '_> {
                 continue;
             }
             let key = one.key.local_name();
+            if self.is_foreign(element, local, &one) {
+                has_changed = true;
+                continue;
+            }
             let is_watched = matches!(key.as_ref(), b"action" | b"macro" | b"src" | b"href" | b"althref");
+            let is_formula = self.kind == Kind::Xlsx
+                && (matches!(key.as_ref(), b"formula" | b"textlink")
+                    || key.as_ref() == b"val" && local == "cfvo");
             // A value may name an entity that nothing defines.
-            if !is_watched && !one.value.contains(&b'&') {
+            if !is_watched && !is_formula && !one.value.contains(&b'&') {
                 kept.push(one);
                 continue;
             }
             let value = one.normalized_value(XmlVersion::Implicit1_0);
             let value = value.map_err(|error| Refusal::new(Reason::XmlEntity, error))?;
             match key.as_ref() {
-                b"action" if value.starts_with("ppaction://") && !is_turn(&value) => {
+                b"action" if value.to_ascii_lowercase().starts_with("ppaction:") && !is_turn(&value) => {
                     note(self.removed, Part::Action, "");
                     return Ok(None);
                 }
@@ -453,6 +436,10 @@ impl Cleaner<'_, '_> {
                     note(self.removed, Part::Macro, "");
                     has_changed = true;
                     kept.push(Attribute { key: one.key, value: Cow::Borrowed(b"") });
+                }
+                _ if is_formula && calls_out(&value, Grammar::Excel) => {
+                    note(self.removed, Part::Formula, "");
+                    has_changed = true;
                 }
                 b"src" | b"href" | b"althref" if leads_away(&value) => {
                     note(self.removed, Part::ExternalData, "");
@@ -476,13 +463,10 @@ fn is_turn(action: &str) -> bool {
         .any(|turn| action.starts_with(turn))
 }
 
-/// Whether an attribute of an old drawing names something to load from elsewhere.
+/// Whether an attribute of an old drawing names something to load or to open from elsewhere: anything but a place in the document.
 fn leads_away(address: &str) -> bool {
-    let address = address.trim().to_ascii_lowercase();
-    address.contains("://")
-        || address.starts_with("\\")
-        || address.starts_with("file:")
-        || address.contains("script:")
+    let address = address.trim();
+    !address.is_empty() && !address.starts_with('#')
 }
 
 fn text_of(events: &[Event<'_>]) -> String {
@@ -505,128 +489,4 @@ fn text_of(events: &[Event<'_>]) -> String {
         }
     }
     text
-}
-
-/// For each field in the order of their begins, whether it goes. A field whose name is made by another one goes.
-fn bad_fields(events: &[Event<'_>]) -> Vec<bool> {
-    let mut bad = Vec::new();
-    let mut open: Vec<(usize, String, bool)> = Vec::new();
-    let mut in_code = false;
-    for (at, event) in events.iter().enumerate() {
-        match event {
-            Event::Start(element) | Event::Empty(element) if element.local_name().as_ref() == b"fldChar" => {
-                match attribute(element, "fldCharType").as_deref() {
-                    Some("begin") => {
-                        if let Some((_, code, false)) = open.last_mut() {
-                            code.push('\u{1}');
-                        }
-                        open.push((bad.len(), String::new(), false));
-                        // Until its end is seen.
-                        bad.push(true);
-                    }
-                    Some("separate") => {
-                        if let Some(field) = open.last_mut() {
-                            field.2 = true;
-                        }
-                    }
-                    _ => {
-                        if let Some((index, code, _)) = open.pop() {
-                            bad[index] = !is_good_field(&code);
-                        }
-                    }
-                }
-            }
-            Event::Start(element) => in_code = element.local_name().as_ref().ends_with(b"nstrText"),
-            Event::End(_) => in_code = false,
-            Event::Text(_) | Event::CData(_) | Event::GeneralRef(_) if in_code => {
-                if let Some((_, code, false)) = open.last_mut() {
-                    code.push_str(&text_of(&events[at..=at]));
-                }
-            }
-            _ => {}
-        }
-    }
-    bad
-}
-
-fn is_good_field(code: &str) -> bool {
-    let code = code.trim();
-    let name = code.split(|letter: char| letter.is_whitespace() || letter == '\\').next().unwrap_or(code);
-    let is_sum = code.starts_with('=');
-    if !is_sum && !FIELDS.contains(&name.to_ascii_uppercase().as_str()) {
-        return false;
-    }
-    if name.eq_ignore_ascii_case("HYPERLINK") {
-        let target = code[name.len()..].trim_start().trim_start_matches('"');
-        return target.starts_with("\\l") || is_open(target);
-    }
-    true
-}
-
-/// Whether a formula asks another file, program or machine.
-pub(super) fn calls_out(formula: &str) -> bool {
-    // Outside of quoted texts.
-    let bare: String = formula.split('"').step_by(2).collect::<Vec<_>>().join("\"\"");
-    let upper = bare.to_ascii_uppercase();
-    let mut before = ' ';
-    for (at, letter) in bare.char_indices() {
-        // `[1]Sheet!A1` is another book; `Table[1]` is a column.
-        if letter == '[' && !before.is_alphanumeric() && !matches!(before, '_' | ']' | '[' | ')') {
-            let (inside, behind) = bare[at + 1..].split_once(']').unwrap_or_default();
-            let is_book = !inside.is_empty() && inside.chars().all(|letter| letter.is_ascii_digit());
-            if is_book && !behind.starts_with([']', ',', ':']) {
-                return true;
-            }
-        }
-        before = letter;
-    }
-    let lower = formula.to_ascii_lowercase();
-    bare.contains('|')
-        || FUNCTIONS.iter().any(|function| upper.contains(function))
-        || upper.contains("HYPERLINK(")
-            && (lower.contains("file:") || lower.contains("\\\\") || lower.contains("script:"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn formulas_that_call_out_are_known_and_others_are_left() {
-        for formula in [
-            "[1]Sheet1!A1",
-            "'[2]表 1'!$A$1",
-            "cmd|'/c calc'!A0",
-            "WEBSERVICE(A1)",
-            "HYPERLINK(\"file:///c:/x\")",
-        ] {
-            assert!(calls_out(formula), "{formula}");
-        }
-        for formula in
-            ["SUM(A1:B2)", "表1[1]", "\"a|b\"&A1", "Table1[[#This Row],[1]]", "HYPERLINK(\"https://x/\")"]
-        {
-            assert!(!calls_out(formula), "{formula}");
-        }
-    }
-
-    #[test]
-    fn fields_that_call_out_go_however_they_are_spelled() {
-        let bad = [
-            " DDEAUTO c:\\\\windows ",
-            "dde x",
-            "INCLUDEPICTURE \"http://x\"",
-            "\u{1} x",
-            "HYPERLINK \"file:///x\"",
-            "",
-        ];
-        assert!(bad.iter().all(|code| !is_good_field(code)));
-        let good = [
-            "PAGE \\* MERGEFORMAT",
-            " TOC \\o ",
-            "HYPERLINK \\l \"_Toc1\"",
-            "HYPERLINK \"https://x/\"",
-            "=SUM(ABOVE)",
-        ];
-        assert!(good.iter().all(|code| is_good_field(code)));
-    }
 }

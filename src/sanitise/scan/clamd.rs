@@ -88,7 +88,7 @@ async fn exchange(
         let count = input.read(&mut part[4..]).await?;
         total += count as u64;
         if total > LARGEST {
-            return Ok(Scan::NotScanned("larger than ClamAV looks at".to_owned()));
+            return Ok(Scan::TooLarge("larger than ClamAV looks at".to_owned()));
         }
         // The length goes with its part: a length alone could be followed by nothing.
         part[..4].copy_from_slice(&u32::try_from(count).map_err(io::Error::other)?.to_be_bytes());
@@ -114,6 +114,10 @@ async fn exchange(
 
 fn understand(answer: &str) -> Scan {
     let not_scanned = || Scan::NotScanned(format!("clamd says: {answer}"));
+    let is_size = ["size limit exceeded", "Limits.Exceeded.MaxFileSize", "Limits.Exceeded.MaxScanSize"];
+    if is_size.iter().any(|limit| answer.contains(limit)) {
+        return Scan::TooLarge(format!("clamd says: {answer}"));
+    }
     let Some(said) = answer.strip_prefix("stream: ") else { return not_scanned() };
     match said.strip_suffix(" FOUND") {
         // It gave up on what was too large or too deep for it.
@@ -178,9 +182,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_clearly_clean_is_not_scanned() {
         let answers = [
-            "INSTREAM size limit exceeded. ERROR\0",
             "stream: (null) FOUND\0",
-            "stream: Heuristics.Limits.Exceeded.MaxFileSize FOUND\0",
+            "stream: Heuristics.Limits.Exceeded.MaxRecursion FOUND\0",
             "stream: Can't allocate memory ERROR\0",
             "stream: OKAY\0",
             "",
@@ -194,12 +197,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_it_never_looks_at_is_told_apart() {
+        for answer in [
+            "INSTREAM size limit exceeded. ERROR\0",
+            "stream: Heuristics.Limits.Exceeded.MaxFileSize FOUND\0",
+            "stream: Heuristics.Limits.Exceeded.MaxScanSize FOUND\0",
+        ] {
+            let (listener, clamd) = listener().await;
+            let mut input = &b"file"[..];
+            let (_, scan) = tokio::join!(stand_in(listener, usize::MAX, answer), clamd.scan(&mut input));
+            assert!(matches!(scan, Scan::TooLarge(_)), "{answer}: {scan:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn one_that_closes_before_the_end_never_makes_a_file_clean() {
         for answer in ["stream: OK\0", "INSTREAM size limit exceeded. ERROR\0"] {
             let (listener, clamd) = listener().await;
             let mut large = tokio::io::repeat(1).take(64 << 20);
             let (_, scan) = tokio::join!(stand_in(listener, 1000, answer), clamd.scan(&mut large));
-            assert!(matches!(scan, Scan::NotScanned(_)), "{answer}: {scan:?}");
+            assert!(matches!(scan, Scan::NotScanned(_) | Scan::TooLarge(_)), "{answer}: {scan:?}");
         }
     }
 
@@ -243,6 +260,6 @@ mod tests {
         assert_eq!(clamd.scan(&mut &b"a harmless file"[..]).await, Scan::Clean);
         // More than it takes is not said to be clean.
         let large = clamd.scan(&mut tokio::io::repeat(b'a').take(1 << 20)).await;
-        assert!(matches!(large, Scan::NotScanned(_)), "{large:?}");
+        assert!(matches!(large, Scan::TooLarge(_)), "{large:?}");
     }
 }

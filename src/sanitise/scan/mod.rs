@@ -1,7 +1,7 @@
 //! Scanners of others: ClamAV by clamd's socket ([`Clamd`]), and any product that speaks ICAP ([`Icap`]).
 //!
-//! Whatever does not clearly say that a file is clean is [`Scan::NotScanned`]: a scanner that is down, slow, over its
-//! own limit, or that breaks off never lets a file pass.
+//! Whatever does not clearly say that a file is clean is [`Scan::NotScanned`], or [`Scan::TooLarge`] where asking again changes
+//! nothing: a scanner that is down, slow, over its own limit, or that breaks off never lets a file pass.
 
 mod clamd;
 mod icap;
@@ -25,6 +25,8 @@ pub enum Scan {
     Replaced(Vec<u8>),
     /// It did not say; nothing of the file may be given on until it does.
     NotScanned(String),
+    /// It looks at no file so large, or that unpacks to so much, and never will as it is set up.
+    TooLarge(String),
 }
 
 /// A step that looks at a whole file.

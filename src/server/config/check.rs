@@ -192,8 +192,8 @@ fn check_zones(config: &Config, found: &mut Found) {
             found.wrong(
                 key("unchecked"),
                 tr!(
-                    "{kind} は中身を確かめられる形式です。書けるのは \"dwg\" と \"jtd\" です",
-                    "the inside of {kind} is checked; \"dwg\" and \"jtd\" can be named"
+                    "{kind} は中身を確かめられる形式です。書けるのは \"dwg\"、\"jtd\"、\"jww\" です",
+                    "the inside of {kind} is checked; \"dwg\", \"jtd\" and \"jww\" can be named"
                 ),
             );
         }

@@ -196,9 +196,13 @@ async fn each_zone_is_given_the_form_of_a_file_that_its_rules_demand() {
 async fn a_refusal_tells_its_reason_in_both_languages() {
     let world = World::new().await;
     let lgwan = world.in_zone("lgwan").await;
-    for (name, reason) in
-        [("a.exe", "program"), ("a.svg", "svg"), ("a.html", "page"), ("encrypted", "unknown")]
-    {
+    for (name, reason) in [
+        ("a.exe", "program"),
+        ("run.bat", "program"),
+        ("a.svg", "svg"),
+        ("a.html", "page"),
+        ("encrypted", "unknown"),
+    ] {
         let sample = samples::all(2).into_iter().find(|sample| sample.name == name).unwrap();
         let id = world.upload(&sample).await;
         is_refused(&download(&lgwan, &id).await, reason);

@@ -75,9 +75,11 @@ pub(crate) fn all(number: u64) -> Vec<Sample> {
         sample(
             "encrypted",
             "application/octet-stream",
-            [encrypted, harm.into_bytes()].concat(),
+            [encrypted, harm.as_bytes().to_vec()].concat(),
             Fate::Refused,
         ),
+        // A text like others, and run by its name.
+        sample("run.bat", "text/plain", format!("calc {harm}\r\n").into_bytes(), Fate::Refused),
     ]
 }
 

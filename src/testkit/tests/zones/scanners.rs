@@ -93,6 +93,9 @@ async fn a_scanner_that_finds_something_or_does_not_say_lets_nothing_pass() {
     assert_eq!(download(&scanned, &id).await.body(), &harmful.bytes);
 
     *scanner.says.lock() = Some("INSTREAM size limit exceeded. ERROR\0");
+    let large = world.upload(&samples::all(13).swap_remove(2)).await;
+    is_refused(&download(&lgwan, &large).await, "too-large-to-scan");
+    *scanner.says.lock() = Some("stream: Can't allocate memory ERROR\0");
     let unknown = world.upload(&samples::all(12).swap_remove(2)).await;
     for user in [&lgwan, &scanned, &world.in_zone("down").await] {
         is_not_scanned(user, &unknown).await;
@@ -174,7 +177,7 @@ async fn a_scanner_that_is_down_when_it_is_asked_again_lets_nothing_pass_as_at_f
         assert_eq!(download(user, &id).await.status(), StatusCode::OK);
     }
     world.net.advance(DAY);
-    *scanner.says.lock() = Some("INSTREAM size limit exceeded. ERROR\0");
+    *scanner.says.lock() = Some("stream: Can't allocate memory ERROR\0");
     for user in [&lgwan, &scanned, &lgwan] {
         is_not_scanned(user, &id).await;
     }

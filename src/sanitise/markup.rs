@@ -1,0 +1,300 @@
+//! Markup in text: what makes a browser, an office program or another reader of XML open it as more than letters.
+//!
+//! Whoever saves a text gives it the name that he likes, so a text is judged by what it would be under any name, and searched
+//! to its end: comments, blanks and headings of any length may stand before what counts. Data in XML that no program is
+//! known to open as a document passes; so do headings and addresses in angle brackets.
+
+use quick_xml::{
+    Reader, XmlVersion,
+    events::{BytesDecl, BytesStart, Event},
+};
+
+use crate::verdict::{Reason, Refusal};
+
+/// Elements that make a page of a text, run something in one, load it or send it, by their names without prefix.
+///
+/// Standard: <https://html.spec.whatwg.org/multipage/indices.html#elements-3>
+const PAGE: &[&str] = &[
+    "html",
+    "script",
+    "iframe",
+    "frame",
+    "frameset",
+    "embed",
+    "applet",
+    "img",
+    "math",
+    "bgsound",
+    "portal",
+    "layer",
+    "scriptlet",
+    "isindex",
+    "meta",
+    "base",
+    "form",
+    "object",
+    "input",
+];
+
+/// Elements that do so only by an attribute, and stand in data as well.
+const LOADING: &[&str] =
+    &["image", "video", "audio", "source", "track", "body", "table", "td", "link", "style", "button"];
+
+/// Attributes by which they do.
+const LOADED: &[&str] = &["src", "srcset", "poster", "background", "rel", "type"];
+
+/// Elements with which a document of XML begins that a program opens and follows.
+const DOCUMENTS: &[&str] = &[
+    "worddocument",
+    "pcsettings",
+    "librarydescription",
+    "searchconnectordescription",
+    "mmc_consolefile",
+    "jnlp",
+    "appinstaller",
+    "plist",
+    "xdp",
+];
+
+/// What names of spaces hold whose elements programs follow: those of office programs, of pages, of what Windows opens.
+const SPACES: &[&str] = &[
+    "urn:oasis:names:tc:opendocument",
+    "openoffice.org/",
+    "schemas.microsoft.com/office",
+    "schemas-microsoft-com",
+    "schemas.openxmlformats.org",
+    "purl.oclc.org/ooxml",
+    "schemas.microsoft.com/search",
+    "schemas.microsoft.com/windows",
+    "schemas.microsoft.com/winfx",
+    "schemas.microsoft.com/appx",
+    "schemas.microsoft.com/developer",
+    "w3.org/1999/xhtml",
+    "w3.org/2000/svg",
+    "w3.org/1999/xsl",
+    "w3.org/1998/math",
+    "ns.adobe.com/xdp",
+    "xfa.org/schema",
+];
+
+/// Letters that XML may say it is written in, which are those in which it is read here.
+const ENCODINGS: &[&str] = &[
+    "utf-8",
+    "utf8",
+    "utf-16",
+    "shift_jis",
+    "shift-jis",
+    "x-sjis",
+    "windows-31j",
+    "ms932",
+    "cp932",
+    "us-ascii",
+    "iso-8859-1",
+    "windows-1252",
+];
+
+/// Words that begin like the names of events and are none.
+const NO_EVENTS: &[&str] = &["online", "ongoing", "ontology"];
+
+/// Looks through a whole text for markup that a program would follow.
+pub(crate) fn check(letters: &str) -> Result<(), Refusal> {
+    let text = letters.to_ascii_lowercase();
+    let page = |what: &str| Err(Refusal::new(Reason::Page, what));
+    let (mut first_tag, mut has_link, mut may_load) = (None, false, false);
+    for at in memchr::memchr_iter(b'<', text.as_bytes()) {
+        let rest = &text[at + 1..];
+        match rest.as_bytes() {
+            // The head of XML is looked at with the document.
+            [b'?', b'x', b'm', b'l', blank, ..] if blank.is_ascii_whitespace() => {}
+            [b'?', letter, ..] if letter.is_ascii_alphabetic() || *letter == b'=' => {
+                let name = name_at(&rest[1..]);
+                let reason = if name == "mso-application" { Reason::NotAllowed } else { Reason::Page };
+                return Err(Refusal::new(reason, format!("<?{name}")));
+            }
+            [b'!', letter, ..] if letter.is_ascii_alphabetic() => {
+                let is_svg =
+                    rest[1..].strip_prefix("doctype").is_some_and(|of| of.trim_start().starts_with("svg"));
+                return Err(Refusal::new(
+                    if is_svg { Reason::Svg } else { Reason::Page },
+                    "a definition of a document",
+                ));
+            }
+            [letter, ..] if letter.is_ascii_alphabetic() => {
+                first_tag.get_or_insert(at);
+                let name = name_at(rest);
+                let local = name.rsplit(':').next().unwrap_or(name);
+                match local {
+                    "svg" => return Err(Refusal::new(Reason::Svg, "SVG")),
+                    "a" | "area" => has_link = true,
+                    local if PAGE.contains(&local) || name.starts_with("hta:") => return page(name),
+                    local if LOADING.contains(&local) => may_load = true,
+                    local if DOCUMENTS.contains(&local) => {
+                        return Err(Refusal::new(Reason::NotAllowed, name));
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+    let Some(first_tag) = first_tag else { return Ok(()) };
+    let inside = &text[first_tag..];
+    if let Some(found) = SPACES.iter().find(|space| inside.contains(**space)) {
+        return Err(Refusal::new(Reason::NotAllowed, *found));
+    }
+    if inside.contains("script:")
+        || has_link && ["&#", "&colon", "&tab;", "&newline;"].iter().any(|sign| inside.contains(sign))
+    {
+        return page("an address that runs");
+    }
+    if let Some(name) = attributes(inside).find(|name| runs(name) || may_load && LOADED.contains(name)) {
+        return page(name);
+    }
+    if letters.trim_start_matches(is_nothing).starts_with('<') { document(letters) } else { Ok(()) }
+}
+
+/// What programs pass over before a text begins.
+pub(crate) fn is_nothing(letter: char) -> bool {
+    letter.is_whitespace() || matches!(letter, '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2060}')
+}
+
+fn name_at(text: &str) -> &str {
+    let is_part = |letter: char| letter.is_alphanumeric() || matches!(letter, ':' | '-' | '_' | '.');
+    let end = text.find(|letter| !is_part(letter)).unwrap_or(text.len());
+    &text[..end]
+}
+
+/// The words before equals signs that may be names of attributes. Where a tag ends is not asked: quotes and comments
+/// are read in many ways.
+fn attributes(text: &str) -> impl Iterator<Item = &str> {
+    memchr::memchr_iter(b'=', text.as_bytes()).filter_map(|at| {
+        let before = text[..at].trim_ascii_end();
+        let begin = before.bytes().rposition(|byte| !byte.is_ascii_lowercase()).map_or(0, |at| at + 1);
+        let parts = begin.checked_sub(1).is_some_and(|at| {
+            let byte = before.as_bytes()[at];
+            byte.is_ascii_whitespace() || matches!(byte, b'/' | b'"' | b'\'' | b'>')
+        });
+        parts.then(|| &before[begin..])
+    })
+}
+
+/// Whether an attribute of this name runs something, or looks so that it may.
+fn runs(name: &str) -> bool {
+    let is_event = name.starts_with("on") && name.len() > 4 && !NO_EVENTS.contains(&name);
+    is_event || matches!(name, "style" | "srcdoc" | "formaction")
+}
+
+/// A document of XML: the names of its spaces may be written in signs for letters, and its letters be others than were read.
+/// What is no such document after all has been looked through already.
+fn document(letters: &str) -> Result<(), Refusal> {
+    let mut reader = Reader::from_str(letters.trim_start_matches(is_nothing));
+    loop {
+        match reader.read_event() {
+            Ok(Event::Decl(head)) => encoding(&head)?,
+            Ok(Event::DocType(_)) => return Err(Refusal::new(Reason::XmlEntity, "a DTD")),
+            Ok(Event::PI(_)) => return Err(Refusal::new(Reason::Page, "an instruction to programs")),
+            Ok(Event::Start(element) | Event::Empty(element)) => spaces(&element)?,
+            Ok(Event::Eof) | Err(_) => return Ok(()),
+            Ok(_) => {}
+        }
+    }
+}
+
+fn encoding(head: &BytesDecl<'_>) -> Result<(), Refusal> {
+    let Some(told) = head.encoding() else { return Ok(()) };
+    let told = told.map(|told| String::from_utf8_lossy(&told).to_ascii_lowercase()).unwrap_or_default();
+    match ENCODINGS.contains(&told.as_str()) {
+        true => Ok(()),
+        false => Err(Refusal::new(Reason::Unknown, format!("XML in {told}"))),
+    }
+}
+
+fn spaces(element: &BytesStart<'_>) -> Result<(), Refusal> {
+    // Without a look for names that come twice, which takes the square of their number.
+    for one in element.attributes().with_checks(false).flatten() {
+        let key = one.key.as_ref();
+        if key != b"xmlns" && !key.starts_with(b"xmlns:") {
+            continue;
+        }
+        let space = one.normalized_value(XmlVersion::Implicit1_0);
+        let space = space.map_err(|error| Refusal::new(Reason::XmlEntity, error))?.to_ascii_lowercase();
+        if let Some(found) = SPACES.iter().find(|known| space.contains(**known)) {
+            return Err(Refusal::new(Reason::NotAllowed, *found));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(text: &str) -> Option<Reason> {
+        check(text).err().map(|refusal| refusal.reason)
+    }
+
+    #[test]
+    fn what_is_opened_as_a_page_or_document_is_known_behind_comments_and_blanks_of_any_length() {
+        let office = "urn:oasis:names:tc:opendocument:xmlns:office:1.0";
+        let word = "http://schemas.microsoft.com/office/word/2003/wordml";
+        let pages = [
+            ("<html><body><script>alert(1)</script></body></html>".to_owned(), Reason::Page),
+            ("<hta:application><p>".to_owned(), Reason::Page),
+            ("<IMG src=x onerror=\"alert(1)\">".to_owned(), Reason::Page),
+            ("<p\nonclick = alert(1)>".to_owned(), Reason::Page),
+            ("<p/onclick=alert(1)>".to_owned(), Reason::Page),
+            ("<video src=http://evil.example/x>".to_owned(), Reason::Page),
+            ("<style type='text/css'>p{x:expression(alert(1))}</style>".to_owned(), Reason::Page),
+            ("<x style=\"a:b\">".to_owned(), Reason::Page),
+            ("<a href=\"javascript:x\">".to_owned(), Reason::Page),
+            ("<a href=\"java&#115;cript:x\">".to_owned(), Reason::Page),
+            ("<?php x ?>".to_owned(), Reason::Page),
+            ("<?xml-stylesheet href=\"x.xsl\"?><a/>".to_owned(), Reason::Page),
+            ("<svg xmlns=\"http://www.w3.org/2000/svg\" onload=\"alert(1)\"/>".to_owned(), Reason::Svg),
+            ("<a:b xmlns:a=\"http://www.w3.org/1999/xhtml\"/>".to_owned(), Reason::NotAllowed),
+            ("<?mso-application progid=\"Word.Document\"?><w:x/>".to_owned(), Reason::NotAllowed),
+            (format!("<w:wordDocument xmlns:w=\"{word}\"/>"), Reason::NotAllowed),
+            (format!("<w:x xmlns:w=\"{word}\"/>"), Reason::NotAllowed),
+            (format!("<office:document xmlns:office=\"{office}\"/>"), Reason::NotAllowed),
+            (format!("<o:document xmlns:o=\"{}\"/>", office.replace('s', "&#x73;")), Reason::NotAllowed),
+            ("<PCSettings><x/></PCSettings>".to_owned(), Reason::NotAllowed),
+            ("<?xml version=\"1.0\" encoding=\"UTF-7\"?><a/>".to_owned(), Reason::Unknown),
+        ];
+        for (page, wanted) in pages {
+            for before in
+                [String::new(), "\u{feff}\n \u{feff}".into(), format!("<!-- {} -->", "x".repeat(9_000))]
+            {
+                // Nothing stands before the head of XML.
+                if !before.is_empty() && page.starts_with("<?xml ") {
+                    continue;
+                }
+                assert_eq!(reason(&format!("{before}{page}")), Some(wanted), "{page}");
+            }
+            assert_eq!(reason(&format!("{page}{}", "x".repeat(9_000))), Some(wanted), "{page}");
+        }
+    }
+
+    #[test]
+    fn data_headings_and_addresses_in_angle_brackets_pass() {
+        for text in [
+            "<お知らせ>\n本文です。",
+            "<1> 橋の点検 <2> 道路",
+            "山田 <yamada@city.example.jp>, a < b, x <- y, <https://www.city.kanazawa.lg.jp/?online=1>",
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Report xmlns=\"http://xml.kishou.go.jp/jmaxml1/\"><Head>x</Head><Body/></Report>",
+            "<?xml version=\"1.0\"?><kml xmlns=\"http://www.opengis.net/kml/2.2\"><name>a=b</name></kml>",
+            "<Event xmlns=\"http://schemas.microsoft.com/win/2004/08/events/event\"/>",
+            "手順 <br> 次<sub>2</sub> <a href=\"https://x/\">x</a>",
+        ] {
+            assert_eq!(reason(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_megabyte_is_looked_through_in_time_that_grows_with_it() {
+        for piece in ["<", "<a ", "=", "on=", " =", "<a b=\"", "<!--", "<a x='1' "] {
+            let begun = std::time::Instant::now();
+            drop(check(&piece.repeat((1 << 18) / piece.len())));
+            assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{piece}");
+        }
+    }
+}
