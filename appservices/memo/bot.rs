@@ -3,19 +3,24 @@
 use std::{sync::Arc, time::Duration};
 
 use bot_kit::{
-    Batch, Bot, Config, Event, Failure, Host, Namespaces, TxnId, now_ms,
+    Batch, Bot, Config, Event, Failure, Host, Namespaces, Registration, TxnId, now_ms,
     ruma::{OwnedUserId, UserId},
 };
-use serde_json::json;
+use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::{
     command::{Command, Which},
-    memos::Memos,
-    rooms::{ALIASES, Rooms},
+    errands::Bell,
+    invites,
+    memos::{Kind, Memos},
+    rooms::{ALIASES, Key, Rooms},
     settings::{self, Settings},
-    texts, upkeep,
+    texts, upkeep, verdicts,
 };
+
+/// What messages have in their content that carry what an outsider wrote.
+const FROM_OUTSIDE: &str = "jp.yakuba.from_outside";
 
 /// The bot. Cheap to clone.
 #[derive(Clone)]
@@ -23,9 +28,9 @@ pub(crate) struct Memo {
     pub(crate) host: Host<Settings>,
     pub(crate) rooms: Rooms,
     pub(crate) memos: Memos,
-    /// Rung when memos were written down, and files of memos.
+    /// Rung when memos were written down, and errands.
     pub(crate) more_memos: Arc<Notify>,
-    pub(crate) more_files: Arc<Notify>,
+    pub(crate) errands: Arc<Bell>,
 }
 
 impl Bot for Memo {
@@ -48,8 +53,10 @@ impl Bot for Memo {
 
     async fn start(host: Host<Settings>) -> anyhow::Result<Arc<Self>> {
         let memos = Memos { store: host.store.clone(), homeserver: host.homeserver.clone() };
-        let rooms = Rooms { host: host.clone() };
-        let bot = Self { rooms, memos, more_memos: Arc::default(), more_files: Arc::default(), host };
+        let registration = host.config.path(&host.config.appservice.registration);
+        let key = Key::of(&Registration::read(&registration)?.as_token);
+        let rooms = Rooms { host: host.clone(), key };
+        let bot = Self { rooms, memos, more_memos: Arc::default(), errands: Arc::default(), host };
         let bot = Arc::new(bot);
         upkeep::start(&bot);
         Ok(bot)
@@ -61,7 +68,7 @@ impl Bot for Memo {
         }
         if let Some((membership, user)) = event.membership() {
             return match membership {
-                "invite" if user == *self.host.user() => self.invited(event).await,
+                "invite" if user == *self.host.user() => invites::note(self, event).await,
                 "invite" | "join" | "knock" => self.keep_alone(event, &user).await,
                 _ => Ok(Batch::new()),
             };
@@ -83,35 +90,17 @@ impl Bot for Memo {
 
     fn noted(&self) {
         self.more_memos.notify_one();
-        self.more_files.notify_one();
+        self.errands.ring();
     }
 }
 
 impl Memo {
-    async fn say(&self, event: &Event, text: &str) -> Result<bot_kit::ruma::OwnedEventId, Failure> {
+    pub(crate) async fn say(
+        &self,
+        event: &Event,
+        text: &str,
+    ) -> Result<bot_kit::ruma::OwnedEventId, Failure> {
         self.host.homeserver.notice(&event.room_id, &TxnId::after(&event.event_id, "answer"), text).await
-    }
-
-    /// Somebody asks the bot into a room: his own one is shown to him, and the bot leaves.
-    async fn invited(&self, event: &Event) -> Result<Batch, Failure> {
-        let (user, room) = (&event.sender, &event.room_id);
-        let homeserver = &self.host.homeserver;
-        if user.server_name() != self.host.user().server_name() {
-            return tolerated(homeserver.leave(room, texts::STRANGER).await);
-        }
-        let own = self.rooms.find_or_make(user).await?;
-        if event.content.get("is_direct") != Some(&json!(true)) {
-            return tolerated(homeserver.leave(room, texts::NOT_DIRECT).await);
-        }
-        let answer = async {
-            homeserver.join(room).await?;
-            let link = format!("https://matrix.to/#/{own}?via={}", user.server_name());
-            let text = texts::moved(&self.host.config.bot.room_name, &link);
-            self.say(event, &text).await?;
-            homeserver.leave(room, texts::MOVED).await
-        };
-        // Who has taken his invite back has his room nevertheless.
-        tolerated(answer.await)
     }
 
     /// Nobody else stays in a user's room, whoever asked him in.
@@ -130,22 +119,64 @@ impl Memo {
         let user = &event.sender;
         let mut batch = Batch::new();
         if let Some(original) = event.relates_to("m.replace") {
-            self.memos.edit(user, &original, event, &mut batch).await?;
+            if let Some(edited) = self.memos.edit(user, &original, event, &mut batch).await? {
+                self.look_at_file(&edited, &mut batch).await?;
+            }
             return Ok(batch);
         }
-        let is_text = event.text("msgtype") == Some("m.text");
-        if let Some(command) = event.said().filter(|_| is_text).and_then(|said| Command::parse(&said)) {
-            self.obey(event, command, &mut batch).await?;
+        if let Some(command) = command(event) {
+            match self.standing(event).await? {
+                Standing::Stands => self.obey(event, command, &mut batch).await?,
+                Standing::Edited => {
+                    self.say(event, texts::EDITED).await?;
+                }
+                Standing::Redacted | Standing::Left => {
+                    tracing::info!(event_id = %event.event_id, "a command does not stand any more")
+                }
+            }
             return Ok(batch);
         }
-        self.memos.add(user, event, &mut batch).await?;
         let excess = (self.memos.count(user).await? + 1).saturating_sub(self.host.config.bot.most);
         if excess > 0 {
+            // One that was taken back meanwhile costs no other.
+            if self.standing(event).await? == Standing::Redacted {
+                return Ok(batch);
+            }
             let oldest = self.memos.oldest(user, excess).await?;
             self.memos.delete(user, &event.room_id, &oldest, texts::EXPIRED, &mut batch).await?;
         }
-        upkeep::note_file(&self.host.config.bot, event, &mut batch);
+        self.memos.add(user, event, &mut batch).await?;
+        self.look_at_file(event, &mut batch).await?;
         Ok(batch)
+    }
+
+    /// Of a memo that is a file, its user may have to be told that it does not leave to LGWAN.
+    async fn look_at_file(&self, event: &Event, batch: &mut Batch) -> Result<(), Failure> {
+        if is_encrypted_file(event) {
+            self.say(event, texts::ENCRYPTED_FILE).await?;
+        }
+        Ok(verdicts::note(self, event, batch).await?)
+    }
+
+    /// Whether what somebody wrote still stands, and he is still there: what comes may be old by now, and nothing is deleted for who
+    /// took his word back.
+    async fn standing(&self, event: &Event) -> Result<Standing, Failure> {
+        let homeserver = &self.host.homeserver;
+        let now = match homeserver.find_event(&event.room_id, &event.event_id).await {
+            Err(failure) if failure.may_pass() => return Err(failure),
+            now => now.unwrap_or_default().unwrap_or_default(),
+        };
+        let unsigned = now.get("unsigned");
+        let is_bare = now.get("content").and_then(Value::as_object).is_none_or(|content| content.is_empty());
+        if is_bare || unsigned.and_then(|unsigned| unsigned.get("redacted_because")).is_some() {
+            return Ok(Standing::Redacted);
+        }
+        let member = homeserver.state(&event.room_id, "m.room.member", event.sender.as_str()).await?;
+        if member.as_ref().and_then(|content| content.get("membership")?.as_str()) != Some("join") {
+            return Ok(Standing::Left);
+        }
+        let edit = unsigned.and_then(|unsigned| unsigned.get("m.relations")?.get("m.replace"));
+        Ok(if edit.is_some() { Standing::Edited } else { Standing::Stands })
     }
 
     async fn obey(&self, event: &Event, command: Command, batch: &mut Batch) -> Result<(), Failure> {
@@ -204,12 +235,35 @@ impl Memo {
     }
 }
 
+/// What became of what somebody wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Stands,
+    /// He wrote it anew.
+    Edited,
+    /// He took it back, or nobody can see it any more.
+    Redacted,
+    /// He is not in the room any more.
+    Left,
+}
+
+/// What a user asks of the bot: he himself, and by a text.
+fn command(event: &Event) -> Option<Command> {
+    let is_his = event.text("msgtype") == Some("m.text") && !event.content.contains_key(FROM_OUTSIDE);
+    event.said().filter(|_| is_his).and_then(|said| Command::parse(&said))
+}
+
+fn is_encrypted_file(event: &Event) -> bool {
+    let kind = Kind::of(event.text("msgtype").unwrap_or_default());
+    !matches!(kind, Kind::Text | Kind::Place) && event.content.get("file").is_some_and(Value::is_object)
+}
+
 pub(crate) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What is refused was done already, or is not ours to do any more.
-fn tolerated(outcome: Result<(), Failure>) -> Result<Batch, Failure> {
+pub(crate) fn tolerated(outcome: Result<(), Failure>) -> Result<Batch, Failure> {
     match outcome {
         Err(failure) if failure.may_pass() => Err(failure),
         Err(failure) => {

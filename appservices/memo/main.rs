@@ -4,15 +4,19 @@
 //! is there on each of his devices, through whichever listener; files leave to LGWAN as the zone of that listener says, which
 //! is the homeserver's work. The bot's are the room, the list, and that memos go after their time.
 //!
-//! Reading order: [`bot::Memo`], `rooms`, `memos`, `command`; then `upkeep`.
+//! Reading order: [`bot::Memo`], `rooms`, `memos`, `command`; then `errands` with `invites` and `verdicts`, and `upkeep`.
 
 mod bot;
 mod command;
+mod errands;
+mod invites;
 mod memos;
 mod rooms;
 mod settings;
 mod texts;
+mod turns;
 mod upkeep;
+mod verdicts;
 
 use std::process::ExitCode;
 

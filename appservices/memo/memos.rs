@@ -6,6 +6,8 @@ use bot_kit::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::texts;
+
 /// Who has which memos; key: user, a slash, the number in ten digits, value: the memo.
 const MEMOS: Table<Memo> = Table::new("memos");
 /// Which memo an event is of; key: event id, value: the key of the memo.
@@ -16,6 +18,8 @@ const AGES: Table<String> = Table::new("memos by age");
 const NEXT: Table<u64> = Table::new("next number");
 /// What the bot said that shows memos, and goes when one of them does; key: user, a slash, event id.
 const SHOWN: Table<()> = Table::new("shown");
+/// What the bot said of a memo alone, and goes with it; key: event id of the memo, a blank, event id.
+const NOTICES: Table<()> = Table::new("notices");
 
 /// Letters of a memo in a list.
 const PREVIEW: usize = 40;
@@ -82,7 +86,9 @@ fn age(memo: &Memo, key: &str) -> String {
 
 /// The beginning of what was written, on one line.
 pub(crate) fn preview(event: &Event) -> String {
-    let text = event.text("filename").map(Into::into).or_else(|| event.said()).unwrap_or_default();
+    let text = event.text("filename").map(Into::into).or_else(|| event.said());
+    // What a program says is said by nobody, and is a memo all the same.
+    let text = text.or_else(|| event.text("body").map(Into::into)).unwrap_or_default();
     let line = text.trim().lines().next().unwrap_or_default();
     let mut letters = line.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
     let mut preview: String = letters.by_ref().take(PREVIEW).collect();
@@ -121,24 +127,25 @@ impl Memos {
         Ok(())
     }
 
-    /// Notes that a user edited a memo.
+    /// Notes that a user edited a memo; the edit, with what the memo says by it. None if there is no such memo.
     pub(crate) async fn edit(
         &self,
         user: &UserId,
         original: &EventId,
         event: &Event,
         batch: &mut Batch,
-    ) -> Result<(), StoreError> {
-        let Some(key) = self.key_of(user, original).await? else { return Ok(()) };
-        let Some(mut memo) = self.store.get(&MEMOS, &key).await? else { return Ok(()) };
+    ) -> Result<Option<Event>, StoreError> {
+        let Some(key) = self.key_of(user, original).await? else { return Ok(None) };
+        let Some(mut memo) = self.store.get(&MEMOS, &key).await? else { return Ok(None) };
         if memo.events.len() >= MOST_EVENTS || memo.events.contains(&event.event_id) {
-            return Ok(());
+            return Ok(None);
         }
         memo.events.push(event.event_id.clone());
         let new = event.content.get("m.new_content").and_then(|content| content.as_object()).cloned();
-        memo.preview = preview(&Event { content: new.unwrap_or_default(), ..event.clone() });
+        let edited = Event { content: new.unwrap_or_default(), ..event.clone() };
+        memo.preview = preview(&edited);
         batch.put(&OF_EVENT, event.event_id.as_str(), &key).put(&MEMOS, &key, &memo);
-        Ok(())
+        Ok(Some(edited))
     }
 
     /// How many a user has.
@@ -184,6 +191,54 @@ impl Memos {
         batch.put(&SHOWN, &format!("{}{event}", prefix(user)), &());
     }
 
+    /// Whether an event is of a memo.
+    pub(crate) async fn is_known(&self, event: &EventId) -> Result<bool, StoreError> {
+        Ok(self.store.get(&OF_EVENT, event.as_str()).await?.is_some())
+    }
+
+    /// Notes what the bot said of a memo.
+    pub(crate) fn note_notice(&self, memo: &EventId, notice: &EventId, batch: &mut Batch) {
+        batch.put(&NOTICES, &format!("{memo} {notice}"), &());
+    }
+
+    /// Takes back what was said of a memo that is not there any more: it went while that was said.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub(crate) async fn take_back_orphans(&self, memo: &EventId, room: &RoomId) -> Result<(), StoreError> {
+        if self.is_known(memo).await? {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        match self.redact_notices(memo, room, texts::DELETED, &mut batch).await {
+            Ok(()) if batch.is_empty() => Ok(()),
+            Ok(()) => self.store.commit(batch).await,
+            Err(Failure::Store(error)) => Err(error),
+            Err(failure) => {
+                tracing::warn!(event_id = %memo, error = %failure, "what was said of a memo that is gone stays");
+                Ok(())
+            }
+        }
+    }
+
+    async fn redact_notices(
+        &self,
+        memo: &EventId,
+        room: &RoomId,
+        reason: &str,
+        batch: &mut Batch,
+    ) -> Result<(), Failure> {
+        let prefix = format!("{memo} ");
+        for (key, ()) in self.store.scan(&NOTICES, &prefix, None, usize::MAX).await? {
+            let notice = key.get(prefix.len()..).and_then(|id| <&EventId>::try_from(id).ok());
+            if let Some(notice) = notice {
+                self.redact(room, notice, reason).await?;
+            }
+            batch.delete(&NOTICES, &key);
+        }
+        Ok(())
+    }
+
     /// Has memos redacted, with all edits, and what showed them. They are forgotten with the batch.
     ///
     /// # Errors
@@ -202,6 +257,7 @@ impl Memos {
         for memo in memos {
             for event in &memo.events {
                 self.redact(&memo.room, event, reason).await?;
+                self.redact_notices(event, &memo.room, reason, batch).await?;
                 batch.delete(&OF_EVENT, event.as_str());
             }
             let key = key(user, memo.number);

@@ -1,13 +1,16 @@
 //! [`Rooms`]: everybody's own room.
 //!
-//! A room has an alias that follows from its user and belongs to this service alone; so a room that was made before a
-//! crash, and not noted, is found again and never made twice.
+//! A room has an alias that follows from its user and a secret of this service, to which it belongs alone; so a room that was
+//! made before a crash, and not noted, is found again and never made twice, and nobody else can ask the homeserver whether
+//! somebody has one.
 
 use bot_kit::{
     Batch, Failure, Host, Store, StoreError, Table, TxnId,
-    ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, UserId},
+    ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, UserId},
 };
-use serde_json::json;
+use hmac::{Hmac, KeyInit, Mac};
+use http::Method;
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tracing::{info, warn};
 
@@ -18,13 +21,55 @@ const ROOMS: Table<OwnedRoomId> = Table::new("rooms");
 /// The same the other way round; key: room, value: user.
 const OWNERS: Table<OwnedUserId> = Table::new("owners");
 
+/// Users whose rooms have no alias any more that follows from the user alone; key: user.
+const HIDDEN: Table<()> = Table::new("rooms with keyed aliases");
+
+/// Rooms of one look.
+const SOME: usize = 100;
+
 /// What the localparts of aliases begin with.
 pub(crate) const ALIASES: &str = "_memo_";
+
+/// What aliases follow from, besides their users.
+#[derive(Clone)]
+pub(crate) struct Key(Vec<u8>);
+
+impl Key {
+    /// From what only this service and its homeserver know.
+    pub(crate) fn of(secret: &str) -> Self {
+        Self(secret.as_bytes().to_vec())
+    }
+
+    fn alias(&self, user: &UserId) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key of any length");
+        mac.update(b"memo room\0");
+        mac.update(user.as_bytes());
+        hex(&mac.finalize().into_bytes())
+    }
+}
+
+/// The same as it once was: whoever knows a user id knew the alias.
+fn old_alias(user: &UserId) -> String {
+    hex(&Sha256::digest(user.as_bytes()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A user's room.
+#[derive(Debug)]
+pub(crate) struct Own {
+    pub(crate) room: OwnedRoomId,
+    /// Whether he is or is asked in; who blocks invites is not.
+    pub(crate) is_open: bool,
+}
 
 /// The rooms of all users.
 #[derive(Clone)]
 pub(crate) struct Rooms {
     pub(crate) host: Host<Settings>,
+    pub(crate) key: Key,
 }
 
 impl Rooms {
@@ -37,22 +82,30 @@ impl Rooms {
         self.store().get(&OWNERS, room.as_str()).await
     }
 
-    /// A user's room, where he is or is asked in.
+    /// A user's room, where he is or is asked in, if he may be.
     ///
     /// # Errors
     /// [`Failure`]
-    pub(crate) async fn find_or_make(&self, user: &UserId) -> Result<OwnedRoomId, Failure> {
-        let room = self.known_or_made(user).await?;
-        match self.ask_in(&room, user).await {
-            Err(failure) if !failure.may_pass() => {
-                // The bot is not there any more: an administrator put it out, or purged the room.
-                warn!(room_id = %room, user_id = %user, error = %failure, "a memo room is lost and made anew");
-                self.forget(user, &room).await?;
-                let room = self.known_or_made(user).await?;
-                self.ask_in(&room, user).await?;
-                Ok(room)
-            }
-            outcome => outcome.map(|()| room),
+    pub(crate) async fn find_or_make(&self, user: &UserId) -> Result<Own, Failure> {
+        let mut room = self.known_or_made(user).await?;
+        if !self.is_in(&room).await? {
+            // An administrator put the bot out, or purged the room.
+            warn!(room_id = %room, user_id = %user, "a memo room is lost and made anew");
+            self.forget(user, &room).await?;
+            room = self.known_or_made(user).await?;
+        }
+        let is_open = self.ask_in(&room, user).await?;
+        Ok(Own { room, is_open })
+    }
+
+    /// Whether the bot is in a room.
+    async fn is_in(&self, room: &RoomId) -> Result<bool, Failure> {
+        let homeserver = &self.host.homeserver;
+        match homeserver.state(room, "m.room.member", homeserver.user().as_str()).await {
+            Ok(content) => Ok(membership(content.as_ref()) == Some("join")),
+            // It may not even look. Whatever else is refused says nothing of where it is.
+            Err(failure) if failure.is("M_FORBIDDEN") || failure.is("M_NOT_FOUND") => Ok(false),
+            Err(failure) => Err(failure),
         }
     }
 
@@ -60,9 +113,9 @@ impl Rooms {
         if let Some(room) = self.store().get(&ROOMS, user.as_str()).await? {
             return Ok(room);
         }
-        let alias = self.alias(user)?;
+        let alias = self.alias(&self.key.alias(user))?;
         let homeserver = &self.host.homeserver;
-        let room = match homeserver.find_alias(&alias).await? {
+        let room = match self.find(user, &alias).await? {
             Some(room) => room,
             None => match homeserver.create_room(&self.wishes(&alias)).await {
                 // Made by another event of this user a moment ago.
@@ -78,33 +131,92 @@ impl Rooms {
         // Before the user is asked in: what he writes there must find it.
         let mut batch = Batch::new();
         batch.put(&ROOMS, user.as_str(), &room).put(&OWNERS, room.as_str(), &user.to_owned());
+        batch.put(&HIDDEN, user.as_str(), &());
         self.store().commit(batch).await?;
         info!(room_id = %room, user_id = %user, "a memo room");
         Ok(room)
     }
 
-    async fn ask_in(&self, room: &RoomId, user: &UserId) -> Result<(), Failure> {
+    /// The room that was made for a user before, and is not noted.
+    async fn find(&self, user: &UserId, alias: &RoomAliasId) -> Result<Option<OwnedRoomId>, Failure> {
         let homeserver = &self.host.homeserver;
-        let membership = homeserver.state(room, "m.room.member", user.as_str()).await?;
-        let membership = membership.as_ref().and_then(|content| content.get("membership")?.as_str());
-        if matches!(membership, Some("join" | "invite")) {
-            return Ok(());
+        if let Some(room) = homeserver.find_alias(alias).await? {
+            return Ok(Some(room));
         }
-        homeserver.invite(room, user).await
+        let room = homeserver.find_alias(&self.alias(&old_alias(user))?).await?;
+        if let Some(room) = &room {
+            self.hide(user, room).await?;
+        }
+        Ok(room)
+    }
+
+    /// Gives all rooms from before there was a key aliases that tell nobody whose they are.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub(crate) async fn hide_all(&self) -> Result<(), Failure> {
+        let mut last: Option<String> = None;
+        loop {
+            let rooms = self.store().scan(&ROOMS, "", last.as_deref(), SOME).await?;
+            let Some((user, _)) = rooms.last() else { return Ok(()) };
+            last = Some(user.clone());
+            for (user, room) in rooms {
+                let is_hidden = self.store().get(&HIDDEN, &user).await?.is_some();
+                let Some(user) = UserId::parse(user).ok().filter(|_| !is_hidden) else { continue };
+                self.hide(&user, &room).await?;
+                let mut batch = Batch::new();
+                batch.put(&HIDDEN, user.as_str(), &());
+                self.store().commit(batch).await?;
+            }
+        }
+    }
+
+    /// Gives a room an alias that tells nobody whose it is in place of the one that does.
+    async fn hide(&self, user: &UserId, room: &RoomId) -> Result<(), Failure> {
+        let homeserver = &self.host.homeserver;
+        let (old, new) = (self.alias(&old_alias(user))?, self.alias(&self.key.alias(user))?);
+        let path = ["client", "v3", "directory", "room", new.as_str()];
+        // What is refused is there already, or the bot is not in the room any more; the old one goes in either case.
+        let body = json!({ "room_id": room });
+        tolerated(homeserver.call(Method::PUT, &path, &[], Some(&body)).await)?;
+        homeserver.remove_alias(&old).await?;
+        let canonical = json!({ "alias": new });
+        tolerated(homeserver.set_state(room, "m.room.canonical_alias", "", &canonical).await)?;
+        info!(room_id = %room, user_id = %user, "a memo room has an alias that tells nobody whose it is");
+        Ok(())
+    }
+
+    /// Whether a user is in a room or is asked in now; not, if that is refused.
+    async fn ask_in(&self, room: &RoomId, user: &UserId) -> Result<bool, Failure> {
+        let homeserver = &self.host.homeserver;
+        let now = match homeserver.state(room, "m.room.member", user.as_str()).await {
+            Err(failure) if failure.may_pass() => return Err(failure),
+            now => now.unwrap_or_default(),
+        };
+        if matches!(membership(now.as_ref()), Some("join" | "invite")) {
+            return Ok(true);
+        }
+        match homeserver.invite(room, user).await {
+            Err(failure) if failure.may_pass() => Err(failure),
+            Err(failure) => {
+                warn!(room_id = %room, user_id = %user, error = %failure, "a user cannot be asked into his memo room");
+                Ok(false)
+            }
+            Ok(()) => Ok(true),
+        }
     }
 
     async fn forget(&self, user: &UserId, room: &RoomId) -> Result<(), Failure> {
-        self.host.homeserver.remove_alias(&self.alias(user)?).await?;
+        for alias in [self.key.alias(user), old_alias(user)] {
+            self.host.homeserver.remove_alias(&self.alias(&alias)?).await?;
+        }
         let mut batch = Batch::new();
-        batch.delete(&ROOMS, user.as_str()).delete(&OWNERS, room.as_str());
+        batch.delete(&ROOMS, user.as_str()).delete(&OWNERS, room.as_str()).delete(&HIDDEN, user.as_str());
         Ok(self.store().commit(batch).await?)
     }
 
-    /// That of a user's room. It tells nobody whose it is.
-    fn alias(&self, user: &UserId) -> Result<OwnedRoomAliasId, Failure> {
-        let digest = Sha256::digest(user.as_bytes());
-        let hash: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        let alias = self.host.alias(&format!("{ALIASES}{hash}"));
+    fn alias(&self, name: &str) -> Result<OwnedRoomAliasId, Failure> {
+        let alias = self.host.alias(&format!("{ALIASES}{name}"));
         alias.map_err(|error| Failure::odd(format!("no alias: {error}")))
     }
 
@@ -127,5 +239,17 @@ impl Rooms {
                 "events": { "m.room.encryption": 100, "m.room.name": 100, "m.room.power_levels": 100 },
             },
         })
+    }
+}
+
+fn membership(content: Option<&Map<String, Value>>) -> Option<&str> {
+    content?.get("membership")?.as_str()
+}
+
+/// What is refused is left out.
+fn tolerated<T>(outcome: Result<T, Failure>) -> Result<(), Failure> {
+    match outcome {
+        Err(failure) if failure.may_pass() => Err(failure),
+        _ => Ok(()),
     }
 }

@@ -19,6 +19,11 @@ pub(crate) const NOT_DIRECT: &str = "メモ帳は自分だけの部屋です。�
      memos have a room of your own, to which you are invited";
 pub(crate) const MOVED: &str = "メモ帳の部屋をご利用ください / please use your memo room";
 
+/// Who has the bot's invites blocked cannot be asked into his room.
+pub(crate) const NOT_INVITED: &str = "メモ帳の部屋へ招待できませんでした。招待を受け取らない設定になっていないか確かめ、もう一度このボットとの会話を始めてください。\
+     メモはそのまま残っています。\n\
+     You could not be invited to your memo room. Please see whether you block invites, and begin a chat with this bot again. Your memos are still there.";
+
 /// Why somebody else is asked out.
 pub(crate) const ALONE: &str = "メモ帳は本人だけの部屋です / a memo room has one user only";
 
@@ -27,6 +32,12 @@ pub(crate) const SOMEBODY_ELSE: &str = "メモ帳は本人だけの部屋なの�
 
 pub(crate) const ENCRYPTED: &str = "暗号化されたメモは、LGWAN 側への無害化も一覧への追加もできません。暗号化を使わない端末からお送りください。\n\
      An encrypted memo can neither be sanitised for LGWAN nor listed. Please send it unencrypted.";
+
+pub(crate) const ENCRYPTED_FILE: &str = "暗号化されたファイルは無害化できないため、LGWAN 側には渡りません。暗号化せずにお送りください。\n\
+     An encrypted file cannot be sanitised and does not leave to LGWAN. Please send it unencrypted.";
+
+pub(crate) const EDITED: &str = "書き直されたため、この指示は実行しませんでした。もう一度お送りください。\n\
+     This was edited, so nothing was done. Please say it again.";
 
 pub(crate) const EMPTY: &str = "メモはありません。\nThere are no memos.";
 
@@ -92,9 +103,23 @@ pub(crate) fn which(count: usize) -> String {
     )
 }
 
-/// Why a file does not leave to LGWAN; the homeserver's own sentence says both languages.
-pub(crate) fn refused(name: &str, reason: &str) -> String {
+/// Why a file does not leave to LGWAN; the homeserver's own sentence says both languages. What may pass is looked at again.
+pub(crate) fn refused(name: &str, reason: &str, may_pass: bool) -> String {
+    if may_pass {
+        return format!(
+            "「{name}」は、いまは LGWAN 側に渡りません。しばらくしてから確かめ直し、渡るようになったらお知らせします。\n\
+             「{name}」 does not leave to LGWAN for now. It will be tried again, and you will be told when it does.\n{reason}"
+        );
+    }
     format!("「{name}」は LGWAN 側には渡りません。\n「{name}」 does not leave to LGWAN.\n{reason}")
+}
+
+/// A file leaves to LGWAN of which it was said that it does not.
+pub(crate) fn passes(name: &str) -> String {
+    format!(
+        "「{name}」は LGWAN 側に渡るようになりました。前のお知らせは取り消します。\n\
+         「{name}」 leaves to LGWAN now; what was said of it before is taken back."
+    )
 }
 
 fn kind(kind: Kind) -> &'static str {

@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod people;
+mod rights;
+mod rooms;
+mod verdicts;
 
 use bot_testing::Stage;
 use http::{Method, StatusCode};
