@@ -19,9 +19,6 @@ use crate::{
     texts, upkeep, verdicts,
 };
 
-/// What messages have in their content that carry what an outsider wrote.
-const FROM_OUTSIDE: &str = "jp.yakuba.from_outside";
-
 /// The bot. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Memo {
@@ -247,10 +244,10 @@ enum Standing {
     Left,
 }
 
-/// What a user asks of the bot: he himself, and by a text.
+/// What a user asks of the bot: he himself, and by a text. What a program says, perhaps for an outsider, is nothing said.
 fn command(event: &Event) -> Option<Command> {
-    let is_his = event.text("msgtype") == Some("m.text") && !event.content.contains_key(FROM_OUTSIDE);
-    event.said().filter(|_| is_his).and_then(|said| Command::parse(&said))
+    let is_text = event.text("msgtype") == Some("m.text");
+    event.said().filter(|_| is_text).and_then(|said| Command::parse(&said))
 }
 
 fn is_encrypted_file(event: &Event) -> bool {

@@ -50,7 +50,7 @@ async fn a_command_that_was_taken_back_or_edited_before_the_bot_got_to_it_delete
 }
 
 #[tokio::test]
-async fn what_is_no_text_of_the_user_or_is_from_outside_is_a_memo_and_no_command() {
+async fn what_is_no_text_of_the_user_or_a_programs_is_a_memo_and_no_command() {
     let stage = stage("").await;
     let hanako = stage.server.user("hanako").await;
     let room = memo_room(&hanako).await;
@@ -59,8 +59,8 @@ async fn what_is_no_text_of_the_user_or_is_from_outside_is_a_memo_and_no_command
         ("notice", json!({ "msgtype": "m.notice", "body": "消す 全部" })),
         ("emote", json!({ "msgtype": "m.emote", "body": "消す 全部" })),
         (
-            "outside",
-            json!({ "msgtype": "m.text", "body": "消す 全部", "jp.yakuba.from_outside": { "kind": "mail" } }),
+            "program",
+            json!({ "msgtype": "m.text", "body": "消す 全部", "org.matrix.msc1767.automated": true }),
         ),
     ] {
         send(&hanako, &room, txn, &content).await;
