@@ -421,23 +421,21 @@ enum Word {
 /// Asks the room for the command, for who gave it, and whether he may: a moment ago somebody may have been put out, or have taken it
 /// back, and we hear of that later, if at all. Nothing goes out that nobody can answer for.
 async fn judge(gate: &Gate, out: &Out) -> Result<Word, Failure> {
-    let homeserver = &gate.host.homeserver;
     // Who was put out goes on seeing what he saw before, so the command alone says nothing.
     if !gate.is_joined(&out.room, gate.host.user()).await? {
         return Ok(Word::Void(BOT_IS_OUT));
     }
-    let path = ["client", "v3", "rooms", out.room.as_str(), "event", out.event.as_str()];
-    let event = match homeserver.call(http::Method::GET, &path, &[], None).await {
+    let event = match gate.host.homeserver.find_event(&out.room, &out.event).await {
         Err(failure) if failure.may_pass() => return Err(failure),
         Err(failure) => {
             warn!(room_id = %out.room, error = %failure, "a mail's command cannot be seen any more");
-            return Ok(Word::Redacted);
+            None
         }
         Ok(event) => event,
     };
-    if event["content"].get("body").is_none() {
+    let Some(event) = event.filter(|event| event["content"].get("body").is_some()) else {
         return Ok(Word::Redacted);
-    }
+    };
     let Some(sender) = event["sender"].as_str().and_then(|sender| OwnedUserId::try_from(sender).ok()) else {
         return Ok(Word::Void(SENDER_MAY_NOT));
     };

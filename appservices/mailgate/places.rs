@@ -75,6 +75,7 @@ impl Places {
 
     /// A place for a connection of an address; none if it has enough of them.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let address = address.to_canonical();
         let mut addresses = self.addresses();
         let own = addresses
             .entry(address)

@@ -10,7 +10,6 @@ use bot_kit::{
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use crate::{
     gate::Gate,
@@ -61,9 +60,8 @@ impl Gate {
         if homeserver.state(room, "m.room.encryption", "").await?.is_some() {
             return Ok(Err(Closed::Encrypted));
         }
-        let levels = homeserver.state(room, "m.room.power_levels", "").await?;
-        let is_mute = levels.is_some_and(|levels| !may_speak(&levels, own));
-        Ok(if is_mute { Err(Closed::Mute) } else { Ok(()) })
+        let may_speak = homeserver.may_send(room, own, "m.room.message").await?;
+        Ok(if may_speak { Ok(()) } else { Err(Closed::Mute) })
     }
 
     /// Whether a user is in a room, as far as the bot sees it: who was put out of it sees only how it was then.
@@ -113,41 +111,5 @@ impl Gate {
         let mut batch = Batch::new();
         batch.delete(&GONE, room.as_str()).delete(&TOLD, room.as_str());
         self.host.store.commit(batch).await
-    }
-}
-
-/// Whether a room's levels let a user send messages.
-///
-/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#mroompower_levels>
-fn may_speak(levels: &Map<String, Value>, user: &UserId) -> bool {
-    // As a text before version 10 of rooms.
-    let whole = |level: &Value| level.as_i64().or_else(|| level.as_str()?.trim().parse().ok());
-    let find = |of: &str, name: &str, other: &str| {
-        levels
-            .get(of)
-            .and_then(|all| all.get(name))
-            .or_else(|| levels.get(other))
-            .and_then(whole)
-            .unwrap_or(0)
-    };
-    find("users", user.as_str(), "users_default") >= find("events", "m.room.message", "events_default")
-}
-
-#[cfg(test)]
-mod tests {
-    use bot_kit::ruma::user_id;
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn who_may_speak_follows_from_the_levels_and_their_defaults() {
-        let may = |levels: Value| may_speak(levels.as_object().expect("an object"), user_id!("@bot:x"));
-        assert!(may(json!({})) && may(json!({ "events_default": "0" })));
-        assert!(!may(json!({ "events_default": 50 })) && !may(json!({ "events_default": "50" })));
-        assert!(may(json!({ "events_default": 50, "users_default": 50 })));
-        assert!(may(json!({ "events_default": 50, "users": { "@bot:x": 50 } })));
-        assert!(may(json!({ "events_default": 50, "events": { "m.room.message": 0 } })));
-        assert!(!may(json!({ "users": { "@bot:x": -1 }, "users_default": 50 })));
     }
 }
