@@ -59,7 +59,10 @@ async fn an_address_and_its_threads_go_on_in_the_room_that_takes_the_others_plac
     hanako.invite(&new, bot()).await;
     let told = hears(&hanako, &new, "引き継ぎました").await;
     assert!(body(&told).contains(&address), "{told}");
-    assert!(town.hand_over(&address, &meanwhile).await.starts_with("250"));
+    // As a mail server does, until it is taken: the bot may look at the new room once more.
+    while !town.hand_over(&address, &meanwhile).await.starts_with("250") {
+        tokio::task::yield_now().await;
+    }
     let meanwhile = hears(&hanako, &new, "meanwhile").await;
     let event: OwnedEventId = first["event_id"].as_str().unwrap().try_into().unwrap();
     let link = old.matrix_to_event_uri(event);
