@@ -2,7 +2,7 @@
 
 use crate::{
     archive, cad, jww,
-    kind::{Family, Kind, detect},
+    kind::{Family, Kind, detect, holds_zip},
     office,
     outcome::{Outcome, Verdict},
     pdf, picture,
@@ -14,7 +14,7 @@ use crate::{
 
 /// The engine's version. It is raised with every change after which some file may be judged otherwise, so that verdicts
 /// of before are not believed any more.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// Says what may be given on of a file; `name` only tells tables from other text.
 ///
@@ -49,6 +49,10 @@ fn at_depth(file: &[u8], name: Option<&str>, settings: &Settings, budget: &Budge
         Ok(Parts { bytes: None, photo, .. }) => Outcome { kind: Some(kind), verdict: Verdict::Clean, photo },
         Ok(Parts { bytes: Some(bytes), .. }) if bytes.len() as u64 > settings.limits.unpacked_bytes => {
             refused(Some(kind), Refusal::new(Reason::Expansion, format!("{} bytes", bytes.len())))
+        }
+        // What was harmless data of a page or of pixels may be an archive where it stands now.
+        Ok(Parts { bytes: Some(bytes), .. }) if !kind.is_zip() && holds_zip(&bytes, 0) => {
+            refused(Some(kind), Refusal::new(Reason::TwoTypes, "a ZIP in what was made"))
         }
         Ok(Parts { bytes: Some(bytes), removed, photo }) => {
             Outcome { kind: Some(kind), verdict: Verdict::Rebuilt { bytes, removed }, photo }

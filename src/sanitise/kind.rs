@@ -239,6 +239,11 @@ impl Kind {
         matches!(self, Dwg | Jtd | Jww)
     }
 
+    /// Whether its files are ZIP archives.
+    pub(crate) fn is_zip(self) -> bool {
+        matches!(self, Zip | Docx | Xlsx | Pptx | Odt | Ods | Odp)
+    }
+
     /// Whether its files are packed in themselves, so that packing them again gains nothing.
     pub(crate) fn is_packed(self) -> bool {
         matches!(self, Jpeg | Png | Gif | WebP | Zip | Docx | Xlsx | Pptx | Odt | Ods | Odp)
@@ -422,13 +427,18 @@ fn compound(file: &[u8]) -> Result<Option<Family>, Refusal> {
 /// Whether a ZIP reader, which begins at the end, would find an archive here.
 pub(crate) fn ends_as_zip(file: &[u8]) -> bool {
     // The end record has 22 bytes and a comment of at most 65,535.
-    let tail = &file[file.len().saturating_sub(22 + 0xffff)..];
+    holds_zip(file, file.len().saturating_sub(22 + 0xffff))
+}
+
+/// Whether an archive ends somewhere behind a place: some readers look further than they need.
+pub(crate) fn holds_zip(file: &[u8], behind: usize) -> bool {
+    let tail = &file[behind..];
     memchr::memmem::find_iter(tail, b"PK\x05\x06").any(|at| {
         let record = &tail[at..];
         let number = |from: usize| record.get(from..from + 4).and_then(|four| four.try_into().ok());
         let (Some(size), Some(_)) = (number(12).map(u32::from_le_bytes), number(18)) else { return false };
         // Readers take the directory to end where its end record begins.
-        let end = file.len() - tail.len() + at;
+        let end = behind + at;
         let begins = usize::try_from(size).ok().and_then(|size| end.checked_sub(size));
         size == 0 || begins.is_some_and(|begins| file[begins..].starts_with(b"PK\x01\x02"))
     })

