@@ -32,6 +32,10 @@ pub(crate) async fn can_speak(homeserver: &Homeserver, room: &RoomId) -> Result<
         if !is_in(homeserver, room).await? || homeserver.state(room, TOMBSTONE, "").await?.is_some() {
             return Ok(false);
         }
+        // Whoever missed the event that encrypted it puts nothing in the clear into it either.
+        if homeserver.state(room, "m.room.encryption", "").await?.is_some() {
+            return Ok(false);
+        }
         homeserver.may_send(room, homeserver.user(), "m.room.message").await
     };
     match asked.await {

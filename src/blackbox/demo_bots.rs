@@ -112,7 +112,8 @@ fn holds(bytes: &[u8], what: &[u8]) -> bool {
 async fn send_over(link: &str, name: &str, bytes: &[u8]) {
     let border = "----demo";
     let head = format!(
-        "--{border}\r\nContent-Disposition: form-data; name=\"files\"; filename=\"{name}\"\r\n\
+        "--{border}\r\nContent-Disposition: form-data; name=\"name\"\r\n\r\n能登 次郎\r\n\
+         --{border}\r\nContent-Disposition: form-data; name=\"files\"; filename=\"{name}\"\r\n\
          Content-Type: image/jpeg\r\n\r\n"
     );
     let body = [head.as_bytes(), bytes, format!("\r\n--{border}--\r\n").as_bytes()].concat();
