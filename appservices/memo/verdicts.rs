@@ -136,8 +136,15 @@ pub(crate) async fn step(
     let homeserver = bot.host.homeserver.through(url);
     let failure = match timeout(ANSWERED_IN, homeserver.download(&file.uri)).await {
         Ok(Ok(_)) => {
-            if file.told.is_some() {
-                say(bot, event, file, "passes", &texts::passes(&file.name), batch).await?;
+            if let Some(told) = &file.told {
+                let mut file = file.clone();
+                if told.notice.is_none() {
+                    // The bot was ended while it said so: said again it is the same message, which goes with the memo.
+                    let (code, text) = (told.code.clone(), texts::refused(&file.name, "", true));
+                    let notice = say(bot, event, &file, &code, &text, batch).await?;
+                    file.told = Some(Told { code, notice });
+                }
+                say(bot, event, &file, "passes", &texts::passes(&file.name), batch).await?;
             }
             return Ok(Step::DONE);
         }
