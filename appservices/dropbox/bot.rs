@@ -184,8 +184,7 @@ impl Dropbox {
 
     /// Whether the sender of an event is in its room now: an event may be read long after it was sent.
     async fn is_there(&self, event: &Event) -> Result<bool, Failure> {
-        let member = self.server().state(&event.room_id, "m.room.member", event.sender.as_str()).await?;
-        Ok(member.as_ref().and_then(|member| member.get("membership")?.as_str()) == Some("join"))
+        self.server().is_joined(&event.room_id, &event.sender).await
     }
 
     /// The bot is in a room no more: its links lead nowhere now, and nobody there could end them. Their makers are told.

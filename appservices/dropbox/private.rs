@@ -37,9 +37,7 @@ impl Private {
             Some(room) => room,
             None => self.make(user).await?,
         };
-        let member = self.homeserver.state(&room, "m.room.member", user.as_str()).await?;
-        let membership = member.as_ref().and_then(|member| member.get("membership")?.as_str());
-        if !matches!(membership, Some("join" | "invite")) {
+        if !self.homeserver.is_joined_or_invited(&room, user).await? {
             self.homeserver.invite(&room, user).await?;
         }
         Ok(room)

@@ -29,7 +29,9 @@ pub(crate) const TOMBSTONE: &str = "m.room.tombstone";
 /// [`Failure`] that may pass.
 pub(crate) async fn can_speak(homeserver: &Homeserver, room: &RoomId) -> Result<bool, Failure> {
     let asked = async {
-        if !is_in(homeserver, room).await? || homeserver.state(room, TOMBSTONE, "").await?.is_some() {
+        if !homeserver.is_joined(room, homeserver.user()).await?
+            || homeserver.state(room, TOMBSTONE, "").await?.is_some()
+        {
             return Ok(false);
         }
         // Whoever missed the event that encrypted it puts nothing in the clear into it either.
@@ -42,11 +44,6 @@ pub(crate) async fn can_speak(homeserver: &Homeserver, room: &RoomId) -> Result<
         Err(Failure::Refused(_)) => Ok(false),
         asked => asked,
     }
-}
-
-async fn is_in(homeserver: &Homeserver, room: &RoomId) -> Result<bool, Failure> {
-    let own = homeserver.state(room, "m.room.member", homeserver.user().as_str()).await?;
-    Ok(own.as_ref().and_then(|own| own.get("membership")?.as_str()) == Some("join"))
 }
 
 impl Dropbox {
@@ -134,16 +131,15 @@ impl Dropbox {
 
     async fn is_successor(&self, old: &RoomId, new: &RoomId) -> Result<bool, Failure> {
         let homeserver = self.server();
-        if !is_in(homeserver, new).await? || homeserver.state(new, "m.room.encryption", "").await?.is_some() {
+        if !homeserver.is_joined(new, homeserver.user()).await?
+            || homeserver.state(new, "m.room.encryption", "").await?.is_some()
+        {
             return Ok(false);
         }
-        let tombstone = homeserver.state(old, TOMBSTONE, "").await?;
-        let named = tombstone.as_ref().and_then(|content| content.get("replacement_room")?.as_str());
-        let Some(creation) = homeserver.creation(new).await? else { return Ok(false) };
-        if named != Some(new.as_str()) || creation.predecessor.as_deref() != Some(old) {
-            warn!(room_id = %old, successor = %new, "links stay: no true successor");
-            return Ok(false);
+        let judged = homeserver.check_successor(old, new, self.drops.settings().least_power).await?;
+        if let Err(why) = judged {
+            warn!(room_id = %old, successor = %new, why, "links stay: no true successor");
         }
-        homeserver.may_set(old, &creation.maker, TOMBSTONE, self.drops.settings().least_power).await
+        Ok(judged.is_ok())
     }
 }

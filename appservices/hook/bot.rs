@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 use bot_kit::{
-    Batch, Bot, Bounds, Config, Event, Failure, Host, Namespaces,
+    Batch, Bot, Bounds, Config, Creation, Event, Failure, Host, Namespaces,
     ruma::{OwnedRoomId, OwnedUserId, RoomAliasId, RoomId},
 };
 use serde_json::{Map, Value};
@@ -27,8 +27,8 @@ const ALIAS_KNOWN: Duration = Duration::from_secs(60);
 /// Upgrades of a room that are followed.
 const MOST_UPGRADES: usize = 10;
 
-/// Rooms whose maker is remembered.
-const MOST_MAKERS: usize = 1_000;
+/// Rooms of which it is remembered what they began with.
+const MOST_CREATIONS: usize = 1_000;
 
 /// A pause before the bot tries to introduce itself again.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -48,8 +48,8 @@ pub(crate) struct Hook {
     pub(crate) more_deliveries: Notify,
     /// Where aliases of the settings lead, and when that was asked.
     aliases: Mutex<HashMap<String, (Instant, Option<OwnedRoomId>)>>,
-    /// Who made rooms: that changes never.
-    makers: Mutex<HashMap<OwnedRoomId, OwnedUserId>>,
+    /// What rooms began with: that changes never.
+    creations: Mutex<HashMap<OwnedRoomId, Creation>>,
     /// By webhook, why it cannot be told for some time.
     pub(crate) troubles: Mutex<BTreeMap<String, String>>,
 }
@@ -80,7 +80,7 @@ impl Bot for Hook {
             more_jobs: Notify::new(),
             more_deliveries: Notify::new(),
             aliases: Mutex::default(),
-            makers: Mutex::default(),
+            creations: Mutex::default(),
             troubles: Mutex::default(),
             host,
         });
@@ -212,13 +212,11 @@ impl Hook {
         let Some(wanted) = wanted else { return Ok(false) };
         let mut room = room.to_owned();
         for _ in 0..=MOST_UPGRADES {
-            if self.maker(&room).await?.as_ref() == Some(wanted) {
+            let Some(creation) = self.creation(&room).await? else { return Ok(false) };
+            if creation.maker == *wanted {
                 return Ok(true);
             }
-            let create = self.seen(&room, "m.room.create").await?.unwrap_or_default();
-            let old =
-                create.get("predecessor").and_then(|old| RoomId::parse(old.get("room_id")?.as_str()?).ok());
-            let Some(old) = old else { return Ok(false) };
+            let Some(old) = creation.predecessor else { return Ok(false) };
             // A room may name any other as the one that it follows; the other has to say so as well.
             let stone = self.seen(&old, "m.room.tombstone").await?.unwrap_or_default();
             if stone.get("replacement_room").and_then(Value::as_str) != Some(room.as_str()) {
@@ -229,24 +227,24 @@ impl Hook {
         Ok(false)
     }
 
-    /// Who made a room, if it can be seen.
-    async fn maker(&self, room: &RoomId) -> Result<Option<OwnedUserId>, Failure> {
-        let known = self.makers.lock().unwrap_or_else(PoisonError::into_inner).get(room).cloned();
+    /// What a room began with, if it can be seen.
+    async fn creation(&self, room: &RoomId) -> Result<Option<Creation>, Failure> {
+        let known = self.creations.lock().unwrap_or_else(PoisonError::into_inner).get(room).cloned();
         if known.is_some() {
             return Ok(known);
         }
-        let maker = match self.host.homeserver.creator(room).await {
+        let creation = match self.host.homeserver.creation(room).await {
             Err(failure) if failure.may_pass() => return Err(failure),
-            maker => maker.unwrap_or_default(),
+            creation => creation.unwrap_or_default(),
         };
-        if let Some(maker) = &maker {
-            let mut makers = self.makers.lock().unwrap_or_else(PoisonError::into_inner);
-            if makers.len() >= MOST_MAKERS {
-                makers.clear();
+        if let Some(creation) = &creation {
+            let mut creations = self.creations.lock().unwrap_or_else(PoisonError::into_inner);
+            if creations.len() >= MOST_CREATIONS {
+                creations.clear();
             }
-            makers.insert(room.to_owned(), maker.clone());
+            creations.insert(room.to_owned(), creation.clone());
         }
-        Ok(maker)
+        Ok(creation)
     }
 
     /// A piece of a room's state, if it is there and can be seen.

@@ -130,13 +130,12 @@ impl Hook {
     /// Joins a room, unless somebody has put the bot out of it: then somebody has to ask it in again.
     async fn go_into(&self, room: &OwnedRoomId) -> Result<(), Failure> {
         let me = self.host.user();
-        let now = match self.host.homeserver.state(room, "m.room.member", me.as_str()).await {
+        let now = match self.host.homeserver.membership(room, me).await {
             Err(failure) if failure.may_pass() => return Err(failure),
             // One that it was never in.
             now => now.unwrap_or_default(),
         };
-        let membership = now.as_ref().and_then(|now| now.get("membership")?.as_str());
-        match membership {
+        match now.as_deref() {
             Some("join") => Ok(()),
             Some("leave" | "ban") => {
                 let cause = format!("the bot was put out of {room}; it has to be asked in again");

@@ -96,9 +96,7 @@ impl Gate {
     async fn private_room(&self, user: &UserId) -> Result<OwnedRoomId, Failure> {
         let homeserver = &self.host.homeserver;
         if let Some(room) = self.host.store.get(&PRIVATE_ROOMS, user.as_str()).await? {
-            let member = homeserver.state(&room, "m.room.member", user.as_str()).await?;
-            let membership = member.as_ref().and_then(|member| member.get("membership")?.as_str());
-            if !matches!(membership, Some("join" | "invite")) {
+            if !homeserver.is_joined_or_invited(&room, user).await? {
                 homeserver.invite(&room, user).await?;
             }
             return Ok(room);

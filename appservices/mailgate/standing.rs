@@ -66,12 +66,9 @@ impl Gate {
 
     /// Whether a user is in a room, as far as the bot sees it: who was put out of it sees only how it was then.
     pub(crate) async fn is_joined(&self, room: &RoomId, user: &UserId) -> Result<bool, Failure> {
-        match self.host.homeserver.state(room, "m.room.member", user.as_str()).await {
-            Err(failure) if failure.may_pass() => Err(failure),
-            Err(_) => Ok(false),
-            Ok(content) => {
-                Ok(content.is_some_and(|content| content.get("membership").is_some_and(|it| it == "join")))
-            }
+        match self.host.homeserver.is_joined(room, user).await {
+            Err(failure) if !failure.may_pass() => Ok(false),
+            is_joined => is_joined,
         }
     }
 

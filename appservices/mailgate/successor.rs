@@ -21,9 +21,6 @@ use crate::{
 /// Upgrades of a room that are looked back through.
 const MOST_UPGRADES: usize = 20;
 
-/// What tells of an upgrade.
-const TOMBSTONE: &str = "m.room.tombstone";
-
 /// Why addresses stay where they are.
 enum Stay {
     /// The bot is not in the new room yet.
@@ -101,23 +98,11 @@ impl Gate {
 
     async fn judge(&self, old: &RoomId, new: &RoomId) -> Result<Result<(), Stay>, Failure> {
         let homeserver = &self.host.homeserver;
-        let own = homeserver.state(new, "m.room.member", self.host.user().as_str()).await?;
-        if own.as_ref().and_then(|own| own.get("membership")?.as_str()) != Some("join") {
+        if !homeserver.is_joined(new, self.host.user()).await? {
             return Ok(Err(Stay::Outside));
         }
-        let tombstone = homeserver.state(old, TOMBSTONE, "").await?;
-        let named = tombstone.as_ref().and_then(|content| content.get("replacement_room")?.as_str());
-        if named != Some(new.as_str()) {
-            return Ok(Err(Stay::Foreign("the old room names another, or none")));
-        }
-        let Some(creation) = homeserver.creation(new).await? else { return Ok(Err(Stay::Outside)) };
-        if creation.predecessor.as_deref() != Some(old) {
-            return Ok(Err(Stay::Foreign("the new room came of another, or of none")));
-        }
-        // Who closes and opens addresses there could do this by hand.
-        let least = self.settings().least_power;
-        if !homeserver.may_set(old, &creation.maker, TOMBSTONE, least).await? {
-            return Ok(Err(Stay::Foreign("who made the new room has no power in the old one")));
+        if let Err(why) = homeserver.check_successor(old, new, self.settings().least_power).await? {
+            return Ok(Err(Stay::Foreign(why)));
         }
         if homeserver.state(new, "m.room.encryption", "").await?.is_some() {
             return Ok(Err(Stay::Unfit(ENCRYPTED)));

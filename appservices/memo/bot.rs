@@ -168,8 +168,7 @@ impl Memo {
         if is_bare || unsigned.and_then(|unsigned| unsigned.get("redacted_because")).is_some() {
             return Ok(Standing::Redacted);
         }
-        let member = homeserver.state(&event.room_id, "m.room.member", event.sender.as_str()).await?;
-        if member.as_ref().and_then(|content| content.get("membership")?.as_str()) != Some("join") {
+        if !homeserver.is_joined(&event.room_id, &event.sender).await? {
             return Ok(Standing::Left);
         }
         let edit = unsigned.and_then(|unsigned| unsigned.get("m.relations")?.get("m.replace"));

@@ -10,7 +10,7 @@ use bot_kit::{
 };
 use hmac::{Hmac, KeyInit, Mac};
 use http::Method;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use tracing::{info, warn};
 
@@ -101,11 +101,10 @@ impl Rooms {
     /// Whether the bot is in a room.
     async fn is_in(&self, room: &RoomId) -> Result<bool, Failure> {
         let homeserver = &self.host.homeserver;
-        match homeserver.state(room, "m.room.member", homeserver.user().as_str()).await {
-            Ok(content) => Ok(membership(content.as_ref()) == Some("join")),
+        match homeserver.is_joined(room, homeserver.user()).await {
             // It may not even look. Whatever else is refused says nothing of where it is.
             Err(failure) if failure.is("M_FORBIDDEN") || failure.is("M_NOT_FOUND") => Ok(false),
-            Err(failure) => Err(failure),
+            is_joined => is_joined,
         }
     }
 
@@ -189,12 +188,10 @@ impl Rooms {
     /// Whether a user is in a room or is asked in now; not, if that is refused.
     async fn ask_in(&self, room: &RoomId, user: &UserId) -> Result<bool, Failure> {
         let homeserver = &self.host.homeserver;
-        let now = match homeserver.state(room, "m.room.member", user.as_str()).await {
+        match homeserver.is_joined_or_invited(room, user).await {
             Err(failure) if failure.may_pass() => return Err(failure),
-            now => now.unwrap_or_default(),
-        };
-        if matches!(membership(now.as_ref()), Some("join" | "invite")) {
-            return Ok(true);
+            Ok(true) => return Ok(true),
+            Ok(false) | Err(_) => {}
         }
         match homeserver.invite(room, user).await {
             Err(failure) if failure.may_pass() => Err(failure),
@@ -240,10 +237,6 @@ impl Rooms {
             },
         })
     }
-}
-
-fn membership(content: Option<&Map<String, Value>>) -> Option<&str> {
-    content?.get("membership")?.as_str()
 }
 
 /// What is refused is left out.

@@ -170,7 +170,8 @@ impl AppService {
         !self.aliases.is_empty()
     }
 
-    pub(crate) fn keeps_user(&self, user: &UserId) -> bool {
+    /// Whether a user is its alone: its own, or one of its exclusive namespaces.
+    pub fn keeps_user(&self, user: &UserId) -> bool {
         let kept = self.users.iter().filter(|names| names.exclusive).any(|names| names.covers(user.as_str()));
         self.sender == user || kept
     }

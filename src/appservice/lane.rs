@@ -44,6 +44,10 @@ const MOST_WAITING: u64 = 1_000_000;
 /// Time for a service to take a transaction.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Under which a transaction names those senders of its events whom other services have to themselves: what they say comes from somewhere
+/// else. Ours alone; our bots obey none of them.
+const OF_SERVICES: &str = "jp.yakuba.services";
+
 /// Waits after failures of a service.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -308,7 +312,7 @@ impl Round {
         }
         // All that was written down, whatever its size is by now.
         let largest = if sending.is_some() { usize::MAX } else { LARGEST };
-        let (keys, body, is_empty) = self.render(&items, largest, &extras).await?;
+        let (keys, body, is_empty) = self.render(&lane.service, &items, largest, &extras).await?;
         let count = keys.len();
         let mut batch = Batch::new();
         for position in &taken.keys {
@@ -355,6 +359,7 @@ impl Round {
     /// The body of a transaction with as many of these events as it takes: their places, and whether there is nothing in it.
     async fn render(
         &self,
+        service: &AppService,
         items: &[(u64, ItemRow)],
         largest: usize,
         extras: &Extras,
@@ -376,10 +381,12 @@ impl Round {
             around.into_iter().zip(found).filter_map(|(key, event)| Some((key.1, event?))).collect();
         let now = inner.clock.now();
         let (mut keys, mut body, mut is_empty) = (Vec::new(), b"{\"events\":[".to_vec(), true);
+        let mut senders = BTreeSet::new();
         for ((position, _), event) in items.iter().zip(events) {
             keys.push(*position);
             // Of a room that is purged meanwhile nothing is told.
             let Some(event) = event else { continue };
+            senders.insert(event.sender().to_owned());
             let find = |other: Option<EventSerial>| other.and_then(|other| around.get(&other)).cloned();
             let (replaced, redaction) = (find(event.meta().replaces), find(event.meta().redacted_by));
             let replaces = replaced.as_ref().map(|replaced| replaced.event_id().to_owned());
@@ -394,6 +401,12 @@ impl Round {
             }
         }
         body.push(b']');
+        let others = || inner.accounts.services().filter(|other| other.id() != service.id());
+        senders.retain(|sender| others().any(|other| other.keeps_user(sender)));
+        if !senders.is_empty() {
+            let senders = serde_json::to_string(&senders).unwrap_or_else(|_| "[]".to_owned());
+            body.extend_from_slice(format!(",\"{OF_SERVICES}\":{senders}").as_bytes());
+        }
         extras.write(&mut body);
         body.push(b'}');
         Ok((keys, body.into(), is_empty && extras.is_empty()))

@@ -6,6 +6,8 @@
 mod alone;
 mod demo;
 
+use std::path::Path;
+
 use futures_util::StreamExt as _;
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
@@ -24,6 +26,19 @@ struct Zones {
 }
 
 impl Zones {
+    /// A server with a listener for each zone.
+    async fn start(directory: &Path) -> Self {
+        let port = demo::base_port();
+        let more = format!(
+            "[[listeners]]\naddress = \"127.0.0.1:{port}\"\nserves = [\"client\"]\nzone = \"lgwan\"\n\
+             [zones.lgwan]\nfiles = \"sanitised\"\n"
+        );
+        let mut server = Server::with(directory, &more);
+        server.start().await;
+        let token = server.register("hanako").await;
+        Self { server, http: Client::new(), lgwan: format!("http://127.0.0.1:{port}"), token }
+    }
+
     async fn upload(&self, name: &str, bytes: impl Into<reqwest::Body>) -> String {
         let url = format!("{}/_matrix/media/v3/upload?filename={name}", self.server.url);
         let answer = self.http.post(url).bearer_auth(&self.token).body(bytes).send().await.unwrap();
@@ -41,15 +56,7 @@ impl Zones {
 #[tokio::test]
 async fn lgwan_is_given_what_the_binary_sanitised_and_the_internet_what_was_uploaded() {
     let directory = tempfile::tempdir().unwrap();
-    let port = demo::base_port();
-    let more = format!(
-        "[[listeners]]\naddress = \"127.0.0.1:{port}\"\nserves = [\"client\"]\nzone = \"lgwan\"\n\
-         [zones.lgwan]\nfiles = \"sanitised\"\n"
-    );
-    let mut server = Server::with(directory.path(), &more);
-    server.start().await;
-    let token = server.register("hanako").await;
-    let mut zones = Zones { server, http: Client::new(), lgwan: format!("http://127.0.0.1:{port}"), token };
+    let mut zones = Zones::start(directory.path()).await;
     let table = zones.upload("a.csv", TABLE).await;
     let program = zones.upload("a.exe", b"MZ\x90\0\x03\0\0\0".as_slice()).await;
     let later = zones.upload("b.csv", format!("{TABLE}水,3\n")).await;
@@ -72,16 +79,7 @@ async fn lgwan_is_given_what_the_binary_sanitised_and_the_internet_what_was_uplo
 #[tokio::test]
 async fn the_binary_sanitises_many_small_files_at_once_and_dies_of_none() {
     let directory = tempfile::tempdir().unwrap();
-    let port = demo::base_port();
-    let more = format!(
-        "[[listeners]]\naddress = \"127.0.0.1:{port}\"\nserves = [\"client\"]\nzone = \"lgwan\"\n\
-         [zones.lgwan]\nfiles = \"sanitised\"\n"
-    );
-    let mut server = Server::with(directory.path(), &more);
-    server.start().await;
-    let token = server.register("hanako").await;
-    let zones = Zones { server, http: Client::new(), lgwan: format!("http://127.0.0.1:{port}"), token };
-    let zones = &zones;
+    let zones = &Zones::start(directory.path()).await;
     let files = (0..120).map(|number| async move {
         let id = zones.upload("a.csv", format!("{TABLE}水,{number}\n")).await;
         let expected = format!("{NEUTRALISED}水,{number}\n");

@@ -94,9 +94,7 @@ impl WaitingRow {
             self.items.remove(place);
         }
     }
-}
 
-impl WaitingRow {
     /// These were told, or need not be: what came after them meanwhile does not stand for them any more.
     pub(crate) fn settle(&mut self, gone: &[Item]) {
         self.items.retain(|item| !gone.contains(item));

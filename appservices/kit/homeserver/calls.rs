@@ -233,15 +233,29 @@ impl Homeserver {
         Ok(found(self.get(&path).await)?.and_then(|content| content.as_object().cloned()))
     }
 
-    /// Who made a room. The whole state is asked for: servers tell the sender of a piece nowhere else.
+    /// What a user is in a room (`join`, `invite`, …), as far as it can be seen: who was put out sees how it was then.
     ///
     /// # Errors
     /// [`Failure`]
-    pub async fn creator(&self, room: &RoomId) -> Result<Option<OwnedUserId>, Failure> {
-        let state = self.get(&["client", "v3", "rooms", room.as_str(), "state"]).await?;
-        let is_create = |event: &&Value| event.get("type").and_then(Value::as_str) == Some("m.room.create");
-        let create = state.as_array().and_then(|state| state.iter().find(is_create));
-        Ok(create.and_then(|create| create.get("sender")?.as_str()?.try_into().ok()))
+    pub async fn membership(&self, room: &RoomId, user: &UserId) -> Result<Option<String>, Failure> {
+        let member = self.state(room, "m.room.member", user.as_str()).await?;
+        Ok(member.and_then(|member| Some(member.get("membership")?.as_str()?.to_owned())))
+    }
+
+    /// Whether a user is in a room.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn is_joined(&self, room: &RoomId, user: &UserId) -> Result<bool, Failure> {
+        Ok(self.membership(room, user).await?.as_deref() == Some("join"))
+    }
+
+    /// Whether a user is in a room or asked in.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn is_joined_or_invited(&self, room: &RoomId, user: &UserId) -> Result<bool, Failure> {
+        Ok(matches!(self.membership(room, user).await?.as_deref(), Some("join" | "invite")))
     }
 
     /// An event; none if it is not there, or not for us.

@@ -9,6 +9,9 @@ use super::{
     calls::{found, id},
 };
 
+/// What tells of an upgrade.
+const TOMBSTONE: &str = "m.room.tombstone";
+
 /// The power that state needs where a room says nothing else of it.
 const OF_STATE: i64 = 50;
 
@@ -100,7 +103,20 @@ impl Homeserver {
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#mroompower_levels>
     pub async fn has_power(&self, room: &RoomId, user: &UserId, least: i64) -> Result<bool, Failure> {
-        let levels = self.state(room, "m.room.power_levels", "").await?;
+        self.has_level(room, user, self.levels(room).await?, least).await
+    }
+
+    async fn levels(&self, room: &RoomId) -> Result<Option<Map<String, Value>>, Failure> {
+        self.state(room, "m.room.power_levels", "").await
+    }
+
+    async fn has_level(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        levels: Option<Map<String, Value>>,
+        least: i64,
+    ) -> Result<bool, Failure> {
         if levels.as_ref().is_some_and(|levels| level_of(levels, user) >= least) {
             return Ok(true);
         }
@@ -114,9 +130,9 @@ impl Homeserver {
     /// # Errors
     /// [`Failure`]
     pub async fn may_send(&self, room: &RoomId, user: &UserId, kind: &str) -> Result<bool, Failure> {
-        let levels = self.state(room, "m.room.power_levels", "").await?;
+        let levels = self.levels(room).await?;
         let needed = levels.as_ref().map_or(0, |levels| level_to_send(levels, kind));
-        self.has_power(room, user, needed).await
+        self.has_level(room, user, levels, needed).await
     }
 
     /// Whether a user may send state of a kind into a room, and has this power besides.
@@ -130,9 +146,35 @@ impl Homeserver {
         kind: &str,
         least: i64,
     ) -> Result<bool, Failure> {
-        let levels = self.state(room, "m.room.power_levels", "").await?;
+        let levels = self.levels(room).await?;
         let needed = levels.as_ref().map_or(0, |levels| level_for(levels, kind));
-        self.has_power(room, user, needed.max(least)).await
+        self.has_level(room, user, levels, needed.max(least)).await
+    }
+
+    /// Whether a room is the true successor of another; if not, why. The old room's tombstone names it, it names the old room, and who
+    /// made it has the power for that tombstone, and this power besides, in the old one: he could do by hand there what a bot takes along.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#room-upgrades>
+    pub async fn check_successor(
+        &self,
+        old: &RoomId,
+        new: &RoomId,
+        least: i64,
+    ) -> Result<Result<(), &'static str>, Failure> {
+        let tombstone = self.state(old, TOMBSTONE, "").await?;
+        let named = tombstone.as_ref().and_then(|content| content.get("replacement_room")?.as_str());
+        if named != Some(new.as_str()) {
+            return Ok(Err("the old room names another, or none"));
+        }
+        let creation = self.creation(new).await?;
+        let Some(creation) = creation.filter(|it| it.predecessor.as_deref() == Some(old)) else {
+            return Ok(Err("the new room came of another, or of none"));
+        };
+        let has_power = self.may_set(old, &creation.maker, TOMBSTONE, least).await?;
+        Ok(if has_power { Ok(()) } else { Err("who made the new room has no power in the old one") })
     }
 }
 

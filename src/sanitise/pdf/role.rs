@@ -32,7 +32,6 @@ pub(super) enum Role {
     Font,
     Descriptor,
     Encoding,
-    CMap,
     Data,
     Layer,
     LayerSettings,
@@ -49,7 +48,6 @@ pub(super) enum Role {
     Structure,
     Element,
     NumberTree,
-    Classes,
     OutputIntent,
     Parameters,
     /// A dictionary of any names, each a thing of one role.
@@ -91,11 +89,10 @@ impl Thing {
 type Keys = &'static [(&'static str, Role)];
 
 use Role::{
-    Action, Address, Annotation, Appearance, CMap, Catalogue, Classes, Colours, Content, Data, Descriptor,
-    Destination, Element, Encoding, Face, Facts, Font, Form, Function, GraphicsState, Group, Image,
-    InteractiveForm, Layer, LayerSettings, LayerUse, Layers, Named, NamedPlaces, Number, NumberTree, Outline,
-    OutputIntent, Page, PageTree, Parameters, Pattern, Plain, Resources, Shading, SoftMask, Structure,
-    XObject,
+    Action, Address, Annotation, Appearance, Catalogue, Colours, Content, Data, Descriptor, Destination,
+    Element, Encoding, Face, Facts, Font, Form, Function, GraphicsState, Group, Image, InteractiveForm,
+    Layer, LayerSettings, LayerUse, Layers, Named, NamedPlaces, Number, NumberTree, Outline, OutputIntent,
+    Page, PageTree, Parameters, Pattern, Plain, Resources, Shading, SoftMask, Structure, XObject,
 };
 
 /// Of every stream: how its bytes are packed. Never where else they lie.
@@ -306,7 +303,7 @@ impl Role {
                 ("Widths", Plain),
                 ("FontDescriptor", Descriptor),
                 ("Encoding", Encoding),
-                ("ToUnicode", CMap),
+                ("ToUnicode", Encoding),
                 ("DescendantFonts", Font),
                 ("FontBBox", Plain),
                 ("FontMatrix", Plain),
@@ -349,14 +346,14 @@ impl Role {
             ],
             Data => &[("Subtype", Plain), ("Length1", Plain), ("Length2", Plain), ("Length3", Plain)],
             // An encoding of its own is a dictionary, one of large fonts a stream.
-            Encoding | CMap => &[
+            Encoding => &[
                 ("Type", Plain),
                 ("BaseEncoding", Plain),
                 ("Differences", Plain),
                 ("CMapName", Plain),
                 ("CIDSystemInfo", Facts),
                 ("WMode", Plain),
-                ("UseCMap", CMap),
+                ("UseCMap", Encoding),
             ],
             Layers => &[("OCGs", Layer), ("D", LayerSettings), ("Configs", LayerSettings)],
             // A layer, what several of them make, or a list of properties: contents and settings must mean the same one.
@@ -502,7 +499,7 @@ impl Role {
                 ("ParentTree", NumberTree),
                 ("ParentTreeNextKey", Plain),
                 ("RoleMap", Facts),
-                ("ClassMap", Classes),
+                ("ClassMap", Facts),
             ],
             Element => &[
                 ("Type", Plain),
@@ -532,7 +529,6 @@ impl Role {
                 ("P", Plain),
                 ("St", Plain),
             ],
-            Classes => &[],
             OutputIntent => &[
                 ("Type", Plain),
                 ("S", Plain),
@@ -565,7 +561,7 @@ impl Role {
     pub(super) fn of(self, key: &[u8], is_stream: bool) -> Option<Role> {
         match self {
             Self::Named(thing) => return Some(thing.role()),
-            Classes | Facts => return (!super::NEVER.contains(&key)).then_some(Facts),
+            Facts => return (!super::NEVER.contains(&key)).then_some(Facts),
             // A look for each state of a button.
             Appearance if !matches!(key, b"N" | b"R" | b"D") => return Some(Form),
             _ => {}

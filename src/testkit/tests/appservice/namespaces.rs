@@ -335,3 +335,38 @@ async fn an_invitation_of_a_ghost_from_elsewhere_is_told_and_what_ends_it() {
     irc.until(|record| memberships(record) == ["invite", "leave"]).await;
     assert!(sms.record().transactions().next().is_none(), "it concerns nobody else");
 }
+
+#[tokio::test]
+async fn a_service_is_told_which_senders_are_of_another_one_and_of_nobody_else() {
+    let (irc, sms) = (Service::new("irc").await, Service::new("sms").await);
+    let (_net, server) = town(&[&irc, &sms]).await;
+    let hanako = server.user("hanako").await;
+    let room = bridged(&irc, &server, &hanako).await;
+    let others = sms.bot(&server);
+    make_ghost(&others, "_sms_taro").await;
+    join_as(&others, "@_sms_taro:kanazawa.test", &room).await;
+    let is_join = |event: &Value| event["state_key"] == "@_sms_taro:kanazawa.test";
+    irc.until(|record| record.events().iter().any(is_join)).await;
+    let say = async |who: &User, text: &str, of: &str| {
+        let content = json!({ "msgtype": "m.text", "body": text });
+        let path = format!("/rooms/{room}/send/m.room.message/{text}{of}");
+        who.call(Method::PUT, &path, Some(&content)).await;
+        irc.until(|record| record.texts().contains(&text.to_owned())).await
+    };
+    let named_with = |record: &super::service::Record, text: &str| {
+        let has_it =
+            |events: &Value| events.as_array().unwrap().iter().any(|event| event["content"]["body"] == text);
+        let told = record.transactions().find(|told| has_it(&told.body["events"])).unwrap();
+        told.body.get("jp.yakuba.services").cloned()
+    };
+
+    let record = say(&hanako, "human", "").await;
+    assert_eq!(named_with(&record, "human"), None);
+    let record = say(&others, "ghost", "?user_id=@_sms_taro:kanazawa.test").await;
+    assert_eq!(named_with(&record, "ghost"), Some(json!(["@_sms_taro:kanazawa.test"])));
+    // Its own are no others'.
+    make_ghost(&irc.bot(&server), "_irc_jiro").await;
+    join_as(&irc.bot(&server), "@_irc_jiro:kanazawa.test", &room).await;
+    let record = say(&irc.bot(&server), "own", "?user_id=@_irc_jiro:kanazawa.test").await;
+    assert_eq!(named_with(&record, "own"), None);
+}
