@@ -35,6 +35,9 @@ const MOST_PARTS: u64 = 16;
 /// The same for a cache of large values.
 const LARGE_PART_BYTES: u64 = 32 << 20;
 
+/// A cache without this part of what it may hold is full: its parts do not fill evenly.
+const ALMOST: u64 = 8;
+
 /// About what an ordinary entry takes.
 const ORDINARY_BYTES: u64 = 512;
 
@@ -52,6 +55,8 @@ struct Entries<K, V> {
     owned: Owned<K, V>,
     /// What it was given, whatever is lent.
     share: u64,
+    /// What it may hold now, with what it has borrowed or without what it has lent.
+    most: AtomicU64,
     /// The largest entry that is kept.
     largest: AtomicU64,
     /// Whether a larger one came since it was last asked.
@@ -137,7 +142,8 @@ where
         };
         let largest = AtomicU64::new(shards.shard_capacity());
         let (refused, borrows) = (AtomicBool::new(false), AtomicBool::new(false));
-        let entries = Arc::new(Entries { shards, owned, share: bytes, largest, refused, borrows });
+        let most = AtomicU64::new(bytes);
+        let entries = Arc::new(Entries { shards, owned, share: bytes, most, largest, refused, borrows });
         let held: Weak<dyn Holder> = Arc::downgrade(&entries) as _;
         caches.add(name, held);
         Self(entries)
@@ -175,10 +181,8 @@ where
     where
         K: Clone,
     {
-        let made = self
-            .0
-            .shards
-            .get_or_insert_with(key, || Ok::<_, std::convert::Infallible>(self.kept(key, make())));
+        let make = || Ok::<_, std::convert::Infallible>(self.kept(key, make()));
+        let made = self.0.shards.get_or_insert_with(key, make);
         match made {
             Ok(kept) => kept.value,
         }
@@ -214,6 +218,7 @@ where
 
     fn kept(&self, key: &K, value: V) -> Kept<V> {
         let bytes = (self.0.owned)(key, &value).saturating_add(Self::own_bytes());
+        self.0.take_back(bytes as u64);
         if bytes as u64 > self.0.largest.load(Ordering::Relaxed) {
             self.0.refused.store(true, Ordering::Relaxed);
         }
@@ -250,6 +255,21 @@ pub struct Held {
     pub most: u64,
 }
 
+impl<K, V> Entries<K, V>
+where
+    K: Eq + Hash + Send + Sync,
+    V: Clone + Send + Sync,
+{
+    /// Takes what it has lent when it needs it, and not with the next loan only: until then all that many ask for at
+    /// once would be made anew each time. For that long more may be held than all were given together.
+    fn take_back(&self, bytes: u64) {
+        let most = self.most.load(Ordering::Relaxed);
+        if most < self.share && self.shards.weight().saturating_add(bytes) > most - most / ALMOST {
+            self.grant(self.share);
+        }
+    }
+}
+
 impl<K, V> Holder for Entries<K, V>
 where
     K: Eq + Hash + Send + Sync,
@@ -267,6 +287,7 @@ where
 
     fn grant(&self, bytes: u64) {
         self.shards.set_capacity(bytes);
+        self.most.store(bytes, Ordering::Relaxed);
         self.largest.store(self.shards.shard_capacity(), Ordering::Relaxed);
     }
 

@@ -6,7 +6,10 @@
 //! their turn: so they come in time however many messages come before. Only how far he has read himself a user is told at
 //! once: a message that he has read on one device is not to stand there as unread on another.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use base::Timestamp;
 use room::read::token::Gathering;
@@ -24,6 +27,15 @@ const MOST_TIMES: u32 = 4;
 
 /// Nothing gathers for longer.
 const LONGEST: Duration = Duration::from_millis(2 * SHORTEST_MS * MOST_TIMES as u64);
+
+/// A message is through when none of a crowd has been told of one for so long.
+const CALM: Duration = Duration::from_millis(25);
+
+/// Some wait so many times as long, so that not all come back at once.
+const SPREAD: u64 = 4;
+
+/// However many messages there are, what has gathered waits for them no longer.
+const LONGEST_FOR_OTHERS: Duration = Duration::from_secs(1);
 
 /// What an answer may leave to a later one, if receipts and typing are told of these rooms: where all of them have so many
 /// readers that to tell each of it to all of them at once would cost more than anything else.
@@ -52,4 +64,77 @@ fn time(user: &UserId, crowd: usize) -> Duration {
 pub(crate) fn left(gathering: &Gathering, now: Timestamp) -> Duration {
     let left = gathering.until.since(now);
     if left > LONGEST { Duration::ZERO } else { left }
+}
+
+/// A message on its way to each of a crowd. What has gathered for others of it waits until the message is through:
+/// else those who come back for it would take the processor from those who were not told of the message yet.
+#[derive(Debug, Default)]
+pub(crate) struct Wave {
+    /// When one of a crowd was last told a message that left behind what gathers.
+    last_ms: AtomicU64,
+}
+
+impl Wave {
+    /// One of a crowd is told a message.
+    pub(crate) fn goes_on(&self, now: Timestamp) {
+        // Thousands say so within a moment: most only read.
+        if self.last_ms.load(Ordering::Relaxed) < now.millis() {
+            self.last_ms.store(now.millis(), Ordering::Relaxed);
+        }
+    }
+
+    /// How long something still gathers for a user.
+    pub(crate) fn left(&self, gathering: &Gathering, user: &UserId, now: Timestamp) -> Duration {
+        let last = Timestamp(self.last_ms.load(Ordering::Relaxed));
+        let own = left(gathering, now);
+        if now.since(last) >= CALM {
+            return own;
+        }
+        let times = 1 + u32::try_from(Topic::memberships(user.as_str()).id % SPREAD).unwrap_or(0);
+        let calm = last + CALM * times;
+        own.max(calm.min(gathering.until + LONGEST_FOR_OTHERS).since(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use ruma::user_id;
+
+    use super::*;
+
+    fn millis(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    #[test]
+    fn what_is_due_waits_for_a_message_on_its_way_and_for_many_of_them_a_second() {
+        let wave = Wave::default();
+        let user = user_id!("@hanako:a.test");
+        let begin = Timestamp(1_000_000);
+        let due = Gathering { after: Position::START, until: begin };
+        assert_eq!(wave.left(&due, user, begin), Duration::ZERO, "no message");
+
+        wave.goes_on(begin);
+        let more = wave.left(&due, user, begin + millis(24));
+        assert!(more >= millis(1) && more <= CALM * u32::try_from(SPREAD).unwrap(), "{more:?}");
+        assert_eq!(wave.left(&due, user, begin + CALM), Duration::ZERO, "the message is through");
+
+        let late = begin + LONGEST_FOR_OTHERS;
+        wave.goes_on(late.before(millis(1)));
+        assert!(wave.left(&due, user, late.before(millis(1))) <= millis(1));
+        wave.goes_on(late);
+        assert_eq!(wave.left(&due, user, late), Duration::ZERO, "it has waited long enough");
+    }
+
+    #[test]
+    fn what_gathers_still_is_not_told_before_its_time_since_there_are_messages() {
+        let wave = Wave::default();
+        let now = Timestamp(1_000_000);
+        wave.goes_on(now);
+        let gathering = Gathering { after: Position::START, until: now + millis(3_000) };
+        assert_eq!(wave.left(&gathering, user_id!("@hanako:a.test"), now), millis(3_000));
+        let foreign = Gathering { until: now + LONGEST + millis(1), ..gathering };
+        assert!(wave.left(&foreign, user_id!("@hanako:a.test"), now) < millis(200), "by another calendar");
+    }
 }

@@ -25,7 +25,7 @@ use crate::{
     Error, SyncFilter,
     connections::Connections,
     data::{DirectsCache, IgnoredCache, Items},
-    gathering,
+    gathering::{self, Wave},
     groups::Groups,
     joined::RoomPart,
     lazy::LazyMemory,
@@ -108,6 +108,7 @@ struct Inner {
     connections: Arc<Connections>,
     filters: Cache<FilterName, Arc<SyncFilter>>,
     groups: Groups,
+    wave: Wave,
     waiting: base::Gauge,
     answers: base::Counter,
 }
@@ -148,6 +149,7 @@ impl Syncs {
             ignored: IgnoredCache::new(caches, part(4)),
             filters: Cache::new(caches, "sync_filters", part(4), of_filter),
             groups: Groups::new(tasks.clone()),
+            wave: Wave::default(),
             waiting: metrics.gauge("yakuba_sync_requests_waiting", "Clients that wait for something new"),
             answers: metrics.counter("yakuba_sync_answers", "Answers to /sync"),
         }))
@@ -282,7 +284,8 @@ impl Syncs {
                 continue;
             }
             let left = deadline.since(self.0.clock.instant());
-            let is_due = gathering.is_some_and(|it| gathering::left(&it, self.0.clock.now()).is_zero());
+            let still = |it: &Gathering| self.0.wave.left(it, &request.user, self.0.clock.now());
+            let is_due = gathering.is_some_and(|it| still(&it).is_zero());
             let may_gather = !is_due && !left.is_zero() && !self.0.stop.is_cancelled();
             let known = Known { since, present, device, gathering };
             let news = self.news(&request, known, head, &rooms, may_gather).await?;
@@ -296,7 +299,7 @@ impl Syncs {
                 News::Gathering(it) => {
                     gathering = Some(it);
                     let _waiting = Waiting::new(&self.0.waiting);
-                    let at_most = left.min(gathering::left(&it, self.0.clock.now()));
+                    let at_most = left.min(still(&it));
                     let woken = self.0.clock.timeout(at_most, watch.changed_urgently());
                     // Whatever ends it, it is looked what there is to tell now.
                     let _ended = self.0.stop.run_until_cancelled(woken).await;
@@ -419,6 +422,9 @@ impl Syncs {
         }
 
         let now = self.0.clock.now();
+        if later.is_some() {
+            self.0.wave.goes_on(now);
+        }
         let mut out = Out::with_capacity(2_048);
         let rest = Rest { present: rest, device: told.rest, gathering: later, ..Rest::default() };
         let rest = rest.typing(self.still_typing(&scene, rooms, &joined));
