@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use base::Timestamp;
+use base::{Clock, Instant, Timestamp};
 use room::read::token::Gathering;
 use ruma::{RoomId, UserId};
 use store::{Position, Store, Topic};
@@ -68,31 +68,47 @@ pub(crate) fn left(gathering: &Gathering, now: Timestamp) -> Duration {
 
 /// A message on its way to each of a crowd. What has gathered for others of it waits until the message is through:
 /// else those who come back for it would take the processor from those who were not told of the message yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Wave {
-    /// When one of a crowd was last told a message that left behind what gathers.
+    /// The stopwatch's time from which on it is counted.
+    begin: Instant,
+    /// When one of a crowd was last told a message that left behind what gathers, after `begin`; zero is never.
     last_ms: AtomicU64,
 }
 
 impl Wave {
+    /// None, from now on.
+    pub(crate) fn none(clock: &Clock) -> Self {
+        Self { begin: clock.instant(), last_ms: AtomicU64::new(0) }
+    }
+
     /// One of a crowd is told a message.
-    pub(crate) fn goes_on(&self, now: Timestamp) {
+    pub(crate) fn goes_on(&self, clock: &Clock) {
+        let now_ms = self.millis(clock);
         // Thousands say so within a moment: most only read.
-        if self.last_ms.load(Ordering::Relaxed) < now.millis() {
-            self.last_ms.store(now.millis(), Ordering::Relaxed);
+        if self.last_ms.load(Ordering::Relaxed) < now_ms {
+            self.last_ms.store(now_ms, Ordering::Relaxed);
         }
     }
 
+    fn millis(&self, clock: &Clock) -> u64 {
+        u64::try_from(clock.instant().since(self.begin).as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// How long something still gathers for a user.
-    pub(crate) fn left(&self, gathering: &Gathering, user: &UserId, now: Timestamp) -> Duration {
-        let last = Timestamp(self.last_ms.load(Ordering::Relaxed));
+    pub(crate) fn left(&self, gathering: &Gathering, user: &UserId, clock: &Clock) -> Duration {
+        let now = clock.now();
         let own = left(gathering, now);
-        if now.since(last) >= CALM {
+        let last_ms = self.last_ms.load(Ordering::Relaxed);
+        let calm = Duration::from_millis(self.millis(clock).saturating_sub(last_ms));
+        // What another calendar made says of no time how long it has waited already.
+        let is_known = gathering.until.since(now) <= LONGEST;
+        if last_ms == 0 || calm >= CALM || !is_known {
             return own;
         }
         let times = 1 + u32::try_from(Topic::memberships(user.as_str()).id % SPREAD).unwrap_or(0);
-        let calm = last + CALM * times;
-        own.max(calm.min(gathering.until + LONGEST_FOR_OTHERS).since(now))
+        let overdue = now.since(gathering.until);
+        own.max((CALM * times - calm).min(LONGEST_FOR_OTHERS.saturating_sub(overdue)))
     }
 }
 
@@ -109,32 +125,37 @@ mod tests {
 
     #[test]
     fn what_is_due_waits_for_a_message_on_its_way_and_for_many_of_them_a_second() {
-        let wave = Wave::default();
+        let (clock, manual) = Clock::manual(1_000_000);
+        let wave = Wave::none(&clock);
         let user = user_id!("@hanako:a.test");
-        let begin = Timestamp(1_000_000);
-        let due = Gathering { after: Position::START, until: begin };
-        assert_eq!(wave.left(&due, user, begin), Duration::ZERO, "no message");
+        manual.advance(millis(10));
+        let due = Gathering { after: Position::START, until: clock.now() };
+        assert_eq!(wave.left(&due, user, &clock), Duration::ZERO, "no message");
 
-        wave.goes_on(begin);
-        let more = wave.left(&due, user, begin + millis(24));
-        assert!(more >= millis(1) && more <= CALM * u32::try_from(SPREAD).unwrap(), "{more:?}");
-        assert_eq!(wave.left(&due, user, begin + CALM), Duration::ZERO, "the message is through");
+        wave.goes_on(&clock);
+        let more = wave.left(&due, user, &clock);
+        assert!(more >= CALM && more <= CALM * u32::try_from(SPREAD).unwrap(), "{more:?}");
+        manual.advance(CALM);
+        assert_eq!(wave.left(&due, user, &clock), Duration::ZERO, "the message is through");
 
-        let late = begin + LONGEST_FOR_OTHERS;
-        wave.goes_on(late.before(millis(1)));
-        assert!(wave.left(&due, user, late.before(millis(1))) <= millis(1));
-        wave.goes_on(late);
-        assert_eq!(wave.left(&due, user, late), Duration::ZERO, "it has waited long enough");
+        manual.advance(LONGEST_FOR_OTHERS - CALM - millis(1));
+        wave.goes_on(&clock);
+        assert_eq!(wave.left(&due, user, &clock), millis(1));
+        manual.advance(millis(1));
+        wave.goes_on(&clock);
+        assert_eq!(wave.left(&due, user, &clock), Duration::ZERO, "it has waited long enough");
     }
 
     #[test]
     fn what_gathers_still_is_not_told_before_its_time_since_there_are_messages() {
-        let wave = Wave::default();
-        let now = Timestamp(1_000_000);
-        wave.goes_on(now);
-        let gathering = Gathering { after: Position::START, until: now + millis(3_000) };
-        assert_eq!(wave.left(&gathering, user_id!("@hanako:a.test"), now), millis(3_000));
-        let foreign = Gathering { until: now + LONGEST + millis(1), ..gathering };
-        assert!(wave.left(&foreign, user_id!("@hanako:a.test"), now) < millis(200), "by another calendar");
+        let (clock, manual) = Clock::manual(1_000_000);
+        let wave = Wave::none(&clock);
+        manual.advance(millis(10));
+        wave.goes_on(&clock);
+        let user = user_id!("@hanako:a.test");
+        let gathering = Gathering { after: Position::START, until: clock.now() + millis(3_000) };
+        assert_eq!(wave.left(&gathering, user, &clock), millis(3_000));
+        let foreign = Gathering { until: clock.now() + LONGEST + millis(1), ..gathering };
+        assert_eq!(wave.left(&foreign, user, &clock), Duration::ZERO, "by another calendar");
     }
 }

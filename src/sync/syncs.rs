@@ -31,7 +31,7 @@ use crate::{
     lazy::LazyMemory,
     left::StrippedPart,
     rooms::{Plan, RoomPlan, Scene},
-    watches::{Watches, same_joined},
+    watches::{Watched, Watches, same_joined},
     write::Out,
 };
 
@@ -137,6 +137,7 @@ impl Syncs {
             watches: Watches::new(caches, part(55)),
             connections: Connections::new(metrics, part(25), &clock),
             directs: DirectsCache::new(caches, part(2)),
+            wave: Wave::none(&clock),
             rooms,
             accounts,
             encryption,
@@ -149,7 +150,6 @@ impl Syncs {
             ignored: IgnoredCache::new(caches, part(4)),
             filters: Cache::new(caches, "sync_filters", part(4), of_filter),
             groups: Groups::new(tasks.clone()),
-            wave: Wave::default(),
             waiting: metrics.gauge("yakuba_sync_requests_waiting", "Clients that wait for something new"),
             answers: metrics.counter("yakuba_sync_answers", "Answers to /sync"),
         }))
@@ -270,21 +270,20 @@ impl Syncs {
 
         let deadline = self.0.clock.instant() + request.timeout.min(LONGEST_WAIT);
         let mut has_waited = false;
+        let mut waits_with: Option<Watched> = None;
         loop {
             let known = self.0.rooms.memberships(&request.user).await?;
             // Before the read: what is committed after it must wake us.
-            let mut watch = self.0.watches.watch(
-                &self.0.store,
-                &request.user,
-                &known,
-                self.0.accounts.presence().is_on(),
-            );
+            let with_presence = self.0.accounts.presence().is_on();
+            let before = waits_with.take();
+            let watched = self.0.watches.watch(&self.0.store, &request.user, &known, with_presence, before);
+            let Watched { watch, .. } = waits_with.insert(watched);
             let (head, rooms) = self.rooms_at_head(&request.user).await?;
             if !same_joined(&known, &rooms) {
                 continue;
             }
             let left = deadline.since(self.0.clock.instant());
-            let still = |it: &Gathering| self.0.wave.left(it, &request.user, self.0.clock.now());
+            let still = |it: &Gathering| self.0.wave.left(it, &request.user, &self.0.clock);
             let is_due = gathering.is_some_and(|it| still(&it).is_zero());
             let may_gather = !is_due && !left.is_zero() && !self.0.stop.is_cancelled();
             let known = Known { since, present, device, gathering };
@@ -423,7 +422,7 @@ impl Syncs {
 
         let now = self.0.clock.now();
         if later.is_some() {
-            self.0.wave.goes_on(now);
+            self.0.wave.goes_on(&self.0.clock);
         }
         let mut out = Out::with_capacity(2_048);
         let rest = Rest { present: rest, device: told.rest, gathering: later, ..Rest::default() };

@@ -29,6 +29,12 @@ struct Kept {
     watch: Watch,
 }
 
+/// A user's watch, to wait with.
+pub(crate) struct Watched {
+    pub(crate) watch: Watch,
+    kept: Arc<Kept>,
+}
+
 impl Kept {
     fn memory_bytes(&self) -> usize {
         size_of::<Self>() + 16 + self.watch.memory_bytes()
@@ -44,13 +50,17 @@ impl Watches {
     }
 
     /// Watches the rooms that a user is in, and what else there is to tell him, from now on.
+    ///
+    /// `before` is what this request waited with so far. While many wait, others may have pushed theirs out of the cache:
+    /// it is there anyway, and is put in again instead of being made anew for all at once when they are woken.
     pub(crate) fn watch(
         &self,
         store: &Store,
         user: &UserId,
         rooms: &Arc<UserRooms>,
         with_presence: bool,
-    ) -> Watch {
+        before: Option<Watched>,
+    ) -> Watched {
         let joined = || rooms.with(Membership::Join).map(|row| row.room);
         let hashed = || {
             let mut hasher = self.hasher.build_hasher();
@@ -61,17 +71,24 @@ impl Watches {
             // A list that is gone is never another's: its place is not given again while this knows of it.
             Weak::as_ptr(&kept.rooms) == Arc::as_ptr(rooms) || kept.joined == hashed()
         };
-        if let Some(kept) = self.users.get(user).filter(is_so) {
-            return kept.watch.clone();
+        let again = || {
+            let kept = before?.kept;
+            is_so(&kept).then(|| {
+                self.users.insert(user.to_owned(), kept.clone());
+                kept
+            })
+        };
+        if let Some(kept) = self.users.get(user).filter(is_so).or_else(again) {
+            return Watched { watch: kept.watch.clone(), kept };
         }
         let (urgent, mut patient) = topics(user, rooms);
         if with_presence {
             patient.extend(joined().map(Presence::topic));
         }
         let watch = store.watch_patiently(urgent, patient);
-        let kept = Kept { rooms: Arc::downgrade(rooms), joined: hashed(), watch: watch.clone() };
-        self.users.insert(user.to_owned(), Arc::new(kept));
-        watch
+        let kept = Arc::new(Kept { rooms: Arc::downgrade(rooms), joined: hashed(), watch: watch.clone() });
+        self.users.insert(user.to_owned(), kept.clone());
+        Watched { watch, kept }
     }
 }
 
@@ -98,4 +115,32 @@ pub(crate) fn same_joined(left: &Arc<UserRooms>, right: &Arc<UserRooms>) -> bool
             .with(Membership::Join)
             .map(|row| row.room)
             .eq(right.with(Membership::Join).map(|row| row.room))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::tests::town::{town, user};
+
+    #[tokio::test]
+    async fn the_watch_of_who_waits_is_put_in_again_when_it_was_pushed_out_meanwhile() {
+        let town = town().await;
+        town.room("hanako").await;
+        let rooms = town.rooms.memberships(&user("hanako")).await.unwrap();
+        let watches = Watches::new(&Caches::new(), 1 << 20);
+        let watch = |before| watches.watch(&town.store, &user("hanako"), &rooms, false, before);
+        let first = watch(None);
+        let kept = first.kept.clone();
+        watches.users.clear();
+        assert!(Arc::ptr_eq(&watch(Some(first)).kept, &kept));
+        assert!(Arc::ptr_eq(&watch(None).kept, &kept), "for the next request too");
+
+        town.room("hanako").await;
+        let more = town.rooms.memberships(&user("hanako")).await.unwrap();
+        watches.users.clear();
+        let of_less = Watched { watch: kept.watch.clone(), kept: kept.clone() };
+        let of_all = watches.watch(&town.store, &user("hanako"), &more, false, Some(of_less));
+        assert!(!Arc::ptr_eq(&of_all.kept, &kept), "he is in another room too");
+    }
 }

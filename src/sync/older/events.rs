@@ -64,7 +64,7 @@ impl Syncs {
             // Before the read: what is committed after it must wake us.
             let known = self.rooms().memberships(&request.user).await?;
             let mut watch = match &request.room_id {
-                None => self.watches().watch(self.store(), &request.user, &known, false),
+                None => self.watches().watch(self.store(), &request.user, &known, false, None).watch,
                 Some(room) => {
                     let topics = [
                         Topic::room(room.as_str()),

@@ -33,7 +33,7 @@ use crate::{
     gathering,
     groups::grouped,
     syncs::LONGEST_WAIT,
-    watches::same_joined,
+    watches::{Watched, same_joined},
     write::Out,
 };
 
@@ -82,11 +82,14 @@ impl Syncs {
         let wait = begun.since.map_or(Duration::ZERO, |_| request.timeout.min(LONGEST_WAIT));
         let deadline = self.clock().instant() + wait;
         let (mut has_waited, mut has_gathered, mut is_calm) = (false, false, false);
+        let mut waits_with: Option<Watched> = None;
         loop {
             let known = self.rooms().memberships(&request.user).await?;
             // Before the read: what is committed after it must wake us.
             let with_presence = self.accounts().presence().is_on();
-            let mut watch = self.watches().watch(self.store(), &request.user, &known, with_presence);
+            let before = waits_with.take();
+            let watched = self.watches().watch(self.store(), &request.user, &known, with_presence, before);
+            let Watched { watch, .. } = waits_with.insert(watched);
             let (head, rooms) = self.rooms_at_head(&request.user).await?;
             if !same_joined(&known, &rooms) {
                 continue;

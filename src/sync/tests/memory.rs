@@ -19,14 +19,14 @@ async fn watches_are_charged_what_they_take() {
     let (caches, held) = (Caches::new(), |caches: &Caches| caches.held()[0].1.bytes);
     let (watches, in_use) = meter::kept(|| {
         let watches = Watches::new(&caches, 1 << 24);
-        let _alone = watches.watch(&town.store, &user("hanako"), &rooms, false);
+        let _alone = watches.watch(&town.store, &user("hanako"), &rooms, false, None);
         watches
     });
     meter::assert_charged("of one", held(&caches), in_use);
     // In a crowd the topics themselves are shared.
     let ((), in_use) = meter::kept(|| {
         for n in 0..100 {
-            watches.watch(&town.store, &user(&format!("shokuin{n}")), &rooms, false);
+            watches.watch(&town.store, &user(&format!("shokuin{n}")), &rooms, false, None);
         }
     });
     assert!(held(&caches) > in_use / 10 * 7, "{} charged, {in_use} in use", held(&caches));

@@ -17,7 +17,7 @@ mod sliding;
 mod state;
 mod timeline;
 mod to_device;
-mod town;
+pub(crate) mod town;
 mod unread;
 mod waiting;
 

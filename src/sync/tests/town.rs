@@ -23,37 +23,37 @@ use to_device::{NoContacts, ToDevice};
 
 use crate::{StateAfter, SyncFilter, SyncRequest, Syncs};
 
-pub(super) struct Town {
-    pub(super) engine: Engine,
-    pub(super) rooms: Rooms,
-    pub(super) accounts: Accounts,
-    pub(super) encryption: Encryption,
-    pub(super) store: Store,
-    pub(super) to_device: ToDevice,
-    pub(super) syncs: Syncs,
-    pub(super) clock: ManualClock,
-    pub(super) tasks: Tasks,
-    pub(super) metrics: Metrics,
+pub(crate) struct Town {
+    pub(crate) engine: Engine,
+    pub(crate) rooms: Rooms,
+    pub(crate) accounts: Accounts,
+    pub(crate) encryption: Encryption,
+    pub(crate) store: Store,
+    pub(crate) to_device: ToDevice,
+    pub(crate) syncs: Syncs,
+    pub(crate) clock: ManualClock,
+    pub(crate) tasks: Tasks,
+    pub(crate) metrics: Metrics,
 }
 
 /// A client with its token.
 #[derive(Clone, Debug)]
-pub(super) struct Client {
-    pub(super) user: OwnedUserId,
-    pub(super) device: OwnedDeviceId,
-    pub(super) since: Option<String>,
-    pub(super) filter: Value,
-    pub(super) full_state: bool,
-    pub(super) presence: Option<State>,
-    pub(super) state_after: StateAfter,
-    pub(super) timeout: Duration,
+pub(crate) struct Client {
+    pub(crate) user: OwnedUserId,
+    pub(crate) device: OwnedDeviceId,
+    pub(crate) since: Option<String>,
+    pub(crate) filter: Value,
+    pub(crate) full_state: bool,
+    pub(crate) presence: Option<State>,
+    pub(crate) state_after: StateAfter,
+    pub(crate) timeout: Duration,
 }
 
-pub(super) fn user(name: &str) -> OwnedUserId {
+pub(crate) fn user(name: &str) -> OwnedUserId {
     UserId::parse(format!("@{name}:kanazawa.test")).unwrap()
 }
 
-pub(super) fn client(name: &str) -> Client {
+pub(crate) fn client(name: &str) -> Client {
     Client {
         user: user(name),
         device: OwnedDeviceId::from("PHONE"),
@@ -67,17 +67,17 @@ pub(super) fn client(name: &str) -> Client {
 }
 
 impl Client {
-    pub(super) fn with_filter(mut self, filter: Value) -> Self {
+    pub(crate) fn with_filter(mut self, filter: Value) -> Self {
         self.filter = filter;
         self
     }
 
-    pub(super) fn on(mut self, device: &str) -> Self {
+    pub(crate) fn on(mut self, device: &str) -> Self {
         self.device = OwnedDeviceId::from(device);
         self
     }
 
-    pub(super) fn request(&self) -> SyncRequest {
+    pub(crate) fn request(&self) -> SyncRequest {
         SyncRequest {
             user: self.user.clone(),
             device: self.device.clone(),
@@ -92,7 +92,7 @@ impl Client {
     }
 
     /// Syncs and goes on from there.
-    pub(super) async fn sync(&mut self, town: &Town) -> Value {
+    pub(crate) async fn sync(&mut self, town: &Town) -> Value {
         let answer = town.syncs.sync(self.request()).await.unwrap().gather().await;
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         self.since = Some(answer["next_batch"].as_str().unwrap().to_owned());
@@ -100,20 +100,20 @@ impl Client {
     }
 }
 
-pub(super) async fn town() -> Town {
+pub(crate) async fn town() -> Town {
     town_on(&MemoryDisk::default()).await
 }
 
-pub(super) async fn town_on(disk: &MemoryDisk) -> Town {
+pub(crate) async fn town_on(disk: &MemoryDisk) -> Town {
     town_over(Arc::new(MemoryBackend::open(disk))).await
 }
 
-pub(super) async fn town_over(backend: Arc<dyn Backend>) -> Town {
+pub(crate) async fn town_over(backend: Arc<dyn Backend>) -> Town {
     town_with(backend, None).await
 }
 
 /// One in which it is told who comes and goes in rooms of at most so many.
-pub(super) async fn town_with(backend: Arc<dyn Backend>, presence: Option<PresenceConfig>) -> Town {
+pub(crate) async fn town_with(backend: Arc<dyn Backend>, presence: Option<PresenceConfig>) -> Town {
     let metrics = Metrics::new();
     let tasks = Tasks::new(&metrics);
     let (clock, manual) = Clock::manual(1_800_000_000_000);
@@ -192,7 +192,7 @@ pub(super) async fn town_with(backend: Arc<dyn Backend>, presence: Option<Presen
 
 impl Town {
     /// A public room.
-    pub(super) async fn room(&self, creator: &str) -> OwnedRoomId {
+    pub(crate) async fn room(&self, creator: &str) -> OwnedRoomId {
         // A room's id is the hash of its first event, so two of one moment would be the same room.
         self.clock.advance(Duration::from_millis(1));
         let wishes = CreateRoom {
@@ -203,32 +203,32 @@ impl Town {
         self.engine.create(&user(creator), wishes).await.unwrap()
     }
 
-    pub(super) async fn join(&self, name: &str, room: &RoomId) {
+    pub(crate) async fn join(&self, name: &str, room: &RoomId) {
         self.engine.join(&user(name), room, &[], Joining::default()).await.unwrap();
     }
 
-    pub(super) async fn invite(&self, sender: &str, room: &RoomId, target: &str) {
+    pub(crate) async fn invite(&self, sender: &str, room: &RoomId, target: &str) {
         self.engine.invite(&user(sender), room, &user(target), &Profile::default(), None).await.unwrap();
     }
 
-    pub(super) async fn leave(&self, name: &str, room: &RoomId) {
+    pub(crate) async fn leave(&self, name: &str, room: &RoomId) {
         self.engine.leave(&user(name), room, None).await.unwrap();
     }
 
-    pub(super) async fn say(&self, name: &str, room: &RoomId, body: &str) -> OwnedEventId {
+    pub(crate) async fn say(&self, name: &str, room: &RoomId, body: &str) -> OwnedEventId {
         self.engine.send(room, message(name, body), None).await.unwrap()
     }
 
-    pub(super) async fn say_as(&self, name: &str, device: &str, txn: &str, room: &RoomId) -> OwnedEventId {
+    pub(crate) async fn say_as(&self, name: &str, device: &str, txn: &str, room: &RoomId) -> OwnedEventId {
         let txn = Txn { device: OwnedDeviceId::from(device), id: OwnedTransactionId::from(txn) };
         self.engine.send(room, message(name, "txn"), Some(&txn)).await.unwrap()
     }
 
-    pub(super) async fn set(&self, name: &str, room: &RoomId, kind: &str, content: Value) -> OwnedEventId {
+    pub(crate) async fn set(&self, name: &str, room: &RoomId, kind: &str, content: Value) -> OwnedEventId {
         self.set_of(name, room, kind, "", content).await
     }
 
-    pub(super) async fn set_of(
+    pub(crate) async fn set_of(
         &self,
         name: &str,
         room: &RoomId,
@@ -241,18 +241,18 @@ impl Town {
     }
 }
 
-pub(super) fn message(name: &str, body: &str) -> Draft {
+pub(crate) fn message(name: &str, body: &str) -> Draft {
     let content = json!({ "msgtype": "m.text", "body": body });
     Draft::message(&user(name), TimelineEventType::RoomMessage, &content).unwrap()
 }
 
 /// A joined room of an answer.
-pub(super) fn joined<'a>(answer: &'a Value, room: &RoomId) -> &'a Value {
+pub(crate) fn joined<'a>(answer: &'a Value, room: &RoomId) -> &'a Value {
     &answer["rooms"]["join"][room.as_str()]
 }
 
 /// Bodies of messages, and types of other events, of a list of events.
-pub(super) fn said(events: &Value) -> Vec<String> {
+pub(crate) fn said(events: &Value) -> Vec<String> {
     let empty = Vec::new();
     let events = events.as_array().unwrap_or(&empty);
     events
@@ -265,7 +265,7 @@ pub(super) fn said(events: &Value) -> Vec<String> {
 }
 
 /// Who is a member by these events, sorted.
-pub(super) fn members(events: &Value) -> Vec<String> {
+pub(crate) fn members(events: &Value) -> Vec<String> {
     let empty = Vec::new();
     let events = events.as_array().unwrap_or(&empty);
     let mut members: Vec<_> = events
