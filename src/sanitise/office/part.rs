@@ -145,6 +145,8 @@ pub(super) fn clean(bytes: &[u8], about: &About<'_>, removed: &mut Vec<Removed>)
     let events = events(&xml, &about.settings.limits)?;
     let (spaces, foreign) = spaces::read(&events);
     let find = |name: &[u8]| if about.kind == Kind::Pptx { places(&events, name) } else { Vec::new() };
+    let has_fields = spaces.contains(&Space::Word);
+    let room = if has_fields { events.len() } else { 0 };
     let mut cleaner = Cleaner {
         ends: ends(&events),
         prefixes: if about.dropped.is_empty() { HashSet::new() } else { prefixes(&events) },
@@ -158,25 +160,41 @@ pub(super) fn clean(bytes: &[u8], about: &About<'_>, removed: &mut Vec<Removed>)
         formulas: Vec::new(),
         shared: HashSet::new(),
         removed,
-        kept: Vec::with_capacity(events.len()),
-        kept_spaces: Vec::with_capacity(events.len()),
+        out: begin(xml.len())?,
+        has_fields,
+        kept: Vec::with_capacity(room),
+        kept_spaces: Vec::with_capacity(room),
     };
-    cleaner.lost = (0..events.len()).filter(|at| cleaner.shows_nothing(*at)).collect();
+    if memchr::memmem::find(xml.as_bytes(), b"Choice").is_some() {
+        cleaner.lost = (0..events.len()).filter(|at| cleaner.shows_nothing(*at)).collect();
+    }
     cleaner.run(0..events.len())?;
-    let Cleaner { kept, kept_spaces, .. } = cleaner;
+    let Cleaner { out, kept, kept_spaces, .. } = cleaner;
+    if !has_fields {
+        return Ok(out.into_inner());
+    }
     // Of what is left: a code must not be read with letters that have gone.
     let (fates, count) = fields::judge(&kept, &kept_spaces, about.settings.links, text_of);
     if count > 0 {
         note(removed, Part::Field, "");
     }
-    write(&kept, &fates, xml.len())
+    write(out, &kept, &fates)
 }
 
-/// Writes events, without what has another fate.
-fn write(events: &[Event<'_>], fates: &HashMap<usize, Fate>, size: usize) -> Result<Vec<u8>, Refusal> {
+/// The head of a new part of about this size.
+fn begin(size: usize) -> Result<Writer<Vec<u8>>, Refusal> {
     let mut out = Writer::new(Vec::with_capacity(size));
     let head = BytesDecl::new("1.0", Some("UTF-8"), Some("yes"));
     out.write_event(Event::Decl(head)).map_err(malformed)?;
+    Ok(out)
+}
+
+/// Writes events, without what has another fate.
+fn write(
+    mut out: Writer<Vec<u8>>,
+    events: &[Event<'_>],
+    fates: &HashMap<usize, Fate>,
+) -> Result<Vec<u8>, Refusal> {
     let ends = if fates.is_empty() { Vec::new() } else { ends(events) };
     let (mut at, mut unwrapped) = (0, HashSet::new());
     while at < events.len() {
@@ -305,7 +323,10 @@ struct Cleaner<'a, 'x, 'r> {
     /// Groups of formulas whose first one is gone.
     shared: HashSet<String>,
     removed: &'r mut Vec<Removed>,
-    /// What stays, and whose that is.
+    out: Writer<Vec<u8>>,
+    /// Where there are fields, what stays, and whose that is: it is judged once more before it is written. Elsewhere it need
+    /// not be held: a table may have ten million cells.
+    has_fields: bool,
     kept: Vec<Event<'a>>,
     kept_spaces: Vec<Space>,
 }
@@ -317,7 +338,7 @@ impl<'a> Cleaner<'a, '_, '_> {
             let next = match &events[at] {
                 Event::Start(element) | Event::Empty(element) => self.element(at, element)?,
                 Event::Text(_) | Event::CData(_) | Event::GeneralRef(_) | Event::End(_) => {
-                    self.keep(at, events[at].borrow());
+                    self.keep(at, events[at].borrow())?;
                     None
                 }
                 // Comments, instructions to processors, the old head.
@@ -328,9 +349,13 @@ impl<'a> Cleaner<'a, '_, '_> {
         Ok(())
     }
 
-    fn keep(&mut self, at: usize, event: Event<'a>) {
+    fn keep(&mut self, at: usize, event: Event<'a>) -> Result<(), Refusal> {
+        if !self.has_fields {
+            return self.out.write_event(event).map_err(malformed);
+        }
         self.kept.push(event);
         self.kept_spaces.push(self.spaces[at]);
+        Ok(())
     }
 
     /// Keeps what stays of an element; where to go on, if not at the next event.
@@ -381,13 +406,17 @@ impl<'a> Cleaner<'a, '_, '_> {
             return Ok(Some(end));
         }
         if CONTAINERS.contains(&local) && self.becomes_empty(at..end) {
+            // What is lost with relationships has been told of.
+            if local == "definedNames" {
+                note(self.removed, Part::Formula, "");
+            }
             return Ok(Some(end));
         }
         let is_empty = matches!(self.events[at], Event::Empty(_));
         match self.attributes(element, local, is_empty)? {
             None => Ok(Some(end)),
             Some(element) => {
-                self.keep(at, if is_empty { Event::Empty(element) } else { Event::Start(element) });
+                self.keep(at, if is_empty { Event::Empty(element) } else { Event::Start(element) })?;
                 Ok(None)
             }
         }

@@ -244,7 +244,12 @@ pub(crate) fn all() -> Vec<(String, Vec<u8>, bool)> {
     add("field: quotes in Word's other space", word(&format!("<w:p>{field}</w:p>"), &[], &[]), false);
     // A field in a field's code, whose result becomes code when it goes.
     let inner = sign("begin") + &code(&dde) + &sign("separate") + &run("<w:t>\"</w:t>") + &sign("end");
-    let field = sign("begin") + &code("EQ ") + &inner + &code(&dde) + &sign("separate") + &sign("end");
+    let field = sign("begin")
+        + &code("EQ \"")
+        + &inner
+        + &code(&(dde.clone() + "\""))
+        + &sign("separate")
+        + &sign("end");
     add("field: a field in its code", word(&format!("<w:p>{field}</w:p>"), &[], &[]), false);
     add(
         "field: no end",
@@ -260,7 +265,7 @@ pub(crate) fn all() -> Vec<(String, Vec<u8>, bool)> {
         ("settings", "<w:mailMerge><w:query w:val=\"{}\"/></w:mailMerge>"),
         (
             "header",
-            "<w:p><w:r><w:fldChar w:fldCharType=\"begin\"><w:ffData><w:entryMacro w:val=\"{}\"/><w:exitMacro w:val=\"{}\"/></w:ffData></w:fldChar></w:r></w:p>",
+            "<w:p><w:r><w:fldChar w:fldCharType=\"begin\"><w:ffData><w:entryMacro w:val=\"{}\"/><w:exitMacro w:val=\"{}\"/></w:ffData></w:fldChar><w:instrText>FORMTEXT</w:instrText><w:fldChar w:fldCharType=\"end\"/></w:r></w:p>",
         ),
         (
             "header",
@@ -292,7 +297,7 @@ pub(crate) fn all() -> Vec<(String, Vec<u8>, bool)> {
         format!("{}{}", sheets.replace("rId1", "rId9"), name("'a|b'!A1&amp;\"{}\"")),
         "<webPublishObjects><webPublishObject divId=\"x\" destinationFile=\"\\{}\" autoRepublish=\"1\"/></webPublishObjects>".to_owned(),
         // Letters of nobody's in a formula would make another one by their going.
-        name("A1&amp;\"<x:y xmlns:x=\"urn:nobody\">\"&amp;</x:y>x\"&amp;WEBSERVICE(\"{}\")&amp;\"\""),
+        name("A1&amp;\"<x:y>\"&amp;</x:y>x\"&amp;WEBSERVICE(B1)&amp;\"{}<x:y>\"</x:y>\"").replace("<x:y>", "<x:y xmlns:x=\"urn:nobody\">"),
         "<worksheetSource sheet=\"[\\{}\\a.xlsx]S\" ref=\"A1:B2\"/>".to_owned(),
     ] {
         let inside = inside.replace("{}", harm);
