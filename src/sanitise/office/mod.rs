@@ -20,7 +20,8 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use quick_xml::{escape::escape, events::BytesStart};
 
 use self::{
-    part::{attribute, elements},
+    formula::Sheets,
+    part::{About, attribute, elements},
     source::{Picture, Source},
 };
 use crate::{
@@ -53,6 +54,9 @@ struct Walk<'a, F> {
     /// New names of old parts that have been met; nothing for those that were left out.
     met: HashMap<String, Option<String>>,
     waiting: VecDeque<(String, String)>,
+    /// The main part, and the names of its sheets, if it is a workbook that has been read.
+    main: String,
+    sheets: Sheets,
 }
 
 /// Writes a document anew; `sanitise` takes a picture's bytes.
@@ -64,13 +68,21 @@ pub(crate) fn sanitise(
 ) -> Result<(Kind, Parts), Refusal> {
     let source = Source::new(archive, budget, settings, sanitise);
     let types = ContentTypes::read(&source.file("[Content_Types].xml")?, &settings.limits)?;
-    let mut walk =
-        Walk { source, types, parts: BTreeMap::new(), met: HashMap::new(), waiting: VecDeque::new() };
+    let mut walk = Walk {
+        source,
+        types,
+        parts: BTreeMap::new(),
+        met: HashMap::new(),
+        waiting: VecDeque::new(),
+        main: String::new(),
+        sheets: Sheets::new(),
+    };
     let (root, _) = walk.relationships("")?;
     let main = root.iter().find(|one| one.kind.ends_with("/officeDocument"));
     let main = main.ok_or_else(|| Refusal::new(Reason::NotAllowed, "no main part of a known kind"))?;
     let kind = types::main(walk.types.of(&main.target)).map(|(kind, _)| kind);
     let kind = kind.ok_or_else(|| Refusal::new(Reason::NotAllowed, walk.types.of(&main.target)))?;
+    walk.main.clone_from(&main.target);
     while let Some((old, new)) = walk.waiting.pop_front() {
         walk.part(&old, &new, kind)?;
     }
@@ -123,8 +135,14 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
             }
             return Ok(is_link.then(|| target.to_owned()));
         }
-        if last == "hyperlink" && target.starts_with('#') {
-            return Ok(Some(target.to_owned()));
+        if last == "hyperlink"
+            && let Some(place) = target.strip_prefix('#')
+        {
+            let is_inside = address::is_inside(place);
+            if !is_inside {
+                self.source.note(Part::Link, "");
+            }
+            return Ok(is_inside.then(|| target.to_owned()));
         }
         let path = resolve(folder, target);
         if !types::is_listed(last) || path.is_none() {
@@ -166,7 +184,18 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
         let bytes = self.source.file(old)?;
         let content_type = self.types.of(old);
         let content_type = types::main(content_type).map_or(content_type, |(_, plain)| plain).to_owned();
-        let made = part::clean(&bytes, &dropped, kind, self.source.settings, &mut self.source.removed);
+        let settings = self.source.settings;
+        if kind == Kind::Xlsx && old == self.main {
+            let is_sheet = |one: &&Relationship| {
+                let is_sheet = ["/worksheet", "/chartsheet"].iter().any(|end| one.kind.ends_with(end));
+                is_sheet && !dropped.contains(&one.id)
+            };
+            let ids = relationships.iter().filter(is_sheet).map(|one| one.id.as_str()).collect();
+            let sheets = part::sheets(&bytes, &ids, &settings.limits);
+            self.sheets = sheets.map_err(|refusal| refusal.inside(old))?;
+        }
+        let about = About { kind, dropped: &dropped, sheets: &self.sheets, settings };
+        let made = part::clean(&bytes, &about, &mut self.source.removed);
         let bytes = made.map_err(|refusal| refusal.inside(old))?;
         self.parts.insert(new.to_owned(), Kept { content_type, bytes, relationships });
         Ok(())

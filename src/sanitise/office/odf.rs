@@ -15,8 +15,9 @@ use quick_xml::{
 };
 
 use super::{
-    address::is_open,
-    formula::{self, Grammar},
+    address::{is_inside, is_open},
+    fields,
+    formula::{self, Grammar, Sheets},
     part::{self, attribute, elements},
     resolve,
     source::{Picture, Source},
@@ -97,8 +98,23 @@ const UNWRAPPED: &[(&str, Part)] = &[
     ("database-row-number", Part::ExternalData),
 ];
 
+/// Elements that are nothing without the cells that they name.
+const OF_CELLS: &[&str] = &[
+    "named-range",
+    "named-expression",
+    "database-range",
+    "data-pilot-table",
+    "consolidation",
+    "label-range",
+    "highlighted-range",
+    "sparkline",
+];
+
 /// Elements that show the picture that they refer to.
 const PICTURES: &[&str] = &["image", "fill-image", "background-image", "list-level-style-image"];
+
+/// Elements of rules whose value is a formula, or a number.
+const ENTRIES: &[&str] = &["color-scale-entry", "formatting-entry"];
 
 /// What becomes of an element.
 enum Fate<'e> {
@@ -200,8 +216,8 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
 
     /// An entry by its name, as programs for OpenDocument find it: letters of either case are two.
     fn find(&self, name: &str) -> Option<&str> {
-        let entries = self.source.archive.entries.iter();
-        entries.filter(|entry| !entry.is_folder).map(|entry| entry.name.as_str()).find(|found| *found == name)
+        let entry = self.source.archive.find(name).filter(|entry| !entry.is_folder && entry.name == name);
+        entry.map(|entry| entry.name.as_str())
     }
 
     /// The type of a document inside the document, if it only draws.
@@ -315,9 +331,10 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
             let key = one.key.local_name();
             let key = std::str::from_utf8(key.as_ref()).map_err(malformed)?;
             let is_formula = matches!(key, "formula" | "condition" | "expression")
-                || key == "value" && local == "condition";
+                || key == "value" && (local == "condition" || ENTRIES.contains(&local));
             let is_address = key == "href" || one.key.as_ref() == b"xml:base" || key == "macro-name";
-            if !is_formula && !is_address && !one.value.contains(&b'&') {
+            let is_code = key == "value" && local == "param";
+            if !is_formula && !is_address && !is_code && !names_cells(key) && !one.value.contains(&b'&') {
                 kept.push(one);
                 continue;
             }
@@ -342,6 +359,15 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
                     Address::Unwrapped => return Ok(Fate::Unwrapped),
                     Address::Gone => return Ok(Fate::Gone),
                 }
+            } else if names_cells(key) && formula::leads_out(&value) {
+                self.source.note(Part::ExternalData, "");
+                if OF_CELLS.contains(&local) {
+                    return Ok(Fate::Gone);
+                }
+                has_changed = true;
+            } else if is_code && is_bad_code(element, &value, self.source.settings.links) {
+                self.source.note(Part::Field, "");
+                return Ok(Fate::Gone);
             } else if is_address {
                 // What addresses would be understood from, and the name of a macro.
                 has_changed = true;
@@ -359,7 +385,7 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
     /// What becomes of where an element leads.
     fn address(&mut self, folder: &str, local: &str, address: &str) -> Result<Address, Refusal> {
         let is_area = local.starts_with("area-");
-        if address.starts_with('#') {
+        if address.strip_prefix('#').is_some_and(is_inside) {
             return Ok(Address::Kept);
         }
         if local == "a" || is_area {
@@ -373,7 +399,8 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
         if local == "chart" && matches!(address, "." | ".." | "../") {
             return Ok(Address::Kept);
         }
-        let path = resolve(folder, address).filter(|_| !address.contains(':') && !address.starts_with('/'));
+        let leads_out = |address: &str| address.contains(':') || address.starts_with(['/', '#']);
+        let path = resolve(folder, address).filter(|_| !leads_out(address));
         let Some(path) = path else {
             self.source.note(Part::ExternalData, "");
             return Ok(Address::Gone);
@@ -451,13 +478,27 @@ fn is_of_machine(item: &BytesStart<'_>) -> bool {
     attribute(item, "type").as_deref() == Some("base64Binary")
         || ["PrinterName", "LinkUpdateMode", "CurrentDatabaseDataSource", "CurrentDatabaseCommand"]
             .contains(&name.as_str())
+        // Where Impress fetches the colours, lines and fills from that it offers.
+        || name.ends_with("URL")
+}
+
+/// Whether an attribute holds addresses of cells.
+fn names_cells(key: &str) -> bool {
+    key.contains("range") || key.contains("cell") || key.ends_with("-address") || key.ends_with("-addresses")
+}
+
+/// Whether a parameter is the code of a field of Word that asks for more than the document: Writer keeps it and gives it back
+/// to Word.
+fn is_bad_code(param: &BytesStart<'_>, value: &str, links: Links) -> bool {
+    attribute(param, "name").is_some_and(|name| name.ends_with(".code")) && !fields::is_good(value, links)
 }
 
 /// Whether a formula asks another file, program or machine. Its prefix says which grammar it has; a document may give any
 /// name to one.
 fn calls_out(formula: &str) -> bool {
-    let excel = formula.strip_prefix("msoxl:");
-    formula::calls_out(excel.unwrap_or(formula), excel.map_or(Grammar::OpenDocument, |_| Grammar::Excel))
+    let (excel, sheets) = (formula.strip_prefix("msoxl:"), Sheets::default());
+    let grammar = excel.map_or(Grammar::OpenDocument, |_| Grammar::Excel(&sheets));
+    formula::calls_out(excel.unwrap_or(formula), grammar)
 }
 
 fn write(

@@ -1,6 +1,9 @@
 //! The XML of one part: read whole, and written without what runs, loads or refers to what is gone.
 
-use std::{borrow::Cow, collections::HashSet};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use quick_xml::{
     Reader, Writer, XmlVersion,
@@ -8,13 +11,14 @@ use quick_xml::{
 };
 
 use super::{
-    fields::{self, Sign},
-    formula::{Grammar, calls_out},
+    address,
+    fields::{self, Fate},
+    formula::{Grammar, Sheets, calls_out, is_sheet_name},
     spaces::{self, Space},
 };
 use crate::{
     kind::Kind,
-    settings::{Limits, Links, Settings},
+    settings::{Limits, Settings},
     verdict::{Part, Reason, Refusal, Removed, malformed, note},
 };
 
@@ -26,22 +30,48 @@ const GONE: &[(&str, Part)] = &[
     ("control", Part::ActiveX),
     ("controls", Part::ActiveX),
     ("FmlaMacro", Part::Macro),
+    ("macrosheet", Part::Macro),
+    ("entryMacro", Part::Macro),
+    ("exitMacro", Part::Macro),
     ("script", Part::Script),
+    ("ScriptText", Part::Script),
+    ("ScriptExtended", Part::Script),
+    ("ScriptLocation", Part::Script),
     ("mailMerge", Part::ExternalData),
     ("attachedTemplate", Part::ExternalTemplate),
     ("altChunk", Part::EmbeddedFile),
     ("saveThroughXslt", Part::ExternalData),
     ("externalReferences", Part::ExternalData),
+    // Written anew to where they say at each save.
     ("webPublishItems", Part::ExternalData),
+    ("webPublishObjects", Part::ExternalData),
+    ("binData", Part::EmbeddedFile),
     ("HyperlinkBase", Part::Link),
     ("webVideoPr", Part::Media),
 ];
+
+/// Elements that go and that nobody misses: what Word keeps of fields beside their code (old addresses, for instance; it is
+/// made anew), and where more for a smart tag could be fetched.
+const UNSEEN: &[&str] = &["fldData", "smartTagType"];
+
+/// Attributes that go and that nobody misses: whole packages and documents, from which newer programs restore what an old
+/// drawing shows, and addresses that were found wrong.
+const UNSEEN_ATTRIBUTES: &[&[u8]] = &[b"gfxdata", b"equationxml", b"invalidUrl"];
 
 /// Elements of which only the attribute goes that refers to what is gone.
 const STAY: &[&str] = &["pageSetup", "blip", "workbook", "document"];
 
 /// Elements that must not be empty, and go when they have become so.
-const CONTAINERS: &[&str] = &["pivotCaches", "tableParts", "hyperlinks", "definedNames"];
+const CONTAINERS: &[&str] = &["pivotCaches", "tableParts", "hyperlinks", "definedNames", "imgProps"];
+
+/// Elements of which nothing is left to show when the part is gone that they lead to: another alternative is shown then.
+const SHOWING: &[&str] = &["chart", "contentPart", "model3d"];
+
+/// The same, of which the part is never kept.
+const NEVER_SHOWN: &[&str] = &["slicer", "timeslicer"];
+
+/// How deep formulas may stand in formulas: rules have one in their element for it.
+const DEEPEST_FORMULA: usize = 2;
 
 /// A part's bytes as letters.
 pub(super) fn letters(bytes: &[u8]) -> Result<Cow<'_, str>, Refusal> {
@@ -99,39 +129,144 @@ pub(super) fn attribute(element: &BytesStart<'_>, name: &str) -> Option<String> 
     found.normalized_value(XmlVersion::Implicit1_0).ok().map(Cow::into_owned)
 }
 
-/// Writes a part anew; `dropped` are the ids of its relationships that are gone.
-pub(super) fn clean(
-    bytes: &[u8],
-    dropped: &HashSet<String>,
-    kind: Kind,
-    settings: &Settings,
-    removed: &mut Vec<Removed>,
-) -> Result<Vec<u8>, Refusal> {
+/// What a part is, and what its document has.
+pub(super) struct About<'d> {
+    pub(super) kind: Kind,
+    /// The ids of its relationships that are gone.
+    pub(super) dropped: &'d HashSet<String>,
+    /// The names of the workbook's sheets, once they are known.
+    pub(super) sheets: &'d Sheets,
+    pub(super) settings: &'d Settings,
+}
+
+/// Writes a part anew.
+pub(super) fn clean(bytes: &[u8], about: &About<'_>, removed: &mut Vec<Removed>) -> Result<Vec<u8>, Refusal> {
     let xml = letters(bytes)?;
-    let events = events(&xml, &settings.limits)?;
+    let events = events(&xml, &about.settings.limits)?;
     let (spaces, foreign) = spaces::read(&events);
-    let fields = fields::bad(&events, &spaces, settings.links, text_of);
+    let find = |name: &[u8]| if about.kind == Kind::Pptx { places(&events, name) } else { Vec::new() };
+    let has_fields = spaces.contains(&Space::Word);
+    let room = if has_fields { events.len() } else { 0 };
     let mut cleaner = Cleaner {
         ends: ends(&events),
-        prefixes: if dropped.is_empty() { HashSet::new() } else { prefixes(&events) },
+        prefixes: if about.dropped.is_empty() { HashSet::new() } else { prefixes(&events) },
         events: &events,
-        dropped,
-        kind,
+        about,
         spaces,
         foreign,
-        links: settings.links,
-        bad_fields: fields,
-        begun: 0,
-        open_fields: Vec::new(),
+        objects: find(b"oleObj"),
+        pictures: find(b"pic"),
+        lost: Vec::new(),
+        formulas: Vec::new(),
         shared: HashSet::new(),
-        unwrapped: HashSet::new(),
         removed,
-        out: Writer::new(Vec::with_capacity(xml.len())),
+        out: begin(xml.len())?,
+        has_fields,
+        kept: Vec::with_capacity(room),
+        kept_spaces: Vec::with_capacity(room),
     };
-    let head = BytesDecl::new("1.0", Some("UTF-8"), Some("yes"));
-    cleaner.out.write_event(Event::Decl(head)).map_err(malformed)?;
+    if memchr::memmem::find(xml.as_bytes(), b"Choice").is_some() {
+        cleaner.lost = (0..events.len()).filter(|at| cleaner.shows_nothing(*at)).collect();
+    }
     cleaner.run(0..events.len())?;
-    Ok(cleaner.out.into_inner())
+    let Cleaner { out, kept, kept_spaces, .. } = cleaner;
+    if !has_fields {
+        return Ok(out.into_inner());
+    }
+    // Of what is left: a code must not be read with letters that have gone.
+    let (fates, count) = fields::judge(&kept, &kept_spaces, about.settings.links, text_of);
+    if count > 0 {
+        note(removed, Part::Field, "");
+    }
+    write(out, &kept, &fates)
+}
+
+/// The head of a new part of about this size.
+fn begin(size: usize) -> Result<Writer<Vec<u8>>, Refusal> {
+    let mut out = Writer::new(Vec::with_capacity(size));
+    let head = BytesDecl::new("1.0", Some("UTF-8"), Some("yes"));
+    out.write_event(Event::Decl(head)).map_err(malformed)?;
+    Ok(out)
+}
+
+/// Writes events, without what has another fate.
+fn write(
+    mut out: Writer<Vec<u8>>,
+    events: &[Event<'_>],
+    fates: &HashMap<usize, Fate>,
+) -> Result<Vec<u8>, Refusal> {
+    let ends = if fates.is_empty() { Vec::new() } else { ends(events) };
+    let (mut at, mut unwrapped) = (0, HashSet::new());
+    while at < events.len() {
+        match fates.get(&at) {
+            Some(Fate::Gone) => {
+                at = ends[at];
+                continue;
+            }
+            Some(Fate::Unwrapped) => {
+                unwrapped.insert(ends[at] - 1);
+            }
+            None if unwrapped.contains(&at) => {}
+            None => out.write_event(events[at].borrow()).map_err(malformed)?,
+        }
+        at += 1;
+    }
+    Ok(out.into_inner())
+}
+
+/// The names of a workbook's sheets, in small letters: of those that a relationship of `ids` leads to.
+pub(super) fn sheets(bytes: &[u8], ids: &HashSet<&str>, limits: &Limits) -> Result<Sheets, Refusal> {
+    let xml = letters(bytes)?;
+    let events = events(&xml, limits)?;
+    let (spaces, _) = spaces::read(&events);
+    let (mut sheets, mut open): (Sheets, Vec<&[u8]>) = (Sheets::new(), Vec::new());
+    for (at, event) in events.iter().enumerate() {
+        match event {
+            Event::Start(element) | Event::Empty(element) => {
+                let is_known = spaces[at] == Space::Office;
+                let local = element.local_name().into_inner();
+                if is_known && local == b"sheet" && open == [&b"workbook"[..], &b"sheets"[..]] {
+                    let name = attribute(element, "name").unwrap_or_default();
+                    if is_sheet_name(&name) && leads_to(element, ids) {
+                        sheets.insert(name.to_lowercase());
+                    }
+                }
+                if matches!(event, Event::Start(_)) {
+                    open.push(if is_known { local } else { &[] });
+                }
+            }
+            Event::End(_) => {
+                open.pop();
+            }
+            _ => {}
+        }
+    }
+    Ok(sheets)
+}
+
+/// Whether all that an element may be led on by is of these.
+fn leads_to(element: &BytesStart<'_>, ids: &HashSet<&str>) -> bool {
+    let of = element.attributes().flatten().filter(|one| one.key.local_name().as_ref() == b"id");
+    let mut count = 0;
+    let all = of.inspect(|_| count += 1).all(|one| {
+        one.normalized_value(XmlVersion::Implicit1_0).is_ok_and(|value| ids.contains(value.as_ref()))
+    });
+    all && count > 0
+}
+
+/// Where elements of a name begin.
+fn places(events: &[Event<'_>], name: &[u8]) -> Vec<usize> {
+    let is = |event: &Event<'_>| match event {
+        Event::Start(element) | Event::Empty(element) => element.local_name().as_ref() == name,
+        _ => false,
+    };
+    events.iter().enumerate().filter(|(_, event)| is(event)).map(|(at, _)| at).collect()
+}
+
+/// The first of places, which are in their order, in a range.
+fn first_in(places: &[usize], range: &std::ops::Range<usize>) -> Option<usize> {
+    let at = places.partition_point(|place| *place < range.start);
+    places.get(at).copied().filter(|place| *place < range.end)
 }
 
 /// For each event that begins an element, the place behind its end; for others the next place.
@@ -168,39 +303,44 @@ fn prefixes(events: &[Event<'_>]) -> HashSet<Vec<u8>> {
     found
 }
 
-struct Cleaner<'a, 'x> {
+struct Cleaner<'a, 'x, 'r> {
     events: &'a [Event<'x>],
+    about: &'a About<'a>,
     /// For each event that begins an element, the place behind its end; for others the next place.
     ends: Vec<usize>,
     /// Prefixes of attributes that refer to relationships.
     prefixes: HashSet<Vec<u8>>,
-    dropped: &'a HashSet<String>,
-    kind: Kind,
     /// Whose each element is, and prefixes of attributes that go.
     spaces: Vec<Space>,
     foreign: HashSet<Vec<u8>>,
-    links: Links,
-    /// Fields in the order of their begins: whether each goes.
-    bad_fields: Vec<bool>,
-    begun: usize,
-    open_fields: Vec<bool>,
+    /// In slides: where objects of other programs and pictures begin.
+    objects: Vec<usize>,
+    pictures: Vec<usize>,
+    /// Where elements begin that show nothing any more.
+    lost: Vec<usize>,
+    /// Where the formulas end that are open.
+    formulas: Vec<usize>,
     /// Groups of formulas whose first one is gone.
     shared: HashSet<String>,
-    /// Ends of elements of which only the content stays.
-    unwrapped: HashSet<usize>,
-    removed: &'a mut Vec<Removed>,
+    removed: &'r mut Vec<Removed>,
     out: Writer<Vec<u8>>,
+    /// Where there are fields, what stays, and whose that is: it is judged once more before it is written. Elsewhere it need
+    /// not be held: a table may have ten million cells.
+    has_fields: bool,
+    kept: Vec<Event<'a>>,
+    kept_spaces: Vec<Space>,
 }
 
-impl Cleaner<'_, '_> {
+impl<'a> Cleaner<'a, '_, '_> {
     fn run(&mut self, range: std::ops::Range<usize>) -> Result<(), Refusal> {
-        let mut at = range.start;
+        let (mut at, events) = (range.start, self.events);
         while at < range.end {
-            let events = self.events;
             let next = match &events[at] {
                 Event::Start(element) | Event::Empty(element) => self.element(at, element)?,
-                Event::Text(_) | Event::CData(_) | Event::GeneralRef(_) => Some(self.copy(at)?),
-                Event::End(_) if !self.unwrapped.contains(&at) => Some(self.copy(at)?),
+                Event::Text(_) | Event::CData(_) | Event::GeneralRef(_) | Event::End(_) => {
+                    self.keep(at, events[at].borrow())?;
+                    None
+                }
                 // Comments, instructions to processors, the old head.
                 _ => None,
             };
@@ -209,28 +349,40 @@ impl Cleaner<'_, '_> {
         Ok(())
     }
 
-    fn copy(&mut self, at: usize) -> Result<usize, Refusal> {
-        self.out.write_event(self.events[at].borrow()).map_err(malformed)?;
-        Ok(at + 1)
+    fn keep(&mut self, at: usize, event: Event<'a>) -> Result<(), Refusal> {
+        if !self.has_fields {
+            return self.out.write_event(event).map_err(malformed);
+        }
+        self.kept.push(event);
+        self.kept_spaces.push(self.spaces[at]);
+        Ok(())
     }
 
-    /// Writes what stays of an element; where to go on, if not at the next event.
-    fn element(&mut self, at: usize, element: &BytesStart<'_>) -> Result<Option<usize>, Refusal> {
+    /// Keeps what stays of an element; where to go on, if not at the next event.
+    fn element(&mut self, at: usize, element: &'a BytesStart<'_>) -> Result<Option<usize>, Refusal> {
         let local = element.local_name();
         let local = std::str::from_utf8(local.as_ref()).map_err(malformed)?;
-        let end = self.end_of(at);
+        let end = self.ends[at];
         let sign = fields::sign(element, self.spaces[at]);
-        let (Ok(sign), Space::Word | Space::Office) = (sign, self.spaces[at]) else {
+        let (Ok(_), Space::Word | Space::Office) = (sign, self.spaces[at]) else {
             note(self.removed, Part::UnknownPart, local);
             return Ok(Some(end));
         };
         if local == "graphicFrame"
-            && self.kind == Kind::Pptx
             && let Some(picture) = self.preview(at..end)
         {
             // An object of another program: its picture stays.
             note(self.removed, Part::Ole, "");
             self.run(picture)?;
+            return Ok(Some(end));
+        }
+        if local == "AlternateContent"
+            && let Some(fallback) = self.fallback(at..end)
+        {
+            self.run(fallback)?;
+            return Ok(Some(end));
+        }
+        if local == "Choice" && first_in(&self.lost, &(at..end)).is_some() {
             return Ok(Some(end));
         }
         if let Some((_, what)) = GONE.iter().find(|(gone, _)| *gone == local) {
@@ -240,71 +392,89 @@ impl Cleaner<'_, '_> {
             }
             return Ok(Some(end));
         }
-        // What Word keeps of fields beside their code, old addresses for instance; it is made anew.
-        if local == "fldData" || self.is_bad_field(local, sign) {
+        if UNSEEN.contains(&local) {
             return Ok(Some(end));
-        }
-        let is_good = |code: &str| fields::is_good(code, self.links);
-        if sign == Some(Sign::Simple)
-            && !fields::attribute(element, "instr").is_some_and(|code| is_good(&code))
-        {
-            note(self.removed, Part::Field, "");
-            self.unwrapped.insert(end - 1);
-            return Ok(None);
         }
         if self.is_bad_formula(at..end, local, element) {
             note(self.removed, Part::Formula, "");
             return Ok(Some(end));
         }
+        if self.about.kind == Kind::Xlsx
+            && let Some(what) = self.leads_out(local, element)
+        {
+            note(self.removed, what, "");
+            return Ok(Some(end));
+        }
         if CONTAINERS.contains(&local) && self.becomes_empty(at..end) {
+            // What is lost with relationships has been told of.
+            if local == "definedNames" {
+                note(self.removed, Part::Formula, "");
+            }
             return Ok(Some(end));
         }
         let is_empty = matches!(self.events[at], Event::Empty(_));
         match self.attributes(element, local, is_empty)? {
             None => Ok(Some(end)),
             Some(element) => {
-                let event = if is_empty { Event::Empty(element) } else { Event::Start(element) };
-                self.out.write_event(event).map_err(malformed)?;
+                self.keep(at, if is_empty { Event::Empty(element) } else { Event::Start(element) })?;
                 Ok(None)
             }
         }
     }
 
-    /// The place behind an element's end.
-    fn end_of(&self, at: usize) -> usize {
-        self.ends[at]
-    }
-
     /// The picture that stands for an object of another program, if the frame holds one.
     fn preview(&self, range: std::ops::Range<usize>) -> Option<std::ops::Range<usize>> {
-        let is = |at: usize, name: &[u8]| match &self.events[at] {
-            Event::Start(element) | Event::Empty(element) => element.local_name().as_ref() == name,
-            _ => false,
-        };
-        range.clone().find(|at| is(*at, b"oleObj"))?;
-        let picture = range.clone().find(|at| is(*at, b"pic"));
-        Some(picture.map_or(range.end..range.end, |at| at..self.end_of(at)))
+        first_in(&self.objects, &range)?;
+        let picture = first_in(&self.pictures, &range);
+        Some(picture.map_or(range.end..range.end, |at| at..self.ends[at]))
     }
 
-    fn is_bad_field(&mut self, local: &str, sign: Option<Sign>) -> bool {
-        match sign {
-            Some(Sign::Begin) => {
-                let is_bad = self.bad_fields.get(self.begun).copied().unwrap_or(true);
-                self.begun += 1;
-                self.open_fields.push(is_bad);
-                if is_bad {
-                    note(self.removed, Part::Field, "");
+    /// Whether an element was to show a part that is gone.
+    fn shows_nothing(&self, at: usize) -> bool {
+        let (Event::Start(element) | Event::Empty(element)) = &self.events[at] else { return false };
+        let local = element.local_name();
+        let is = |names: &[&str]| names.iter().any(|name| name.as_bytes() == local.as_ref());
+        is(NEVER_SHOWN) || is(SHOWING) && self.refers_to_gone(element)
+    }
+
+    /// What stands for alternatives of which none is left, if none is: there must be one beside what is shown instead of them.
+    fn fallback(&self, range: std::ops::Range<usize>) -> Option<std::ops::Range<usize>> {
+        let (mut at, mut fallback) = (range.start + 1, range.end..range.end);
+        while at + 1 < range.end {
+            if let Event::Start(element) | Event::Empty(element) = &self.events[at] {
+                let end = self.ends[at];
+                match element.local_name().as_ref() {
+                    b"Choice" if self.spaces[at] != Space::Foreign => {
+                        first_in(&self.lost, &(at..end))?;
+                    }
+                    b"Fallback" => fallback = at + 1..end - 1,
+                    _ => {}
                 }
-                is_bad
+                at = end;
+            } else {
+                at += 1;
             }
-            Some(Sign::Separate) => self.open_fields.last().copied().unwrap_or(false),
-            Some(Sign::End) => self.open_fields.pop().unwrap_or(false),
-            // Code of a field outside of any is nothing that Word writes. Text is text.
-            Some(Sign::Code | Sign::Deleted) if local.ends_with("nstrText") => {
-                self.open_fields.last().copied().unwrap_or(true)
-            }
-            _ => false,
         }
+        Some(fallback)
+    }
+
+    /// What is lost with an element of a workbook that names another book without a relationship, if it does.
+    fn leads_out(&self, local: &str, element: &BytesStart<'_>) -> Option<Part> {
+        let value = |name| attribute(element, name).unwrap_or_default();
+        match local {
+            "hyperlink" => (!address::is_inside(&value("location"))).then_some(Part::Link),
+            "worksheetSource" => {
+                let sheet = value("sheet");
+                let is_out = !sheet.is_empty() && !is_sheet_name(&sheet)
+                    || ["name", "ref"].iter().any(|name| calls_out(&value(name), self.grammar()));
+                is_out.then_some(Part::ExternalData)
+            }
+            _ => None,
+        }
+    }
+
+    fn grammar(&self) -> Grammar<'a> {
+        Grammar::Excel(self.about.sheets)
     }
 
     fn is_bad_formula(
@@ -313,7 +483,7 @@ impl Cleaner<'_, '_> {
         local: &str,
         element: &BytesStart<'_>,
     ) -> bool {
-        let is_formula = self.kind == Kind::Xlsx
+        let is_formula = self.about.kind == Kind::Xlsx
             && matches!(
                 local,
                 "f" | "definedName"
@@ -331,13 +501,27 @@ impl Cleaner<'_, '_> {
         if !is_formula {
             return false;
         }
+        // Each is read with all that is in it.
+        self.formulas.retain(|end| *end > range.start);
+        self.formulas.push(range.end);
+        // What is in one and goes would leave another formula than was read.
+        let mut inside = self.events[range.clone()].iter().zip(&self.spaces[range.clone()]).skip(1);
+        let is_mixed = inside.any(|(event, space)| match event {
+            Event::Start(inner) | Event::Empty(inner) => {
+                inner.local_name().as_ref() != b"f" || *space != Space::Office
+            }
+            _ => false,
+        });
+        if is_mixed || self.formulas.len() > DEEPEST_FORMULA {
+            return true;
+        }
         let group = (attribute(element, "t").as_deref() == Some("shared"))
             .then(|| attribute(element, "si"))
             .flatten();
         if group.as_ref().is_some_and(|group| self.shared.contains(group)) {
             return true;
         }
-        let is_bad = calls_out(&text_of(&self.events[range]), Grammar::Excel);
+        let is_bad = calls_out(&text_of(&self.events[range]), self.grammar());
         if is_bad && let Some(group) = group {
             self.shared.insert(group);
         }
@@ -351,11 +535,11 @@ impl Cleaner<'_, '_> {
         while at + 1 < range.end {
             if let Event::Start(element) | Event::Empty(element) = &self.events[at] {
                 held = true;
-                let end = self.end_of(at);
+                let end = self.ends[at];
                 let name = element.local_name();
                 let is_gone = self.refers_to_gone(element)
                     || name.as_ref() == b"definedName"
-                        && calls_out(&text_of(&self.events[at..end]), Grammar::Excel);
+                        && calls_out(&text_of(&self.events[at..end]), self.grammar());
                 if !is_gone {
                     return false;
                 }
@@ -377,7 +561,7 @@ impl Cleaner<'_, '_> {
         has_prefix
             && one
                 .normalized_value(XmlVersion::Implicit1_0)
-                .is_ok_and(|value| self.dropped.contains(value.as_ref()))
+                .is_ok_and(|value| self.about.dropped.contains(value.as_ref()))
     }
 
     /// Whether an attribute is somebody else's. Those of fields have the prefix of their element.
@@ -416,8 +600,13 @@ impl Cleaner<'_, '_> {
                 has_changed = true;
                 continue;
             }
-            let is_watched = matches!(key.as_ref(), b"action" | b"macro" | b"src" | b"href" | b"althref");
-            let is_formula = self.kind == Kind::Xlsx
+            if UNSEEN_ATTRIBUTES.contains(&key.as_ref()) {
+                has_changed = true;
+                continue;
+            }
+            let is_action = key.as_ref() == b"action" && local.starts_with("hlink");
+            let is_watched = is_action || matches!(key.as_ref(), b"macro" | b"src" | b"href" | b"althref");
+            let is_formula = self.about.kind == Kind::Xlsx
                 && (matches!(key.as_ref(), b"formula" | b"textlink")
                     || key.as_ref() == b"val" && local == "cfvo");
             // A value may name an entity that nothing defines.
@@ -428,7 +617,7 @@ impl Cleaner<'_, '_> {
             let value = one.normalized_value(XmlVersion::Implicit1_0);
             let value = value.map_err(|error| Refusal::new(Reason::XmlEntity, error))?;
             match key.as_ref() {
-                b"action" if value.to_ascii_lowercase().starts_with("ppaction:") && !is_turn(&value) => {
+                b"action" if is_action && !value.is_empty() && !is_turn(&value) => {
                     note(self.removed, Part::Action, "");
                     return Ok(None);
                 }
@@ -437,7 +626,7 @@ impl Cleaner<'_, '_> {
                     has_changed = true;
                     kept.push(Attribute { key: one.key, value: Cow::Borrowed(b"") });
                 }
-                _ if is_formula && calls_out(&value, Grammar::Excel) => {
+                _ if is_formula && calls_out(&value, self.grammar()) => {
                     note(self.removed, Part::Formula, "");
                     has_changed = true;
                 }

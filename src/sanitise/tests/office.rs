@@ -66,24 +66,63 @@ pub(crate) fn word(body: &str, list: &[Relation<'_>], more: &[(&str, &str, &[u8]
     package("word/document.xml", &format!("{TYPES}.wordprocessingml.document.main+xml"), &xml, list, more)
 }
 
+/// What a workbook with links to others has beside its sheets.
+const LINKED: &str = "<externalReferences><externalReference r:id=\"rId9\"/></externalReferences><definedNames><definedName name=\"x\">[1]A!B1</definedName></definedNames>";
+
 /// A workbook with one sheet of these rows.
 pub(crate) fn sheet(rows: &str, list: &[Relation<'_>], more: &[(&str, &str, &[u8])]) -> Vec<u8> {
+    let data = format!("<sheetData><row r=\"1\">{rows}</row></sheetData>");
+    book(&["表"], LINKED, &data, list, more)
+}
+
+/// A workbook with sheets of these names, what else is in it, and what is in the first sheet.
+pub(crate) fn book(
+    names: &[&str],
+    inside: &str,
+    data: &str,
+    list: &[Relation<'_>],
+    more: &[(&str, &str, &[u8])],
+) -> Vec<u8> {
     let space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
+    let rows = names
+        .iter()
+        .zip(1..)
+        .map(|(name, number)| format!("<sheet name=\"{name}\" sheetId=\"{number}\" r:id=\"rId{number}\"/>"));
     let book = format!(
-        "<workbook xmlns=\"{space}\" xmlns:r=\"{RELATIONS}\"><sheets><sheet name=\"表\" sheetId=\"1\" r:id=\"rId1\"/></sheets>\
-        <externalReferences><externalReference r:id=\"rId9\"/></externalReferences><definedNames><definedName name=\"x\">[1]A!B1</definedName></definedNames></workbook>"
+        "<workbook xmlns=\"{space}\" xmlns:r=\"{RELATIONS}\"><sheets>{}</sheets>{inside}</workbook>",
+        rows.collect::<String>()
     );
-    let sheet = format!(
-        "<worksheet xmlns=\"{space}\" xmlns:r=\"{RELATIONS}\"><sheetData><row r=\"1\">{rows}</row></sheetData></worksheet>"
-    );
-    let mut all: Vec<Relation<'_>> = vec![("rId1", "worksheet", "worksheets/sheet1.xml", false)];
+    let sheet = format!("<worksheet xmlns=\"{space}\" xmlns:r=\"{RELATIONS}\">{data}</worksheet>");
+    let empty = format!("<worksheet xmlns=\"{space}\"><sheetData/></worksheet>");
+    let files: Vec<(String, String)> = (1..=names.len())
+        .map(|number| (format!("rId{number}"), format!("worksheets/sheet{number}.xml")))
+        .collect();
+    let mut all: Vec<Relation<'_>> =
+        files.iter().map(|(id, file)| (id.as_str(), "worksheet", file.as_str(), false)).collect();
     all.extend(list);
     let sheet_type = format!("{TYPES}.spreadsheetml.worksheet+xml");
+    let paths: Vec<String> = files.iter().map(|(_, file)| format!("xl/{file}")).collect();
+    let bodies = std::iter::once(sheet.as_bytes()).chain(std::iter::repeat(empty.as_bytes()));
     let mut parts: Vec<(&str, &str, &[u8])> =
-        vec![("xl/worksheets/sheet1.xml", &sheet_type, sheet.as_bytes())];
+        paths.iter().zip(bodies).map(|(path, body)| (path.as_str(), sheet_type.as_str(), body)).collect();
     parts.extend(more);
     package("xl/workbook.xml", &format!("{TYPES}.spreadsheetml.sheet.main+xml"), &book, &all, &parts)
 }
+
+/// A Word document whose part of this kind has this inside.
+pub(crate) fn word_with(kind: &str, body: &str, inside: &str) -> Vec<u8> {
+    let part = format!("<w:{kind} {SPACES}>{inside}</w:{kind}>");
+    let content_type = format!("{TYPES}.wordprocessingml.{kind}+xml");
+    let name = format!("{kind}.xml");
+    word(body, &[("rId5", kind, &name, false)], &[(&format!("word/{name}"), &content_type, part.as_bytes())])
+}
+
+/// Spaces of names of a part of Word's.
+pub(crate) const SPACES: &str = "xmlns:w=\"http://schemas.openxmlformats.org/wordprocessingml/2006/main\" \
+    xmlns:mc=\"http://schemas.openxmlformats.org/markup-compatibility/2006\" xmlns:v=\"urn:schemas-microsoft-com:vml\" \
+    xmlns:w15=\"http://schemas.microsoft.com/office/word/2012/wordml\" xmlns:s=\"http://schemas.microsoft.com/nobody\" \
+    xmlns:sl=\"http://schemas.openxmlformats.org/schemaLibrary/2006/main\" xmlns:o=\"urn:schemas-microsoft-com:office:office\" \
+    mc:Ignorable=\"s w15\"";
 
 /// Hostile documents: a name, the file, whether it must be refused whole.
 pub(crate) fn all() -> Vec<(String, Vec<u8>, bool)> {
@@ -174,6 +213,95 @@ pub(crate) fn all() -> Vec<(String, Vec<u8>, bool)> {
     for attributes in [format!("x:instr=\"PAGE\" w:instr=\"{dde}\""), format!("w:instr=\"PAGE {dde}\"")] {
         let body = format!("<w:p {other}><w:fldSimple {attributes}><w:r/></w:fldSimple></w:p>");
         add(&format!("short field: {attributes}"), word(&body, &[], &[]), false);
+    }
+    // Quotes around it that Word passes over, or that go out of the new part.
+    let quote = code("TITLE \"");
+    let strict = "xmlns:q=\"http://purl.oclc.org/ooxml/wordprocessingml/main\"";
+    for (begin, end) in [
+        ("<s:x>", "</s:x>"),
+        ("<w15:x>", "</w15:x>"),
+        ("<x:y>", "</x:y>"),
+        ("<w:moveFrom>", "</w:moveFrom>"),
+        ("<w:del>", "</w:del>"),
+        ("<w:ins>", "</w:ins>"),
+        ("<w:pPr>", "</w:pPr>"),
+        ("<w:tomorrow>", "</w:tomorrow>"),
+        ("<w:customXml>", "</w:customXml>"),
+        ("<w:p r:id=\"rIdGone\">", "</w:p>"),
+        ("<w:r><w:object><o:OLEObject>", "</o:OLEObject></w:object></w:r>"),
+        ("<w:r><w:pict><v:textbox><w:txbxContent><w:p>", "</w:p></w:txbxContent></v:textbox></w:pict></w:r>"),
+        ("<mc:AlternateContent><mc:Choice Requires=\"s\">", "</mc:Choice></mc:AlternateContent>"),
+    ] {
+        let inside = format!("{begin}{quote}{end}{}{begin}{}{end}", code(&dde), code("\""));
+        let field = sign("begin") + &inside + &sign("separate") + &run("<w:t>1</w:t>") + &sign("end");
+        let body = format!("<w:p {SPACES} xmlns:x=\"urn:nobody\">{field}</w:p>");
+        let gone = [("rIdGone", "oleObject", "x.bin", true)];
+        add(&format!("field: quotes in {begin}"), word(&body, &gone, &[]), false);
+    }
+    let runs = |text: &str| format!("<w:r><q:instrText {strict}>{text}</q:instrText></w:r>");
+    let inside = runs("TITLE \"") + &code(&dde) + &runs("\"");
+    let field = sign("begin") + &inside + &sign("separate") + &sign("end");
+    add("field: quotes in Word's other space", word(&format!("<w:p>{field}</w:p>"), &[], &[]), false);
+    // A field in a field's code, whose result becomes code when it goes.
+    let inner = sign("begin") + &code(&dde) + &sign("separate") + &run("<w:t>\"</w:t>") + &sign("end");
+    let field = sign("begin")
+        + &code("EQ \"")
+        + &inner
+        + &code(&(dde.clone() + "\""))
+        + &sign("separate")
+        + &sign("end");
+    add("field: a field in its code", word(&format!("<w:p>{field}</w:p>"), &[], &[]), false);
+    add(
+        "field: no end",
+        word(&format!("<w:p>{}{}</w:p>", sign("begin"), code(&format!("TITLE {harm}"))), &[], &[]),
+        false,
+    );
+    for (kind, inside) in [
+        (
+            "settings",
+            "<sl:schemaLibrary><sl:schema sl:uri=\"urn:x\" sl:manifestLocation=\"http://{}\" sl:schemaLocation=\"\\{}\"/></sl:schemaLibrary>",
+        ),
+        ("settings", "<w:smartTagType w:namespaceuri=\"urn:x\" w:name=\"x\" w:url=\"http://{}\"/>"),
+        ("settings", "<w:mailMerge><w:query w:val=\"{}\"/></w:mailMerge>"),
+        (
+            "header",
+            "<w:p><w:r><w:fldChar w:fldCharType=\"begin\"><w:ffData><w:entryMacro w:val=\"{}\"/><w:exitMacro w:val=\"{}\"/></w:ffData></w:fldChar><w:instrText>FORMTEXT</w:instrText><w:fldChar w:fldCharType=\"end\"/></w:r></w:p>",
+        ),
+        (
+            "header",
+            "<w:p><w:r><w:pict><v:shape o:gfxdata=\"{}\" equationxml=\"{}\"><w:binData>{}</w:binData></v:shape></w:pict></w:r></w:p>",
+        ),
+        ("header", "<w:p><s:x>{}</s:x></w:p>"),
+    ] {
+        add(&format!("{kind}: {inside}"), word_with(kind, "", &inside.replace("{}", harm)), false);
+    }
+    for place in ["[\\{}\\a.xlsx]S!A1", "\\{}\\a", "file:///{}", "x://{}"] {
+        let place = place.replace("{}", harm);
+        let link = format!("<hyperlinks><hyperlink ref=\"A1\" location=\"{place}\"/></hyperlinks>");
+        add(&format!("a place that is elsewhere: {place}"), book(&["表"], "", &link, &[], &[]), false);
+        let inner = format!("#{place}");
+        let link = "<w:p><w:hyperlink r:id=\"rId5\"><w:r/></w:hyperlink></w:p>";
+        let list = [("rId5", "hyperlink", inner.as_str(), false)];
+        add(&format!("a relationship to {inner}"), word(link, &list, &[]), false);
+    }
+    let name = |formula: &str| {
+        format!("<definedNames><definedName name=\"x\">{formula}</definedName></definedNames>")
+    };
+    let sheets = "<sheets><sheet name=\"a|b\" r:id=\"rId1\"/></sheets>";
+    for inside in [
+        name("FILES(&quot;\\{}\\*&quot;)"),
+        name("HYPERLINK(&quot;#[\\{}\\a.xlsx]S!A1&quot;)"),
+        name("'a|{}'!A1"),
+        // A sheet of nobody's, and one that has no part.
+        format!("<x:b xmlns:x=\"urn:nobody\">{sheets}</x:b>{}", name("'a|b'!A1&amp;\"{}\"")),
+        format!("{}{}", sheets.replace("rId1", "rId9"), name("'a|b'!A1&amp;\"{}\"")),
+        "<webPublishObjects><webPublishObject divId=\"x\" destinationFile=\"\\{}\" autoRepublish=\"1\"/></webPublishObjects>".to_owned(),
+        // Letters of nobody's in a formula would make another one by their going.
+        name("A1&amp;\"<x:y>\"&amp;</x:y>x\"&amp;WEBSERVICE(B1)&amp;\"{}<x:y>\"</x:y>\"").replace("<x:y>", "<x:y xmlns:x=\"urn:nobody\">"),
+        "<worksheetSource sheet=\"[\\{}\\a.xlsx]S\" ref=\"A1:B2\"/>".to_owned(),
+    ] {
+        let inside = inside.replace("{}", harm);
+        add(&format!("a workbook with {inside}"), book(&["表"], &inside, "<sheetData/>", &[], &[]), false);
     }
     for address in ["//", "\\", "C:\\", "ms-msdt:/id ", "javascript:", "mk:", "x/"] {
         let body = format!("<w:p><w:r><w:pict><v:shape href=\"{address}{harm}\"/></w:pict></w:r></w:p>");
