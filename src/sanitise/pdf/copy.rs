@@ -120,14 +120,14 @@ pub(super) fn copied(
         if matches!(object, Object::Stream(_)) && !written.insert(id) {
             again += size(object);
         }
+        if copier.ids.len() > most || again > most_again {
+            return Err(Refusal::new(Reason::NotAllowed, "objects are read as too many things"));
+        }
         let object = match object {
             Object::Stream(stream) => copier.stream(stream, role)?,
             object => copier.copy(object, role).unwrap_or(Object::Null),
         };
         new.objects.insert(place, object);
-        if copier.ids.len() > most || again > most_again {
-            return Err(Refusal::new(Reason::NotAllowed, "objects are read as too many things"));
-        }
     }
     new.max_id = u32::try_from(copier.ids.len()).unwrap_or(u32::MAX);
     new.trailer.set("Root", Object::Reference(root));

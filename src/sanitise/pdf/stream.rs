@@ -58,11 +58,13 @@ pub(super) struct Data {
 pub(super) struct Packer<'l> {
     limits: &'l Limits,
     unpacked: u64,
+    /// Blocks of JPEGs that may still be looked at.
+    blocks_left: u64,
 }
 
 impl<'l> Packer<'l> {
     pub(super) fn new(limits: &'l Limits) -> Self {
-        Self { limits, unpacked: 0 }
+        Self { limits, unpacked: 0, blocks_left: picture::MOST_BLOCKS_OF_ALL }
     }
 
     /// Writes a stream's data anew into one with this dictionary, which lacks what says how they are packed.
@@ -211,7 +213,7 @@ impl<'l> Packer<'l> {
                 let is_jpx = data.filters[0].0 == b"JPXDecode";
                 let checked = if is_jpx { jpx::checked } else { jbig2::checked };
                 let checked = checked(&data.content, self.limits.pixels);
-                shorter(data, checked, removed)
+                shorter(data, checked, if is_jpx { Part::Metadata } else { Part::TrailingData }, removed)
             }
         };
         if made.is_none() {
@@ -233,7 +235,7 @@ impl<'l> Packer<'l> {
         data: &mut Data,
         removed: &mut Vec<Removed>,
     ) -> Result<Option<()>, Refusal> {
-        if let Some(stripped) = picture::stripped(&data.content, self.limits.pixels) {
+        if let Some(stripped) = picture::stripped(&data.content, self.limits.pixels, &mut self.blocks_left) {
             if stripped.metadata {
                 note(removed, Part::Metadata, "");
             }
@@ -242,6 +244,9 @@ impl<'l> Packer<'l> {
             }
             data.content = stripped.bytes;
             return Ok(Some(()));
+        }
+        if self.blocks_left == 0 {
+            return Err(Refusal::new(Reason::TooManyPixels, "the pictures of all pages"));
         }
         // What cannot be walked is decoded, and stays as points: nothing is lost by encoding it once more.
         let Some(points) = picture::points(&data.content, self.limits) else { return Ok(None) };
@@ -257,7 +262,7 @@ impl<'l> Packer<'l> {
         let all = data.filters.len();
         let checked =
             self.unpack(data, all)?.and_then(|()| jbig2::checked(&data.content, self.limits.pixels));
-        if shorter(data, checked, removed).is_none() {
+        if shorter(data, checked, Part::TrailingData, removed).is_none() {
             data.content.clear();
         }
         data.filters.clear();
@@ -291,10 +296,10 @@ fn is_of_picture(filter: &[u8]) -> bool {
 }
 
 /// Takes what was checked in the data's place, which may be shorter.
-fn shorter(data: &mut Data, checked: Option<Vec<u8>>, removed: &mut Vec<Removed>) -> Option<()> {
+fn shorter(data: &mut Data, checked: Option<Vec<u8>>, what: Part, removed: &mut Vec<Removed>) -> Option<()> {
     let checked = checked?;
     if data.content.len() > checked.len() + LINE_END {
-        note(removed, Part::TrailingData, "picture");
+        note(removed, what, "picture");
     }
     data.content = checked;
     Some(())

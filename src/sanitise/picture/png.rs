@@ -40,7 +40,7 @@ pub(super) fn sanitise(file: &[u8], limits: &Limits) -> Made {
 /// Ways of packing, the usual one first.
 pub(super) const PACKINGS: &[(CompressionType, FilterType)] = &[
     (CompressionType::Fast, FilterType::Adaptive),
-    (CompressionType::Best, FilterType::Paeth),
+    (CompressionType::Fast, FilterType::Paeth),
     (CompressionType::Default, FilterType::Sub),
 ];
 

@@ -18,6 +18,12 @@ const MOST_SCANS: usize = 100;
 /// Most blocks that are looked at, of all scans together: 120 million points in three colours and ten scans have fewer.
 const MOST_BLOCKS: u64 = 100_000_000;
 
+/// Most of them in all pictures of a document: a thousand scanned pages have a quarter of that.
+pub(crate) const MOST_BLOCKS_OF_ALL: u64 = 1_000_000_000;
+
+/// As many blocks are looked at in the time that a table of codes takes.
+const TABLE: u64 = 4_000;
+
 /// A picture without what lay beside it.
 pub(crate) struct Stripped {
     pub(crate) bytes: Vec<u8>,
@@ -27,8 +33,8 @@ pub(crate) struct Stripped {
     pub(crate) trailing: usize,
 }
 
-/// The picture alone; nothing where it cannot be walked.
-pub(crate) fn stripped(file: &[u8], most_pixels: u64) -> Option<Stripped> {
+/// The picture alone; nothing where it cannot be walked. Of the blocks that may still be looked at those are taken that were.
+pub(crate) fn stripped(file: &[u8], most_pixels: u64, blocks_left: &mut u64) -> Option<Stripped> {
     let rest = file.strip_prefix(&[0xff, 0xd8])?;
     let mut walk = Walk {
         out: vec![0xff, 0xd8],
@@ -38,7 +44,7 @@ pub(crate) fn stripped(file: &[u8], most_pixels: u64) -> Option<Stripped> {
         quantisers: 0,
         restarts: 0,
         scans: 0,
-        blocks: 0,
+        blocks_left: MOST_BLOCKS.min(*blocks_left),
         metadata: false,
         trailing: 0,
         has_jfif: false,
@@ -46,7 +52,18 @@ pub(crate) fn stripped(file: &[u8], most_pixels: u64) -> Option<Stripped> {
         fresh: Vec::new(),
         most_pixels,
     };
-    while walk.segment()? {}
+    let most = walk.blocks_left;
+    let is_walked = loop {
+        match walk.segment() {
+            Some(true) => {}
+            Some(false) => break true,
+            None => break false,
+        }
+    };
+    *blocks_left -= most - walk.blocks_left;
+    if !is_walked {
+        return None;
+    }
     walk.out.extend([0xff, 0xd9]);
     (walk.scans > 0).then_some(Stripped { bytes: walk.out, metadata: walk.metadata, trailing: walk.trailing })
 }
@@ -91,7 +108,7 @@ struct Walk<'a> {
     quantisers: u8,
     restarts: u32,
     scans: usize,
-    blocks: u64,
+    blocks_left: u64,
     metadata: bool,
     trailing: usize,
     has_jfif: bool,
@@ -170,6 +187,13 @@ impl Walk<'_> {
         self.out.extend(segment);
     }
 
+    /// Takes some of the blocks that may be looked at; all that are left where they are too few.
+    fn spend(&mut self, blocks: u64) -> Option<()> {
+        let left = self.blocks_left.checked_sub(blocks);
+        self.blocks_left = left.unwrap_or(0);
+        left.map(drop)
+    }
+
     /// Notes that a table comes; not where it came already and nothing has used it.
     fn is_fresh(&mut self, table: (u8, u8)) -> Option<()> {
         (!self.fresh.contains(&table)).then(|| self.fresh.push(table))
@@ -189,6 +213,7 @@ impl Walk<'_> {
     }
 
     fn tables(&mut self, segment: &[u8]) -> Option<()> {
+        self.spend(count_of_tables(segment)? * TABLE)?;
         let mut found = Vec::new();
         codes(segment, &mut found)?;
         for (name, codes) in found {
@@ -261,10 +286,10 @@ impl Walk<'_> {
             let (dc, ac) = (self.tables.get(&(0, *dc)), self.tables.get(&(1, *ac)));
             plan.extend(std::iter::repeat_n((*place, dc, ac), usize::try_from(each).ok()?));
         }
-        self.blocks = self.blocks.checked_add(units * u64::try_from(plan.len()).ok()?)?;
-        if self.blocks > MOST_BLOCKS {
-            return None;
-        }
+        let blocks = units.checked_mul(u64::try_from(plan.len()).ok()?)?;
+        let left = self.blocks_left.checked_sub(blocks);
+        self.blocks_left = left.unwrap_or(0);
+        left?;
         let mut bits = Bits::new(self.rest);
         let (mut left, mut marks, mut run) = (self.restarts, 0_u8, 0_u32);
         for unit in 0..units {
@@ -403,13 +428,26 @@ fn refined(bits: &mut Bits<'_>, ac: &Codes, scan: &Scan, known: &mut u64, run: &
         }
     }
     if *run > 0 {
-        let rest = (place..=scan.last).filter(|place| *known >> place & 1 == 1).count();
+        // Those from here on to the last.
+        let rest = (*known << (63 - scan.last)) >> (63 - scan.last);
+        let rest = if place > scan.last { 0 } else { (rest >> place).count_ones() };
         for _ in 0..rest {
             bits.skip(1)?;
         }
         *run -= 1;
     }
     Some(())
+}
+
+/// Tables in a segment, which are as many as there are numbers for at most.
+fn count_of_tables(mut segment: &[u8]) -> Option<u64> {
+    let mut count = 0;
+    while !segment.is_empty() {
+        let symbols: usize = segment.get(1..17)?.iter().map(|count| usize::from(*count)).sum();
+        segment = segment.get(17 + symbols..)?;
+        count += 1;
+    }
+    (count <= 8).then_some(count)
 }
 
 /// Where the next marker is that is none of a scan's data.
@@ -427,6 +465,10 @@ mod tests {
     use super::*;
 
     const MOST: u64 = 1 << 20;
+
+    fn whole_of(file: &[u8], most_pixels: u64) -> Option<Stripped> {
+        stripped(file, most_pixels, &mut { MOST_BLOCKS_OF_ALL })
+    }
 
     /// A picture as encoders write it, with this many points in each row of codes.
     fn encoded(
@@ -482,18 +524,18 @@ mod tests {
                     }
                     let told = format!("{size:?} {colour:?} {sampling:?} {is_progressive} {restarts}");
                     let file = encoded(size, colour, sampling, is_progressive, restarts);
-                    let bare = stripped(&file, MOST).unwrap_or_else(|| panic!("{told}"));
+                    let bare = whole_of(&file, MOST).unwrap_or_else(|| panic!("{told}"));
                     assert_eq!(
                         (bare.bytes.as_slice(), bare.trailing, bare.metadata),
                         (file.as_slice(), 0, false),
                         "{told}"
                     );
-                    let bare = stripped(&hiding(&file, what), MOST).unwrap_or_else(|| panic!("{told}"));
+                    let bare = whole_of(&hiding(&file, what), MOST).unwrap_or_else(|| panic!("{told}"));
                     assert_eq!(bare.bytes, file, "{told}");
                     assert_eq!((bare.trailing, bare.metadata), (2 * what.len(), true), "{told}");
                     // One byte less is a picture that breaks off.
                     let cut = [&file[..file.len() - 3], &file[file.len() - 2..]].concat();
-                    assert!(stripped(&cut, MOST).is_none_or(|bare| bare.bytes.len() <= file.len()), "{told}");
+                    assert!(whole_of(&cut, MOST).is_none_or(|bare| bare.bytes.len() <= file.len()), "{told}");
                 }
             }
         }
@@ -503,7 +545,7 @@ mod tests {
     #[test]
     fn scans_that_refine_are_walked_to_their_last_bit() {
         let file = include_bytes!("../tests/progressive.jpg");
-        let bare = stripped(file, MOST).unwrap();
+        let bare = whole_of(file, MOST).unwrap();
         assert_eq!((bare.bytes.as_slice(), bare.trailing), (file.as_slice(), 0));
         let scans: Vec<_> = memchr::memmem::find_iter(file, &[0xff, 0xda]).collect();
         assert_eq!(scans.len(), 10);
@@ -513,7 +555,7 @@ mod tests {
                 .filter(|at| at + 60 > *scan)
                 .unwrap_or(*scan);
             let hiding = [&file[..at], b"hidden", &file[at..]].concat();
-            let bare = stripped(&hiding, MOST).unwrap();
+            let bare = whole_of(&hiding, MOST).unwrap();
             assert!(bare.bytes == file && bare.trailing == 6, "{at}");
         }
     }
@@ -521,19 +563,27 @@ mod tests {
     #[test]
     fn what_cannot_be_walked_is_said_to_be_so() {
         let file = encoded((64, 64), ColorType::Rgb, SamplingFactor::F_2_2, false, 0);
-        assert!(stripped(&file, 64 * 64 - 1).is_none());
+        assert!(whole_of(&file, 64 * 64 - 1).is_none());
         for (at, byte) in [(0, 0), (memchr::memmem::find(&file, &[0xff, 0xc0]).unwrap() + 1, 0xc9)] {
             let mut other = file.clone();
             other[at] = byte;
-            assert!(stripped(&other, MOST).is_none(), "{at}");
+            assert!(whole_of(&other, MOST).is_none(), "{at}");
         }
+        // More than may be looked at, and what was.
+        let (mut left, mut too_few) = (MOST_BLOCKS_OF_ALL, 4 * TABLE + 95);
+        assert!(stripped(&file, MOST, &mut left).is_some() && stripped(&file, MOST, &mut too_few).is_none());
+        assert_eq!((MOST_BLOCKS_OF_ALL - left, too_few), (4 * TABLE + 96, 0));
         // A table that comes twice and is used once.
         let table = memchr::memmem::find(&file, &[0xff, 0xdb]).unwrap();
         let length = usize::from(u16::from_be_bytes([file[table + 2], file[table + 3]])) + 2;
         let twice = [&file[..table], &file[table..table + length], &file[table..]].concat();
-        assert!(stripped(&twice, MOST).is_none());
+        assert!(whole_of(&twice, MOST).is_none());
+        // More tables than there are numbers.
+        let codes = memchr::memmem::find(&file, &[0xff, 0xc4]).unwrap();
+        let many = [&[0xff, 0xc4, 0, 2 + 9 * 17][..], &[0; 9 * 17]].concat();
+        assert!(whole_of(&[&file[..codes], &many, &file[codes..]].concat(), MOST).is_none());
         for end in (0..file.len()).step_by(37) {
-            drop(stripped(&file[..end], MOST));
+            drop(whole_of(&file[..end], MOST));
         }
     }
 }
