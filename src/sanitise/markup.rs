@@ -37,8 +37,10 @@ const PAGE: &[&str] = &[
 ];
 
 /// Elements that do so only by an attribute, and stand in data as well.
-const LOADING: &[&str] =
-    &["image", "video", "audio", "source", "track", "body", "table", "td", "link", "style", "button"];
+const LOADING: &[&str] = &[
+    "image", "video", "audio", "source", "track", "body", "table", "thead", "tbody", "tfoot", "tr", "th",
+    "td", "link", "style", "button",
+];
 
 /// Attributes by which they do.
 const LOADED: &[&str] = &["src", "srcset", "poster", "background", "rel", "type"];
@@ -65,8 +67,11 @@ const BUILT: &[&str] = &["<target", "<usingtask", "<import", "<exec", "<sdk", " 
 /// Where links may lead; without any of these they lead to a place in the same text, or beside it.
 const OPEN: &[&str] = &["http", "https", "mailto", "tel"];
 
-/// What says of a sheet of styles more than its name: an order to load one, what it does to elements, a sign for a letter.
-const STYLED: &[char] = &['@', '{', '\\'];
+/// What in a sheet of styles loads or runs something.
+const STYLED: &[&str] = &["@import", "url(", "src(", "image(", "image-set(", "expression("];
+
+/// An order of styles to load others is no longer than this, and may be written in signs for letters.
+const LONGEST_ORDER: usize = 48;
 
 /// What names of spaces hold whose elements programs follow: those of office programs, of pages, of what Windows opens.
 const SPACES: &[&str] = &[
@@ -201,13 +206,21 @@ fn attributes(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether an element of styles holds more than its name: data have elements of this name that do not.
+/// Whether an element of styles loads or runs something, also where signs stand for letters: data have elements of this name
+/// that do not, and manuals write it for a name that is to be put in.
 fn is_styled(text: &str) -> bool {
+    let loads = |sheet: &str| {
+        let has_sign =
+            |at: usize| sheet.as_bytes()[at..].iter().take(LONGEST_ORDER).any(|byte| *byte == b'\\');
+        STYLED.iter().any(|what| sheet.contains(what))
+            || sheet.contains('{') && sheet.contains('\\')
+            || memchr::memchr_iter(b'@', sheet.as_bytes()).any(has_sign)
+    };
     let mut rest = text;
     while let Some(at) = rest.find("<style") {
         rest = &rest[at + 1..];
         let end = rest.find("</style").unwrap_or(rest.len());
-        if rest[..end].contains(STYLED) {
+        if loads(&rest[..end]) {
             return true;
         }
         rest = &rest[end..];
@@ -310,6 +323,7 @@ mod tests {
             ("<p\nonclick = alert(1)>".to_owned(), Reason::Page),
             ("<p/onclick=alert(1)>".to_owned(), Reason::Page),
             ("<video src=http://evil.example/x>".to_owned(), Reason::Page),
+            ("<table><th background=http://evil.example/x>".to_owned(), Reason::Page),
             ("<style type='text/css'>p{x:expression(alert(1))}</style>".to_owned(), Reason::Page),
             ("<x style=\"a:b\">".to_owned(), Reason::Page),
             ("<a href=\"javascript:x\">".to_owned(), Reason::Page),
@@ -324,6 +338,7 @@ mod tests {
             ("<style>@import url(http://evil.example/)</style>".to_owned(), Reason::Page),
             ("<style>p{background:url(x)}</style>".to_owned(), Reason::Page),
             ("<style>@im\\port 'x'".to_owned(), Reason::Page),
+            ("<style>p{background:u\\72l(http://evil.example/x)}".to_owned(), Reason::Page),
             (
                 "<Project><Target Name=\"a\"><Exec Command=\"x\"/></Target></Project>".to_owned(),
                 Reason::NotAllowed,
@@ -369,6 +384,7 @@ mod tests {
             "手順 <br> 次<sub>2</sub> <a href=\"https://x/\">x</a>",
             "<a href='#a'>a</a> <a href=\"次.txt\">b</a> <A HREF=mailto:a@b.jp>c</A> <a href=x/y:z>d</a>",
             "<kml><Style id=\"a\"><LineStyle><width>2</width></LineStyle></Style><styleUrl>#a</styleUrl></kml>",
+            "--pretty=<style> と HEAD@{1} を使います。",
             "<Project><Name>橋の点検</Name><Tasks><Task><UID>1</UID></Task></Tasks></Project>",
         ] {
             assert_eq!(reason(text), None, "{text}");

@@ -286,9 +286,13 @@ fn order(line: &str) -> Option<&'static str> {
 fn joined(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let is_quote = |letter: char| matches!(letter, '"' | '\'');
-    for letter in text.chars() {
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
         match letter {
-            '^' | '`' => {}
+            '^' => {}
+            // Within a word; around one it marks code in a text.
+            '`' if out.ends_with(char::is_alphanumeric)
+                && letters.peek().is_some_and(|next| next.is_alphanumeric()) => {}
             '(' => {
                 out.truncate(out.trim_end_matches([' ', '\t']).len());
                 out.push('(');
@@ -441,6 +445,7 @@ mod tests {
             "Set a=CreateObject\t (\"x\")",
             "var s=new this[\"Active\"+\"XObject\"](\"WSc\" +\r\n 'ript.Shell')",
             "saps calc\r\n",
+            "x\r\npo`wer`shell -enc AAAA",
             "$a=[Diagnostics.Process]::Start('calc')",
             "Sub AutoOpen()\r\nShell \"calc.exe\"\r\nEnd Sub",
             "Attribute VB_Name = \"Module1\"",
@@ -475,6 +480,7 @@ mod tests {
             "POST /upload\nContent-Type: multipart/form-data; boundary=x\nContent-Disposition: form-data; name=\"file\"; filename=\"a.pdf\"",
             "%SystemRoot%\\System32\\drivers\\etc\\hosts を開きます。",
             "BEGIN:VCALENDAR\r\nSUMMARY:会議\r\nATTACH:https://www.city.example.jp/a.pdf\r\nACTION:DISPLAY\r\nEND:VCALENDAR",
+            "手順:\n`powershell` や `cmd /c` を使います。",
             "begin 2026 の予定\n終わり\nend",
             "[Reference]\nISO 32000-2",
             "# 手順\n\n```c\nint main(void) { printf(\"a\" \"b\"); return a ^ b; }\n```\n\n- `open (file)` を呼ぶ",
