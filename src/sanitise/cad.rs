@@ -6,7 +6,7 @@
 use crate::{
     jww,
     kind::Kind,
-    markup,
+    marks, markup,
     text::Text,
     verdict::{Made, Part, Parts, Reason, Refusal, malformed, note},
 };
@@ -39,10 +39,11 @@ pub(crate) fn sanitise(kind: Kind, file: &[u8]) -> Made {
         Kind::Dxf => dxf(file),
         Kind::P21 | Kind::Sfc => exchange(file).map(|()| Parts::as_is()),
         Kind::Jww if jww::is_known(file) => {
-            page_inside(file)?;
+            marks::check(file)?;
             jww::sanitise(file)
         }
-        _ => unchecked(file).map(|()| Parts::as_is()),
+        // What can be said of a file whose inside is not known: that nothing that runs lies open in it.
+        _ => marks::check(file).map(|()| Parts::as_is()),
     }
 }
 
@@ -91,7 +92,8 @@ impl<'a> Iterator for Pairs<'a> {
 
 fn dxf(file: &[u8]) -> Made {
     // Letters of the drawing may be of Windows' Japanese or UTF-8, but they are letters, and none that a browser follows.
-    markup::check(&Text::read(file)?.letters)?;
+    let text = Text::read(file)?;
+    markup::check(&text.letters)?;
     let mut out = Vec::with_capacity(file.len());
     let mut removed = Vec::new();
     let (mut in_section, mut is_left_out, mut at_end) = (false, false, false);
@@ -119,7 +121,7 @@ fn dxf(file: &[u8]) -> Made {
         if is_left_out {
             continue;
         }
-        if matches!(code, 1 | 3) && leads_away(object, value) {
+        if is_string(code) && leads_away(object, code, &text.of(value)) {
             note(&mut removed, Part::CadObject, String::from_utf8_lossy(object));
             let code_line = memchr::memchr(b'\n', raw).map_or(raw, |at| &raw[..=at]);
             out.extend(code_line);
@@ -137,13 +139,67 @@ fn dxf(file: &[u8]) -> Made {
     Ok(Parts::rebuilt(out, removed))
 }
 
-/// Whether a value is a path to another machine, where a drawing names files to load.
-fn leads_away(object: &[u8], path: &[u8]) -> bool {
+/// Codes whose values are texts; 310 to 319 are bytes in digits, 320 to 369 handles.
+fn is_string(code: i32) -> bool {
+    matches!(code, 0..=9 | 100..=102 | 300..=309 | 410..=419 | 430..=439 | 470..=479 | 1000..=1009)
+}
+
+/// Objects whose own texts are drawn and followed by nothing.
+const DRAWN: &[&[u8]] = &[
+    b"TEXT",
+    b"MTEXT",
+    b"ATTRIB",
+    b"ATTDEF",
+    b"DIMENSION",
+    b"ARC_DIMENSION",
+    b"MULTILEADER",
+    b"MLEADER",
+    b"ACAD_TABLE",
+    b"TOLERANCE",
+];
+
+/// Whether a value leads to another machine, or out of the drawing by an address that is none of the web: a drawing names files,
+/// fonts, menus and links in many places, and what opens it follows some of them at once.
+fn leads_away(object: &[u8], code: i32, value: &str) -> bool {
+    // What is added to an object (1000 and more) is not drawn.
+    if DRAWN.contains(&object) && code < 1000 {
+        return false;
+    }
+    let value = unescaped(value).to_ascii_lowercase();
     let is_file = object == b"BLOCK" || object == b"IMAGEDEF" || object.ends_with(b"DEFINITION");
-    is_file
-        && (path.starts_with(b"\\\\")
-            || path.starts_with(b"//")
-            || memchr::memmem::find(path, b"://").is_some())
+    if is_file && value.contains("://") {
+        return true;
+    }
+    // Lists of folders, and paths in quotes, with a sheet behind a bar.
+    value.split([';', ',', '"', '\'', '|', '*', '=', ' ', '(', ')', '<', '>']).any(|piece| {
+        piece.starts_with("file:") || piece.starts_with(['/', '\\']) && piece[1..].starts_with(['/', '\\'])
+    })
+}
+
+/// A value with the letters that DXF writes as signs: `\U+005C`, and `\M+15C5C` in Windows' letters.
+fn unescaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    let mut rest = value;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let wide = rest.get(1..3).is_some_and(|sign| sign.eq_ignore_ascii_case("u+"));
+        let old = rest.get(1..3).is_some_and(|sign| sign.eq_ignore_ascii_case("m+"));
+        let digits = if old { 4 } else { 3 };
+        let number = rest.get(digits..digits + 4).filter(|_| wide || old);
+        match number.and_then(|number| u32::from_str_radix(number, 16).ok()).and_then(char::from_u32) {
+            Some(letter) => {
+                out.push(letter);
+                rest = &rest[digits + 4..];
+            }
+            None => {
+                out.push('\\');
+                rest = &rest[1..];
+            }
+        }
+    }
+    out.push_str(rest);
+    out
 }
 
 /// ISO 10303-21, also as SXF writes it: letters, a header, data, an end.
@@ -155,63 +211,6 @@ fn exchange(file: &[u8]) -> Result<(), Refusal> {
     match (header, data, holds(b"ENDSEC;")) {
         (Some(header), Some(data), Some(end)) if header < end && header < data && ends => Ok(()),
         _ => Err(malformed("sections of ISO 10303-21 are missing")),
-    }
-}
-
-/// Refuses what a browser would find a page in, wherever it stands among bytes of other kinds.
-fn page_inside(file: &[u8]) -> Result<(), Refusal> {
-    // Long ones: any three bytes stand somewhere in a large file.
-    let marks: [&[u8]; 12] = [
-        b"script",
-        b"html",
-        b"iframe",
-        b"frameset",
-        b"object",
-        b"embed",
-        b"applet",
-        b"hta:",
-        b"meta ",
-        b"svg ",
-        b"img ",
-        b"?xml ",
-    ];
-    let found = memchr::memchr_iter(b'<', file).find_map(|at| {
-        let rest = &file[at + 1..];
-        marks.iter().find(|mark| rest.get(..mark.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(mark)))
-    });
-    match found {
-        Some(mark) => Err(Refusal::new(Reason::Page, String::from_utf8_lossy(mark))),
-        None => Ok(()),
-    }
-}
-
-/// What can be said of a file whose inside is not known: that nothing that runs lies open in it.
-fn unchecked(file: &[u8]) -> Result<(), Refusal> {
-    // The first bytes have been seen; those of DWG and 一太郎 are none of these.
-    let inside = file.get(8..).unwrap_or_default();
-    let is_program = memchr::memmem::find_iter(inside, b"MZ").any(|at| {
-        let from = at + 0x3c;
-        let header = inside.get(from..from + 4).and_then(|four| four.try_into().ok()).map(u32::from_le_bytes);
-        let header =
-            header.and_then(|header| usize::try_from(header).ok()).and_then(|header| at.checked_add(header));
-        header.and_then(|header| inside.get(header..)?.get(..4)) == Some(b"PE\0\0")
-    });
-    page_inside(file)?;
-    let marks: [&[u8]; 9] = [
-        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
-        b"PK\x03\x04",
-        b"%PDF-",
-        b"_VBA_PROJECT",
-        b"\x7fELF",
-        b"Rar!\x1a\x07",
-        b"7z\xbc\xaf\x27\x1c",
-        b"MSCF\0\0\0\0",
-        b"\xfd7zXZ\0",
-    ];
-    match marks.iter().find(|mark| memchr::memmem::find(inside, mark).is_some()) {
-        _ if is_program => Err(Refusal::new(Reason::Program, "a program inside")),
-        Some(mark) => Err(Refusal::new(Reason::TwoTypes, String::from_utf8_lossy(mark))),
-        None => Ok(()),
     }
 }
 
@@ -242,6 +241,35 @@ mod tests {
         let file = DRAWING.replace("LINE\r\n  8\r\n外壁", "BLOCK\r\n  1\r\n\\\\evil\\share\\x.dwg");
         let made = dxf(file.as_bytes()).unwrap_or_else(|refusal| panic!("{refusal:?}"));
         assert!(!String::from_utf8_lossy(&made.bytes.unwrap_or_default()).contains("evil"));
+    }
+
+    #[test]
+    fn no_name_in_a_drawing_leads_to_another_machine_and_what_is_drawn_stays() {
+        let with = |pairs: &str| dxf(DRAWING.replace("LINE\r\n  8\r\n外壁", pairs).as_bytes());
+        for pairs in [
+            "STYLE\r\n  3\r\n\\\\evil.example\\s\\x.shx",
+            "STYLE\r\n  4\r\n\\/evil.example/s/x.shx",
+            "BLOCK\r\n  1\r\n\\U+005C\\u+005Cevil.example\\s\\x.dwg",
+            "BLOCK\r\n  1\r\n\\M+1005C\\M+1005Cevil.example\\s",
+            "BLOCK\r\n  1\r\nhttp://evil.example/x.dwg",
+            "POINTCLOUDDEF\r\n  1\r\n //evil.example/s",
+            "LINE\r\n1001\r\nPE_URL\r\n1000\r\nfile://evil.example/s/x.exe",
+            "TEXT\r\n1000\r\n\\\\evil.example\\s",
+            "DICTIONARY\r\n  3\r\na;\\\\evil.example\\s",
+        ] {
+            let made = with(pairs).unwrap_or_else(|refusal| panic!("{refusal:?}"));
+            assert!(!String::from_utf8_lossy(&made.bytes.unwrap_or_default()).contains("evil"), "{pairs}");
+            assert_eq!(made.removed.len(), 1, "{pairs}");
+        }
+        for pairs in [
+            "TEXT\r\n  1\r\n\\\\fs1\\土木",
+            "MTEXT\r\n  1\r\n//注記\\P\\\\x",
+            "STYLE\r\n  3\r\ntxt.shx\r\n  4\r\nbigfont.shx",
+            "STYLE\r\n  3\r\nC:\\fonts\\ソ\\x.shx",
+            "LINE\r\n1001\r\nPE_URL\r\n1000\r\nhttps://www.city.example.jp/a",
+        ] {
+            assert!(matches!(with(pairs), Ok(Parts { bytes: None, .. })), "{pairs}");
+        }
     }
 
     #[test]

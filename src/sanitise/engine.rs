@@ -2,8 +2,8 @@
 
 use crate::{
     archive, cad, jww,
-    kind::{Family, Kind, detect, holds_zip},
-    office,
+    kind::{Family, Kind, detect},
+    marks, office,
     outcome::{Outcome, Verdict},
     pdf, picture,
     settings::Settings,
@@ -50,15 +50,23 @@ fn at_depth(file: &[u8], name: Option<&str>, settings: &Settings, budget: &Budge
         Ok(Parts { bytes: Some(bytes), .. }) if bytes.len() as u64 > settings.limits.unpacked_bytes => {
             refused(Some(kind), Refusal::new(Reason::Expansion, format!("{} bytes", bytes.len())))
         }
-        // What was harmless data of a page or of pixels may be an archive where it stands now.
-        Ok(Parts { bytes: Some(bytes), .. }) if !kind.is_zip() && holds_zip(&bytes, 0) => {
-            refused(Some(kind), Refusal::new(Reason::TwoTypes, "a ZIP in what was made"))
-        }
-        Ok(Parts { bytes: Some(bytes), removed, photo }) => {
-            Outcome { kind: Some(kind), verdict: Verdict::Rebuilt { bytes, removed }, photo }
+        Ok(Parts { bytes: Some(bytes), is_png, removed, photo }) => {
+            let kind = if is_png { Kind::Png } else { kind };
+            // What was harmless data of a page or of pixels may be a program where it stands now.
+            let found = if is_looked_through(kind) { marks::check(&bytes) } else { Ok(()) };
+            match found {
+                Ok(()) => Outcome { kind: Some(kind), verdict: Verdict::Rebuilt { bytes, removed }, photo },
+                Err(found) => refused(Some(kind), found),
+            }
         }
         Err(refusal) => refused(Some(kind), refusal),
     }
+}
+
+/// Whether bytes that were made of this kind are searched for what else they are: entries of archives have been, and texts
+/// by rules of their own.
+fn is_looked_through(kind: Kind) -> bool {
+    !kind.is_zip() && !matches!(kind, Kind::Text | Kind::Csv | Kind::Dxf)
 }
 
 fn of_kind(kind: Kind, file: &[u8], settings: &Settings) -> Made {

@@ -2,7 +2,8 @@
 //!
 //! A drawing is a header of fixed fields and strings, a list of objects and one of blocks, as Microsoft's archives write
 //! them: each class is named once, and later objects name it by a number. From version 7 on pictures follow, which are cut off.
-//! Nothing else may stand before, between or behind, and strings hold letters that no program follows.
+//! Nothing else may stand before, between or behind, strings hold letters that no program follows, and where sizes stand are
+//! sizes.
 //!
 //! Format: <https://www.jwcad.net/jwdatafmt.txt>; Microsoft's technical note 2 for objects and strings.
 
@@ -12,7 +13,7 @@ use encoding_rs::{SHIFT_JIS, UTF_16LE};
 
 use crate::{
     markup, script,
-    verdict::{Made, Part, Parts, Refusal, malformed, note},
+    verdict::{Made, Part, Parts, Reason, Refusal, malformed, note},
 };
 
 /// The versions whose header is laid out as it is read here.
@@ -33,35 +34,22 @@ const DEEPEST: u32 = 8;
 const DOUBLE: usize = 8;
 const LONG: usize = 4;
 
-/// What stands between the strings of a header, before the names of layers.
-const BEFORE_LAYERS: usize = 16 * (LONG + LONG + DOUBLE + LONG + 16 * 2 * LONG)
-    + (14 + 5 + 2) * LONG
-    + 3 * DOUBLE
-    + 2 * LONG
-    + 5 * DOUBLE;
+/// Groups of layers, and layers in each.
+const GROUPS: usize = 16;
+
+/// Largest number of what has few values: a layer's state, its lock.
+const LARGEST_STATE: u32 = 0xffff;
+
+/// Largest and smallest length that is one: drawings are of things that people build, and of their parts.
+const SIZES: std::ops::RangeInclusive<f64> = 1e-100..=1e30;
+
 /// The names of layers and of their groups.
 const LAYERS: usize = 16 * 16 + 16;
-/// Behind them: shadows, scales and places kept, pens and lines.
-const BEHIND_LAYERS: usize = (2 * DOUBLE + LONG)
-    + (3 * DOUBLE + LONG)
-    + 6 * DOUBLE
-    + 8 * (3 * DOUBLE + LONG)
-    + 2 * (3 * DOUBLE + LONG)
-    + 11 * DOUBLE
-    + 10 * 2 * LONG
-    + 10 * (2 * LONG + DOUBLE)
-    + (8 * 4 + 5 * 5 + 4 * 4 + 3 + 7 + 6) * LONG
-    + 9 * DOUBLE
-    + 2 * LONG
-    + 257 * 2 * LONG;
 /// Colours that have names, then kinds of lines.
 const COLOURS: usize = 257;
-const COLOUR: usize = 2 * LONG + DOUBLE;
 const LINES: usize = 33;
-const LINE: usize = LONG + 10 * DOUBLE;
-/// Kinds of letters, and how the next text stands.
-const BEHIND_LINES: usize =
-    10 * (3 * DOUBLE + LONG) + (3 * DOUBLE + 2 * LONG) + (2 * DOUBLE + LONG) + 6 * DOUBLE;
+/// Largest colour, of red, green and blue in a byte each, and largest width of a pen.
+const LARGEST_COLOUR: u32 = 0x01ff_ffff;
 
 /// Whether a drawing is of a version that can be checked.
 pub(crate) fn is_known(file: &[u8]) -> bool {
@@ -174,25 +162,104 @@ impl<'a> Reading<'a> {
         if letters.contains(|letter: char| letter.is_control() && !matches!(letter, '\t' | '\n' | '\r')) {
             return Err(malformed("a control character"));
         }
+        // A text that begins so is a picture from a file, which is loaded when the drawing is shown.
+        let picture =
+            letters.get(..4).filter(|begin| begin.eq_ignore_ascii_case("^@bm")).map(|_| &letters[4..]);
+        let is_slash = |letter| matches!(letter, '/' | '\\');
+        let slashes =
+            picture.map(|path| path.trim_start().chars().take_while(|letter| is_slash(*letter)).count());
+        if slashes.is_some_and(|count| count > 1) {
+            return Err(Refusal::new(Reason::NotAllowed, "a picture on another machine"));
+        }
         markup::check(&letters)?;
         script::check(&letters)
     }
 
+    /// Numbers of any value: flags, and times.
+    fn longs(&mut self, count: usize) -> Result<(), Refusal> {
+        self.take(count * LONG).map(drop)
+    }
+
+    /// Numbers from nought to the largest that they may be, with or without a sign.
+    fn small(&mut self, count: usize, largest: u32) -> Result<(), Refusal> {
+        (0..count).try_for_each(|_| {
+            let number = self.long()?;
+            match number <= largest || number.wrapping_neg() <= largest {
+                true => Ok(()),
+                false => Err(malformed(format!("{number} where none so large may be"))),
+            }
+        })
+    }
+
+    /// Sizes, places and turns.
+    fn sizes(&mut self, count: usize) -> Result<(), Refusal> {
+        for eight in self.take(count * DOUBLE)?.chunks_exact(DOUBLE) {
+            let size = f64::from_le_bytes(eight.try_into().unwrap_or_default());
+            if size != 0.0 && !SIZES.contains(&size.abs()) {
+                return Err(malformed("a number that is no size"));
+            }
+        }
+        Ok(())
+    }
+
     fn header(&mut self) -> Result<(), Refusal> {
         self.string()?;
-        self.take(2 * LONG + BEFORE_LAYERS)?;
+        self.longs(2)?;
+        for _ in 0..GROUPS {
+            self.small(2, LARGEST_STATE)?;
+            self.sizes(1)?;
+            self.small(1 + 16 * 2, LARGEST_STATE)?;
+        }
+        self.longs(14 + 5 + 2)?;
+        self.sizes(3)?;
+        self.longs(2)?;
+        self.sizes(5)?;
         (0..LAYERS).try_for_each(|_| self.string())?;
-        self.take(BEHIND_LAYERS)?;
+        self.behind_layers()?;
         for _ in 0..COLOURS {
             self.string()?;
-            self.take(COLOUR)?;
+            self.longs(2)?;
+            self.sizes(1)?;
         }
-        self.take(LINES * 4 * LONG)?;
+        self.longs(LINES * 4)?;
         for _ in 0..LINES {
             self.string()?;
-            self.take(LINE)?;
+            self.longs(1)?;
+            self.sizes(10)?;
         }
-        self.take(BEHIND_LINES).map(drop)
+        // Kinds of letters, and how the next text stands.
+        for _ in 0..10 {
+            self.sizes(3)?;
+            self.longs(1)?;
+        }
+        self.sizes(3)?;
+        self.longs(2)?;
+        self.sizes(2)?;
+        self.longs(1)?;
+        self.sizes(6)
+    }
+
+    /// Shadows, scales and places kept, pens and lines.
+    fn behind_layers(&mut self) -> Result<(), Refusal> {
+        self.sizes(2)?;
+        self.longs(1)?;
+        self.sizes(3)?;
+        self.longs(1)?;
+        self.sizes(6)?;
+        for _ in 0..8 + 2 {
+            self.sizes(3)?;
+            self.longs(1)?;
+        }
+        self.sizes(11)?;
+        self.longs(10 * 2)?;
+        for _ in 0..10 {
+            self.longs(2)?;
+            self.sizes(1)?;
+        }
+        self.longs(8 * 4 + 5 * 5 + 4 * 4 + 3 + 7 + 6)?;
+        self.sizes(9)?;
+        self.longs(2)?;
+        self.small(257 * 2, LARGEST_COLOUR)
     }
 
     fn list(&mut self, depth: u32) -> Result<(), Refusal> {
@@ -239,7 +306,8 @@ impl<'a> Reading<'a> {
             Class::Line => self.line(),
             Class::Arc => {
                 self.base()?;
-                self.take(7 * DOUBLE + LONG).map(drop)
+                self.sizes(7)?;
+                self.longs(1)
             }
             Class::Point => self.point(),
             Class::Text => self.text(),
@@ -257,11 +325,13 @@ impl<'a> Reading<'a> {
             Class::Solid => {
                 let (_, colour) = self.base()?;
                 // One of any colour says which.
-                self.take(8 * DOUBLE + if colour == 10 { LONG } else { 0 }).map(drop)
+                self.sizes(8)?;
+                self.longs(usize::from(colour == 10))
             }
             Class::Block => {
                 self.base()?;
-                self.take(5 * DOUBLE + LONG).map(drop)
+                self.sizes(5)?;
+                self.longs(1)
             }
             Class::List => {
                 self.base()?;
@@ -282,18 +352,26 @@ impl<'a> Reading<'a> {
 
     fn line(&mut self) -> Result<(), Refusal> {
         self.base()?;
-        self.take(4 * DOUBLE).map(drop)
+        self.sizes(4)
     }
 
     fn point(&mut self) -> Result<(), Refusal> {
         let (line, _) = self.base()?;
         // One of a kind says which, how large and how turned.
-        self.take(2 * DOUBLE + LONG + if line == 100 { LONG + 2 * DOUBLE } else { 0 }).map(drop)
+        self.sizes(2)?;
+        self.longs(1)?;
+        if line == 100 {
+            self.longs(1)?;
+            self.sizes(2)?;
+        }
+        Ok(())
     }
 
     fn text(&mut self) -> Result<(), Refusal> {
         self.base()?;
-        self.take(4 * DOUBLE + LONG + 4 * DOUBLE)?;
+        self.sizes(4)?;
+        self.longs(1)?;
+        self.sizes(4)?;
         self.string()?;
         self.string()
     }
@@ -303,6 +381,21 @@ impl<'a> Reading<'a> {
 pub(crate) mod tests {
     use super::*;
 
+    /// All of a header but its memo, with empty strings.
+    const HEADER_BEHIND_MEMO: usize = 2 * LONG
+        + GROUPS * (DOUBLE + 35 * LONG)
+        + 23 * LONG
+        + 8 * DOUBLE
+        + LAYERS
+        + (2 + 3 + 6 + 30 + 11 + 10 + 9) * DOUBLE
+        + (1 + 1 + 10 + 20 + 20 + 89 + 2 + 514) * LONG
+        + COLOURS * (1 + 2 * LONG + DOUBLE)
+        + LINES * 4 * LONG
+        + LINES * (1 + LONG + 10 * DOUBLE)
+        + 10 * (3 * DOUBLE + LONG)
+        + (3 + 2 + 6) * DOUBLE
+        + 3 * LONG;
+
     /// A drawing of a version with a line, a text and a block that holds a line.
     pub(crate) fn drawing(version: u32, memo: &[u8], behind: &[u8]) -> Vec<u8> {
         let mut file = [&b"JwwData."[..], &version.to_le_bytes()].concat();
@@ -311,11 +404,7 @@ pub(crate) mod tests {
             file.extend(text);
         };
         string(&mut file, memo);
-        file.resize(file.len() + 2 * LONG + BEFORE_LAYERS + LAYERS + BEHIND_LAYERS, 0);
-        file.resize(
-            file.len() + COLOURS * (1 + COLOUR) + LINES * 4 * LONG + LINES * (1 + LINE) + BEHIND_LINES,
-            0,
-        );
+        file.resize(file.len() + HEADER_BEHIND_MEMO, 0);
         let class = |file: &mut Vec<u8>, name: &[u8]| {
             file.extend(b"\xff\xff\x58\x02");
             file.extend(u16::try_from(name.len()).unwrap_or(0).to_le_bytes());
@@ -363,12 +452,40 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn where_sizes_and_states_stand_nothing_else_does() {
+        let sound = drawing(600, b"", b"");
+        let states = 12 + 1 + 2 * LONG;
+        let line = memchr::memmem::find(&sound, b"CDataSen").map_or(0, |at| at + 8 + 15);
+        for (at, bytes) in [
+            (states, &b"\x7fELF"[..]),
+            (states + 2 * LONG, b"\x7fELF\x02\x01\x01\0"),
+            (line, b"Rar!\x1a\x07\x01\0"),
+            (line + 3 * DOUBLE, &f64::NAN.to_le_bytes()),
+            (line + DOUBLE, &1e300_f64.to_le_bytes()),
+        ] {
+            let mut file = sound.clone();
+            file[at..at + bytes.len()].copy_from_slice(bytes);
+            assert!(sanitise(&file).is_err(), "{at}");
+        }
+        for size in [0.0, -0.0, 1.5, -3.25e6, 1e-17] {
+            let mut file = sound.clone();
+            file[line..line + DOUBLE].copy_from_slice(&f64::to_le_bytes(size));
+            assert!(sanitise(&file).is_ok(), "{size}");
+        }
+    }
+
+    #[test]
     fn pictures_are_cut_off_and_strings_are_letters() {
         let with = drawing(700, b"", b"\x01\0\0\0\x05a.bmp\x1f\x8b\x08");
         let made = sanitise(&with).unwrap_or_else(|refusal| panic!("{refusal:?}"));
         assert_eq!(made.bytes, Some(drawing(700, b"", b"\0\0\0\0")));
         assert_eq!(made.removed.len(), 1);
-        for memo in [&b"<script>alert(1)</script>"[..], b"\x7fELF\x02", b"\r\npowershell -enc A"] {
+        for memo in [
+            &b"<script>alert(1)</script>"[..],
+            b"\x7fELF\x02",
+            b"\r\npowershell -enc A",
+            b"^@BM\\\\evil\\a.bmp",
+        ] {
             assert!(sanitise(&drawing(600, memo, b"")).is_err(), "{memo:?}");
         }
     }

@@ -37,8 +37,10 @@ const PAGE: &[&str] = &[
 ];
 
 /// Elements that do so only by an attribute, and stand in data as well.
-const LOADING: &[&str] =
-    &["image", "video", "audio", "source", "track", "body", "table", "td", "link", "style", "button"];
+const LOADING: &[&str] = &[
+    "image", "video", "audio", "source", "track", "body", "table", "thead", "tbody", "tfoot", "tr", "th",
+    "td", "link", "style", "button",
+];
 
 /// Attributes by which they do.
 const LOADED: &[&str] = &["src", "srcset", "poster", "background", "rel", "type"];
@@ -54,7 +56,22 @@ const DOCUMENTS: &[&str] = &[
     "appinstaller",
     "plist",
     "xdp",
+    "asx",
+    "smil",
+    "playlist",
 ];
+
+/// Elements with which orders for building a program stand in a `project`, and an attribute that leads to more of them.
+const BUILT: &[&str] = &["<target", "<usingtask", "<import", "<exec", "<sdk", " sdk="];
+
+/// Where links may lead; without any of these they lead to a place in the same text, or beside it.
+const OPEN: &[&str] = &["http", "https", "mailto", "tel"];
+
+/// What in a sheet of styles loads or runs something.
+const STYLED: &[&str] = &["@import", "url(", "src(", "image(", "image-set(", "expression("];
+
+/// An order of styles to load others is no longer than this, and may be written in signs for letters.
+const LONGEST_ORDER: usize = 48;
 
 /// What names of spaces hold whose elements programs follow: those of office programs, of pages, of what Windows opens.
 const SPACES: &[&str] = &[
@@ -100,7 +117,7 @@ const NO_EVENTS: &[&str] = &["online", "ongoing", "ontology"];
 pub(crate) fn check(letters: &str) -> Result<(), Refusal> {
     let text = letters.to_ascii_lowercase();
     let page = |what: &str| Err(Refusal::new(Reason::Page, what));
-    let (mut first_tag, mut has_link, mut may_load) = (None, false, false);
+    let (mut first_tag, mut has_link, mut may_load, mut has_project) = (None, false, false, false);
     for at in memchr::memchr_iter(b'<', text.as_bytes()) {
         let rest = &text[at + 1..];
         match rest.as_bytes() {
@@ -126,6 +143,7 @@ pub(crate) fn check(letters: &str) -> Result<(), Refusal> {
                 match local {
                     "svg" => return Err(Refusal::new(Reason::Svg, "SVG")),
                     "a" | "area" => has_link = true,
+                    "project" => has_project = true,
                     local if PAGE.contains(&local) || name.starts_with("hta:") => return page(name),
                     local if LOADING.contains(&local) => may_load = true,
                     local if DOCUMENTS.contains(&local) => {
@@ -142,10 +160,20 @@ pub(crate) fn check(letters: &str) -> Result<(), Refusal> {
     if let Some(found) = SPACES.iter().find(|space| inside.contains(**space)) {
         return Err(Refusal::new(Reason::NotAllowed, *found));
     }
-    if inside.contains("script:")
-        || has_link && ["&#", "&colon", "&tab;", "&newline;"].iter().any(|sign| inside.contains(sign))
-    {
+    if has_project && BUILT.iter().any(|order| inside.contains(order)) {
+        return Err(Refusal::new(Reason::NotAllowed, "orders for building"));
+    }
+    if is_styled(inside) {
+        return page("styles");
+    }
+    // Browsers pass over these wherever they stand in an address.
+    let whole: String = inside.chars().filter(|letter| !matches!(letter, '\t' | '\n' | '\r')).collect();
+    let signs = ["&#", "&colon", "&tab;", "&newline;", "&bsol;", "&sol;", "&period;"];
+    if whole.contains("script:") || has_link && signs.iter().any(|sign| inside.contains(sign)) {
         return page("an address that runs");
+    }
+    if has_link && let Some(address) = addresses(&whole).find(|address| !is_open(address)) {
+        return page(address);
     }
     if let Some(name) = attributes(inside).find(|name| runs(name) || may_load && LOADED.contains(name)) {
         return page(name);
@@ -176,6 +204,57 @@ fn attributes(text: &str) -> impl Iterator<Item = &str> {
         });
         parts.then(|| &before[begin..])
     })
+}
+
+/// Whether an element of styles loads or runs something, also where signs stand for letters: data have elements of this name
+/// that do not, and manuals write it for a name that is to be put in.
+fn is_styled(text: &str) -> bool {
+    let loads = |sheet: &str| {
+        let has_sign =
+            |at: usize| sheet.as_bytes()[at..].iter().take(LONGEST_ORDER).any(|byte| *byte == b'\\');
+        STYLED.iter().any(|what| sheet.contains(what))
+            || sheet.contains('{') && sheet.contains('\\')
+            || memchr::memchr_iter(b'@', sheet.as_bytes()).any(has_sign)
+    };
+    let mut rest = text;
+    while let Some(at) = rest.find("<style") {
+        rest = &rest[at + 1..];
+        let end = rest.find("</style").unwrap_or(rest.len());
+        if loads(&rest[..end]) {
+            return true;
+        }
+        rest = &rest[end..];
+    }
+    false
+}
+
+/// What links lead to, as far as it tells where.
+fn addresses(text: &str) -> impl Iterator<Item = &str> {
+    memchr::memmem::find_iter(text.as_bytes(), b"href").filter_map(|at| {
+        let behind = text[at + 4..].trim_start_matches(is_left_out).strip_prefix('=')?;
+        let behind = behind.trim_start_matches(|letter| is_left_out(letter) || matches!(letter, '"' | '\''));
+        let end = behind.find(['"', '\'', '>', ' ']).unwrap_or(behind.len());
+        let end = end.min(behind.floor_char_boundary(LONGEST_ADDRESS));
+        Some(&behind[..end])
+    })
+}
+
+/// So much of an address is looked at.
+const LONGEST_ADDRESS: usize = 64;
+
+/// What stands before an address and is none of it.
+fn is_left_out(letter: char) -> bool {
+    letter.is_control() || is_nothing(letter)
+}
+
+/// Whether an address leads to the web or to a mail, or stays where it is: none to another machine's files, to data that are a
+/// page, or to another program.
+fn is_open(address: &str) -> bool {
+    if address.starts_with(['/', '\\']) && address[1..].starts_with(['/', '\\']) {
+        return false;
+    }
+    let begin = address.split(['/', '\\', '?', '#']).next().unwrap_or(address);
+    begin.split_once(':').is_none_or(|(scheme, _)| OPEN.contains(&scheme))
 }
 
 /// Whether an attribute of this name runs something, or looks so that it may.
@@ -244,10 +323,29 @@ mod tests {
             ("<p\nonclick = alert(1)>".to_owned(), Reason::Page),
             ("<p/onclick=alert(1)>".to_owned(), Reason::Page),
             ("<video src=http://evil.example/x>".to_owned(), Reason::Page),
+            ("<table><th background=http://evil.example/x>".to_owned(), Reason::Page),
             ("<style type='text/css'>p{x:expression(alert(1))}</style>".to_owned(), Reason::Page),
             ("<x style=\"a:b\">".to_owned(), Reason::Page),
             ("<a href=\"javascript:x\">".to_owned(), Reason::Page),
             ("<a href=\"java&#115;cript:x\">".to_owned(), Reason::Page),
+            ("<a href=\"javascr\nipt:x\">".to_owned(), Reason::Page),
+            ("<a href = '\tjava\tscript:x'>".to_owned(), Reason::Page),
+            ("<a href=data:text/html,x>".to_owned(), Reason::Page),
+            ("<a href=\"file://evil.example/s/x.exe\">".to_owned(), Reason::Page),
+            ("<a href=\"\\\\evil.example\\s\">".to_owned(), Reason::Page),
+            ("<a href=\"/\\evil.example/s\">".to_owned(), Reason::Page),
+            ("<a href=\"search-ms:query=x\">".to_owned(), Reason::Page),
+            ("<style>@import url(http://evil.example/)</style>".to_owned(), Reason::Page),
+            ("<style>p{background:url(x)}</style>".to_owned(), Reason::Page),
+            ("<style>@im\\port 'x'".to_owned(), Reason::Page),
+            ("<style>p{background:u\\72l(http://evil.example/x)}".to_owned(), Reason::Page),
+            (
+                "<Project><Target Name=\"a\"><Exec Command=\"x\"/></Target></Project>".to_owned(),
+                Reason::NotAllowed,
+            ),
+            ("<Project Sdk=\"x\"/>".to_owned(), Reason::NotAllowed),
+            ("<asx><entry><ref href=\"x\"/></entry></asx>".to_owned(), Reason::NotAllowed),
+            ("<smil><body/></smil>".to_owned(), Reason::NotAllowed),
             ("<?php x ?>".to_owned(), Reason::Page),
             ("<?xml-stylesheet href=\"x.xsl\"?><a/>".to_owned(), Reason::Page),
             ("<svg xmlns=\"http://www.w3.org/2000/svg\" onload=\"alert(1)\"/>".to_owned(), Reason::Svg),
@@ -284,6 +382,10 @@ mod tests {
             "<?xml version=\"1.0\"?><kml xmlns=\"http://www.opengis.net/kml/2.2\"><name>a=b</name></kml>",
             "<Event xmlns=\"http://schemas.microsoft.com/win/2004/08/events/event\"/>",
             "手順 <br> 次<sub>2</sub> <a href=\"https://x/\">x</a>",
+            "<a href='#a'>a</a> <a href=\"次.txt\">b</a> <A HREF=mailto:a@b.jp>c</A> <a href=x/y:z>d</a>",
+            "<kml><Style id=\"a\"><LineStyle><width>2</width></LineStyle></Style><styleUrl>#a</styleUrl></kml>",
+            "--pretty=<style> と HEAD@{1} を使います。",
+            "<Project><Name>橋の点検</Name><Tasks><Task><UID>1</UID></Task></Tasks></Project>",
         ] {
             assert_eq!(reason(text), None, "{text}");
         }
@@ -291,7 +393,9 @@ mod tests {
 
     #[test]
     fn a_megabyte_is_looked_through_in_time_that_grows_with_it() {
-        for piece in ["<", "<a ", "=", "on=", " =", "<a b=\"", "<!--", "<a x='1' "] {
+        for piece in
+            ["<", "<a ", "=", "on=", " =", "<a b=\"", "<!--", "<a x='1' ", "<style>", "<project>", "<a href="]
+        {
             let begun = std::time::Instant::now();
             drop(check(&piece.repeat((1 << 18) / piece.len())));
             assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{piece}");

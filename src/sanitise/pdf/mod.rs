@@ -7,12 +7,16 @@
 //! nothing leads to.
 //!
 //! Names are compared after parsing (`/J#61vaScript` is `/JavaScript`) and after following references. At the end the new
-//! objects are searched for what must not be there, by rules of their own: a way around the lists refuses the file.
+//! objects are searched for what must not be there, by rules of their own: a way around the lists refuses the file. What
+//! streams and texts hold is written so that no program, archive or page stands open in the new file ([`stream`]).
 //!
 //! Format: ISO 32000-2.
 
 mod copy;
+mod jbig2;
+mod jpx;
 mod role;
+mod stream;
 
 use lopdf::{Dictionary, Document, LoadOptions, Object};
 
@@ -59,7 +63,7 @@ pub(crate) fn sanitise(file: &[u8], settings: &Settings) -> Made {
     if pages == 0 {
         return Err(malformed("no pages"));
     }
-    let (mut new, mut removed) = copy::copied(&old, settings.links)?;
+    let (mut new, mut removed) = copy::copied(&old, settings.links, &settings.limits)?;
     if old.trailer.has(b"Info") {
         note(&mut removed, Part::Metadata, "Info");
     }

@@ -6,7 +6,7 @@
 //! Format: ITU-T T.81, annexes B and F.
 
 /// A code's symbol and its length, by the sixteen bits that begin with it; of length 0 where there is no such code.
-type Codes = Vec<(u8, u8)>;
+pub(super) type Codes = Vec<(u8, u8)>;
 
 /// How many points across and down one block of a part of the colours stands for, and the codes of its blocks.
 struct Component {
@@ -52,7 +52,7 @@ fn walk(head: &[u8], data: &[u8]) -> Option<()> {
         let pair: (&Codes, &Codes) = (table(0, component.dc)?, table(1, component.ac)?);
         plan.extend(std::iter::repeat_n(pair, usize::try_from(blocks(component)).ok()?));
     }
-    let mut bits = Bits { data, at: 0, held: 0, count: 0 };
+    let mut bits = Bits::new(data);
     for _ in 0..units {
         for (dc, ac) in &plan {
             bits.block(dc, ac)?;
@@ -74,7 +74,7 @@ fn frame(segment: &[u8]) -> Option<((u32, u32), Vec<Component>)> {
     (components.len() == usize::from(*count)).then_some(((number(*w1, *w0), number(*h1, *h0)), components))
 }
 
-fn codes(mut segment: &[u8], tables: &mut Vec<((u8, u8), Codes)>) -> Option<()> {
+pub(super) fn codes(mut segment: &[u8], tables: &mut Vec<((u8, u8), Codes)>) -> Option<()> {
     while let [name, rest @ ..] = segment {
         let counts = rest.get(..16)?;
         let total: usize = counts.iter().map(|count| usize::from(*count)).sum();
@@ -109,15 +109,33 @@ fn choose(segment: &[u8], components: &mut [Component]) -> Option<()> {
     Some(())
 }
 
-struct Bits<'a> {
+/// The bits of a scan.
+pub(super) struct Bits<'a> {
     data: &'a [u8],
     at: usize,
     held: u64,
     count: u32,
 }
 
-impl Bits<'_> {
-    fn block(&mut self, dc: &Codes, ac: &Codes) -> Option<()> {
+impl<'a> Bits<'a> {
+    pub(super) fn new(data: &'a [u8]) -> Self {
+        Self { data, at: 0, held: 0, count: 0 }
+    }
+
+    /// Behind the byte whose bits were read last.
+    pub(super) fn end(&self) -> usize {
+        let mut at = self.at;
+        for _ in 0..self.count / 8 {
+            at -= 1;
+            // Of two bytes that stand for one.
+            if at > 0 && self.data[at] == 0 && self.data[at - 1] == 0xff {
+                at -= 1;
+            }
+        }
+        at
+    }
+
+    pub(super) fn block(&mut self, dc: &Codes, ac: &Codes) -> Option<()> {
         let bits = self.symbol(dc)?;
         self.skip(u32::from(bits))?;
         let mut place = 1;
@@ -135,7 +153,7 @@ impl Bits<'_> {
         (place == 64).then_some(())
     }
 
-    fn symbol(&mut self, codes: &Codes) -> Option<u8> {
+    pub(super) fn symbol(&mut self, codes: &Codes) -> Option<u8> {
         self.fill();
         // Behind the end, ones: no whole code is made of them.
         let next = match self.count {
@@ -148,10 +166,16 @@ impl Bits<'_> {
         Some(symbol)
     }
 
-    fn skip(&mut self, bits: u32) -> Option<()> {
+    pub(super) fn skip(&mut self, bits: u32) -> Option<()> {
         self.fill();
         self.count = self.count.checked_sub(bits)?;
         Some(())
+    }
+
+    /// A number of at most sixteen bits.
+    pub(super) fn take(&mut self, bits: u32) -> Option<u32> {
+        self.skip(bits)?;
+        u32::try_from(self.held >> self.count & ((1 << bits) - 1)).ok()
     }
 
     fn fill(&mut self) {

@@ -73,3 +73,49 @@ pub(super) fn inks_into_srgb(inks: &[u8], icc: Option<&[u8]>) -> Vec<u8> {
     }
     pixels
 }
+
+/// A colour by its lightness (0 to 255 for 0 to 100) and its place between green and red, blue and yellow (each from -128 on),
+/// under the light of paper (D50), as sRGB.
+///
+/// Source: CIE 15:2004, 8.2.1; IEC 61966-2-1; Bradford's matrix from D50 to D65
+pub(super) fn lab_into_srgb([lightness, red, yellow]: [u8; 3]) -> [u8; 3] {
+    const WHITE: [f32; 3] = [0.9642, 1.0, 0.8249];
+    const TO_LIGHT: [[f32; 3]; 3] = [
+        [3.133_856, -1.616_867, -0.490_615],
+        [-0.978_768, 1.916_142, 0.033_454],
+        [0.071_945, -0.228_991, 1.405_243],
+    ];
+    let y = (f32::from(lightness) / 2.55 + 16.0) / 116.0;
+    let (x, z) = (y + (f32::from(red) - 128.0) / 500.0, y - (f32::from(yellow) - 128.0) / 200.0);
+    let whole =
+        |part: f32| if part > 6.0 / 29.0 { part.powi(3) } else { (part - 4.0 / 29.0) * 108.0 / 841.0 };
+    let place = [whole(x) * WHITE[0], whole(y) * WHITE[1], whole(z) * WHITE[2]];
+    TO_LIGHT.map(|row| {
+        let light: f32 = row.iter().zip(place).map(|(factor, part)| factor * part).sum();
+        let level = if light <= 0.003_130_8 { light * 12.92 } else { 1.055 * light.powf(1.0 / 2.4) - 0.055 };
+        // A cast keeps to the bounds of what it casts to, and they have been kept before.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 255")]
+        let byte = (level.clamp(0.0, 1.0) * 255.0).round() as u8;
+        byte
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_of_paper_are_those_of_the_screen() {
+        for (lab, wanted) in [
+            ([255, 128, 128], [255, 255, 255]),
+            ([0, 128, 128], [0, 0, 0]),
+            // Red, green and blue of sRGB under D50, rounded to whole numbers.
+            ([138, 209, 198], [255, 0, 0]),
+            ([224, 49, 209], [0, 255, 0]),
+            ([75, 196, 16], [0, 0, 255]),
+        ] {
+            let found = lab_into_srgb(lab);
+            assert!(found.iter().zip(wanted).all(|(is, was)| is.abs_diff(was) < 12), "{lab:?}: {found:?}");
+        }
+    }
+}

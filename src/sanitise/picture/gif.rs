@@ -50,6 +50,15 @@ pub(super) fn sanitise(file: &[u8], limits: &Limits) -> Made {
     Ok(Parts::rebuilt(bytes, removed))
 }
 
+/// Whether a file that was made here has more than one frame.
+pub(super) fn is_animated(file: &[u8]) -> Result<bool, Refusal> {
+    let mut options = DecodeOptions::new();
+    options.skip_frame_decoding(true);
+    let mut decoder = options.read_info(file).map_err(malformed)?;
+    decoder.next_frame_info().map_err(malformed)?;
+    Ok(decoder.next_frame_info().map_err(malformed)?.is_some())
+}
+
 /// Where the file ends, behind the trailer that its blocks lead to; whether one of them is a comment.
 fn end_of(file: &[u8]) -> Result<(usize, bool), Refusal> {
     let cut = || malformed("cut off");

@@ -46,15 +46,42 @@ pub(super) fn sanitise(file: &[u8], limits: &Limits) -> Made {
     Ok(Parts { photo, ..Parts::rebuilt(bytes, removed) })
 }
 
+/// The points of a picture as its document's colours take them.
+pub(crate) struct Points {
+    pub(crate) size: (u32, u32),
+    /// Eight bits of each part of the colours.
+    pub(crate) samples: Vec<u8>,
+}
+
+/// The points of a picture within a document, whose own words say what their colours are; nothing where it cannot be decoded.
+pub(crate) fn points(file: &[u8], limits: &Limits) -> Option<Points> {
+    // Readers show one that is cut off as far as it goes.
+    let whole = [file, &[0xff, 0xd9]].concat();
+    let layout = Layout::read(file).or_else(|_| Layout::read(&whole)).ok()?;
+    check(layout.size, 1, limits).ok()?;
+    let (mut decoder, output) = opened(&whole[..layout.end]).ok()?;
+    // The decoder mixes these, and the document takes four.
+    if decoder.input_colorspace() == Some(ColorSpace::YCCK) {
+        return None;
+    }
+    let samples = decoder.decode().ok()?;
+    let (width, height) = layout.size;
+    let points = u64::from(width) * u64::from(height) * output.num_components() as u64;
+    (samples.len() as u64 == points).then_some(Points { size: layout.size, samples })
+}
+
 /// The pixels in grey or RGB, EXIF data, and a profile that is still to be applied.
 type Decoded = (DynamicImage, Option<Vec<u8>>, Option<Vec<u8>>);
 
-fn decode(file: &[u8], layout: &Layout) -> Result<Decoded, Refusal> {
+type Decoder<'a> = JpegDecoder<Cursor<&'a [u8]>>;
+
+/// A decoder that has read the headers, and what it gives: grey, inks or RGB.
+fn opened(file: &[u8]) -> Result<(Decoder<'_>, ColorSpace), Refusal> {
     let options = DecoderOptions::default()
         .set_max_width(usize::from(u16::MAX))
         .set_max_height(usize::from(u16::MAX))
         .jpeg_set_max_scans(MOST_SCANS);
-    let mut decoder = JpegDecoder::new_with_options(Cursor::new(&file[..layout.end]), options);
+    let mut decoder = JpegDecoder::new_with_options(Cursor::new(file), options);
     decoder.decode_headers().map_err(malformed)?;
     let input = decoder.input_colorspace().ok_or_else(|| malformed("no colours"))?;
     let output = match input {
@@ -63,6 +90,11 @@ fn decode(file: &[u8], layout: &Layout) -> Result<Decoded, Refusal> {
         _ => ColorSpace::RGB,
     };
     decoder.set_options(options.jpeg_set_out_colorspace(output));
+    Ok((decoder, output))
+}
+
+fn decode(file: &[u8], layout: &Layout) -> Result<Decoded, Refusal> {
+    let (mut decoder, output) = opened(&file[..layout.end])?;
     let mut pixels = decoder.decode().map_err(malformed)?;
     let (exif, mut icc) = (decoder.exif().cloned(), decoder.icc_profile());
     if output == ColorSpace::CMYK {

@@ -3,16 +3,21 @@
 //! Bounds are checked on what the header says, before anything is decoded. Pictures come out upright, in sRGB, with
 //! their resolution and without any metadata; what EXIF told of time and place is returned apart ([`Photo`]).
 //!
+//! What was made, or passes as it came, is looked through for programs and pages ([`marks`]): a picture in which one stands
+//! becomes a PNG, in which it does not.
+//!
 //! Lossless formats keep every pixel. A JPEG is encoded once: one that is laid out as this module writes it passes as
 //! it is ([`jpeg`]), so that a picture that goes through five gateways is not worn down.
 
 mod blocks;
 mod colour;
 mod exif;
+mod fax;
 mod gif;
 mod heic;
 mod jpeg;
 mod png;
+mod scans;
 mod tiff;
 mod webp;
 
@@ -22,6 +27,7 @@ use image::{DynamicImage, ImageDecoder};
 
 use crate::{
     kind::Kind,
+    marks,
     settings::Limits,
     verdict::{Made, Part, Parts, Photo, Reason, Refusal, Removed, malformed, note},
 };
@@ -37,12 +43,69 @@ pub(crate) fn sanitise(kind: Kind, file: &[u8], limits: &Limits) -> Made {
         Kind::Bmp => bmp(file, limits),
         _ => Err(Refusal::new(Reason::Unknown, "no picture")),
     };
-    made.map(|made| match made.bytes {
+    let made = made.map(|made| match made.bytes {
         // What we would write is what we were given.
         Some(bytes) if bytes == file => Parts { bytes: None, ..made },
         bytes => Parts { bytes, ..made },
-    })
+    })?;
+    match marks::check(made.bytes.as_deref().unwrap_or(file)) {
+        Ok(()) => Ok(made),
+        Err(found) => otherwise(kind, file, made, found, limits),
+    }
 }
+
+/// A picture whose points or colours are chosen so that a program or a page stands in it, as one that is packed otherwise.
+/// What says the same in every packing is refused.
+fn otherwise(kind: Kind, file: &[u8], made: Parts, found: Refusal, limits: &Limits) -> Made {
+    if kind == Kind::Tiff {
+        let made = tiff::otherwise(file, limits)?;
+        return if marks::check(made.bytes.as_deref().unwrap_or_default()).is_ok() {
+            Ok(made)
+        } else {
+            Err(found)
+        };
+    }
+    let bytes = made.bytes.as_deref().unwrap_or(file);
+    let Some((picture, is_animated)) = still(kind, bytes, limits)? else { return Err(found) };
+    let mut removed = made.removed;
+    if is_animated {
+        note(&mut removed, Part::Animation, "");
+    }
+    for (compression, filter) in png::PACKINGS {
+        let bytes = png::packed(&picture, &[], *compression, *filter)?;
+        if marks::check(&bytes).is_ok() {
+            let rebuilt = Parts::rebuilt(bytes, removed);
+            return Ok(Parts { photo: made.photo, is_png: true, ..rebuilt });
+        }
+    }
+    Err(found)
+}
+
+/// The only or first picture of a file that was made here, and whether there may be more.
+fn still(kind: Kind, file: &[u8], limits: &Limits) -> Result<Option<(DynamicImage, bool)>, Refusal> {
+    use image::ImageFormat;
+    let format = match kind {
+        Kind::Jpeg => ImageFormat::Jpeg,
+        Kind::Png => ImageFormat::Png,
+        Kind::Gif => ImageFormat::Gif,
+        Kind::WebP => ImageFormat::WebP,
+        Kind::Bmp => ImageFormat::Bmp,
+        _ => return Ok(None),
+    };
+    let mut reader = image::ImageReader::with_format(Cursor::new(file), format);
+    let mut allowed = image::Limits::default();
+    allowed.max_alloc = Some(limits.pixels.saturating_mul(8).saturating_add(64 << 20));
+    reader.limits(allowed);
+    let picture = reader.decode().map_err(malformed)?;
+    let is_animated = match kind {
+        Kind::Gif => gif::is_animated(file)?,
+        _ => memchr::memmem::find(file, b"ANMF").is_some(),
+    };
+    Ok(Some((picture, is_animated)))
+}
+
+pub(crate) use jpeg::points;
+pub(crate) use scans::{MOST_BLOCKS_OF_ALL, stripped};
 
 /// Makes a JPEG of what telephones write.
 pub(crate) fn heic(file: &[u8], limits: &Limits) -> Made {

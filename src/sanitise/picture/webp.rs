@@ -37,7 +37,7 @@ pub(super) fn sanitise(file: &[u8], limits: &Limits) -> Made {
         if trailing > 0 {
             note(&mut removed, Part::TrailingData, format!("{trailing} bytes"));
         }
-        return Ok(Parts::rebuilt(animation(&mut decoder, frames)?, removed));
+        return Ok(Parts::rebuilt(animation(&mut decoder, &file[..end], frames, limits)?, removed));
     }
     let others = decoder.xmp_metadata().ok().flatten().is_some();
     let extras = Extras {
@@ -73,39 +73,89 @@ fn read<'a, T>(
     Ok(pixels)
 }
 
-/// All frames as whole pictures, one after the other.
+/// Bytes of a frame before its picture: place, size, time, and how it is laid over what is there.
+const FRAME: usize = 16;
+
+/// Of these, whether it replaces what is there, and whether its place is cleared before the next.
+const LAID: u8 = 0b11;
+
+/// All frames as they are, each in its place and as large as it is.
 ///
 /// Source: <https://developers.google.com/speed/webp/docs/riff_container>
-fn animation(decoder: &mut Decoder<'_>, frames: u32) -> Result<Vec<u8>, Refusal> {
+fn animation(
+    decoder: &mut Decoder<'_>,
+    file: &[u8],
+    frames: u32,
+    limits: &Limits,
+) -> Result<Vec<u8>, Refusal> {
     let (width, height) = decoder.dimensions();
-    let alpha = decoder.has_alpha();
-    let colour = if alpha { ColorType::Rgba8 } else { ColorType::Rgb8 };
     let three = |number: u32| number.to_le_bytes()[..3].to_vec();
     let canvas = [three(width - 1), three(height - 1)].concat();
 
     let mut body = Vec::from(*b"WEBP");
-    let flags = 0b10 | if alpha { 0b1_0000 } else { 0 };
+    let flags = 0b10 | if decoder.has_alpha() { 0b1_0000 } else { 0 };
     push_chunk(&mut body, b"VP8X", &[&[flags, 0, 0, 0], canvas.as_slice()].concat());
     let loops = match decoder.loop_count() {
         LoopCount::Forever => 0,
         LoopCount::Times(times) => times.get(),
     };
     push_chunk(&mut body, b"ANIM", &[&[0; 4], loops.to_le_bytes().as_slice()].concat());
-    for _ in 0..frames {
-        let mut duration = 0;
-        let pixels = read(decoder, |decoder, pixels| {
-            duration = decoder.read_frame(pixels)?;
-            Ok(())
-        })?;
-        let mut still = Vec::new();
-        WebPEncoder::new(&mut still).encode(&pixels, width, height, colour).map_err(malformed)?;
-        // Each frame covers the canvas and replaces what was there.
-        let mut frame = [&[0; 6], canvas.as_slice(), &three(duration), &[0b10]].concat();
-        frame.extend(still.get(HEAD..).unwrap_or_default());
-        push_chunk(&mut body, b"ANMF", &frame);
+    let mut rest = file.get(HEAD..).unwrap_or_default();
+    let mut written = 0;
+    while written < frames {
+        let (name, data) = next_chunk(&mut rest).ok_or_else(|| malformed("a frame is missing"))?;
+        if name != b"ANMF" {
+            continue;
+        }
+        written += 1;
+        let (head, picture) = data.split_at_checked(FRAME).ok_or_else(|| malformed("a frame is cut off"))?;
+        let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], 0]);
+        let (across, down) = (number(6) + 1, number(9) + 1);
+        if 2 * number(0) + across > width || 2 * number(3) + down > height {
+            return Err(malformed("a frame beyond the picture"));
+        }
+        let still = still(picture, (across, down), limits)?;
+        // What is reserved says nothing.
+        let head = [&head[..FRAME - 1], &[head[FRAME - 1] & LAID]].concat();
+        push_chunk(&mut body, b"ANMF", &[head.as_slice(), still.get(HEAD..).unwrap_or_default()].concat());
     }
     let size = u32::try_from(body.len()).map_err(malformed)?;
     Ok([b"RIFF", size.to_le_bytes().as_slice(), &body].concat())
+}
+
+/// A frame's picture as a file of its own, without loss.
+fn still(picture: &[u8], (width, height): (u32, u32), limits: &Limits) -> Result<Vec<u8>, Refusal> {
+    let mut body = Vec::from(*b"WEBP");
+    if picture.starts_with(b"ALPH") {
+        let three = |number: u32| number.to_le_bytes()[..3].to_vec();
+        push_chunk(
+            &mut body,
+            b"VP8X",
+            &[vec![0b1_0000, 0, 0, 0], three(width - 1), three(height - 1)].concat(),
+        );
+    }
+    body.extend(picture);
+    let size = u32::try_from(body.len()).map_err(malformed)?;
+    let file = [b"RIFF", size.to_le_bytes().as_slice(), &body].concat();
+    let mut decoder = WebPDecoder::new(Cursor::new(file.as_slice())).map_err(malformed)?;
+    if decoder.dimensions() != (width, height) || decoder.is_animated() {
+        return Err(malformed("a frame of another size"));
+    }
+    decoder.set_memory_limit(usize::try_from(limits.pixels.saturating_mul(4)).unwrap_or(usize::MAX));
+    let pixels = read(&mut decoder, |decoder, pixels| decoder.read_image(pixels))?;
+    let colour = if decoder.has_alpha() { ColorType::Rgba8 } else { ColorType::Rgb8 };
+    let mut still = Vec::new();
+    WebPEncoder::new(&mut still).encode(&pixels, width, height, colour).map_err(malformed)?;
+    Ok(still)
+}
+
+/// The next chunk's name and data; chunks are padded to even lengths.
+fn next_chunk<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let (head, behind) = rest.split_at_checked(8)?;
+    let length = usize::try_from(u32::from_le_bytes([head[4], head[5], head[6], head[7]])).ok()?;
+    let data = behind.get(..length)?;
+    *rest = behind.get(length + length % 2..).unwrap_or_default();
+    Some((&head[..4], data))
 }
 
 fn push_chunk(body: &mut Vec<u8>, name: &[u8; 4], data: &[u8]) {
@@ -114,4 +164,56 @@ fn push_chunk(body: &mut Vec<u8>, name: &[u8; 4], data: &[u8]) {
     body.extend(u32::try_from(data.len()).unwrap_or(u32::MAX).to_le_bytes());
     body.extend(data);
     body.extend((data.len() % 2 == 1).then_some(0));
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    /// A frame's chunk: two by two points of one colour, in a place, laid so over what is there.
+    fn frame(place: (u8, u8), colour: [u8; 4], laid: u8) -> Vec<u8> {
+        let mut still = Vec::new();
+        WebPEncoder::new(&mut still).encode(&colour.repeat(4), 2, 2, ColorType::Rgba8).unwrap();
+        let head = [place.0, 0, 0, place.1, 0, 0, 1, 0, 0, 1, 0, 0, 40, 0, 0, laid];
+        [&head[..], &still[HEAD..]].concat()
+    }
+
+    fn file(frames: &[Vec<u8>]) -> Vec<u8> {
+        let mut body = Vec::from(*b"WEBP");
+        push_chunk(&mut body, b"VP8X", &[0b1_0010, 0, 0, 0, 7, 0, 0, 7, 0, 0]);
+        push_chunk(&mut body, b"ANIM", &[0; 6]);
+        frames.iter().for_each(|frame| push_chunk(&mut body, b"ANMF", frame));
+        [b"RIFF", u32::try_from(body.len()).unwrap().to_le_bytes().as_slice(), &body].concat()
+    }
+
+    #[test]
+    fn frames_keep_their_places_their_points_and_how_they_are_laid() {
+        let frames = [
+            frame((0, 0), [255, 0, 0, 255], 0b01),
+            frame((3, 1), [0, 255, 0, 99], 0b00),
+            frame((2, 2), [0, 0, 9, 0], 0b11),
+        ];
+        let given = file(&frames);
+        let made = sanitise(&given, &Limits::default()).unwrap().bytes.unwrap();
+        let mut rest = &made[HEAD..];
+        let mut kept = Vec::new();
+        while let Some((name, data)) = next_chunk(&mut rest) {
+            kept.extend((name == b"ANMF").then(|| data.to_vec()));
+        }
+        assert_eq!(kept.len(), frames.len());
+        for (kept, given) in kept.iter().zip(&frames) {
+            assert_eq!(kept[..FRAME], given[..FRAME]);
+            let points = |frame: &[u8]| {
+                let whole = still(&frame[FRAME..], (2, 2), &Limits::default()).unwrap();
+                image::load_from_memory(&whole).unwrap().to_rgba8()
+            };
+            assert_eq!(points(kept), points(given));
+        }
+        // A frame beyond the picture, and one that is not there.
+        for broken in [file(&[frame((9, 0), [0; 4], 0)]), file(&[frame((0, 0), [0; 4], 0)[..20].to_vec()])] {
+            assert!(sanitise(&broken, &Limits::default()).is_err());
+        }
+    }
 }

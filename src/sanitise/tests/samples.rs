@@ -262,16 +262,6 @@ fn pdf_samples() -> Vec<(String, Vec<u8>)> {
     samples
 }
 
-/// A PDF that is no archive itself, of which one is left when what nothing leads to is gone.
-fn archive_in_a_page() -> Vec<u8> {
-    pdf(|document, _, page| {
-        let archive = zip(&[entry("run.bat", HARM)]);
-        let content = document.add_object(Stream::new(dictionary! {}, archive));
-        document.get_dictionary_mut(page).unwrap().set("Contents", content);
-        document.add_object(Stream::new(dictionary! {}, vec![b'x'; 70_000]));
-    })
-}
-
 /// What says of itself that it is something else than what leads to it takes it for.
 fn disguised() -> Vec<(String, Vec<u8>)> {
     let script = |document: &mut Document| {
@@ -368,7 +358,6 @@ pub(crate) fn all() -> Vec<Sample> {
     for (name, bytes) in pdf_samples() {
         add(format!("pdf: {name}"), bytes, false);
     }
-    add("pdf: an archive in its page, and much behind that which goes".to_owned(), archive_in_a_page(), true);
     for (name, bytes, refused) in crate::office::all().into_iter().chain(crate::odf::all()) {
         add(name, bytes, refused);
     }
