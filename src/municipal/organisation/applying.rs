@@ -58,7 +58,8 @@ impl Organisations {
             ended.push(id);
         }
         self.tidy(authority, now).await?;
-        let mut due: Vec<_> = self.change_sets(authority).await?;
+        let head = self.head(authority).await?.unwrap_or_default();
+        let mut due = self.waiting(authority, &head).await?;
         due.retain(|(_, set)| set.is_due(now));
         due.sort_by_key(|(id, set)| (set.at, *id));
         for (id, _) in due {
@@ -97,7 +98,10 @@ impl Organisations {
         let state = if is_stale { State::Stale } else { State::Applying { done: 0 } };
         batch.replace(&SETS, &key, &set, &ChangeSet { state, stale, ..set.clone() });
         let under_way = (!is_stale).then_some(id);
-        let head = Head { under_way, ..known.head };
+        let mut head = Head { under_way, ..known.head.clone() };
+        if is_stale {
+            head.waits_no_more(id);
+        }
         advance(&mut batch, authority, known.is_stored.then_some(&known.head), &head);
         self.store.commit(batch).await?;
         Ok(!is_stale)
@@ -155,7 +159,12 @@ impl Organisations {
             ..set.clone()
         };
         batch.replace(&SETS, &(authority.as_str(), id), &set, &undoing);
-        advance(&mut batch, authority, Some(&known.head), &Head { under_way: Some(id), ..known.head });
+        advance(
+            &mut batch,
+            authority,
+            Some(&known.head),
+            &Head { under_way: Some(id), ..known.head.clone() },
+        );
         self.store.commit(batch).await?;
         self.go_on(authority, id, now).await
     }
@@ -191,7 +200,7 @@ impl Organisations {
         if !breaches.is_empty() {
             return Err(Refusal::LeantOn(breaches.iter().map(Breach::words).collect()).into());
         }
-        let mut slice = Slice { authority, id, batch: deed, head: known.head, now };
+        let mut slice = Slice { authority, id, batch: deed, head: known.head.clone(), now };
         slice.undo(number, &row, by);
         let Slice { mut batch, head, .. } = slice;
         batch.require(&SETS, &(authority.as_str(), id), Some(&set));
@@ -252,7 +261,7 @@ impl Organisations {
         }
         let by = set.ended_by.as_ref().map_or("", |(by, _)| by.as_str());
         let (mut at, mut changes) = (at, 0);
-        let mut slice = Slice { authority, id, batch: Batch::new(), head, now };
+        let mut slice = Slice { authority, id, batch: Batch::new(), head: head.clone(), now };
         for (number, row) in &items {
             if changes > 0 && changes + row.item.changes.len() > SLICE {
                 break;
@@ -280,6 +289,7 @@ impl Organisations {
         };
         if matches!(state, State::Applied | State::Undone) {
             new.under_way = None;
+            new.waits_no_more(id);
         }
         batch.replace(&SETS, &(authority.as_str(), id), set, &ChangeSet { state, ..set.clone() });
         advance(&mut batch, authority, Some(&head), &new);

@@ -10,7 +10,7 @@ use crate::{
     limits::{MAX_DEPTH, MAX_NAME},
     organisation::{Key, Organisation},
     span::Span,
-    statement::{Appointment, Away, Statement, Succession, Tenure, What},
+    statement::{Absence, Appointment, Away, Statement, Succession, Tenure, What},
     words::{Words, words},
 };
 
@@ -113,6 +113,7 @@ impl Touched {
             What::Body(body) => named(&body.name),
             What::Unit(unit) => {
                 named(&unit.name);
+                unit.code.as_deref().into_iter().for_each(&mut named);
                 self.units.insert(unit.unit);
                 self.units.extend(unit.parent);
             }
@@ -127,11 +128,15 @@ impl Touched {
                 person.used_name.as_deref().into_iter().for_each(&mut named);
                 self.people.insert(person.person);
             }
-            What::Appointment(Appointment { person, post, .. }) => {
+            What::Appointment(Appointment { person, post, source, .. }) => {
+                source.as_deref().into_iter().for_each(&mut named);
                 self.people.insert(*person);
                 self.posts.insert(*post);
             }
-            What::Away(Away { person, .. }) => {
+            What::Away(Away { person, why }) => {
+                if let Absence::Seconded { to } = why {
+                    named(to);
+                }
                 self.people.insert(*person);
             }
             What::Succession(Succession { from, to }) => self.units.extend([*from, *to]),

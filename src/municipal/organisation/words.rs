@@ -10,3 +10,15 @@ macro_rules! words {
 }
 
 pub(crate) use words;
+
+/// Most names that a sentence lists.
+const MOST_NAMES: usize = 20;
+
+/// Names in a row, and how many more there are.
+pub(crate) fn listed(names: &[String]) -> Words {
+    let shown = names[..names.len().min(MOST_NAMES)].join("、");
+    match names.len().saturating_sub(MOST_NAMES) {
+        0 => Words { ja: shown.clone(), en: shown },
+        more => words!("{shown} ほか{more}件", "{shown} and {more} more"),
+    }
+}

@@ -13,7 +13,7 @@ use crate::{
     limits::{EMPTIED, ENDING_FEW, ENDING_PERCENT, WRONG_PERCENT},
     organisation::{Key, Organisation},
     statement::What,
-    words::{Words, words},
+    words::{Words, listed, words},
 };
 
 /// What a guard is about.
@@ -75,10 +75,10 @@ impl Weighing<'_> {
         }
         let emptied = self.emptied();
         if !emptied.is_empty() {
-            let names = emptied.join("、");
+            let Words { ja, en } = listed(&emptied);
             guard(
                 GuardKind::UnitEmptied,
-                words!("次の所属から全員がいなくなります: {names}", "Nobody is left in these units: {names}"),
+                words!("次の所属から全員がいなくなります: {ja}", "Nobody is left in these units: {en}"),
             );
         }
         let is_twice = |reason: &Reason| {

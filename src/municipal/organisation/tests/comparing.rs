@@ -337,3 +337,11 @@ fn a_file_of_a_later_day_that_comes_twice_ends_nothing_early() {
     assert_eq!(of(&town.import(rows, "2026-03-10"), "1 ").0, Kind::Unchanged);
     assert_eq!(town.posts("1", "2026-03-31"), ["防災課 主査"]);
 }
+
+#[test]
+fn a_source_with_a_name_beyond_the_bound_does_nothing() {
+    let mut town = Town::new();
+    town.source.name = "源".repeat(101);
+    let draft = town.import("1,山田 花子,,防災課,主査,,,\n", "2026-04-01");
+    assert_eq!(of(&draft, "1 ").0, Kind::Wrong);
+}

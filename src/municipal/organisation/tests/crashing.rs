@@ -138,7 +138,7 @@ async fn an_undoing_goes_on_after_a_crash_too_and_nobody_else_comes_between() {
     office.store.close().await.ok();
     let office = Office::at(&disk).await;
     assert!(matches!(office.state(set).await, State::Undoing { left } if left > 0));
-    let other = office.all.change_sets(kanazawa()).await.unwrap()[0].0;
+    let other = office.all.change_sets(kanazawa(), Some(set), 10).await.unwrap()[0].0;
     let other = office.all.undo(kanazawa(), other, "taro", now, Batch::new()).await;
     assert_eq!(super::storing::refusal(other), Refusal::Busy);
     office.store.close().await.unwrap();

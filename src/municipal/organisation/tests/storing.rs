@@ -91,6 +91,11 @@ impl Office {
         }
     }
 
+    /// The sets that wait, as whoever looks for one that is due finds them.
+    async fn waiting(&self) -> Vec<SetId> {
+        self.all.load(kanazawa()).await.unwrap().head.waiting
+    }
+
     pub(super) async fn state(&self, set: SetId) -> State {
         self.all.change_set(kanazawa(), set).await.unwrap().state
     }
@@ -142,6 +147,7 @@ const MOVED: &str = "1,山田 花子,,総務課,係長,,2026-04-01,\n2,田中 �
 async fn a_set_is_applied_at_its_minute_once_two_have_approved_it_and_not_before() {
     let office = Office::new().await;
     let set = office.propose(TWO, "2026-04-01").await;
+    assert_eq!(office.waiting().await, [set]);
     let midnight = begin_of(day("2026-04-01")).unwrap();
     assert_eq!(office.all.apply_due(kanazawa(), midnight).await.unwrap(), []);
     assert_eq!(office.state(set).await, State::Preview);
@@ -153,6 +159,7 @@ async fn a_set_is_applied_at_its_minute_once_two_have_approved_it_and_not_before
 
     assert_eq!(office.all.apply_due(kanazawa(), midnight).await.unwrap(), [set]);
     assert_eq!(office.all.apply_due(kanazawa(), midnight).await.unwrap(), []);
+    assert_eq!(office.waiting().await, []);
     assert_eq!(posts(&office.known().await, office.body, "1", "2026-04-01"), ["防災課"]);
     let items = office.all.items(kanazawa(), set, 0, 100).await.unwrap();
     assert!(items.iter().all(|(_, row)| row.state == ItemState::Applied));
@@ -266,6 +273,7 @@ async fn a_set_that_does_not_fit_any_more_does_nothing() {
     let set = office.all.change_set(kanazawa(), late).await.unwrap();
     assert_eq!((set.state, set.stale.len()), (State::Stale, 1));
     assert_eq!(office.known().await, before);
+    assert_eq!(office.waiting().await, []);
     // Others go on.
     office.import(MOVED, "2026-04-02").await;
 }
@@ -296,6 +304,7 @@ async fn a_set_that_was_never_written_to_its_end_is_not_seen_and_goes() {
     assert!(!office.all.items(kanazawa(), set, 0, 1).await.unwrap().is_empty(), "somebody may be writing it");
     office.all.apply_due(kanazawa(), soon + Duration::from_secs(1)).await.unwrap();
     assert!(office.all.items(kanazawa(), set, 0, 1).await.unwrap().is_empty());
+    assert_eq!(office.waiting().await, []);
 }
 
 #[tokio::test]
@@ -304,7 +313,10 @@ async fn another_authority_has_another_organisation() {
     office.import(TWO, "2026-04-01").await;
     for other in [server_name!("wajima.test"), server_name!("kanazawa.tes")] {
         let known = office.all.load(other).await.unwrap();
-        assert!(known.organisation.is_empty() && office.all.change_sets(other).await.unwrap().is_empty());
+        assert!(
+            known.organisation.is_empty()
+                && office.all.change_sets(other, None, 10).await.unwrap().is_empty()
+        );
     }
 }
 
@@ -328,5 +340,11 @@ async fn what_belongs_to_a_deed_is_in_its_commit() {
     assert_eq!(office.store.get(&NOTES, &2).await.unwrap(), None);
     office.all.withdraw(kanazawa(), set, "hana", Timestamp(2), note(3)).await.unwrap();
     assert_eq!(office.store.get(&NOTES, &3).await.unwrap(), Some(1));
-    assert_eq!(office.state(set).await, State::Withdrawn);
+    assert_eq!((office.state(set).await, office.waiting().await), (State::Withdrawn, Vec::new()));
+    // The list has the newest first, and goes on before one of them.
+    let next = office.propose(TWO, "2026-05-01").await;
+    let all = office.all.change_sets(kanazawa(), None, 2).await.unwrap();
+    assert_eq!(all.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [next, set]);
+    let rest = office.all.change_sets(kanazawa(), Some(set), 10).await.unwrap();
+    assert_eq!(rest.len(), 1);
 }
