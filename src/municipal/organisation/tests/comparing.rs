@@ -148,6 +148,13 @@ fn another_source_and_what_was_written_here_are_left_alone() {
         (draft.count(Kind::Ended), town.posts("900", "2026-05-01")),
         (0, vec!["防災課 事務補助".to_owned()])
     );
+
+    // Nor does a file of one end what the other says of the same person.
+    let staff = std::mem::replace(&mut town.source.name, "併任名簿".to_owned());
+    town.import("1,山田 花子,,税務課,主査,兼務,2026-06-01,\n", "2026-06-01");
+    town.source.name = staff;
+    town.import("1,山田 花子,,総務課,主査,,2026-07-01,\n", "2026-07-01");
+    assert_eq!(town.posts("1", "2026-07-01"), ["総務課 主査", "+税務課 主査"]);
 }
 
 #[test]
@@ -297,9 +304,11 @@ fn a_unit_is_renamed_by_its_code_if_all_rows_say_so() {
 
 #[test]
 fn what_is_planned_stays_until_a_file_speaks_of_later_days() {
-    let now = "1,山田 花子,,防災課,主査,,2020-04-01,\n";
+    // The contract of 2 makes the column of ends one that says something, and of 1 that there is none.
+    let now = "1,山田 花子,,防災課,主査,,2020-04-01,\n2,田中 太郎,,防災課,主事,,2020-04-01,2027-03-31\n";
+    let (_, taro) = now.split_once('\n').unwrap();
     let mut town = Town::with(now);
-    town.import("1,山田 花子,,税務課,係長,,2026-04-01,\n", "2026-03-01");
+    town.import(&format!("1,山田 花子,,税務課,係長,,2026-04-01,\n{taro}"), "2026-03-01");
     // The nightly file of March knows nothing of April.
     let draft = town.import(now, "2026-03-15");
     assert_eq!(of(&draft, "1 ").0, Kind::Unchanged, "{draft:#?}");

@@ -348,3 +348,17 @@ async fn what_belongs_to_a_deed_is_in_its_commit() {
     let rest = office.all.change_sets(kanazawa(), Some(set), 10).await.unwrap();
     assert_eq!(rest.len(), 1);
 }
+
+#[tokio::test]
+async fn what_is_written_while_somebody_reads_does_not_count_by_half() {
+    let office = Office::new().await;
+    office.import(TWO, "2026-04-01").await;
+    let known = office.all.load(kanazawa()).await.unwrap();
+    // A row of a commit that comes after the head was read.
+    let (record, _) = known.organisation.records().next().unwrap();
+    let entry = crate::Entry { at: Timestamp(1), set: SetId(1), item: 0, says: None };
+    let mut batch = Batch::new();
+    batch.put(&crate::tables::HISTORY, &(kanazawa().as_str(), record, known.head.entries), &entry);
+    office.store.commit(batch).await.unwrap();
+    assert_eq!(office.known().await, known.organisation);
+}
