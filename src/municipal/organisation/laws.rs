@@ -1,0 +1,288 @@
+//! What holds of every organisation, on every day; a change that breaks one of these is refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use intake::Date;
+
+use crate::{
+    calendar::before,
+    ids::{PersonId, PostId, UnitId},
+    limits::{MAX_DEPTH, MAX_NAME},
+    organisation::{Key, Organisation},
+    span::Span,
+    statement::{Absence, Appointment, Away, Statement, Succession, Tenure, What},
+    words::{Words, words},
+};
+
+/// What does not go together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Breach {
+    /// Something is two things on one day.
+    Twofold(String),
+    /// A name is empty or longer than [`MAX_NAME`].
+    Name(String),
+    /// A unit is there on a day on which the unit above it is not.
+    NothingAbove(String),
+    /// A unit is above itself, or more than [`MAX_DEPTH`] are above it.
+    Circle(String),
+    /// A unit belongs to another body than the one above it.
+    OtherBody(String),
+    /// A post is there on a day on which its unit is not.
+    PostWithoutUnit(String),
+    /// Somebody has a post on a day on which it is not there.
+    AppointedToNothing(String),
+    /// Somebody has a post on a day on which nothing is said of himself.
+    AppointedNobody(String),
+    /// Somebody has two main posts on one day.
+    TwoMains(String),
+    /// Two people have one number on one day.
+    SharedNumber(String),
+    /// Two people have had one account.
+    SharedAccount(String),
+}
+
+impl Breach {
+    /// The sentence for whoever wants to change something.
+    #[must_use]
+    pub fn words(&self) -> Words {
+        match self {
+            Self::Twofold(name) => {
+                words!("「{name}」の期間が重なっています。", "Two spans of \"{name}\" overlap.")
+            }
+            Self::Name(name) => words!(
+                "「{name}」は名前として使えません(1〜{MAX_NAME} 文字)。",
+                "\"{name}\" is no name (1 to {MAX_NAME} letters)."
+            ),
+            Self::NothingAbove(name) => words!(
+                "「{name}」の上の所属が存在しない日があります。",
+                "There are days of \"{name}\" on which the unit above it is not there."
+            ),
+            Self::Circle(name) => words!(
+                "「{name}」の上下関係が循環しているか、深すぎます(上限 {MAX_DEPTH} 段)。",
+                "\"{name}\" is above itself, or more than {MAX_DEPTH} units are above it."
+            ),
+            Self::OtherBody(name) => words!(
+                "「{name}」の上の所属が別の機関のものです。",
+                "The unit above \"{name}\" belongs to another body."
+            ),
+            Self::PostWithoutUnit(name) => words!(
+                "職「{name}」の所属が存在しない日があります。",
+                "There are days of the post \"{name}\" on which its unit is not there."
+            ),
+            Self::AppointedToNothing(name) => words!(
+                "「{name}」が就いている職または所属が、その期間の一部で存在しません。先に異動先を決めてください。",
+                "A post that \"{name}\" has is not there all the time; please say first where he goes."
+            ),
+            Self::AppointedNobody(name) => words!(
+                "「{name}」の発令の期間に、本人の情報がない日があります。",
+                "There are days of an appointment of \"{name}\" on which nothing is said of him."
+            ),
+            Self::TwoMains(name) => words!(
+                "「{name}」の本務が同じ日に二つあります。",
+                "\"{name}\" has two main appointments on one day."
+            ),
+            Self::SharedNumber(number) => words!(
+                "職員番号「{number}」が同じ日に二人にあります。",
+                "Two people have the number \"{number}\" on one day."
+            ),
+            Self::SharedAccount(account) => words!(
+                "アカウント名「{account}」はほかの職員のものです。一度使ったアカウント名は別の人に使えません。",
+                "The account \"{account}\" is or was another person's, and is never given to a second one."
+            ),
+        }
+    }
+}
+
+/// What statements are about, as far as laws of it may break where they change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Touched {
+    units: BTreeSet<UnitId>,
+    posts: BTreeSet<PostId>,
+    people: BTreeSet<PersonId>,
+    names: BTreeSet<String>,
+}
+
+impl Touched {
+    pub(crate) fn add(&mut self, statement: &Statement) {
+        let mut named = |name: &str| {
+            if name.trim().is_empty() || name.chars().count() > MAX_NAME {
+                self.names.insert(name.chars().take(MAX_NAME).collect());
+            }
+        };
+        match &statement.what {
+            What::Body(body) => named(&body.name),
+            What::Unit(unit) => {
+                named(&unit.name);
+                unit.code.as_deref().into_iter().for_each(&mut named);
+                self.units.insert(unit.unit);
+                self.units.extend(unit.parent);
+            }
+            What::Post(post) => {
+                if !post.title.is_empty() {
+                    named(&post.title);
+                }
+                self.posts.insert(post.post);
+            }
+            What::Person(person) => {
+                named(&person.name);
+                person.used_name.as_deref().into_iter().for_each(&mut named);
+                self.people.insert(person.person);
+            }
+            What::Appointment(Appointment { person, post, source, .. }) => {
+                source.as_deref().into_iter().for_each(&mut named);
+                self.people.insert(*person);
+                self.posts.insert(*post);
+            }
+            What::Away(Away { person, why }) => {
+                if let Absence::Seconded { to } = why {
+                    named(to);
+                }
+                self.people.insert(*person);
+            }
+            What::Succession(Succession { from, to }) => self.units.extend([*from, *to]),
+        }
+    }
+}
+
+impl Organisation {
+    /// What is wrong with the organisation as a whole; nothing, as no change makes it so.
+    #[must_use]
+    pub fn breaches(&self) -> Vec<Breach> {
+        let mut touched = Touched::default();
+        self.records().for_each(|(_, said)| touched.add(said));
+        self.breaches_of(&touched)
+    }
+
+    /// What is wrong with some of it.
+    pub(crate) fn breaches_of(&self, touched: &Touched) -> Vec<Breach> {
+        let mut found: BTreeSet<_> = touched.names.iter().cloned().map(Breach::Name).collect();
+        touched.units.iter().for_each(|unit| self.unit_breaches(*unit, &mut found));
+        touched.posts.iter().for_each(|post| self.post_breaches(*post, &mut found));
+        touched.people.iter().for_each(|person| self.person_breaches(*person, &mut found));
+        found.into_iter().collect()
+    }
+
+    fn unit_breaches(&self, unit: UnitId, found: &mut BTreeSet<Breach>) {
+        let spans = |unit| self.units_under(&Key::Unit(unit)).map(|(_, span, _)| span).collect::<Vec<_>>();
+        let own = spans(unit);
+        for (_, span, said) in self.units_under(&Key::Unit(unit)) {
+            if overlap(&own) {
+                found.insert(Breach::Twofold(said.name.clone()));
+            }
+            let Some(parent) = said.parent else { continue };
+            if !span.is_covered_by(&spans(parent)) {
+                found.insert(Breach::NothingAbove(said.name.clone()));
+            }
+            if self.units_under(&Key::Unit(parent)).any(|(.., parent)| parent.body != said.body) {
+                found.insert(Breach::OtherBody(said.name.clone()));
+            }
+            if self.is_deep(unit) {
+                found.insert(Breach::Circle(said.name.clone()));
+            }
+        }
+        for (_, span, said) in self.units_under(&Key::Below(unit)) {
+            if !span.is_covered_by(&own) {
+                found.insert(Breach::NothingAbove(said.name.clone()));
+            }
+        }
+        for (_, span, post) in self.posts_under(&Key::PostsOf(unit)) {
+            if !span.is_covered_by(&own) {
+                found.insert(Breach::PostWithoutUnit(post.title.clone()));
+            }
+        }
+    }
+
+    /// Whether on some day more than [`MAX_DEPTH`] units are above a unit, as with a circle they are.
+    fn is_deep(&self, unit: UnitId) -> bool {
+        // Where the way up changes: a day on which one of the units above begins to be something.
+        let (mut days, mut seen, mut waiting) = (BTreeSet::new(), BTreeSet::new(), vec![unit]);
+        while let Some(unit) = waiting.pop() {
+            if !seen.insert(unit) {
+                continue;
+            }
+            for (_, span, said) in self.units_under(&Key::Unit(unit)) {
+                // A span without a beginning has its last day, or any day if it has no end either.
+                let last = span.until().and_then(before);
+                days.extend(span.from().or(last).or_else(|| Date::new(1, 1, 1)));
+                waiting.extend(said.parent);
+            }
+        }
+        days.into_iter().any(|day| self.path(unit, day).len() > MAX_DEPTH)
+    }
+
+    fn post_breaches(&self, post: PostId, found: &mut BTreeSet<Breach>) {
+        let own: Vec<_> = self.posts_under(&Key::Post(post)).map(|(_, span, _)| span).collect();
+        for (_, span, said) in self.posts_under(&Key::Post(post)) {
+            let units = self.units_under(&Key::Unit(said.unit)).map(|(_, span, _)| span);
+            if !span.is_covered_by(&units.collect::<Vec<_>>()) {
+                found.insert(Breach::PostWithoutUnit(said.title.clone()));
+            }
+            if overlap(&own) {
+                found.insert(Breach::Twofold(said.title.clone()));
+            }
+        }
+        for (_, span, appointment) in self.appointments_under(&Key::AppointmentsTo(post)) {
+            if !span.is_covered_by(&own) {
+                found.insert(Breach::AppointedToNothing(self.name_of(appointment.person)));
+            }
+        }
+    }
+
+    fn person_breaches(&self, person: PersonId, found: &mut BTreeSet<Breach>) {
+        let own: Vec<_> = self.people_under(&Key::Person(person)).map(|(_, span, _)| span).collect();
+        let name = || self.name_of(person);
+        if overlap(&own) {
+            found.insert(Breach::Twofold(name()));
+        }
+        for (_, span, said) in self.people_under(&Key::Person(person)) {
+            let number = Key::Number(said.body, said.number.clone());
+            let mut namesakes = self.people_under(&number);
+            if namesakes.any(|(_, other, namesake)| namesake.person != person && other.overlaps(span)) {
+                found.insert(Breach::SharedNumber(said.number.clone()));
+            }
+            if let Some(account) = &said.account
+                && self.people_under(&Key::Account(account.clone())).any(|(.., other)| other.person != person)
+            {
+                found.insert(Breach::SharedAccount(account.clone()));
+            }
+        }
+        let absences = self.absences_under(&Key::AbsencesOf(person)).map(|(_, span, _)| span);
+        if overlap(&absences.collect::<Vec<_>>()) {
+            found.insert(Breach::Twofold(name()));
+        }
+        let appointments: Vec<_> = self.appointments_under(&Key::AppointmentsOf(person)).collect();
+        if appointments.iter().any(|(_, span, _)| !span.is_covered_by(&own)) {
+            found.insert(Breach::AppointedNobody(name()));
+        }
+        let mains = appointments.iter().filter(|(.., appointment)| appointment.tenure == Tenure::Main);
+        if overlap(&mains.map(|(_, span, _)| *span).collect::<Vec<_>>()) {
+            found.insert(Breach::TwoMains(name()));
+        }
+        let mut to_posts: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (_, span, appointment) in &appointments {
+            to_posts.entry(appointment.post).or_default().push(*span);
+        }
+        if to_posts.values().any(|spans| overlap(spans)) {
+            found.insert(Breach::Twofold(name()));
+        }
+        for (_, span, appointment) in &appointments {
+            let posts = self.posts_under(&Key::Post(appointment.post)).map(|(_, span, _)| span);
+            if !span.is_covered_by(&posts.collect::<Vec<_>>()) {
+                found.insert(Breach::AppointedToNothing(name()));
+            }
+        }
+    }
+
+    /// Some name of a person, for a sentence about him.
+    fn name_of(&self, person: PersonId) -> String {
+        let last = self.people_under(&Key::Person(person)).max_by_key(|(_, span, _)| span.from());
+        last.map_or_else(String::new, |(.., person)| format!("{} {}", person.number, person.called()))
+    }
+}
+
+/// Whether two of these spans have a day in common.
+fn overlap(spans: &[Span]) -> bool {
+    let mut spans = spans.to_vec();
+    spans.sort();
+    spans.windows(2).any(|pair| matches!(pair, [one, next] if one.overlaps(*next)))
+}
