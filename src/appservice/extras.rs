@@ -8,19 +8,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
-    sync::Arc,
 };
 
 use account::AppService;
-use encryption::KeyCounts;
 use room::read::receipts::ReceiptKind;
 use ruma::OwnedUserId;
 use serde_json::{Map, Value, json, value::RawValue};
-use store::Position;
+use store::{Moved, Position, Topic};
 
 use crate::{
     AppServices, Error,
-    moments::{Called, DeviceKey, Looked, Moments},
+    moments::{Called, DeviceKey, Looked, Moments, ToldCounts},
 };
 
 /// Messages to devices in a transaction.
@@ -54,7 +52,7 @@ pub(crate) struct Extras {
     /// Devices for which there is more.
     pub(crate) again: Vec<DeviceKey>,
     /// How many keys devices have.
-    pub(crate) counts: Vec<(DeviceKey, Arc<KeyCounts>)>,
+    pub(crate) counts: Vec<(DeviceKey, ToldCounts)>,
     pub(crate) lists: Position,
     pub(crate) looked: Option<Looked>,
 }
@@ -169,11 +167,14 @@ impl AppServices {
         let (mut one_time, mut fallback) = (json!({}), json!({}));
         for Called { device: key, counts: last, .. } in devices.iter().take(MOST_DEVICES) {
             let (user, device) = key;
-            let counts = self.0.encryption.key_counts(user, device).await?;
-            if last.as_ref() == Some(&counts) {
+            // Before the read: what comes after it is told next time.
+            let as_of = self.0.store.head();
+            let keys = Topic::device_keys(user.as_str(), device.as_str());
+            if last.as_ref().is_some_and(|told| self.0.store.moved(keys, told.as_of) == Moved::No) {
                 continue;
             }
-            extras.counts.push((key.clone(), counts.clone()));
+            let counts = self.0.encryption.key_counts(user, device).await?;
+            extras.counts.push((key.clone(), ToldCounts { counts: counts.clone(), as_of }));
             one_time[user.as_str()][device.as_str()] = json!(counts.one_time);
             fallback[user.as_str()][device.as_str()] = json!(counts.unused_fallback);
         }

@@ -29,7 +29,15 @@ pub(crate) struct Called {
     /// Up to where it was told its messages.
     pub(crate) had: Position,
     /// How many keys it was told of last.
-    pub(crate) counts: Option<Arc<KeyCounts>>,
+    pub(crate) counts: Option<ToldCounts>,
+}
+
+/// How many keys a device was told that it has. The same number later need not be what it believes: it has uploaded some
+/// meanwhile, and as many were claimed. So it is known as of when that was.
+#[derive(Clone, Debug)]
+pub(crate) struct ToldCounts {
+    pub(crate) counts: Arc<KeyCounts>,
+    pub(crate) as_of: Position,
 }
 
 /// What of the moment a service has still to be told.
@@ -74,7 +82,7 @@ pub(crate) struct Devices {
     /// Up to where each was told its messages.
     pub(crate) had: HashMap<DeviceKey, Position>,
     /// How many keys of each it was told of last.
-    pub(crate) counts: HashMap<DeviceKey, Arc<KeyCounts>>,
+    pub(crate) counts: HashMap<DeviceKey, ToldCounts>,
     /// Up to where it was told whose devices changed.
     pub(crate) lists: Position,
     /// How far that was looked at behind it, where there are more users than are looked at at once.
@@ -143,7 +151,8 @@ impl Devices {
     /// Adds devices that were told of no keys, up to so many in all: of these the counts are told anew.
     pub(crate) fn add_bare(&self, called: &mut Vec<Called>, most: usize) {
         let known: BTreeSet<DeviceKey> = called.iter().map(|called| called.device.clone()).collect();
-        let bare = self.counts.iter().filter(|(device, counts)| has_none(counts) && !known.contains(*device));
+        let bare =
+            self.counts.iter().filter(|(device, told)| has_none(&told.counts) && !known.contains(*device));
         let bare = bare.map(|(device, _)| Called {
             had: self.had.get(device).copied().unwrap_or(Position::START),
             counts: None,
@@ -236,10 +245,11 @@ mod tests {
             (OwnedUserId::try_from("@a:a.test").unwrap(), format!("D{number:03}").into())
         };
         let counts = |one_time: u64, fallback: &[&str]| {
-            Arc::new(KeyCounts {
+            let counts = KeyCounts {
                 one_time: [("signed_curve25519".to_owned(), one_time)].into(),
                 unused_fallback: fallback.iter().map(|it| (*it).to_owned()).collect(),
-            })
+            };
+            ToldCounts { counts: Arc::new(counts), as_of: Position::START }
         };
         let mut devices = Devices::default();
         devices.set(None, (0..20).map(device).collect());

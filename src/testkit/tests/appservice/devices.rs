@@ -247,3 +247,36 @@ async fn a_device_without_keys_is_told_so_with_events_until_it_has_some() {
     irc.until(|record| record.transactions().any(|heard| of_bridge(heard)["curve25519"] == 1)).await;
     assert_eq!(told_with("鍵がある").await, Value::Null, "what it knows it is not told again");
 }
+
+#[tokio::test]
+async fn a_device_is_told_of_as_many_keys_as_before_when_it_has_uploaded_as_many_as_were_claimed() {
+    let (irc, net, server) = town("org.matrix.msc3202: true").await;
+    let hanako = server.user("hanako").await;
+    let bot = irc.bot(&server);
+    let room = bridged(&irc, &server, &hanako).await;
+    make_device(&bot, "BRIDGE").await;
+    const COUNTS: &str = "device_one_time_keys_count";
+    let upload = async |id: &str| {
+        let keys = json!({ "one_time_keys": { id: "bm90IGEga2V5IGJ1dCBsb25nIGVub3VnaCBmb3IgaXQ" } });
+        let path = as_device("/_matrix/client/v3/keys/upload", "BRIDGE");
+        assert_eq!(bot.ask(Method::POST, &path, Some(&keys)).await.0, StatusCode::OK);
+    };
+    let told_of_one = |record: &Record| {
+        let of_bridge = |heard: &&super::service::Heard| {
+            heard.is_taken && heard.body[COUNTS][bot.id().as_str()]["BRIDGE"]["curve25519"] == 1
+        };
+        record.transactions().filter(of_bridge).count()
+    };
+    upload("curve25519:AAAAAQ").await;
+    irc.until(|record| told_of_one(record) == 1).await;
+
+    // All of it while a transaction is on its way: the number of before is the one that is found after it.
+    irc.will(super::service::Conduct::Fails(500));
+    hanako.send(&room, "届かない").await;
+    irc.until(|record| record.transactions().any(|heard| !heard.is_taken)).await;
+    upload("curve25519:AAAAAg").await;
+    let claim = json!({ "one_time_keys": { bot.id().as_str(): { "BRIDGE": "curve25519" } } });
+    hanako.call(Method::POST, "/keys/claim", Some(&claim)).await;
+    irc.will(super::service::Conduct::Takes);
+    irc.later(&net, |record| told_of_one(record) == 2).await;
+}
