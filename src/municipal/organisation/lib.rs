@@ -19,6 +19,7 @@ mod applying;
 mod as_of;
 pub mod calendar;
 mod compare;
+mod directory;
 mod edit;
 mod error;
 mod ids;
@@ -40,6 +41,7 @@ mod words;
 
 pub use as_of::Holder;
 pub use compare::{Draft, Guard, GuardKind, NewUnits, Source, Terms, Which, compare};
+pub use directory::{Directory, Found, Listed, ListedPost};
 pub use error::Error;
 pub use ids::{BodyId, Ids, PersonId, PostId, RecordId, SetId, UnitId};
 pub use item::{Change, Item, Kind, Told};

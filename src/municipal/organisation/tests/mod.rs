@@ -4,6 +4,7 @@
 
 mod comparing;
 mod crashing;
+mod listing;
 mod random;
 mod rehearsal;
 mod reorganising;
