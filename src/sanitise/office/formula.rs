@@ -66,6 +66,10 @@ const FUNCTIONS: &[&str] = &[
     "IMPORTDATA",
     "IMPORTFEED",
     "IMPORTRANGE",
+    "IMPORTTEXT",
+    "IMPORTCSV",
+    // Google's own in a text, which it makes a formula again.
+    "__XLUDF.DUMMYFUNCTION",
     "MACRO",
     // Excel's old macro language, of which names take some.
     "FILES",
@@ -423,6 +427,8 @@ mod tests {
             "FILES(\"\\\\evil.example\\s\\*\")",
             "_xlfn.MAP(A1:A3,_xleta.WEBSERVICE)",
             "_xlfn.LET(_xlpm.f,_xleta.webservice,_xlpm.f(A1))",
+            "IFERROR(__xludf.DUMMYFUNCTION(\"IMPORTXML(\"\"http://x\"\")\"),1)",
+            "_xlfn.IMPORTCSV(\"http://x\")",
             "'A|C'!A1",
             "'A|B'!A0",
             "'A|B'!Name",

@@ -232,11 +232,17 @@ pub(crate) fn all() -> Vec<(String, Vec<u8>, bool)> {
         ("<w:r><w:pict><v:textbox><w:txbxContent><w:p>", "</w:p></w:txbxContent></v:textbox></w:pict></w:r>"),
         ("<mc:AlternateContent><mc:Choice Requires=\"s\">", "</mc:Choice></mc:AlternateContent>"),
     ] {
-        let inside = format!("{begin}{quote}{end}{}{begin}{}{end}", code(&dde), code("\""));
-        let field = sign("begin") + &inside + &sign("separate") + &run("<w:t>1</w:t>") + &sign("end");
-        let body = format!("<w:p {SPACES} xmlns:x=\"urn:nobody\">{field}</w:p>");
         let gone = [("rIdGone", "oleObject", "x.bin", true)];
-        add(&format!("field: quotes in {begin}"), word(&body, &gone, &[]), false);
+        for call in ["DDEAUTO", "ADDIN"] {
+            let call = code(&format!("{call} {harm}"));
+            let inside = format!("{begin}{quote}{end}{call}{begin}{}{end}", code("\""));
+            let field = sign("begin") + &inside + &sign("separate") + &run("<w:t>1</w:t>") + &sign("end");
+            let body = format!("<w:p {SPACES} xmlns:x=\"urn:nobody\">{field}</w:p>");
+            // Nothing hides there: a name that is known to call is all that is looked for.
+            if begin != "<w:customXml>" || call.contains("DDEAUTO") {
+                add(&format!("field: quotes in {begin}: {call}"), word(&body, &gone, &[]), false);
+            }
+        }
     }
     let runs = |text: &str| format!("<w:r><q:instrText {strict}>{text}</q:instrText></w:r>");
     let inside = runs("TITLE \"") + &code(&dde) + &runs("\"");
