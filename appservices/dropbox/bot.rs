@@ -6,7 +6,7 @@ use anyhow::Context;
 use base::Clock;
 use bot_kit::{
     Batch, Bot, Bounds, Config, Event, Failure, Homeserver, Host, Namespaces, Registration, TxnId,
-    ruma::{EventId, OwnedEventId, UserId},
+    ruma::{EventId, OwnedEventId, RoomId, UserId},
 };
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -22,12 +22,12 @@ use crate::{
     language::Language,
     private::{ALIASES as PRIVATE_ALIASES, Private},
     record::Scribe,
-    rows::{Hand, HandState},
+    rows::{Hand, HandState, Link},
     secret::{Key, Token},
     settings::Settings,
     shown::{Shown, look},
-    standing::TOMBSTONE,
-    words,
+    standing::{ENCRYPTION, TOMBSTONE},
+    words::{self, Coded},
 };
 
 /// Connections of people outside at a time.
@@ -98,24 +98,19 @@ impl Bot for Dropbox {
         let outward = through.map_or_else(|| homeserver.clone(), |url| homeserver.through(url));
         let source = Source { rooms: homeserver.clone(), media: outward };
         let router = Door::new(drops.clone(), files, Some(source)).router();
-        let bounds = Bounds { connections: CONNECTIONS, ..Bounds::default() };
+        let bounds =
+            Bounds { connections: CONNECTIONS, proxies: settings.proxies.clone(), ..Bounds::default() };
         host.tasks.spawn(bot_kit::serve(listener, router, bounds, host.stop.clone()));
         host.tasks.spawn(carrier.work(host.stop.clone()));
         host.tasks.spawn(chaser.work(host.stop.clone()));
         host.tasks.spawn(scribe.work(host.stop.clone()));
-        let stop = host.stop.clone();
-        host.tasks.spawn(async move {
-            // Whether it bears its name is of no weight to its work.
-            let named = async {
-                homeserver.register().await?;
-                homeserver.set_display_name("受取URL").await
-            };
-            if let Some(Err(error)) = stop.run_until_cancelled(named).await {
-                warn!(%error, "the bot could not be named");
-            }
-        });
+        // Whether it bears its name, and its rooms theirs, is of no weight to its work.
+        host.spawn(async move { homeserver.introduce("受取URL").await });
+        host.spawn(of_bot.clone().hide());
         info!(%address, "the page is served");
-        Ok(Arc::new(Self { host, drops, private: of_bot }))
+        let bot = Arc::new(Self { host, drops, private: of_bot });
+        bot.host.spawn(bot.clone().look_over());
+        Ok(bot)
     }
 
     async fn handle(&self, event: &Event) -> Result<Batch, Failure> {
@@ -134,8 +129,8 @@ impl Bot for Dropbox {
         }
         if event.state_key.as_deref() == Some("") {
             match &*event.kind {
-                "m.room.power_levels" => self.look_after(&event.room_id, &event.event_id).await?,
-                "m.room.encryption" => self.encrypted(event).await?,
+                "m.room.power_levels" => self.look_after(&event.room_id, event.event_id.as_str()).await?,
+                ENCRYPTION => self.encrypted(&event.room_id, &event.sender, &event.event_id).await?,
                 TOMBSTONE => self.upgraded(event).await?,
                 _ => {}
             }
@@ -193,15 +188,14 @@ impl Dropbox {
         self.drops.close_room(room, by, &event.event_id).await.map_err(failure)?;
         // By what caused it they are found again, if a crash came before all were told.
         let closed = self.drops.closed_by(room, &event.event_id).await.map_err(failure)?;
-        self.tell_makers(&closed, &event.event_id, words::put_out).await
+        self.tell_makers(&closed, event.event_id.as_str(), words::put_out).await
     }
 
     /// The room is encrypted now: its links would bring files there that are not, and commands are not read.
-    async fn encrypted(&self, event: &Event) -> Result<(), Failure> {
-        let (room, by) = (&event.room_id, &event.sender);
-        self.drops.close_room(room, by, &event.event_id).await.map_err(failure)?;
-        let closed = self.drops.closed_by(room, &event.event_id).await.map_err(failure)?;
-        self.tell_makers(&closed, &event.event_id, words::encrypted_now).await
+    pub(crate) async fn encrypted(&self, room: &RoomId, by: &UserId, cause: &EventId) -> Result<(), Failure> {
+        self.drops.close_room(room, by, cause).await.map_err(failure)?;
+        let closed = self.drops.closed_by(room, cause).await.map_err(failure)?;
+        self.tell_makers(&closed, cause.as_str(), words::encrypted_now).await
     }
 
     /// Comes into a room, if one of those asks who may make links.
@@ -212,7 +206,7 @@ impl Dropbox {
             return self.server().leave(room, reason).await;
         }
         self.server().join(room).await?;
-        if self.server().state(room, "m.room.encryption", "").await?.is_some() {
+        if self.server().state(room, ENCRYPTION, "").await?.is_some() {
             self.say(event, "encrypted", &words::encrypted()).await?;
         }
         Ok(())
@@ -234,7 +228,7 @@ impl Dropbox {
         language: Language,
         command: Result<Command, command::Mistake>,
     ) -> Result<(), Failure> {
-        if self.server().state(&event.room_id, "m.room.encryption", "").await?.is_some() {
+        if self.server().state(&event.room_id, ENCRYPTION, "").await?.is_some() {
             return self.say(event, "encrypted", &words::encrypted()).await;
         }
         match command {
@@ -271,10 +265,23 @@ impl Dropbox {
         };
         // First the code: who has the link waits for it.
         if let Some(code) = &made.code {
-            self.tell_code(&made.link.maker, &event.event_id, &words::code(&made.link, code)).await?;
+            let link = &made.link;
+            if !self.tell_code(&link.maker, &event.event_id, &words::code(link, code)).await? {
+                let (number, maker) = (link.number, &link.maker);
+                let text = words::code_untold(number, &link.title, maker, Coded::Link, language);
+                self.say_if_heard(event, "code untold", &text).await?;
+                self.drops.revoke(&link.room, number, self.host.user().clone()).await.map_err(failure)?;
+                return Ok(());
+            }
         }
         let url = self.url("r", &made.token);
-        self.say(event, "made", &words::made(&made, &url)).await
+        let said = self.say(event, "made", &words::made(&made, &url)).await;
+        if said.as_ref().is_err_and(|failure| !failure.may_pass()) {
+            // Nobody knows of it.
+            let Link { room, number, .. } = &made.link;
+            self.drops.revoke(room, *number, self.host.user().clone()).await.map_err(failure)?;
+        }
+        said
     }
 
     /// A link as it is told.
@@ -317,7 +324,15 @@ impl Dropbox {
             "m.relates_to": { "m.in_reply_to": { "event_id": hand.event } },
         });
         let txn = TxnId::after(&event.event_id, "question");
-        let question = self.server().send(&event.room_id, "m.room.message", &txn, &content).await?;
+        let question = match self.server().send(&event.room_id, "m.room.message", &txn, &content).await {
+            Err(refusal) if !refusal.may_pass() => {
+                // Nobody can agree to it.
+                let by = self.host.user().clone();
+                self.drops.end_hand(&hand.room, hand.number, by).await.map_err(failure)?;
+                return Err(refusal);
+            }
+            question => question?,
+        };
         self.drops.note_question(&hand, &question).await.map_err(failure)
     }
 
@@ -329,11 +344,13 @@ impl Dropbox {
             return Ok(());
         }
         // What is agreed to is what is shown now.
-        if hand.state == HandState::Asked
-            && hand.asker != event.sender
-            && !self.is_as_asked(event, &hand).await?
-        {
-            return Ok(());
+        let is_asked = hand.state == HandState::Asked && hand.asker != event.sender;
+        if is_asked && !self.is_as_asked(&hand).await? {
+            return self.end_because(event, &[hand]).await;
+        }
+        // It ended by this very event, of which the room may not have been told.
+        if hand.closed_by.as_ref() == Some(&event.event_id) {
+            return self.end_because(event, &[]).await;
         }
         match self
             .drops
@@ -344,8 +361,10 @@ impl Dropbox {
             Agreement::Nothing => Ok(()),
             Agreement::Own(hand) => self.say(event, "own", &words::own_agreement(hand.language)).await,
             Agreement::Good(hand, token, code) => {
-                if let Some(code) = code {
-                    self.tell_code(&hand.asker, &hand.cause, &words::code_of_hand(&hand, &code)).await?;
+                if let Some(code) = code
+                    && !self.tell_code(&hand.asker, &hand.cause, &words::code_of_hand(&hand, &code)).await?
+                {
+                    return self.end_because(event, &[hand]).await;
                 }
                 let text = words::handed(&hand, &self.url("h", &token));
                 let content = json!({
@@ -353,54 +372,85 @@ impl Dropbox {
                     "m.relates_to": { "m.in_reply_to": { "event_id": hand.cause } },
                 });
                 let txn = TxnId::after(&hand.cause, "handed");
-                self.server().send(&event.room_id, "m.room.message", &txn, &content).await.map(drop)
+                match self.server().send(&event.room_id, "m.room.message", &txn, &content).await {
+                    // Nobody knows of it.
+                    Err(refusal) if !refusal.may_pass() => {
+                        let by = self.host.user().clone();
+                        self.drops.end_hand(&hand.room, hand.number, by).await.map_err(failure)?;
+                        Err(refusal)
+                    }
+                    sent => sent.map(drop),
+                }
             }
         }
     }
 
     /// A file that is deleted in the room goes out no more, nor does one to which nobody agrees any more.
-    async fn withdraw(&self, event: &Event, redacted: &OwnedEventId) -> Result<(), Failure> {
-        for hand in self.drops.hands_of_room(&event.room_id).await.map_err(failure)? {
-            let text = match &hand.agreement {
-                _ if hand.event == *redacted => words::changed(&hand),
-                Some(agreement) if agreement == redacted => words::withdrawn(&hand),
-                _ => continue,
-            };
-            // First of all it is over; whoever is told of it after a crash is told by the list.
-            self.drops.end_hand(&hand.room, hand.number, event.sender.clone()).await.map_err(failure)?;
-            self.say(event, &format!("changed {}", hand.number), &text).await?;
-        }
-        Ok(())
+    async fn withdraw(&self, event: &Event, redacted: &EventId) -> Result<(), Failure> {
+        let mut hands = self.drops.hands_of_room(&event.room_id).await.map_err(failure)?;
+        hands.retain(|hand| hand.event == *redacted || hand.agreement.as_deref() == Some(redacted));
+        self.end_because(event, &hands).await
     }
 
     /// Nor does one in whose stead another is shown now.
-    async fn edited(&self, event: &Event, original: &OwnedEventId) -> Result<(), Failure> {
-        for hand in self.hands_for(event, original).await? {
-            self.is_as_asked(event, &hand).await?;
+    async fn edited(&self, event: &Event, original: &EventId) -> Result<(), Failure> {
+        let mut hands = self.drops.hands_of_room(&event.room_id).await.map_err(failure)?;
+        hands.retain(|hand| hand.event == *original);
+        let is_shown = match hands.first() {
+            Some(hand) => self.is_as_asked(hand).await?,
+            None => true,
+        };
+        if is_shown {
+            hands.clear();
+        }
+        self.end_because(event, &hands).await
+    }
+
+    /// Whether the file of a link is still shown.
+    async fn is_as_asked(&self, hand: &Hand) -> Result<bool, Failure> {
+        Ok(look(self.server(), hand.room_of_file(), &hand.event).await?.is_of(hand))
+    }
+
+    /// Ends links to download by because of an event, and tells its room, once for all of them. First of all they are over; by the event
+    /// they are found again, if the room could not be told at once.
+    async fn end_because(&self, event: &Event, hands: &[Hand]) -> Result<(), Failure> {
+        let (room, by, cause) = (&event.room_id, &event.sender, &event.event_id);
+        for hand in hands {
+            self.drops
+                .close_hand(&hand.room, hand.number, by.clone(), Some(cause.clone()))
+                .await
+                .map_err(failure)?;
+        }
+        let ended = self.drops.closed_by(room, cause).await.map_err(failure)?.hands;
+        let (untold, ended): (Vec<Hand>, Vec<Hand>) =
+            ended.into_iter().partition(|hand| hand.agreement.as_ref() == Some(cause));
+        let redacted = event.redacted();
+        let (withdrawn, changed): (Vec<Hand>, Vec<Hand>) =
+            ended.into_iter().partition(|hand| redacted.is_some() && hand.agreement == redacted);
+        for hand in &untold {
+            let Hand { number, name, asker, language, .. } = hand;
+            let text = words::code_untold(*number, name, asker, Coded::Hand, *language);
+            self.say_if_heard(event, "code untold", &text).await?;
+        }
+        for hand in &withdrawn {
+            self.say_if_heard(event, &format!("withdrawn {}", hand.number), &words::withdrawn(hand)).await?;
+        }
+        if !changed.is_empty() {
+            self.say_if_heard(event, "changed", &words::changed(&changed)).await?;
         }
         Ok(())
     }
 
-    /// The links of an event's room that are good or wait, for the file of another event.
-    async fn hands_for(&self, event: &Event, file: &OwnedEventId) -> Result<Vec<Hand>, Failure> {
-        let mut hands = self.drops.hands_of_room(&event.room_id).await.map_err(failure)?;
-        hands.retain(|hand| hand.event == *file);
-        Ok(hands)
-    }
-
-    /// Whether the file of a link is still shown; if not, the link is ended, and its room told.
-    async fn is_as_asked(&self, event: &Event, hand: &Hand) -> Result<bool, Failure> {
-        if look(self.server(), hand.room_of_file(), &hand.event).await?.is_of(hand) {
-            return Ok(true);
+    /// Answers an event, where the room takes that.
+    async fn say_if_heard(&self, event: &Event, what: &str, text: &str) -> Result<(), Failure> {
+        match self.say(event, what, text).await {
+            Err(failure) if failure.may_pass() => Err(failure),
+            Err(failure) => {
+                warn!(room_id = %event.room_id, error = %failure, "a room cannot be told");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
-        // Said before it is done: who is killed in between says it again, under the same id.
-        match self.say(event, &format!("changed {}", hand.number), &words::changed(hand)).await {
-            Err(failure) if failure.may_pass() => return Err(failure),
-            Err(failure) => warn!(error = %failure, "a room cannot be told that a file changed"),
-            Ok(()) => {}
-        }
-        self.drops.end_hand(&hand.room, hand.number, event.sender.clone()).await.map_err(failure)?;
-        Ok(false)
     }
 
     async fn end_hand(&self, event: &Event, language: Language, number: u32) -> Result<(), Failure> {
@@ -436,8 +486,16 @@ impl Dropbox {
         self.server().has_power(&event.room_id, &event.sender, least).await
     }
 
-    async fn tell_code(&self, user: &UserId, cause: &EventId, text: &str) -> Result<(), Failure> {
-        self.private().tell(user, &TxnId::after(cause, "code"), text).await
+    /// Tells a user a code; false if he cannot be told anything, since he takes no invites for instance.
+    async fn tell_code(&self, user: &UserId, cause: &EventId, text: &str) -> Result<bool, Failure> {
+        match self.private().tell(user, &TxnId::after(cause, "code"), text).await {
+            Err(failure) if failure.may_pass() => Err(failure),
+            Err(failure) => {
+                warn!(user_id = %user, error = %failure, "a code cannot be told");
+                Ok(false)
+            }
+            Ok(()) => Ok(true),
+        }
     }
 
     pub(crate) fn private(&self) -> &Private {

@@ -37,6 +37,9 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// What the homeserver refuses is tried again after this.
 const REFUSED: Duration = Duration::from_secs(3_600);
 
+/// Why a file is held that its room does not take.
+const CLOSED: &str = "the room takes no files now";
+
 /// Bytes that are read at a time.
 const PART: usize = 256 << 10;
 
@@ -165,6 +168,16 @@ impl Carrier {
             (store.get(&LINKS, hash).await?, store.get(&UPLOADS, key).await?);
         let (Some(link), Some(upload)) = (link, upload) else { return Ok(()) };
         let UploadState::Whole { kind, uri, held, .. } = &upload.state else { return Ok(()) };
+        let least = self.drops.settings().least_power;
+        // Asked each time, and not concluded from a refusal: a room that is encrypted, or that nobody reads any more, refuses nothing.
+        if !can_speak(&self.homeserver, &link.room, least).await? {
+            self.drops.room_refuses(&link.room, key).await?;
+            if held.is_none() {
+                self.tell_maker(&link, &TxnId::of(&["held", key]), &words::waits(&link, &upload)).await?;
+            }
+            self.drops.note_delivery(key, uri.clone(), Some(CLOSED.to_owned())).await?;
+            return Err(Failure::odd(CLOSED.to_owned()).into());
+        }
         let outcome = self.send(&link, &upload, key, id, uri.clone()).await;
         match outcome {
             Ok(event) => {
@@ -175,7 +188,7 @@ impl Carrier {
             }
             Err(Undone::Homeserver(Failure::Refused(refusal))) => {
                 let why = format!("{} {}", refusal.errcode, refusal.message);
-                if !can_speak(&self.homeserver, &link.room).await? {
+                if !can_speak(&self.homeserver, &link.room, least).await? {
                     self.drops.room_refuses(&link.room, key).await?;
                 }
                 // Told before it is noted: who is killed in between tells it again, under the same id.
@@ -193,11 +206,15 @@ impl Carrier {
     /// Tells the room of a file that is held, or the link's maker alone where the room does not take that either.
     async fn tell_of_held(&self, link: &Link, key: &str, text: &str) -> Result<(), Failure> {
         let txn = TxnId::of(&["held", key]);
-        let told = match self.homeserver.notice(&link.room, &txn, text).await {
-            Err(failure) if !failure.may_pass() => self.private.tell(&link.maker, &txn, text).await,
+        match self.homeserver.notice(&link.room, &txn, text).await {
+            Err(failure) if !failure.may_pass() => self.tell_maker(link, &txn, text).await,
             told => told.map(drop),
-        };
-        match told {
+        }
+    }
+
+    /// Tells the maker of a link alone, as far as he can be told.
+    async fn tell_maker(&self, link: &Link, txn: &TxnId, text: &str) -> Result<(), Failure> {
+        match self.private.tell(&link.maker, txn, text).await {
             Err(failure) if !failure.may_pass() => {
                 warn!(error = %failure, room_id = %link.room, "nobody can be told of a file that is held");
                 Ok(())

@@ -87,6 +87,9 @@ pub(crate) enum Error {
     /// There is no such upload, or none any more.
     #[error("no such upload")]
     NoUpload,
+    /// It came whole: it cannot be taken back any more.
+    #[error("received")]
+    Received,
     /// It was refused before.
     #[error("refused")]
     Refused(Refused),

@@ -224,9 +224,16 @@ impl Files {
     }
 
     /// The sender takes a file back that is not whole.
+    ///
+    /// # Errors
+    /// [`Error::Received`] when it is.
     pub(crate) async fn take_back(&self, hash: &str, id: &str) -> Result<(), Error> {
         let _turn = self.turn(format!("{hash}.{id}")).await;
-        self.refuse(hash, id, Refused::TakenBack).await
+        self.refuse(hash, id, Refused::TakenBack).await?;
+        match self.0.drops.upload(hash, id).await?.state {
+            UploadState::Whole { .. } | UploadState::Sent { .. } => Err(Error::Received),
+            UploadState::Receiving | UploadState::Refused { .. } => Ok(()),
+        }
     }
 
     /// Compares a file that has all its bytes with the hash that the sender computed, if he did, and takes it.

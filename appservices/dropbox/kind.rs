@@ -240,24 +240,26 @@ fn by_brand(brand: &[u8]) -> Kind {
 /// Whether a machine runs a file of this name when it is opened, whatever is in it (a script is a text like others), or asks
 /// another machine when it is merely shown, and tells it the user's hash.
 ///
-/// What mail programs keep from their users, and what browsers run; documents with macros are not among them.
+/// What mail programs keep from their users, what browsers run, and what Windows opens as a disk, a notebook or a machine, in which files lie
+/// that have lost the mark of where they came from; documents with macros are not among them.
 /// Source: <https://support.microsoft.com/en-us/office/blocked-attachments-in-outlook-434752e1-02d3-4e90-9124-8b81e49a8519>
 pub(crate) fn is_run_by_name(original: &str) -> bool {
     #[rustfmt::skip]
     const ENDINGS: &[&str] = &[
         "ade", "adp", "app", "appcontent-ms", "appinstaller", "applescript", "application", "appref-ms",
         "appx", "appxbundle", "asp", "aspx", "bas", "bat", "cdxml", "chm", "cmd", "com", "command", "cpl",
-        "csh", "deskthemepack", "desktop", "diagcab", "exe", "fileloc", "fxp", "gadget", "grp", "hlp",
-        "hpj", "hta", "htc", "htm", "html", "inetloc", "inf", "ins", "iqy", "isp", "its", "jar", "jnlp",
-        "js", "jse", "jsp", "ksh", "library-ms", "lnk", "mad", "maf", "mag", "mam", "maq", "mas", "mau",
-        "mav", "maw", "mda", "mde", "mdt", "mdw", "mdz", "mht", "mhtml", "mjs", "msc", "msh", "msh1",
-        "msh1xml", "msh2", "msh2xml", "mshxml", "msi", "msix", "msixbundle", "msp", "mst", "msu", "oqy",
-        "osd", "pcd", "php", "pif", "pl", "plg", "prf", "prg", "ps1", "ps1xml", "ps2", "ps2xml", "psc1",
-        "psc2", "psd1", "psm1", "py", "pyc", "pyo", "pyw", "pyz", "pyzw", "rb", "rdp", "reg", "rqy", "scf",
-        "scpt", "scptd", "scr", "sct", "search-ms", "searchconnector-ms", "settingcontent-ms", "sh", "shb",
-        "shs", "shtml", "slk", "svg", "svgz", "terminal", "theme", "themepack", "tool", "udl", "url", "vb",
-        "vbe", "vbp", "vbs", "vsmacros", "vsw", "webloc", "webpnp", "website", "wll", "workflow", "ws",
-        "wsc", "wsf", "wsh", "xbap", "xht", "xhtml", "xla", "xll", "xnk",
+        "csh", "deskthemepack", "desktop", "diagcab", "exe", "fileloc", "fxp", "gadget", "grp", "hlp", "hpj",
+        "hta", "htc", "htm", "html", "img", "inetloc", "inf", "ins", "iqy", "iso", "isp", "its", "jar",
+        "jnlp", "js", "jse", "jsp", "ksh", "library-ms", "lnk", "mad", "maf", "mag", "mam", "maq", "mas",
+        "mau", "mav", "maw", "mda", "mde", "mdt", "mdw", "mdz", "mht", "mhtml", "mjs", "msc", "msh", "msh1",
+        "msh1xml", "msh2", "msh2xml", "mshxml", "msi", "msix", "msixbundle", "msp", "mst", "msu", "one",
+        "onepkg", "oqy", "osd", "pcd", "php", "pif", "pl", "plg", "prf", "prg", "ps1", "ps1xml", "ps2",
+        "ps2xml", "psc1", "psc2", "psd1", "psm1", "py", "pyc", "pyo", "pyw", "pyz", "pyzw", "rb", "rdp",
+        "reg", "rqy", "scf", "scpt", "scptd", "scr", "sct", "search-ms", "searchconnector-ms",
+        "settingcontent-ms", "sh", "shb", "shs", "shtml", "slk", "svg", "svgz", "terminal", "theme",
+        "themepack", "tool", "udl", "url", "vb", "vbe", "vbp", "vbs", "vhd", "vhdx", "vsmacros", "vsw",
+        "webloc", "webpnp", "website", "wll", "workflow", "ws", "wsb", "wsc", "wsf", "wsh", "xbap", "xht",
+        "xhtml", "xla", "xll", "xnk",
     ];
     // Dots and blanks at its end Windows leaves out.
     let name = name::harmless(original).trim_end_matches(['.', ' ']).to_ascii_lowercase();
@@ -441,6 +443,12 @@ mod tests {
             "図.svg",
             "x.webloc",
             "x.command",
+            "x.wsb",
+            "図面.ISO",
+            "x.img",
+            "x.vhd",
+            "x.vhdx",
+            "x.one",
             "Desktop.ini",
         ] {
             assert!(is_run_by_name(name), "{name}");

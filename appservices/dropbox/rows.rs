@@ -34,6 +34,12 @@ pub(crate) const RECORD: Table<Deed> = Table::new("record");
 /// Rooms in which codes are told; key: user, value: room.
 pub(crate) const PRIVATE_ROOMS: Table<OwnedRoomId> = Table::new("private rooms");
 
+/// Users whose rooms for codes have no alias any more that follows from the user alone; key: user.
+pub(crate) const HIDDEN: Table<()> = Table::new("private rooms with keyed aliases");
+
+/// Rooms that were upgraded to one of which nothing can be seen; key: the room, value: that one.
+pub(crate) const AWAITED: Table<OwnedRoomId> = Table::new("awaited successors");
+
 /// Rooms into which nothing can be put now; key: room, value: what was found first to be so: an event, or a file.
 pub(crate) const REFUSING: Table<String> = Table::new("refusing");
 

@@ -5,8 +5,8 @@
 //! the store cannot try a hundred million codes against it.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+pub(crate) use bot_kit::hex;
 use bot_kit::ruma::{EventId, UserId};
-use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use unicode_normalization::UnicodeNormalization;
@@ -24,36 +24,32 @@ const ENTERED: usize = 64;
 
 /// What makes tokens.
 #[derive(Clone)]
-pub(crate) struct Key(Vec<u8>);
+pub(crate) struct Key {
+    own: bot_kit::Key,
+    of_passes: bot_kit::Key,
+}
 
 impl Key {
     /// From what only this service and its homeserver know.
     pub(crate) fn of(secret: &str) -> Self {
-        Self(Sha256::digest(secret.as_bytes()).to_vec())
+        let bytes = Sha256::digest(secret.as_bytes());
+        Self { own: bot_kit::Key::of(bytes), of_passes: bot_kit::Key::of(hex(&bytes)) }
     }
 
     /// By what the alias of a user's own room is known to nobody else: his id is no secret.
     pub(crate) fn room_of(&self, user: &UserId) -> String {
-        hex(&self.derive("room", user.as_bytes())[..TOKEN])
-    }
-
-    fn derive(&self, what: &str, cause: &[u8]) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key of any length");
-        mac.update(what.as_bytes());
-        mac.update(b"\0");
-        mac.update(cause);
-        mac.finalize().into_bytes().into()
+        hex(&self.own.derive("room", user.as_bytes())[..TOKEN])
     }
 
     /// The token of the link that this event asked for.
     pub(crate) fn token(&self, cause: &EventId) -> Token {
-        let all = self.derive("token", cause.as_bytes());
+        let all = self.own.derive("token", cause.as_bytes());
         Token(URL_SAFE_NO_PAD.encode(&all[..TOKEN]))
     }
 
     /// The code of that link: eight digits.
     pub(crate) fn code(&self, cause: &EventId) -> String {
-        let all = self.derive("code", cause.as_bytes());
+        let all = self.own.derive("code", cause.as_bytes());
         let number = u64::from_be_bytes([0, 0, all[0], all[1], all[2], all[3], all[4], all[5]]);
         // Of 2^48 numbers none of a hundred million is likelier by more than one in two million.
         let code = number % 100_000_000;
@@ -85,7 +81,7 @@ impl Token {
     /// What is kept of a code that is good together with it.
     pub(crate) fn hash_of_code(&self, code: &str) -> String {
         let digits: String = code.chars().filter(char::is_ascii_digit).collect();
-        keyed(&self.0, "code", &digits)
+        hex(&bot_kit::Key::of(&self.0).derive("code", digits.as_bytes()))
     }
 
     /// The same of what somebody enters, in digits of any width, however they are grouped; none of what can be no code.
@@ -102,7 +98,7 @@ impl Token {
 
     /// What a browser is given once it told the code, so many times so far.
     pub(crate) fn pass(&self, key: &Key, number: u8) -> String {
-        keyed(&hex(&key.0), &self.0, &number.to_string())
+        hex(&key.of_passes.derive(&self.0, number.to_string().as_bytes()))
     }
 }
 
@@ -113,22 +109,9 @@ impl std::fmt::Debug for Token {
     }
 }
 
-fn keyed(key: &str, what: &str, value: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("a key of any length");
-    mac.update(what.as_bytes());
-    mac.update(b"\0");
-    mac.update(value.as_bytes());
-    hex(&mac.finalize().into_bytes())
-}
-
 /// Whether two texts are the same, in a time that does not tell where they differ.
 pub(crate) fn same(one: &str, other: &str) -> bool {
     one.as_bytes().ct_eq(other.as_bytes()).into()
-}
-
-/// Bytes as text.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -145,6 +128,15 @@ mod tests {
         assert_eq!(Token::read(token.as_str()), Some(token.clone()));
         assert_ne!(token.as_str(), key.token(<&EventId>::try_from("$b").unwrap()).as_str());
         assert_ne!(token.as_str(), Key::of("another").token(event).as_str());
+        // Links, codes and cookies that are out there stay good.
+        let kept = [token.as_str(), &key.code(event), &token.hash_of_code("1234 5678"), &token.pass(&key, 3)];
+        let wanted = [
+            "bilo_0vqoDNegTPXTFYFmw",
+            "4024 9891",
+            "1ae6fec02388d461b338569287f27d603b64c15328e45410f61b213d4d2d4e53",
+            "df07738eea21abccf05ab309002b99197fdc9c37a72c0d2b32c7b8cd3f8beaa7",
+        ];
+        assert_eq!(kept, wanted);
         assert!(Token::read("short").is_none() && Token::read("../../../../../../etc").is_none());
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use base::ByteSize;
-use bot_kit::{Span, ruma::OwnedServerName};
+use bot_kit::{Proxies, Span, ruma::OwnedServerName};
 use serde::Deserialize;
 
 /// Most links of all rooms that are good at once, if the configuration says nothing.
@@ -19,9 +19,9 @@ pub struct Settings {
     pub public_url: url::Url,
     /// Where the page listens; whoever is in front of it speaks TLS.
     pub page_address: std::net::SocketAddr,
-    /// Who may say in `X-Forwarded-For` whom a request comes from.
+    /// Who may say in `X-Forwarded-For` whom a request comes from, and has as many connections as it wants.
     #[serde(default)]
-    pub proxies: Vec<std::net::IpAddr>,
+    pub proxies: Proxies,
     /// Where files lie until they are in the room.
     pub files_path: PathBuf,
     /// The record of all that was done: a file that lines are appended to.

@@ -1,13 +1,18 @@
 //! What is said to people: in rooms, and on the page.
 
+mod handover;
+
 use std::collections::BTreeSet;
 
+use bot_kit::ruma::UserId;
+
+pub(crate) use self::handover::*;
 use crate::{
     drops::{Closed, Error, Made, PASSES},
     kind::Group,
     language::Language,
     moment,
-    rows::{Hand, HandState, Link, Refused, Upload, UploadState},
+    rows::{Link, Refused, Upload, UploadState},
     settings::Settings,
 };
 
@@ -61,6 +66,10 @@ pub(crate) fn for_senders(error: &Error, language: Language) -> String {
             "It cannot be taken now. Please try again later.",
         ),
         Error::NoUpload => ("このファイルの送信は見つかりません。", "There is no such upload."),
+        Error::Received => (
+            "このファイルはもう届いています。取り消したいときは、依頼した担当者にご連絡ください。",
+            "This file has arrived already. Please ask whoever gave you the link to have it deleted.",
+        ),
         Error::Refused(Refused::Kind) => (
             "この種類のファイルは受け取れません。中身と、名前の終わり（.exe や .ps1 など）で判断しています。",
             "Files of this type are not taken. The content decides, and the end of the name (.exe, .ps1 and the like).",
@@ -543,6 +552,64 @@ pub(crate) fn held(link: &Link, upload: &Upload, why: &str) -> String {
     }
 }
 
+/// Tells a maker of a file that came and that his room does not take now.
+pub(crate) fn waits(link: &Link, upload: &Upload) -> String {
+    let (number, title, name, size) = (link.number, &link.title, &upload.name, moment::size(upload.length));
+    match link.language {
+        Language::Japanese => format!(
+            "受取URL {number}番「{title}」に {name}（{size}）が届きましたが、いまは部屋に入れられません（ボットが部屋にいないか投稿できない、部屋が暗号化された、\
+             または新しい部屋に替わりました）。ファイルは保管していて、入れられるようになれば入ります。新しい部屋に替わったときは、そこにボットを招待してください。"
+        ),
+        Language::English => format!(
+            "{name} ({size}) came over link no. {number} “{title}” and cannot be put into the room now: I am not there or may not post, or it was \
+             encrypted or upgraded. It is kept and goes in as soon as it can; where the room was upgraded, please invite me into the new one."
+        ),
+    }
+}
+
+/// Tells that a code could be told to nobody, so that its link is ended.
+pub(crate) fn code_untold(number: u32, title: &str, to: &UserId, kind: Coded, language: Language) -> String {
+    match language {
+        Language::Japanese => {
+            let kind = kind.in_japanese();
+            format!(
+                "{to} さんを合言葉を伝える1対1の部屋に招待できなかったため、{kind} {number}番「{title}」は取り消しました。\
+                 このボットからの招待を受け取れるように設定を変えてから、もう一度お試しください。"
+            )
+        }
+        Language::English => {
+            let kind = kind.in_english();
+            format!(
+                "I cannot invite {to} into a private room to tell the code, so {kind} no. {number} “{title}” is ended. \
+                 Please allow invites of mine and try again."
+            )
+        }
+    }
+}
+
+/// What a code is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Coded {
+    Link,
+    Hand,
+}
+
+impl Coded {
+    fn in_japanese(self) -> &'static str {
+        match self {
+            Self::Link => "受取URL",
+            Self::Hand => "渡しURL",
+        }
+    }
+
+    fn in_english(self) -> &'static str {
+        match self {
+            Self::Link => "link",
+            Self::Hand => "link to download by",
+        }
+    }
+}
+
 /// Reminds the maker of a link.
 pub(crate) fn remind(link: &Link) -> String {
     let Link { number, title, maker, .. } = link;
@@ -569,166 +636,5 @@ pub(crate) fn expired(link: &Link) -> String {
         Language::English => {
             format!("The time of link no. {number} “{title}” is over. {received} files came.")
         }
-    }
-}
-
-/// How links to download by are written.
-pub(crate) fn help_hands(language: Language) -> String {
-    say(
-        language,
-        "社外の人にこの部屋のファイルを1つ渡すURLを作ります。\n\n\
-         渡すファイルに返信して：!渡し 期限 3日 回数 3 合言葉\n\n\
-         ほかの人がボットの確認に ✅ を付けると（24時間以内）、URLができます。頼んだ本人は承認できません。\n\n\
-         !渡し 一覧 … いま使えるURL\n\
-         !渡し 取消 3 … 3番を使えなくする\n\
-         English: !handover help",
-        "Makes a link by which somebody outside fetches one file of this room.\n\n\
-         Reply to the file: !handover expires 3d times 3 code\n\n\
-         The link is made once another member reacts with ✅ to what I ask then (within 24 hours). Who asked cannot agree.\n\n\
-         !handover list - the links that are good now\n\
-         !handover cancel 3 - ends number 3\n\
-         日本語: !渡し ヘルプ",
-    )
-}
-
-pub(crate) fn no_file(language: Language) -> String {
-    say(
-        language,
-        "渡すファイルに返信する形で書いてください。暗号化されたファイルは渡せません。書き方は「!渡し ヘルプ」で見られます。",
-        "Write it as a reply to the file. Encrypted files cannot be handed over. `!handover help` tells how.",
-    )
-}
-
-pub(crate) fn edited(language: Language) -> String {
-    say(
-        language,
-        "このファイルは編集で差し替えられているため、渡せません。渡すファイルを新しく投稿し、それに返信してください。",
-        "By an edit another file is shown there now. Please send the file anew, and reply to that.",
-    )
-}
-
-/// Tells that a file is not handed over since it was changed or deleted.
-pub(crate) fn changed(hand: &Hand) -> String {
-    let Hand { number, name, .. } = hand;
-    match hand.language {
-        Language::Japanese => format!(
-            "渡しURL {number}番「{name}」は、頼んだあとでファイルが差し替えられたか削除されたため、取り消しました。必要なら新しく頼んでください。"
-        ),
-        Language::English => format!(
-            "Link to download by no. {number} “{name}” was ended: its file was changed or deleted after it was asked for."
-        ),
-    }
-}
-
-/// Tells that an agreement was taken back.
-pub(crate) fn withdrawn(hand: &Hand) -> String {
-    let Hand { number, name, .. } = hand;
-    match hand.language {
-        Language::Japanese => {
-            format!("承認が取り消されたため、渡しURL {number}番「{name}」を取り消しました。")
-        }
-        Language::English => {
-            format!("Link to download by no. {number} “{name}” was ended: the agreement was taken back.")
-        }
-    }
-}
-
-/// Asks others to agree.
-pub(crate) fn question(hand: &Hand) -> String {
-    let Hand { number, asker, name, times, lasts, .. } = hand;
-    let lasts = moment::span(*lasts, hand.language);
-    let code = match (hand.with_code, hand.language) {
-        (false, _) => "",
-        (true, Language::Japanese) => "・合言葉あり",
-        (true, Language::English) => ", with a code",
-    };
-    match hand.language {
-        Language::Japanese => format!(
-            "渡しURL {number}番：{asker} さんが「{name}」を社外に渡そうとしています（{lasts}・{times}回まで{code}）。\n\
-             ファイルを開いて中身を確かめ、よければ、ほかの人がこのメッセージに ✅ を付けてください（24時間以内）。"
-        ),
-        Language::English => format!(
-            "Link to download by no. {number}: {asker} wants to hand “{name}” to somebody outside ({lasts}, {times} downloads{code}).\n\
-             If that is right (please open the file), somebody else reacts with ✅ to this message (within 24 hours)."
-        ),
-    }
-}
-
-/// Tells a link to download by to its room.
-pub(crate) fn handed(hand: &Hand, url: &str) -> String {
-    let Hand { number, name, times, .. } = hand;
-    let (by, ends) = match &hand.state {
-        HandState::Good { by, ends, .. } => (by.as_str(), moment::written(*ends, hand.language)),
-        HandState::Asked | HandState::Ended => ("", String::new()),
-    };
-    let code = match (hand.with_code, hand.language) {
-        (false, _) => "",
-        (true, Language::Japanese) => "\n合言葉は、頼んだ人との1対1の部屋に送りました。",
-        (true, Language::English) => "\nThe code was sent to whoever asked, in a room of their own.",
-    };
-    match hand.language {
-        Language::Japanese => format!(
-            "渡しURL {number}番「{name}」\n{url}\n期限 {ends}／{times}回まで／承認 {by}{code}\n取消は「!渡し 取消 {number}」。"
-        ),
-        Language::English => format!(
-            "Link to download by no. {number} “{name}”\n{url}\nUntil {ends}; {times} downloads; agreed by {by}{code}\nTo end it: !handover cancel {number}"
-        ),
-    }
-}
-
-/// Tells the code of a link to download by.
-pub(crate) fn code_of_hand(hand: &Hand, code: &str) -> String {
-    let Hand { number, name, .. } = hand;
-    match hand.language {
-        Language::Japanese => {
-            format!(
-                "渡しURL {number}番「{name}」の合言葉：{code}\nURLとは別の手段（電話など）で相手に伝えてください。"
-            )
-        }
-        Language::English => {
-            format!(
-                "Code of the link to download by no. {number} “{name}”: {code}\nTell it apart from the link."
-            )
-        }
-    }
-}
-
-pub(crate) fn own_agreement(language: Language) -> String {
-    say(
-        language,
-        "頼んだ本人は承認できません。ほかの人が ✅ を付けてください。",
-        "Who asked cannot agree; somebody else has to.",
-    )
-}
-
-/// The links to download by of a room.
-pub(crate) fn list_hands(hands: &[Hand], language: Language) -> String {
-    if hands.is_empty() {
-        return say(language, "いま使える渡しURLはありません。", "No link to download by is good now.");
-    }
-    let mut text = say(language, "渡しURL", "Links to download by");
-    for Hand { number, name, asker, state, .. } in hands.iter().take(LISTED) {
-        let how = match (state, language) {
-            (HandState::Good { ends, left, .. }, Language::Japanese) => {
-                format!("{} まで、残り{left}回", moment::written(*ends, language))
-            }
-            (HandState::Good { ends, left, .. }, Language::English) => {
-                format!("until {}, {left} downloads left", moment::written(*ends, language))
-            }
-            (HandState::Asked | HandState::Ended, _) => language.pick("承認待ち", "waits for ✅").to_owned(),
-        };
-        text.push_str(&match language {
-            Language::Japanese => format!("\n{number}番「{name}」{how}／{asker}"),
-            Language::English => format!("\nNo. {number} “{name}” {how}; {asker}"),
-        });
-    }
-    text + &unlisted(hands.len(), language)
-}
-
-pub(crate) fn ended_hand(hand: &Hand, language: Language) -> String {
-    let Hand { number, name, .. } = hand;
-    match language {
-        Language::Japanese => format!("渡しURL {number}番「{name}」を取り消しました。"),
-        Language::English => format!("Link to download by no. {number} “{name}” was ended."),
     }
 }

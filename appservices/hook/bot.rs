@@ -8,12 +8,12 @@ use std::{
 
 use anyhow::Context;
 use bot_kit::{
-    Batch, Bot, Bounds, Config, Creation, Event, Failure, Host, Namespaces,
+    Batch, Bot, Bounds, Config, Creation, Event, Failure, Host, Namespaces, Table,
     ruma::{OwnedRoomId, OwnedUserId, RoomAliasId, RoomId},
 };
 use serde_json::{Map, Value};
 use tokio::{net::TcpListener, sync::Notify};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{
     incoming, outgoing, post,
@@ -27,14 +27,14 @@ const ALIAS_KNOWN: Duration = Duration::from_secs(60);
 /// Upgrades of a room that are followed.
 const MOST_UPGRADES: usize = 10;
 
+/// What came of a room into which the bot was never asked, so that nothing can be seen of it; key: that room, value: the one after it.
+const OVER: Table<OwnedRoomId> = Table::new("rooms after unseen ones");
+
 /// Rooms of which it is remembered what they began with.
 const MOST_CREATIONS: usize = 1_000;
 
-/// A pause before the bot tries to introduce itself again.
-const PAUSE: Duration = Duration::from_secs(5);
-
-/// Connections of others' programs at a time.
-const BOUNDS: Bounds = Bounds { connections: 256, of_address: 64, head: Duration::from_secs(10) };
+/// Time for the head of a request of others' programs.
+const HEAD: Duration = Duration::from_secs(10);
 
 /// Why the bot leaves a room.
 const NOT_OURS: &str = "この部屋は通知の設定にありません / this room is not in the settings of webhooks";
@@ -46,6 +46,8 @@ pub(crate) struct Hook {
     pub(crate) tls: bot_kit::TlsConfig,
     pub(crate) more_jobs: Notify,
     pub(crate) more_deliveries: Notify,
+    /// Rung when the bot is in a room again: what waits for that waits no longer.
+    pub(crate) came: Notify,
     /// Where aliases of the settings lead, and when that was asked.
     aliases: Mutex<HashMap<String, (Instant, Option<OwnedRoomId>)>>,
     /// What rooms began with: that changes never.
@@ -79,6 +81,7 @@ impl Bot for Hook {
             tls: host.config.tls()?,
             more_jobs: Notify::new(),
             more_deliveries: Notify::new(),
+            came: Notify::new(),
             aliases: Mutex::default(),
             creations: Mutex::default(),
             troubles: Mutex::default(),
@@ -89,28 +92,34 @@ impl Bot for Hook {
                 format!("{address} で待ち受けられません / {address} cannot be listened on")
             })?;
             let routes = incoming::router(hook.clone());
-            hook.host.tasks.spawn(bot_kit::serve(listener, routes, BOUNDS, hook.host.stop.clone()));
+            let bounds = Bounds { head: HEAD, proxies: settings.proxies, ..Bounds::default() };
+            hook.host.tasks.spawn(bot_kit::serve(listener, routes, bounds, hook.host.stop.clone()));
         }
-        hook.spawn(introduce(hook.clone()));
+        let introduced = hook.clone();
+        hook.host.spawn(async move {
+            introduced.host.homeserver.introduce(&introduced.host.config.bot.display_name).await;
+        });
         for one in settings.incoming {
-            hook.spawn(post::run(hook.clone(), one));
+            hook.host.spawn(post::run(hook.clone(), one));
         }
         for one in settings.outgoing {
-            hook.spawn(outgoing::run(hook.clone(), one));
+            hook.host.spawn(outgoing::run(hook.clone(), one));
         }
         Ok(hook)
     }
 
     async fn handle(&self, event: &Event) -> Result<Batch, Failure> {
         let mut batch = Batch::new();
+        match event.membership() {
+            Some(("invite", user)) if user == *self.host.user() => {
+                self.invited(event).await?;
+                return Ok(batch);
+            }
+            Some(("join", user)) if user == *self.host.user() => self.came.notify_waiters(),
+            _ => {}
+        }
         // What it said itself it tells nobody, or two of them would tell each other for ever.
         if event.sender == *self.host.user() {
-            return Ok(batch);
-        }
-        if let Some(("invite", user)) = event.membership()
-            && user == *self.host.user()
-        {
-            self.invited(event).await?;
             return Ok(batch);
         }
         self.owe(event, &mut batch).await?;
@@ -127,36 +136,14 @@ impl Bot for Hook {
     }
 }
 
-/// Makes sure of the bot's user and its name.
-async fn introduce(hook: Arc<Hook>) {
-    let attempt = async || {
-        hook.host.homeserver.register().await?;
-        hook.host.homeserver.set_display_name(&hook.host.config.bot.display_name).await
-    };
-    while let Err(error) = attempt().await {
-        warn!(%error, "the bot cannot introduce itself");
-        if !error.may_pass() {
-            return;
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-}
-
 impl Hook {
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.host.stop.clone();
-        self.host.tasks.spawn(async move {
-            stop.run_until_cancelled(task).await;
-        });
-    }
-
     /// It goes into the rooms of its settings and into what became of them, and into no others.
     async fn invited(&self, event: &Event) -> Result<(), Failure> {
         let room = &event.room_id;
-        let outcome = match self.wants(room).await {
+        let outcome = match self.wants(event).await {
             Ok(true) => {
                 let joined = self.host.homeserver.join(room).await;
-                self.more_jobs.notify_waiters();
+                self.came.notify_waiters();
                 joined
             }
             Ok(false) => self.host.homeserver.leave(room, NOT_OURS).await,
@@ -172,28 +159,73 @@ impl Hook {
         }
     }
 
-    /// Whether a room is one of its settings, or what one of them was upgraded to.
-    async fn wants(&self, room: &RoomId) -> Result<bool, Failure> {
+    /// Whether a room is one of its settings, or what one of them was upgraded to. What an invite is judged by is asked anew: an alias may
+    /// lead elsewhere since a moment.
+    async fn wants(&self, event: &Event) -> Result<bool, Failure> {
+        let room = &event.room_id;
         let Settings { incoming, outgoing, .. } = &self.host.config.bot;
         let of_outgoing = outgoing.iter().flat_map(|hook| &hook.rooms);
         let names: BTreeSet<&String> = incoming.iter().map(|hook| &hook.room).chain(of_outgoing).collect();
+        let mut unseen = Vec::new();
         for name in names {
-            let Some(first) = self.find_room(name).await? else { continue };
+            let Some(first) = self.ask_for_room(name).await? else { continue };
+            if first == *room {
+                return Ok(true);
+            }
             // Without going anywhere: what it is not in yet has no successor that it knows of.
-            if first == *room || self.followed(&first).await?.contains(&room.to_owned()) {
+            let followed = self.followed(&first).await?;
+            if followed.iter().any(|next| next == room) {
+                return Ok(true);
+            }
+            let all = [vec![first], followed].concat();
+            unseen.extend(all.windows(2).last().map(|pair| (pair[0].clone(), pair[1].clone())));
+        }
+        // No stranger has the homeserver go into rooms of his.
+        let is_own = event.sender.server_name() == self.host.user().server_name();
+        if is_own { self.comes_of(room, unseen).await } else { Ok(false) }
+    }
+
+    /// Whether a room into which the bot is asked comes of one into which it was not asked, to which a room of its settings was upgraded.
+    /// That can be told within only, so it goes there; it leaves again if not.
+    async fn comes_of(
+        &self,
+        room: &RoomId,
+        unseen: Vec<(OwnedRoomId, OwnedRoomId)>,
+    ) -> Result<bool, Failure> {
+        let homeserver = &self.host.homeserver;
+        let mut waiting = Vec::new();
+        for (old, between) in unseen {
+            if self.creation(&between).await?.is_none() {
+                waiting.push((old, between));
+            }
+        }
+        if waiting.is_empty() {
+            return Ok(false);
+        }
+        homeserver.join(room).await?;
+        for (old, between) in waiting {
+            if homeserver.is_successor_over(&old, &between, room, 0).await? {
+                let mut batch = Batch::new();
+                batch.put(&OVER, between.as_str(), &room.to_owned());
+                self.host.store.commit(batch).await?;
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// The rooms that a room was upgraded to, one after the other, as far as they can be seen.
+    /// The rooms that a room was upgraded to, one after the other, as far as they can be seen. A tombstone counts as far as it is one
+    /// ([`bot_kit::Homeserver::find_upgrade`]).
     pub(crate) async fn followed(&self, room: &RoomId) -> Result<Vec<OwnedRoomId>, Failure> {
         let mut all: Vec<OwnedRoomId> = Vec::new();
         while all.len() < MOST_UPGRADES {
             let last = all.last().map_or(room, |last| &**last);
-            let stone = self.seen(last, "m.room.tombstone").await?;
-            let next = stone.and_then(|stone| RoomId::parse(stone.get("replacement_room")?.as_str()?).ok());
+            let next = match self.host.homeserver.find_upgrade(last, 0).await {
+                Err(failure) if failure.may_pass() => return Err(failure),
+                Ok(upgrade) => upgrade.map(|upgrade| upgrade.room),
+                // Of a room into which it was not asked it may know what came of that.
+                Err(_) => self.host.store.get(&OVER, last.as_str()).await?,
+            };
             match next {
                 Some(next) if next != room && !all.contains(&next) => all.push(next),
                 _ => break,
@@ -276,7 +308,6 @@ impl Hook {
         if name.starts_with('!') {
             return Ok(RoomId::parse(name).ok());
         }
-        let Ok(alias) = RoomAliasId::parse(name) else { return Ok(None) };
         let known = self.aliases.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         // One that led nowhere is asked for again at once: somebody makes the room now.
         if let Some((asked, Some(room))) = known
@@ -284,6 +315,15 @@ impl Hook {
         {
             return Ok(Some(room));
         }
+        self.ask_for_room(name).await
+    }
+
+    /// The same, asked now.
+    async fn ask_for_room(&self, name: &str) -> Result<Option<OwnedRoomId>, Failure> {
+        if name.starts_with('!') {
+            return Ok(RoomId::parse(name).ok());
+        }
+        let Ok(alias) = RoomAliasId::parse(name) else { return Ok(None) };
         let found = self.host.homeserver.find_alias(&alias).await?;
         let mut aliases = self.aliases.lock().unwrap_or_else(PoisonError::into_inner);
         aliases.insert(name.to_owned(), (Instant::now(), found.clone()));

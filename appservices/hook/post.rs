@@ -48,10 +48,11 @@ const PATIENCE_MS: u64 = 3 * 86_400_000;
 pub(crate) async fn run(hook: Arc<Hook>, incoming: Incoming) {
     let (mut pause, mut began) = (FIRST_PAUSE, None::<Instant>);
     loop {
-        let more = hook.more_jobs.notified();
-        tokio::pin!(more);
+        let (more, came) = (hook.more_jobs.notified(), hook.came.notified());
+        tokio::pin!(more, came);
         // Before the look: what comes meanwhile must wake us.
         more.as_mut().enable();
+        came.as_mut().enable();
         match hook.next_job(&incoming).await {
             Ok(is_told) => {
                 (pause, began) = (FIRST_PAUSE, None);
@@ -66,8 +67,11 @@ pub(crate) async fn run(hook: Arc<Hook>, incoming: Incoming) {
                     let mut troubles = hook.troubles.lock().unwrap_or_else(PoisonError::into_inner);
                     troubles.insert(incoming.name.clone(), failure.to_string());
                 }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                    // It may have waited for this.
+                    () = came => {}
+                }
             }
         }
     }
@@ -116,13 +120,18 @@ impl Hook {
                 incoming.room
             )));
         }
-        let mut room = first;
-        for next in self.followed(&room).await? {
-            if let Err(failure) = self.go_into(&next).await {
-                self.ask_for_invite(&room, &next).await?;
-                return Err(failure);
+        let (mut room, followed) = (first.clone(), self.followed(&first).await?);
+        // The last one that it is in: one of those between may be closed to it.
+        let mut refused = None;
+        for next in followed {
+            match self.go_into(&next).await {
+                Ok(()) => (room, refused) = (next, None),
+                Err(failure) => refused = refused.or(Some((room.clone(), next, failure))),
             }
-            room = next;
+        }
+        if let Some((old, next, failure)) = refused {
+            self.ask_for_invite(&old, &next).await?;
+            return Err(failure);
         }
         Ok(room)
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
-use bot_kit::{Config, ruma::OwnedUserId, url::Url};
+use bot_kit::{Config, Proxies, ruma::OwnedUserId, url::Url};
 use serde::Deserialize;
 
 use crate::{render::Templates, target::Range};
@@ -23,6 +23,9 @@ pub(crate) struct Settings {
     pub(crate) display_name: String,
     /// Where others' programs reach it.
     pub(crate) address: Option<SocketAddr>,
+    /// Proxies of other machines in front of that, which say in `X-Forwarded-For` for whom they come.
+    #[serde(default)]
+    pub(crate) proxies: Proxies,
     #[serde(default)]
     pub(crate) incoming: Vec<Incoming>,
     #[serde(default)]

@@ -103,6 +103,14 @@ impl<S> Host<S> {
         self.homeserver.user()
     }
 
+    /// Begins a task that ends with the program.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(task).await;
+        });
+    }
+
     /// An alias of this authority.
     ///
     /// # Errors

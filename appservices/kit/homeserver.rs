@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 
 pub use self::{
     calls::Download,
-    power::Creation,
+    power::{Creation, Upgrade},
     retry::{Failure, Refusal},
 };
 use crate::{config::HomeserverConfig, json, registration::Registration};

@@ -19,8 +19,10 @@ mod files;
 mod homeserver;
 mod inbox;
 pub mod json;
+mod key;
 mod listen;
 mod program;
+mod proxies;
 mod registration;
 mod store;
 
@@ -31,9 +33,11 @@ pub use self::{
     bot::{Bot, Host, Namespaces},
     config::{AppserviceConfig, Config, HomeserverConfig, ListenerConfig, Span, StoreConfig},
     event::{Event, now_ms},
-    homeserver::{Creation, Download, Failure, Homeserver, Refusal, TxnId},
+    homeserver::{Creation, Download, Failure, Homeserver, Refusal, TxnId, Upgrade},
+    key::{Key, hex},
     listen::{Bounds, serve},
     program::main,
+    proxies::Proxies,
     registration::Registration,
     store::{Batch, Error as StoreError, Rows, Store, Table},
 };

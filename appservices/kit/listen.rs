@@ -4,8 +4,11 @@
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     net::{IpAddr, SocketAddr},
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -16,8 +19,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
+use base::Address;
 use http::{HeaderMap, Request, StatusCode, header};
-use hyper::server::conn::http1;
+use hyper::{
+    body::{Body as HttpBody, Frame, Incoming, SizeHint},
+    server::conn::http1,
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -30,13 +37,14 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::ServiceExt;
+use tower::{ServiceExt, service_fn};
 use tracing::{debug, error, warn};
 
 use crate::{
     bot::Bot,
     event::Event,
     inbox::{Inbox, Untaken},
+    proxies::Proxies,
 };
 
 /// Largest transaction, in bytes: a hundred events of 64 KiB each, written twice as long, and what comes beside them.
@@ -51,21 +59,37 @@ const LAST_MOMENTS: Duration = Duration::from_secs(10);
 /// A pause after an accept that failed: open files are few, and others close some.
 const BREATH: Duration = Duration::from_millis(50);
 
+/// Whoever has too many requests under way may come again after this, in seconds.
+const COME_AGAIN: &str = "5";
+
+/// What he reads.
+const TOO_MANY: &str = "同時の要求が多すぎます。しばらくしてからもう一度お試しください。\nToo many requests at a time. Please try again in a moment.\n";
+
 /// What bounds a listener.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Bounds {
     /// Connections at a time. Others wait to be taken.
     pub connections: usize,
-    /// Connections from one address at a time; what comes beyond is closed, so that one address does not have all places. Programs of this
-    /// machine, a proxy for instance, have no such bound.
+    /// Connections from one address at a time (of IPv6 its first 64 bits); what comes beyond is closed, so that one address does not have
+    /// all places. Programs of this machine have no such bound.
     pub of_address: usize,
     /// Time for the head of a request.
     pub head: Duration,
+    /// Proxies in front of the listener: their connections are everybody's, so the bound is on requests that are under way for each
+    /// address that they name; beyond it 429.
+    pub proxies: Proxies,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { connections: 256, of_address: 64, head: Duration::from_secs(20) }
+        Self { connections: 256, of_address: 64, head: Duration::from_secs(20), proxies: Proxies::default() }
+    }
+}
+
+impl Bounds {
+    /// Connections that a peer may have.
+    fn most_of(&self, peer: IpAddr) -> usize {
+        if self.proxies.contains(peer) { self.connections } else { self.of_address }
     }
 }
 
@@ -75,6 +99,7 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
     let places = Arc::new(Semaphore::new(bounds.connections));
     let connections = TaskTracker::new();
     let addresses = Arc::new(Addresses::default());
+    let front = Front { router, named: Arc::default(), bounds: Arc::new(bounds.clone()) };
     // HTTP/1.1 alone: who would look which version comes would wait for ever for one who says nothing.
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(bounds.head);
@@ -92,17 +117,15 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
                 continue;
             }
         };
-        let Some(of_address) = addresses.take(peer.ip(), bounds.of_address) else {
+        let Some(of_address) = addresses.take(peer.ip(), bounds.most_of(peer.ip())) else {
             debug!(address = %peer.ip(), "too many connections from one address");
             continue;
         };
-        let router = router.clone().map_request(move |mut request: Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
-            request.map(Body::new)
-        });
+        let front = front.clone();
+        let service = service_fn(move |request| front.clone().answer(peer, request));
         let (server, stop) = (server.clone(), stop.clone());
         connections.spawn(async move {
-            let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+            let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
             tokio::pin!(connection);
             let outcome = tokio::select! {
                 outcome = &mut connection => outcome,
@@ -124,20 +147,79 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
     }
 }
 
-/// How many connections each address has.
+/// What stands before the routes.
+#[derive(Clone)]
+struct Front {
+    router: Router,
+    /// Requests that are under way for those whom proxies name.
+    named: Arc<Addresses>,
+    bounds: Arc<Bounds>,
+}
+
+impl Front {
+    /// Answers a request, unless a proxy brings too many of one address.
+    async fn answer(self, peer: SocketAddr, request: Request<Incoming>) -> Result<Response, Infallible> {
+        let Bounds { proxies, of_address, .. } = &*self.bounds;
+        let sender = proxies.sender(peer.ip(), request.headers());
+        // One that names nobody speaks for all.
+        let place = if sender == peer.ip() { None } else { Some(self.named.take(sender, *of_address)) };
+        if let Some(None) = place {
+            debug!(address = %sender, "too many requests of one address");
+            let headers =
+                [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::RETRY_AFTER, COME_AGAIN)];
+            return Ok((StatusCode::TOO_MANY_REQUESTS, headers, TOO_MANY).into_response());
+        }
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let response = self.router.oneshot(request).await?;
+        // It is under way until its last byte went out.
+        Ok(match place.flatten() {
+            Some(place) => response.map(|body| Body::new(Held { body, _place: place })),
+            None => response,
+        })
+    }
+}
+
+/// A body with a place that is free again when it ends.
+struct Held {
+    body: Body,
+    _place: OfAddress,
+}
+
+impl HttpBody for Held {
+    type Data = <Body as HttpBody>::Data;
+    type Error = <Body as HttpBody>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// How many connections or requests each address has.
 #[derive(Default)]
-struct Addresses(Mutex<HashMap<IpAddr, usize>>);
+struct Addresses(Mutex<HashMap<Address, usize>>);
 
 /// One of them.
-struct OfAddress(Arc<Addresses>, IpAddr);
+struct OfAddress(Arc<Addresses>, Address);
 
 impl Addresses {
     /// Notes another one, unless there are so many.
-    fn take(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<OfAddress> {
-        let address = address.to_canonical();
+    fn take(self: &Arc<Self>, ip: IpAddr, most: usize) -> Option<OfAddress> {
+        let address = Address::of(ip);
         let mut counts = self.0.lock();
         let count = counts.entry(address).or_insert(0);
-        if *count >= most && !address.is_loopback() {
+        if *count >= most && !ip.to_canonical().is_loopback() {
             return None;
         }
         *count += 1;
@@ -453,12 +535,75 @@ mod tests {
         assert!(held.0.is_some() && held.1.is_some() && addresses.take(one, 2).is_none());
         let other: IpAddr = "192.0.2.2".parse().expect("an address");
         assert!(addresses.take(other, 2).is_some());
-        drop(held);
+        // Whoever has one address of IPv6 has all beside it.
+        let near = ["2001:db8::1", "2001:db8::2", "2001:db8::3"].map(|ip| ip.parse().expect("an address"));
+        let near = near.map(|ip| addresses.take(ip, 2));
+        assert!(near[1].is_some() && near[2].is_none());
+        drop((held, near));
         assert!(addresses.take(one, 2).is_some());
         assert!(addresses.0.lock().is_empty());
         let home: IpAddr = "127.0.0.1".parse().expect("an address");
         let many: Vec<_> = (0..5).map(|_| addresses.take(home, 2)).collect();
         assert!(many.iter().all(Option::is_some));
+    }
+
+    #[test]
+    fn a_proxy_of_another_machine_may_have_all_connections() {
+        let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let bounds = Bounds { proxies: [ip("192.0.2.7")].into_iter().collect(), ..Bounds::default() };
+        assert_eq!((bounds.most_of(ip("192.0.2.7")), bounds.most_of(ip("192.0.2.8"))), (256, 64));
+    }
+
+    /// Asks on a connection that stays; the status.
+    async fn ask_on(stream: &mut tokio::net::TcpStream, named: &str) -> u16 {
+        let request = format!("GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-for: {named}\r\n\r\n");
+        tokio::io::AsyncWriteExt::write_all(stream, request.as_bytes()).await.expect("asked");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let byte = tokio::io::AsyncReadExt::read_u8(stream).await.expect("answered");
+            answer.push(byte);
+        }
+        String::from_utf8_lossy(&answer).split(' ').nth(1).expect("a status").parse().expect("a number")
+    }
+
+    #[tokio::test]
+    async fn a_proxy_has_as_many_connections_as_it_wants_and_each_address_it_names_so_many_requests() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
+        let address = listener.local_addr().expect("bound");
+        let proxies = [address.ip()].into_iter().collect();
+        let bounds = Bounds { of_address: 2, proxies, ..Bounds::default() };
+        let stop = CancellationToken::new();
+        // A body that does not end is a request that is under way.
+        let endless =
+            || async { Body::from_stream(futures_util::stream::pending::<Result<&str, Infallible>>()) };
+        let router = Router::new().route("/", get(endless));
+        let serving = tokio::spawn(serve(listener, router, bounds, stop.clone()));
+        let mut held = Vec::new();
+        for (named, status) in [
+            ("192.0.2.1", 200),
+            ("192.0.2.1", 200),
+            ("192.0.2.1", 429),
+            ("192.0.2.2", 200),
+            ("192.0.2.9, 192.0.2.1", 429),
+            ("192.0.2.1, 192.0.2.2", 200),
+        ] {
+            let mut stream = tokio::net::TcpStream::connect(address).await.expect("connected");
+            assert_eq!(ask_on(&mut stream, named).await, status, "{named}");
+            held.push(stream);
+        }
+        // Each gives its place back when it is gone.
+        drop(held);
+        let comes = async {
+            loop {
+                let mut stream = tokio::net::TcpStream::connect(address).await.expect("connected");
+                if ask_on(&mut stream, "192.0.2.1").await == 200 {
+                    break;
+                }
+            }
+        };
+        timeout(Duration::from_secs(20), comes).await.expect("its place is free again");
+        stop.cancel();
+        serving.abort();
     }
 
     #[tokio::test]

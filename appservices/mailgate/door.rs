@@ -59,7 +59,7 @@ pub(crate) async fn run(gate: Arc<Gate>, listener: TcpListener) {
             }
         };
         let (own, place) = (gate.clone(), places.take(peer.ip()));
-        gate.spawn(async move {
+        gate.host.spawn(async move {
             let Some(place) = place else {
                 if let Err(error) = say(&mut stream, "421 4.7.0 too many connections from there").await {
                     debug!(%error, "a connection too many ended");

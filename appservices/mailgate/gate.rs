@@ -1,14 +1,11 @@
 //! [`Gate`]: the bot between the mail server and rooms.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use bot_kit::{Batch, Bot, Config, Event, Failure, Host, Namespaces, TxnId};
 use tokio::{net::TcpListener, sync::Notify};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{
     command::Command,
@@ -19,9 +16,6 @@ use crate::{
     smtp::Smtp,
     standing::Closed,
 };
-
-/// A pause before the bot tries to introduce itself again.
-const PAUSE: Duration = Duration::from_secs(5);
 
 /// The bot.
 pub(crate) struct Gate {
@@ -58,10 +52,13 @@ impl Bot for Gate {
         let smtp = Smtp::new(&host.config)?;
         let (more_in, more_out) = (Notify::new(), Notify::new());
         let gate = Arc::new(Self { host, more_in, more_out, smtp, counts: Mutex::default() });
-        gate.spawn(introduce(gate.clone()));
-        gate.spawn(door::run(gate.clone(), listener));
-        gate.spawn(deliver::run(gate.clone()));
-        gate.spawn(outgoing::run(gate.clone()));
+        let introduced = gate.clone();
+        gate.host.spawn(async move {
+            introduced.host.homeserver.introduce(&introduced.settings().display_name).await;
+        });
+        gate.host.spawn(door::run(gate.clone(), listener));
+        gate.host.spawn(deliver::run(gate.clone()));
+        gate.host.spawn(outgoing::run(gate.clone()));
         Ok(gate)
     }
 
@@ -112,31 +109,9 @@ impl Bot for Gate {
     }
 }
 
-/// Makes sure of the bot's user and its name.
-async fn introduce(gate: Arc<Gate>) {
-    let attempt = async || {
-        gate.host.homeserver.register().await?;
-        gate.host.homeserver.set_display_name(&gate.settings().display_name).await
-    };
-    while let Err(error) = attempt().await {
-        warn!(%error, "the bot cannot introduce itself");
-        if !error.may_pass() {
-            return;
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-}
-
 impl Gate {
     pub(crate) fn settings(&self) -> &Settings {
         &self.host.config.bot
-    }
-
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.host.stop.clone();
-        self.host.tasks.spawn(async move {
-            stop.run_until_cancelled(task).await;
-        });
     }
 
     /// It goes into rooms of its own authority's users.

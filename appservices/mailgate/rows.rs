@@ -38,6 +38,9 @@ pub(crate) const THREADS: Table<OwnedEventId> = Table::new("threads");
 /// Rooms that took the addresses of the room that they came of; key: room, value: that one.
 pub(crate) const CAME_FROM: Table<OwnedRoomId> = Table::new("rooms before");
 
+/// Rooms that were upgraded to one of which nothing can be seen; key: the room, value: that one.
+pub(crate) const AWAITED: Table<OwnedRoomId> = Table::new("awaited successors");
+
 /// Threads that began in a room before; key: room and the event that the thread began with there, value: the event with which it goes
 /// on in this room.
 pub(crate) const CONTINUED: Table<OwnedEventId> = Table::new("continued threads");

@@ -1,4 +1,5 @@
-//! What a room is to mail at this moment: whether the bot is there, may speak, and would not put in the open what others encrypt.
+//! What a room is to mail at this moment: whether the bot is there, may speak, is read, and would not put in the open what others
+//! encrypt.
 //!
 //! That is asked of the room's state when it matters, and not concluded from events: one may come late, a new name of the bot is a
 //! `join` as well, and a room may have been encrypted before the bot came. [`GONE`] notes an answer, so that the door need not ask
@@ -22,6 +23,8 @@ pub(crate) enum Closed {
     /// The bot is not in it.
     Outside,
     Encrypted,
+    /// People read another one in its stead.
+    Upgraded,
     /// The bot may not speak.
     Mute,
     /// It refuses a mail for a reason that its state does not tell.
@@ -34,6 +37,9 @@ impl Closed {
         match self {
             Self::Outside => "この窓口が部屋にいません / the bot is not in the room",
             Self::Encrypted => "部屋が暗号化されています / the room is encrypted",
+            Self::Upgraded => {
+                "部屋が新しい部屋に替わりました。新しい部屋にこの窓口を招いてください / the room was upgraded; invite me into the new one"
+            }
             Self::Mute => "この窓口に発言の権限がありません / the bot may not speak there",
             Self::Refused => "部屋が受け付けません / the room refuses it",
         }
@@ -59,6 +65,10 @@ impl Gate {
         }
         if homeserver.state(room, "m.room.encryption", "").await?.is_some() {
             return Ok(Err(Closed::Encrypted));
+        }
+        // Where the bot may speak in spite of the tombstone, nobody would read what it says.
+        if homeserver.find_upgrade(room, self.settings().least_power).await?.is_some() {
+            return Ok(Err(Closed::Upgraded));
         }
         let may_speak = homeserver.may_send(room, own, "m.room.message").await?;
         Ok(if may_speak { Ok(()) } else { Err(Closed::Mute) })

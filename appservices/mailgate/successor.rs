@@ -3,19 +3,22 @@
 //! Who may take an address along is decided by the old room: its server let somebody with the power for it send the tombstone; the
 //! new room has to name the old one as that which it came of, and has to be made by somebody with the same power there. So a
 //! tombstone that points to a stranger's room moves nothing, and a stranger's room that claims to be a successor gets nothing.
+//! Upgrades are followed to the last room that the bot is in, in whatever order it is asked into them.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#room-upgrades>
 
+use std::collections::BTreeSet;
+
 use bot_kit::{
-    Batch, Event, Failure, StoreError, TxnId,
-    ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId},
+    Batch, Event, Failure, StoreError, TxnId, Upgrade,
+    ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId},
 };
 use tracing::{info, warn};
 
 use crate::{
     entrances::MOST_HELD,
     gate::Gate,
-    rows::{ADDRESSES, CAME_FROM, CONTINUED, OF_ROOM, of_event, of_room},
+    rows::{ADDRESSES, AWAITED, CAME_FROM, CONTINUED, OF_ROOM, of_event, of_room},
 };
 
 /// Upgrades of a room that are looked back through.
@@ -32,23 +35,69 @@ enum Stay {
 }
 
 impl Gate {
-    /// A room was upgraded: its addresses go on in the new room, now or when the bot is asked in there.
+    /// A room was upgraded: its addresses go on in the new room, now or when the bot is asked in there. Or it is said no more that it was.
     pub(crate) async fn upgraded(&self, event: &Event) -> Result<Batch, Failure> {
-        let new = event.text("replacement_room").and_then(|room| OwnedRoomId::try_from(room).ok());
-        let Some(new) = new.filter(|_| event.state_key.as_deref() == Some("")) else {
-            return Ok(Batch::new());
-        };
-        if self.of_room(&event.room_id).await?.is_empty() {
+        let room = &event.room_id;
+        if event.state_key.as_deref() != Some("") || self.of_room(room).await?.is_empty() {
             return Ok(Batch::new());
         }
-        if let Err(Stay::Outside) = self.follow(&event.room_id, &new).await? {
-            let text = "この部屋は新しい部屋に替わりました。新しい部屋にこの窓口を招くと、メールアドレスはそちらへ引き継がれます。 / \
-                This room is upgraded: invite me into the new one, and the addresses go there.";
-            self.say(event, "upgraded", text).await?;
-            // Its mail waits at the mail server until then.
-            let _standing = self.ask_anew(&event.room_id).await?;
+        let (last, is_asked_in) = self.go_on(room).await?;
+        // Its mail waits at the mail server until then.
+        let _standing = self.ask_anew(&last).await?;
+        if !is_asked_in {
+            self.ask_for_invite(event, &last).await?;
         }
         Ok(Batch::new())
+    }
+
+    /// Says that the bot is to be asked into the new room: in the old one, or, where it may not speak there any more, to those who opened
+    /// addresses.
+    async fn ask_for_invite(&self, cause: &Event, room: &RoomId) -> Result<(), Failure> {
+        let text = "この部屋は新しい部屋に替わりました。新しい部屋にこの窓口を招くと、メールアドレスはそちらへ引き継がれます。 / \
+            This room is upgraded: invite me into the new one, and the addresses go there.";
+        match self.host.homeserver.notice(room, &TxnId::after(&cause.event_id, "upgraded"), text).await {
+            Err(failure) if failure.may_pass() => return Err(failure),
+            Err(failure) => {
+                info!(room_id = %room, error = %failure, "a room cannot be told that it was upgraded")
+            }
+            Ok(_) => return Ok(()),
+        }
+        let keepers: BTreeSet<OwnedUserId> =
+            self.of_room(room).await?.into_iter().filter_map(|own| own.entrance.opened_by).collect();
+        for keeper in keepers {
+            let txn = TxnId::of(&["upgraded", cause.event_id.as_str(), keeper.as_str()]);
+            let text = format!("{text}\n{}", room.matrix_to_uri());
+            self.tell_privately(&keeper, &txn, &text).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the addresses of a room along to the room that it was upgraded to, and from there on as far as the bot is asked in: the last
+    /// one, and whether that goes on nowhere where the bot is not asked in.
+    async fn go_on(&self, room: &RoomId) -> Result<(OwnedRoomId, bool), Failure> {
+        let mut room = room.to_owned();
+        for _ in 0..MOST_UPGRADES {
+            if self.of_room(&room).await?.is_empty() {
+                break;
+            }
+            let upgrade = match self.host.homeserver.find_upgrade(&room, self.settings().least_power).await {
+                Err(failure) if failure.may_pass() => return Err(failure),
+                upgrade => upgrade.unwrap_or_default(),
+            };
+            let Some(Upgrade { room: next, is_seen }) = upgrade else { break };
+            if !is_seen {
+                let mut batch = Batch::new();
+                batch.put(&AWAITED, room.as_str(), &next);
+                self.host.store.commit(batch).await?;
+                return Ok((room, false));
+            }
+            match self.follow(&room, None, &next).await? {
+                Ok(()) => room = next,
+                Err(Stay::Outside) => return Ok((room, false)),
+                Err(Stay::Foreign(_) | Stay::Unfit(_)) => break,
+            }
+        }
+        Ok((room, true))
     }
 
     /// The bot came into a room: it may be one that came of a room with addresses.
@@ -59,15 +108,37 @@ impl Gate {
             // It was put out meanwhile.
             Err(_) => None,
         };
-        match old {
-            Some(old) if !self.of_room(&old).await?.is_empty() => self.follow(&old, room).await.map(drop),
-            _ => Ok(()),
+        if let Some(old) = old {
+            if !self.of_room(&old).await?.is_empty() {
+                let _judged = self.follow(&old, None, room).await?;
+            }
+            // Or it came of one into which the bot was never asked.
+            for (first, awaited) in self.host.store.scan(&AWAITED, "", None, usize::MAX).await? {
+                let first = OwnedRoomId::try_from(first).ok().filter(|_| awaited == old);
+                if let Some(first) = first
+                    && !self.of_room(&first).await?.is_empty()
+                {
+                    let _judged = self.follow(&first, Some(&old), room).await?;
+                }
+            }
         }
+        // It may have been upgraded itself before the bot was asked in.
+        let (last, _) = self.go_on(room).await?;
+        if last != *room {
+            let _standing = self.ask_anew(&last).await?;
+        }
+        Ok(())
     }
 
-    /// Takes the addresses of a room to the one that it was upgraded to, if that is its successor.
-    async fn follow(&self, old: &RoomId, new: &RoomId) -> Result<Result<(), Stay>, Failure> {
-        let judged = match self.judge(old, new).await {
+    /// Takes the addresses of a room to the one that it was upgraded to, if that is its successor, maybe by way of one that cannot be
+    /// seen.
+    async fn follow(
+        &self,
+        old: &RoomId,
+        between: Option<&RoomId>,
+        new: &RoomId,
+    ) -> Result<Result<(), Stay>, Failure> {
+        let judged = match self.judge(old, between, new).await {
             Err(failure) if failure.may_pass() => return Err(failure),
             // One of the two rooms cannot be seen.
             Err(_) => Err(Stay::Outside),
@@ -96,12 +167,22 @@ impl Gate {
         Ok(judged)
     }
 
-    async fn judge(&self, old: &RoomId, new: &RoomId) -> Result<Result<(), Stay>, Failure> {
-        let homeserver = &self.host.homeserver;
+    async fn judge(
+        &self,
+        old: &RoomId,
+        between: Option<&RoomId>,
+        new: &RoomId,
+    ) -> Result<Result<(), Stay>, Failure> {
+        let (homeserver, least) = (&self.host.homeserver, self.settings().least_power);
         if !homeserver.is_joined(new, self.host.user()).await? {
             return Ok(Err(Stay::Outside));
         }
-        if let Err(why) = homeserver.check_successor(old, new, self.settings().least_power).await? {
+        let judged = match between {
+            None => homeserver.check_successor(old, new, least).await?,
+            Some(between) if homeserver.is_successor_over(old, between, new, least).await? => Ok(()),
+            Some(_) => Err("it came of the new room, and who made it has no power in the old one"),
+        };
+        if let Err(why) = judged {
             return Ok(Err(Stay::Foreign(why)));
         }
         if homeserver.state(new, "m.room.encryption", "").await?.is_some() {
@@ -146,7 +227,7 @@ impl Gate {
                 batch.put(&ADDRESSES, &local, &entrance).delete(&OF_ROOM, &key).put(&OF_ROOM, &place, &local);
                 taken.push(place);
             }
-            batch.put(&CAME_FROM, new.as_str(), &old);
+            batch.put(&CAME_FROM, new.as_str(), &old).delete(&AWAITED, old.as_str());
             Ok::<_, StoreError>((batch, ()))
         });
         moved.await

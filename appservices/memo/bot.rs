@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bot_kit::{
-    Batch, Bot, Config, Event, Failure, Host, Namespaces, Registration, TxnId, now_ms,
+    Batch, Bot, Config, Event, Failure, Host, Key, Namespaces, Registration, TxnId, now_ms,
     ruma::{OwnedUserId, UserId},
 };
 use serde_json::Value;
@@ -14,7 +14,7 @@ use crate::{
     errands::Bell,
     invites,
     memos::{Kind, Memos},
-    rooms::{ALIASES, Key, Rooms},
+    rooms::{ALIASES, Rooms},
     settings::{self, Settings},
     texts, upkeep, verdicts,
 };

@@ -5,11 +5,9 @@
 //! somebody has one.
 
 use bot_kit::{
-    Batch, Failure, Host, Store, StoreError, Table, TxnId,
+    Batch, Failure, Host, Key, Store, StoreError, Table, TxnId, hex,
     ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, UserId},
 };
-use hmac::{Hmac, KeyInit, Mac};
-use http::Method;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tracing::{info, warn};
@@ -27,34 +25,20 @@ const HIDDEN: Table<()> = Table::new("rooms with keyed aliases");
 /// Rooms of one look.
 const SOME: usize = 100;
 
+/// Bytes of an alias's name.
+const NAME: usize = 16;
+
 /// What the localparts of aliases begin with.
 pub(crate) const ALIASES: &str = "_memo_";
 
-/// What aliases follow from, besides their users.
-#[derive(Clone)]
-pub(crate) struct Key(Vec<u8>);
-
-impl Key {
-    /// From what only this service and its homeserver know.
-    pub(crate) fn of(secret: &str) -> Self {
-        Self(secret.as_bytes().to_vec())
-    }
-
-    fn alias(&self, user: &UserId) -> String {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key of any length");
-        mac.update(b"memo room\0");
-        mac.update(user.as_bytes());
-        hex(&mac.finalize().into_bytes())
-    }
+/// The name of a user's alias, which nobody else can know.
+fn alias_of(key: &Key, user: &UserId) -> String {
+    hex(&key.derive("memo room", user.as_bytes())[..NAME])
 }
 
 /// The same as it once was: whoever knows a user id knew the alias.
 fn old_alias(user: &UserId) -> String {
-    hex(&Sha256::digest(user.as_bytes()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(user.as_bytes())[..NAME])
 }
 
 /// A user's room.
@@ -69,6 +53,7 @@ pub(crate) struct Own {
 #[derive(Clone)]
 pub(crate) struct Rooms {
     pub(crate) host: Host<Settings>,
+    /// What aliases follow from, besides their users.
     pub(crate) key: Key,
 }
 
@@ -112,7 +97,7 @@ impl Rooms {
         if let Some(room) = self.store().get(&ROOMS, user.as_str()).await? {
             return Ok(room);
         }
-        let alias = self.alias(&self.key.alias(user))?;
+        let alias = self.alias(&alias_of(&self.key, user))?;
         let homeserver = &self.host.homeserver;
         let room = match self.find(user, &alias).await? {
             Some(room) => room,
@@ -172,15 +157,8 @@ impl Rooms {
 
     /// Gives a room an alias that tells nobody whose it is in place of the one that does.
     async fn hide(&self, user: &UserId, room: &RoomId) -> Result<(), Failure> {
-        let homeserver = &self.host.homeserver;
-        let (old, new) = (self.alias(&old_alias(user))?, self.alias(&self.key.alias(user))?);
-        let path = ["client", "v3", "directory", "room", new.as_str()];
-        // What is refused is there already, or the bot is not in the room any more; the old one goes in either case.
-        let body = json!({ "room_id": room });
-        tolerated(homeserver.call(Method::PUT, &path, &[], Some(&body)).await)?;
-        homeserver.remove_alias(&old).await?;
-        let canonical = json!({ "alias": new });
-        tolerated(homeserver.set_state(room, "m.room.canonical_alias", "", &canonical).await)?;
+        let (old, new) = (self.alias(&old_alias(user))?, self.alias(&alias_of(&self.key, user))?);
+        self.host.homeserver.replace_alias(room, &old, &new).await?;
         info!(room_id = %room, user_id = %user, "a memo room has an alias that tells nobody whose it is");
         Ok(())
     }
@@ -204,7 +182,7 @@ impl Rooms {
     }
 
     async fn forget(&self, user: &UserId, room: &RoomId) -> Result<(), Failure> {
-        for alias in [self.key.alias(user), old_alias(user)] {
+        for alias in [alias_of(&self.key, user), old_alias(user)] {
             self.host.homeserver.remove_alias(&self.alias(&alias)?).await?;
         }
         let mut batch = Batch::new();
@@ -236,13 +214,5 @@ impl Rooms {
                 "events": { "m.room.encryption": 100, "m.room.name": 100, "m.room.power_levels": 100 },
             },
         })
-    }
-}
-
-/// What is refused is left out.
-fn tolerated<T>(outcome: Result<T, Failure>) -> Result<(), Failure> {
-    match outcome {
-        Err(failure) if failure.may_pass() => Err(failure),
-        _ => Ok(()),
     }
 }

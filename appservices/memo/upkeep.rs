@@ -35,13 +35,7 @@ pub(crate) fn start(bot: &Arc<Memo>) {
 
 /// Makes sure of the bot's user and its name; then memos go when their time is over.
 async fn keep(bot: &Memo) {
-    while let Err(error) = introduce(bot).await {
-        warn!(%error, "the bot cannot introduce itself");
-        if !error.may_pass() {
-            break;
-        }
-        tokio::time::sleep(PAUSE / 12).await;
-    }
+    bot.host.homeserver.introduce(&bot.host.config.bot.display_name).await;
     let Some(keep) = bot.host.config.bot.keep else { return };
     let keep_ms = millis(keep.0);
     loop {
@@ -65,11 +59,6 @@ async fn hide(bot: &Memo) {
         warn!(%error, "aliases that tell whose rooms they are could not be replaced");
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-async fn introduce(bot: &Memo) -> Result<(), Failure> {
-    bot.host.homeserver.register().await?;
-    bot.host.homeserver.set_display_name(&bot.host.config.bot.display_name).await
 }
 
 /// Deletes what is due; how long nothing else is.

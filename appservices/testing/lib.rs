@@ -19,7 +19,9 @@
 //!
 //! Whatever goes wrong here panics: it is a test that fails.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a failing test panics")]
+#![expect(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a failing test panics")]
+
+pub mod zones;
 
 use std::{
     fs::File,
@@ -37,7 +39,7 @@ use tempfile::TempDir;
 use testkit::{Net, Server};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
 };
 
 /// In real time: what takes longer will not come.
@@ -184,6 +186,25 @@ impl Stage {
         }
     }
 
+    /// Takes in the stead of the bot, which does not run, what the server tells it, until this stands in it: the bot never hears of that.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub async fn miss(&self, what: &str) {
+        let listener = TcpListener::bind(self.address).await.expect("the bot's address is free");
+        let comes = async {
+            loop {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                if let Ok(came) = take_request(&mut stream).await
+                    && came.contains(what)
+                {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, comes).await.expect("it is told");
+    }
+
     /// Asks the bot to end, and waits until it has.
     ///
     /// # Panics
@@ -202,6 +223,31 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         self.kill_bot();
+    }
+}
+
+/// Reads a request and answers that all is well; the request.
+pub async fn take_request(stream: &mut TcpStream) -> std::io::Result<String> {
+    let mut came = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&came).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| {
+                let (name, value) = line.split_once(':')?;
+                name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+            });
+            if body.len() >= length.unwrap_or(0) {
+                let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+                stream.write_all(answer.as_bytes()).await?;
+                stream.shutdown().await?;
+                return Ok(text);
+            }
+        }
+        let mut part = [0; 16_384];
+        match stream.read(&mut part).await? {
+            0 => return Ok(text),
+            count => came.extend_from_slice(&part[..count]),
+        }
     }
 }
 

@@ -103,6 +103,31 @@ await step("a file that is cut in the middle goes on after a reload, and comes i
     await page.context().close();
 });
 
+await step("a file that broke off is given up by a button, and its place is free at once", async () => {
+    const link = await town.link("!受取 契約書 件数 1");
+    const page = await visitor();
+    await page.goto(link);
+    const wire = await page.context().newCDPSession(page);
+    await wire.send("Network.enable");
+    await wire.send("Network.emulateNetworkConditions", { offline: false, latency: 5, downloadThroughput: -1, uploadThroughput: 500_000 });
+    await page.fill("#name", "能登 次郎");
+    await page.setInputFiles("#files", file);
+    await page.click("#go");
+    await page.waitForFunction(() => document.querySelector("progress")?.value > 500_000);
+    page.once("dialog", (dialog) => dialog.accept());
+    await page.reload();
+    await page.waitForSelector("#resume button");
+    assert.match(await page.textContent("#left"), /^0件/);
+    await look(page, "12-broken-off");
+    await page.click("#resume button");
+    await page.waitForFunction(() => document.querySelector("#status").textContent.includes("やめました"));
+    assert.ok(await page.isHidden("#resume"));
+    assert.match(await page.textContent("#left"), /^1件/);
+    assert.equal(await page.evaluate(() => localStorage.length), 0);
+    await look(page, "13-given-up");
+    await page.context().close();
+});
+
 await step("several files at once, one of a kind that is not taken, one cancelled", async () => {
     const link = await town.link("!受取 図面と写真 種類 画像,PDF");
     const page = await visitor({ viewport: { width: 1280, height: 900 } });

@@ -41,7 +41,7 @@ use crate::{
     drops::{Drops, Error, why_over},
     files::Files,
     language::Language,
-    rows::{Link, LinkState},
+    rows::{Link, LinkState, Refused},
     secret::Token,
     words,
 };
@@ -168,6 +168,8 @@ enum Trouble {
     Bad(&'static str),
     /// Another site's page sent it.
     Foreign,
+    /// It speaks another version of the protocol.
+    Version,
 }
 
 impl From<Error> for Trouble {
@@ -257,12 +259,14 @@ impl Visit {
                     Error::Over | Error::Cancelled | Error::UsedUp => StatusCode::GONE,
                     Error::NoCode => StatusCode::BAD_REQUEST,
                     Error::Locked | Error::WrongCode(_) => StatusCode::FORBIDDEN,
-                    Error::Files => StatusCode::CONFLICT,
+                    Error::Files | Error::Received => StatusCode::CONFLICT,
                     Error::Bytes(_) => StatusCode::PAYLOAD_TOO_LARGE,
                     Error::Full | Error::Closed | Error::Links | Error::LinksOfRoom(_) => {
                         StatusCode::SERVICE_UNAVAILABLE
                     }
-                    Error::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                    // As of what is there no more.
+                    Error::Refused(Refused::TakenBack | Refused::GivenUp) => StatusCode::GONE,
+                    Error::Refused(Refused::Kind | Refused::Hash) => StatusCode::UNPROCESSABLE_ENTITY,
                     Error::Store(_) | Error::Disk(_) => StatusCode::INTERNAL_SERVER_ERROR,
                 };
                 if status == StatusCode::INTERNAL_SERVER_ERROR {
@@ -280,6 +284,9 @@ impl Visit {
             Trouble::Empty(name) => (StatusCode::BAD_REQUEST, words::empty(name, language)),
             Trouble::Bad(what) => (StatusCode::BAD_REQUEST, words::bad_request(what, language)),
             Trouble::Foreign => (StatusCode::FORBIDDEN, words::foreign(language)),
+            Trouble::Version => {
+                (StatusCode::PRECONDITION_FAILED, words::bad_request("Tus-Resumable", language))
+            }
         }
     }
 
@@ -290,6 +297,7 @@ impl Visit {
                 Some((header::RETRY_AFTER, wait.as_secs().saturating_add(1).to_string()))
             }
             Trouble::Offset(offset) => Some((upload::OFFSET, offset.to_string())),
+            Trouble::Version => Some(upload::spoken()),
             _ => None,
         };
         let mut response = if self.wants_json {
@@ -310,22 +318,13 @@ impl Visit {
 }
 
 impl Door {
-    /// Whose request it is: the last address of `X-Forwarded-For` that is none of our proxies, if one of those asks.
+    /// Whose request it is, which one of our proxies may say.
     fn address(&self, parts: &Parts) -> IpAddr {
         let peer = parts
             .extensions
             .get::<ConnectInfo<SocketAddr>>()
             .map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip());
-        let proxies = &self.drops.settings().proxies;
-        let is_proxy = |ip: &IpAddr| proxies.iter().any(|proxy| proxy.to_canonical() == ip.to_canonical());
-        if !is_proxy(&peer) {
-            return peer;
-        }
-        let headers = parts.headers.get_all("x-forwarded-for").iter();
-        let forwarded: Vec<&str> =
-            headers.filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')).collect();
-        let addresses = forwarded.iter().rev().map_while(|ip| ip.trim().parse::<IpAddr>().ok());
-        addresses.into_iter().find(|ip| !is_proxy(ip)).unwrap_or(peer)
+        self.drops.settings().proxies.sender(peer, &parts.headers)
     }
 }
 

@@ -155,7 +155,7 @@ pub(super) fn drop_zone(
             dt { (language.pick("ファイルの種類", "Types")) } dd { (words::groups(&link.groups, language)) }
         }
         @if files == 0 {
-            p.problem role="status" { (words::nothing_more(is_good, language)) }
+            p.problem #full role="status" { (words::nothing_more(is_good, language)) }
         }
         form.card #send method="post" action={ (base) "/form?lang=" (language.code()) } enctype="multipart/form-data"
             data-files={ (base) "/files" } data-language=(language.code()) data-left=(files) data-bytes=(bytes)
@@ -171,7 +171,7 @@ pub(super) fn drop_zone(
             noscript {
                 p.note { (words::without_script(settings.form_bytes.as_u64(), language)) }
             }
-            p.note #resume hidden {}
+            div.note #resume hidden {}
             div.actions { button #go type="submit" disabled[files == 0 && is_good] { (language.pick("送る", "Send")) } }
             p #status role="status" aria-live="polite" {}
             ol #list {}

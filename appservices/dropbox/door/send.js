@@ -12,6 +12,8 @@ const TEXTS = {
         resume: (names) => `途中のファイルがあります：${names}。同じファイルをもう一度選ぶと、続きから送ります。`,
         many: (most) => `送れるのはあと${most}件です。`, large: "ファイルの合計が、送れる残りの大きさを超えています。",
         empty: (name) => `「${name}」は空のファイル（0バイト）のため送れません。元のファイルを開いて中身をお確かめください。`,
+        giveUp: (name) => `「${name}」をやめる`, givenUp: (name) => `「${name}」の送信をやめました。`,
+        notGivenUp: (name) => `つながらないため、「${name}」をまだ取り消せません。あとでもう一度「やめる」を押してください。`,
         nameless: "お名前を入力してください（空白だけでは送れません）。", changed: "ファイルが途中で変わりました。もう一度選んでください。",
     },
     en: {
@@ -24,6 +26,8 @@ const TEXTS = {
         resume: (names) => `Not finished yet: ${names}. Choose the same file again to go on where it stopped.`,
         many: (most) => `${most} more files can be sent.`, large: "The files are larger together than what can still be sent.",
         empty: (name) => `"${name}" is empty (0 bytes) and cannot be sent. Please open it and look whether it has its content.`,
+        giveUp: (name) => `Give “${name}” up`, givenUp: (name) => `“${name}” is given up.`,
+        notGivenUp: (name) => `No connection: “${name}” is not given up yet. Please try again later.`,
         nameless: "Please enter your name (not only blanks).", changed: "The file changed meanwhile. Please choose it again.",
     },
 };
@@ -139,6 +143,7 @@ const memory = {
         this.write([...this.all().filter((known) => !this.same(file)(known)), { url, name, size, modified: lastModified }]);
     },
     forget(file) { this.write(this.all().filter((known) => !this.same(file)(known))); },
+    forgetAt(url) { this.write(this.all().filter((known) => known.url !== url)); },
 };
 
 class Refused extends Error {}
@@ -156,6 +161,14 @@ function ask(method, url, headers, body, onProgress, signal) {
         request.timeout = 300_000;
         request.send(body ?? null);
     });
+}
+
+/** Gives a file up, so that its place is free at once. The answer; none where that could not be asked for: it is remembered then. */
+async function giveUp(url) {
+    const answer = await ask("DELETE", url, {}).catch(() => null);
+    if (!answer || answer.status >= 500 || answer.status === 429) return null;
+    memory.forgetAt(url);
+    return answer;
 }
 
 const base64 = (value) => btoa(String.fromCharCode(...new TextEncoder().encode(value)));
@@ -199,9 +212,11 @@ class Item {
     async cancel() {
         this.cancelled = true;
         this.stop.abort();
-        if (this.url) await ask("DELETE", this.url, {}).catch(() => {});
-        memory.forget(this.file);
-        this.end("failed", text.cancelled);
+        const answer = this.url ? await giveUp(this.url) : undefined;
+        // It came whole before: its answer was what was lost.
+        if (answer?.status === 409) this.end("done", sentence(answer));
+        else this.end("failed", answer === null ? text.notGivenUp(this.file.name) : text.cancelled);
+        showResume();
     }
 
     end(kind, state) {
@@ -225,7 +240,8 @@ class Item {
             return true;
         } catch (error) {
             if (this.cancelled) return false;
-            memory.forget(this.file);
+            // What is refused has no place any more; what cannot be read on has one.
+            if (error instanceof Refused || !this.url) memory.forget(this.file); else await giveUp(this.url);
             this.end("failed", error instanceof Refused ? error.message : text.changed);
             return false;
         }
@@ -257,9 +273,17 @@ class Item {
         const said = { filename: this.file.name };
         for (const name of ["company", "name", "note"]) said[name] = document.getElementById(name).value;
         const metadata = Object.entries(said).filter(([, value]) => value).map(([name, value]) => `${name} ${base64(value)}`);
-        const answer = await this.#patiently(() => ask("POST", form.dataset.files, {
-            "Upload-Length": String(this.file.size), "Upload-Metadata": metadata.join(","),
-        }));
+        const answer = await this.#patiently(async () => {
+            const made = await ask("POST", form.dataset.files, {
+                "Upload-Length": String(this.file.size), "Upload-Metadata": metadata.join(","),
+            });
+            // Cancelled meanwhile: nobody else knows of its place.
+            if (made.status === 201 && this.cancelled) {
+                memory.keep(this.file, made.getResponseHeader("Location"));
+                await giveUp(made.getResponseHeader("Location"));
+            }
+            return made;
+        });
         if (answer.status !== 201) throw new Refused(sentence(answer));
         this.url = answer.getResponseHeader("Location");
         memory.keep(this.file, this.url);
@@ -313,11 +337,44 @@ const go = document.getElementById("go"), resume = document.getElementById("resu
 let sending = false;
 
 function showResume() {
-    const names = memory.all().map((known) => `「${known.name}」`);
-    resume.hidden = names.length === 0;
-    resume.textContent = names.length > 0 ? text.resume(names.join(language === "ja" ? "、" : ", ")) : "";
+    const begun = sending ? [] : memory.all(), names = begun.map((known) => `「${known.name}」`);
+    resume.hidden = begun.length === 0;
+    resume.replaceChildren();
+    if (begun.length === 0) return;
+    const note = document.createElement("p");
+    note.textContent = text.resume(names.join(language === "ja" ? "、" : ", "));
+    resume.append(note);
+    for (const known of begun) {
+        const button = Object.assign(document.createElement("button"), { type: "button", className: "second" });
+        button.textContent = text.giveUp(known.name);
+        button.onclick = () => giveUpBegun(known, button);
+        resume.append(button);
+    }
     // What was begun may be gone on with, though nothing new is taken.
-    if (names.length > 0) go.disabled = false;
+    go.disabled = false;
+}
+
+/** Somebody does not want to go on with a file. */
+async function giveUpBegun(known, button) {
+    button.disabled = true;
+    const answer = await giveUp(known.url);
+    button.disabled = false;
+    if (answer === null) { status.textContent = text.notGivenUp(known.name); return; }
+    status.textContent = answer.status === 409 ? sentence(answer) : text.givenUp(known.name);
+    await recount();
+    showResume();
+}
+
+/** Looks anew how much may be sent, as the page says it. */
+async function recount() {
+    const answer = await fetch(location.href).catch(() => null);
+    if (!answer?.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html"), fresh = page.getElementById("send");
+    if (!fresh) return;
+    Object.assign(form.dataset, { left: fresh.dataset.left, bytes: fresh.dataset.bytes });
+    document.getElementById("left").textContent = page.getElementById("left").textContent;
+    go.disabled = page.getElementById("go").disabled;
+    if (!page.getElementById("full")) document.getElementById("full")?.remove();
 }
 
 /** Why these files cannot be sent, said before any byte is. */
@@ -339,6 +396,7 @@ form.addEventListener("submit", async (event) => {
     if (status.textContent) return;
     sending = true;
     go.disabled = true;
+    showResume();
     let lock = null;
     // A phone that goes dark stops sending.
     try { lock = await navigator.wakeLock?.request("screen"); } catch { /* it may say no */ }

@@ -493,7 +493,8 @@ async fn links_cannot_be_tried_out() {
 
 #[tokio::test]
 async fn whose_request_it_is_a_proxy_says_and_nobody_else() {
-    let proxied = place_with(|settings| settings.proxies = vec!["192.0.2.1".parse().unwrap()]);
+    let proxied =
+        place_with(|settings| settings.proxies = [IpAddr::from([192, 0, 2, 1])].into_iter().collect());
     for (place, address) in [(place(), "192.0.2.1"), (proxied, "203.0.113.9")] {
         let made = place.make(wish()).await;
         let name = format!("name {}", BASE64_STANDARD.encode("次郎"));
@@ -519,7 +520,7 @@ async fn what_is_not_gone_on_with_is_given_up_and_what_no_row_leads_to_goes() {
     assert_eq!(place.on_disk(), 2);
     place.hand.advance(73 * HOUR);
     place.files.tidy().await.unwrap();
-    assert_eq!((place.on_disk(), place.head(&at).await.status), (1, StatusCode::UNPROCESSABLE_ENTITY));
+    assert_eq!((place.on_disk(), place.head(&at).await.status), (1, StatusCode::GONE));
     let reasons = place.drops.uploads_of(&made.token.hash()).await.unwrap();
     assert!(
         reasons.iter().any(|(_, upload)| upload.state == UploadState::Refused { reason: Refused::GivenUp })
@@ -624,7 +625,7 @@ async fn a_place_that_a_browser_left_behind_is_given_to_the_next() {
     assert!(page.contains("data-left=\"1\"") && page.contains("data-bytes=\"1000000\""), "{page}");
     let next = place.create(&made, "a.jpg", 900_000).await;
     assert_eq!(next.status, StatusCode::CREATED, "{}", next.text);
-    assert_eq!(place.head(&left).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(place.head(&left).await.status, StatusCode::GONE);
     assert_eq!(place.on_disk(), 1);
     // What came whole keeps its place.
     let at = next.header("location").to_owned();

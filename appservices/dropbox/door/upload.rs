@@ -30,6 +30,11 @@ const LENGTH: HeaderName = HeaderName::from_static("upload-length");
 const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 const RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
 
+const VERSION: HeaderName = HeaderName::from_static("tus-version");
+
+/// The version of the protocol.
+const SPOKEN: &str = "1.0.0";
+
 /// The type of bytes that are appended.
 const BYTES: &str = "application/offset+octet-stream";
 
@@ -47,9 +52,22 @@ pub(super) const LETTERS_OF_NOTE: usize = 500;
 
 /// Says the version of the protocol.
 pub(super) fn resumable(headers: &mut HeaderMap) {
-    headers.insert(RESUMABLE, HeaderValue::from_static("1.0.0"));
+    headers.insert(RESUMABLE, HeaderValue::from_static(SPOKEN));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}
+
+/// That a request speaks our version; one that names none means the only one there is.
+///
+/// Spec: <https://tus.io/protocols/resumable-upload#tus-resumable>
+fn check_version(headers: &HeaderMap) -> Result<(), Trouble> {
+    let is_spoken = headers.get(RESUMABLE).is_none_or(|version| version == SPOKEN);
+    if is_spoken { Ok(()) } else { Err(Trouble::Version) }
+}
+
+/// What is said besides to who speaks another one.
+pub(super) fn spoken() -> (HeaderName, String) {
+    (VERSION, SPOKEN.to_owned())
 }
 
 fn answer(status: StatusCode, more: &[(HeaderName, String)]) -> Response {
@@ -94,6 +112,7 @@ pub(super) async fn create(
     let (parts, _) = request.into_parts();
     let visit = Visit::of(&door, &parts).for_script();
     let created = async {
+        check_version(&parts.headers)?;
         visit.admit(&parts.headers)?;
         let (token, _) = visit.open_link(&token).await?;
         let length = number(&parts.headers, &LENGTH).ok_or(Trouble::Bad("Upload-Length"))?;
@@ -119,6 +138,7 @@ pub(super) async fn offset(
     let (parts, _) = request.into_parts();
     let visit = Visit::of(&door, &parts).for_script();
     let told = async {
+        check_version(&parts.headers)?;
         visit.count()?;
         let (token, _) = visit.open_upload(&token, &id).await?;
         let upload = door.files.offset(&token.hash(), &id).await?.ok_or(Error::Full)?;
@@ -140,6 +160,7 @@ pub(super) async fn append(
     let (parts, body) = request.into_parts();
     let visit = Visit::of(&door, &parts).for_script();
     let appended = async {
+        check_version(&parts.headers)?;
         is_ours(&parts.headers)?;
         let (token, link) = visit.open_upload(&token, &id).await?;
         if parts.headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind != BYTES) {
@@ -167,6 +188,7 @@ pub(super) async fn take_back(
     let (parts, _) = request.into_parts();
     let visit = Visit::of(&door, &parts).for_script();
     let taken = async {
+        check_version(&parts.headers)?;
         visit.admit(&parts.headers)?;
         let (token, _) = visit.open_upload(&token, &id).await?;
         door.files.take_back(&token.hash(), &id).await?;
@@ -188,6 +210,7 @@ pub(super) async fn done(
     let (parts, body) = request.into_parts();
     let visit = Visit::of(&door, &parts).for_script();
     let ended = async {
+        check_version(&parts.headers)?;
         visit.admit(&parts.headers)?;
         let (token, link) = visit.open_upload(&token, &id).await?;
         let body = small(body).await?;

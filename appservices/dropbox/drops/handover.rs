@@ -255,7 +255,8 @@ impl Drops {
         self.close_hand(room, number, by, None).await
     }
 
-    pub(super) async fn close_hand(
+    /// The same because of an event, by which it is found again ([`Drops::closed_by`]).
+    pub(crate) async fn close_hand(
         &self,
         room: &RoomId,
         number: u32,

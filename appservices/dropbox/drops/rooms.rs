@@ -1,6 +1,6 @@
 //! What concerns all links of a room: which there are, that they end with it, or go with it to another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bot_kit::{
     Batch, Rows, StoreError, Table,
@@ -9,7 +9,8 @@ use bot_kit::{
 
 use super::{Drops, Error, deed, handover};
 use crate::rows::{
-    Deed, HANDS, Hand, LINKS, Link, LinkState, REFUSING, ROOM_HANDS, ROOM_LINKS, What, room_key,
+    AWAITED, Deed, HANDS, Hand, LINKS, Link, LinkState, OUTBOX, REFUSING, ROOM_HANDS, ROOM_LINKS, What,
+    room_key,
 };
 
 /// Links that ended since the bot was put out of their room.
@@ -86,6 +87,43 @@ impl Drops {
         Ok(store.count(&ROOM_LINKS, &prefix).await? > 0 || store.count(&ROOM_HANDS, &prefix).await? > 0)
     }
 
+    /// Rooms to which something may come yet: those of links that are not ended, and of files that are on their way.
+    pub(crate) async fn rooms(&self) -> Result<BTreeSet<OwnedRoomId>, Error> {
+        let (store, now, mut rooms) = (&self.0.store, self.now(), BTreeSet::new());
+        let mut after = None::<String>;
+        loop {
+            let some = store.scan(&LINKS, "", after.as_deref(), usize::MAX).await?;
+            let Some((last, _)) = some.last() else { break };
+            after = Some(last.clone());
+            let open = some.into_iter().filter(|(_, link)| link.state != LinkState::Ended);
+            rooms.extend(open.map(|(_, link)| link.room));
+        }
+        for (_, hand) in store.scan(&HANDS, "", None, usize::MAX).await? {
+            if hand.is_good(now) || hand.waits(now) {
+                rooms.insert(hand.room);
+            }
+        }
+        for (_, upload) in store.scan(&OUTBOX, "", None, usize::MAX).await? {
+            let hash = upload.split(' ').next().unwrap_or_default();
+            rooms.extend(store.get(&LINKS, hash).await?.map(|link| link.room));
+        }
+        Ok(rooms)
+    }
+
+    /// Notes that a room was upgraded to one of which nothing can be seen.
+    pub(crate) async fn await_successor(&self, new: &RoomId, old: &RoomId) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        batch.put(&AWAITED, old.as_str(), &new.to_owned());
+        Ok(self.0.store.commit(batch).await?)
+    }
+
+    /// The rooms that were upgraded to one of which nothing could be seen.
+    pub(crate) async fn awaiting(&self, new: &RoomId) -> Result<Vec<OwnedRoomId>, Error> {
+        let rows = self.0.store.scan(&AWAITED, "", None, usize::MAX).await?;
+        let of_it = rows.into_iter().filter(|(_, successor)| successor == new);
+        Ok(of_it.filter_map(|(old, _)| old.try_into().ok()).collect())
+    }
+
     /// Notes that nothing can be put into a room now. Whether this is what it was found by first.
     pub(crate) async fn room_refuses(&self, room: &RoomId, cause: &str) -> Result<bool, Error> {
         let (room, cause) = (room.to_owned(), cause.to_owned());
@@ -156,6 +194,7 @@ impl Drops {
                 writing.note(&Deed { details, ..handover::deed(&hand, now, "", What::HandoverMoved) });
             }
             writing.batch.delete(&REFUSING, old.as_str()).delete(&REFUSING, new.as_str());
+            writing.batch.delete(&AWAITED, old.as_str());
             Ok(())
         })
         .await?;

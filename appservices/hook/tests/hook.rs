@@ -171,6 +171,57 @@ async fn a_room_that_was_upgraded_is_followed_to_where_the_bot_is_asked_in() {
     hanako.sync_until(|seen| seen.has_message(&new, "後")).await;
 }
 
+async fn upgrade(user: &User, room: &ruma::RoomId) -> ruma::OwnedRoomId {
+    let path = format!("/rooms/{room}/upgrade");
+    let answer = user.call(Method::POST, &path, Some(&json!({ "new_version": "11" }))).await;
+    ruma::RoomId::parse(answer["replacement_room"].as_str().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn several_upgrades_are_followed_in_whatever_order_the_bot_is_asked_in_and_no_other_room_is() {
+    for order in [&[1, 2][..], &[2, 1], &[2]] {
+        let form = "form = \"message\"\ntemplate = \"{{ text }}\"";
+        let (stage, address, hanako, first) = stage(|room| incoming(room, form)).await;
+        assert_eq!(post_well(address, "a", &json!({ "text": "前" })).await, 200);
+        hanako.sync_until(|seen| seen.has_message(&first, "前")).await;
+        let second = upgrade(&hanako, &first).await;
+        let rooms = [first, second.clone(), upgrade(&hanako, &second).await];
+        // Whoever only says that his room comes of that one gets nothing.
+        let jiro = stage.server.user("jiro").await;
+        let creation = json!({ "predecessor": { "room_id": second, "event_id": "$last" } });
+        let foreign = jiro
+            .create_room_with(
+                &json!({ "preset": "private_chat", "invite": [BOT], "creation_content": creation }),
+            )
+            .await;
+        jiro.sync_until(|seen| seen.room(&foreign).membership(BOT) == Some("leave")).await;
+        for place in order {
+            hanako.invite(&rooms[*place], BOT.try_into().unwrap()).await;
+            hanako.sync_until(|seen| seen.room(&rooms[*place]).membership(BOT) == Some("join")).await;
+        }
+        assert_eq!(post_well(address, "b", &json!({ "text": "後" })).await, 200);
+        hanako.sync_until(|seen| seen.has_message(&rooms[2], "後")).await;
+    }
+}
+
+#[tokio::test]
+async fn an_alias_that_somebody_else_gave_back_leads_to_the_right_room_at_once() {
+    let (stage, address, hanako, _) = stage(|_| String::new()).await;
+    let taro = stage.server.user("taro").await;
+    let wishes = json!({ "preset": "public_chat", "room_alias_name": "later" });
+    taro.create_room_with(&wishes).await;
+    let form = format!("form = \"message\"\ntemplate = \"{{{{ text }}}}\"\nmade_by = \"{}\"", hanako.id());
+    stage.kill_bot();
+    stage.set(&format!("address = \"{address}\"\n{}", incoming("#later:kanazawa.test", &form)));
+    stage.start_bot().await;
+    assert_eq!(post_well(address, "a", &json!({ "text": "内密" })).await, 200);
+    stage.until_log("somebody else made").await;
+    taro.call(Method::DELETE, "/directory/room/%23later:kanazawa.test", None).await;
+    let wishes = json!({ "preset": "private_chat", "room_alias_name": "later", "invite": [BOT] });
+    let room = hanako.create_room_with(&wishes).await;
+    hanako.sync_until(|seen| seen.has_message(&room, "内密")).await;
+}
+
 #[tokio::test]
 async fn an_alias_that_somebody_else_took_gets_nothing() {
     let (stage, address, hanako, _) = stage(|_| String::new()).await;

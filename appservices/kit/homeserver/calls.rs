@@ -1,13 +1,19 @@
 //! What a service asks for, by name.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::Stream;
 use reqwest::{Body, Method, header};
 use ruma::{EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, UserId};
 use serde_json::{Map, Value, json};
+use tracing::warn;
 
 use super::{Call, Failure, Homeserver, Refusal, TxnId, retry};
 use crate::event::AUTOMATED;
+
+/// A pause before the bot tries to introduce itself again.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// A file on its way from the homeserver.
 #[derive(Debug)]
@@ -103,6 +109,21 @@ impl Homeserver {
         Ok(())
     }
 
+    /// Makes sure that the user is there and bears a name, however long the homeserver is away.
+    pub async fn introduce(&self, name: &str) {
+        let attempt = async || {
+            self.register().await?;
+            self.set_display_name(name).await
+        };
+        while let Err(error) = attempt().await {
+            warn!(%error, "the bot cannot introduce itself");
+            if !error.may_pass() {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     /// Creates a room. Asked twice, it makes two, unless the wishes name an alias.
     ///
     /// # Errors
@@ -127,6 +148,29 @@ impl Homeserver {
     pub async fn remove_alias(&self, alias: &RoomAliasId) -> Result<(), Failure> {
         let path = ["client", "v3", "directory", "room", alias.as_str()];
         found(self.call(Method::DELETE, &path, &[], None).await).map(drop)
+    }
+
+    /// Gives a room an alias in place of another, which goes in any case: where the new one is refused, it is there already, or we are not
+    /// in the room any more.
+    ///
+    /// # Errors
+    /// [`Failure`] that may pass.
+    pub async fn replace_alias(
+        &self,
+        room: &RoomId,
+        old: &RoomAliasId,
+        new: &RoomAliasId,
+    ) -> Result<(), Failure> {
+        let path = ["client", "v3", "directory", "room", new.as_str()];
+        tolerated(self.put(&path, &json!({ "room_id": room })).await)?;
+        match self.remove_alias(old).await {
+            Err(failure) if !failure.may_pass() => {
+                warn!(room_id = %room, error = %failure, "an alias cannot be taken away")
+            }
+            removed => removed?,
+        }
+        let canonical = json!({ "alias": new });
+        tolerated(self.set_state(room, "m.room.canonical_alias", "", &canonical).await)
     }
 
     /// The aliases that a room has here.
@@ -344,6 +388,14 @@ impl Homeserver {
             })
         })
         .await
+    }
+}
+
+/// What is refused is left out.
+fn tolerated<T>(outcome: Result<T, Failure>) -> Result<(), Failure> {
+    match outcome {
+        Err(failure) if failure.may_pass() => Err(failure),
+        _ => Ok(()),
     }
 }
 

@@ -10,6 +10,8 @@ use super::{
 };
 
 /// What tells of an upgrade.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#mroomtombstone>
 const TOMBSTONE: &str = "m.room.tombstone";
 
 /// The power that state needs where a room says nothing else of it.
@@ -54,6 +56,15 @@ impl Creation {
     }
 }
 
+/// Where a room that was upgraded goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgrade {
+    /// The room that its tombstone names.
+    pub room: OwnedRoomId,
+    /// Whether that is its true successor as far as both rooms say; otherwise nothing of it can be seen, since the bot was not asked in.
+    pub is_seen: bool,
+}
+
 /// A level, as rooms of any version write it: as a text before version 10.
 fn whole(level: &Value) -> Option<i64> {
     level.as_i64().or_else(|| level.as_str()?.trim().parse().ok())
@@ -83,17 +94,27 @@ impl Homeserver {
     /// # Errors
     /// [`Failure`]
     pub async fn creation(&self, room: &RoomId) -> Result<Option<Creation>, Failure> {
-        let path = ["client", "v3", "rooms", room.as_str(), "state", "m.room.create", ""];
+        Ok(self.state_event(room, "m.room.create").await?.as_ref().and_then(Creation::of))
+    }
+
+    /// The event that set a piece of a room's state whose key is empty.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidstateeventtypestatekey>
+    pub async fn state_event(&self, room: &RoomId, kind: &str) -> Result<Option<Value>, Failure> {
+        let path = ["client", "v3", "rooms", room.as_str(), "state", kind, ""];
         let Some(event) = found(self.call(Method::GET, &path, &[("format", "event")], None).await)? else {
             return Ok(None);
         };
-        if let Some(creation) = Creation::of(&event) {
-            return Ok(Some(creation));
+        if event["sender"].is_string() && event["content"].is_object() {
+            return Ok(Some(event));
         }
         // A server that gives the content alone all the same.
         let state = self.call(Method::GET, &path[..5], &[], None).await?;
         let events = state.as_array().map(Vec::as_slice).unwrap_or_default();
-        Ok(events.iter().find(|event| event["type"] == "m.room.create").and_then(Creation::of))
+        Ok(events.iter().find(|event| event["type"] == kind && event["state_key"] == "").cloned())
     }
 
     /// Whether a user has this power in a room.
@@ -176,6 +197,58 @@ impl Homeserver {
         let has_power = self.may_set(old, &creation.maker, TOMBSTONE, least).await?;
         Ok(if has_power { Ok(()) } else { Err("who made the new room has no power in the old one") })
     }
+
+    /// Where a room goes on, if its tombstone counts: who sent it could also take by hand from the room what a bot has there, having this
+    /// power; and the room that it names is the true successor, or one of which nothing can be seen yet. One that can be seen and is
+    /// none makes the tombstone a mistake or a trick, which stops nothing; so does one that names no room, as a deleted one does.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn find_upgrade(&self, old: &RoomId, least: i64) -> Result<Option<Upgrade>, Failure> {
+        let Some(stone) = self.state_event(old, TOMBSTONE).await? else { return Ok(None) };
+        let Some(room) = named_by(&stone["content"]).filter(|room| room != old) else { return Ok(None) };
+        let sender: OwnedUserId = id(&stone, "sender")?;
+        if !self.may_set(old, &sender, TOMBSTONE, least).await? {
+            return Ok(None);
+        }
+        let creation = match self.creation(&room).await {
+            Err(Failure::Refused(_)) => None,
+            creation => creation?,
+        };
+        let Some(creation) = creation else { return Ok(Some(Upgrade { room, is_seen: false })) };
+        let is_true = creation.predecessor.as_deref() == Some(old)
+            && self.may_set(old, &creation.maker, TOMBSTONE, least).await?;
+        Ok(is_true.then_some(Upgrade { room, is_seen: true }))
+    }
+
+    /// Whether a room comes of another by way of one that the bot was never asked into, so that nothing can be seen of it: the old room
+    /// goes on there, and the new one says that it came of there. Who made the new one needs the same power in the old one as for
+    /// [`Homeserver::check_successor`]: he could lead it to the new one himself.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn is_successor_over(
+        &self,
+        old: &RoomId,
+        between: &RoomId,
+        new: &RoomId,
+        least: i64,
+    ) -> Result<bool, Failure> {
+        let unseen = Upgrade { room: between.to_owned(), is_seen: false };
+        if self.find_upgrade(old, least).await? != Some(unseen) {
+            return Ok(false);
+        }
+        let creation = self.creation(new).await?;
+        let Some(creation) = creation.filter(|it| it.predecessor.as_deref() == Some(between)) else {
+            return Ok(false);
+        };
+        self.may_set(old, &creation.maker, TOMBSTONE, least).await
+    }
+}
+
+/// The room that a tombstone names.
+fn named_by(content: &Value) -> Option<OwnedRoomId> {
+    content["replacement_room"].as_str()?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -30,8 +30,12 @@ fn root(event: &Value) -> &Value {
 }
 
 async fn upgrade(user: &User, room: &RoomId) -> OwnedRoomId {
+    upgrade_to("12", user, room).await
+}
+
+async fn upgrade_to(version: &str, user: &User, room: &RoomId) -> OwnedRoomId {
     let path = format!("/rooms/{room}/upgrade").replace('!', "%21");
-    let answer = user.call(Method::POST, &path, Some(&json!({ "new_version": "12" }))).await;
+    let answer = user.call(Method::POST, &path, Some(&json!({ "new_version": version }))).await;
     answer["replacement_room"].as_str().unwrap().try_into().unwrap()
 }
 
@@ -144,4 +148,98 @@ async fn nobody_takes_an_address_away_by_a_room_of_his_own() {
 async fn hanako_in(user: &User, room: &RoomId) -> User {
     user.join(room, "kanazawa.test").await;
     user.clone()
+}
+
+async fn set_levels(user: &User, room: &RoomId, change: impl Fn(&mut Value)) {
+    let state = user.state(room).await;
+    let levels = state.iter().find(|event| event["type"] == "m.room.power_levels").unwrap();
+    let mut levels = levels["content"].clone();
+    change(&mut levels);
+    user.set_state(room, "m.room.power_levels", "", &levels).await;
+}
+
+/// Hands a mail over until the answer begins so, as a mail server does.
+async fn until(town: &Town, address: &str, mail: &[u8], answer: &str) {
+    while !town.hand_over(address, mail).await.starts_with(answer) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn mail_for_a_room_that_was_upgraded_waits_though_the_bot_may_still_speak_there() {
+    let town = Town::new("").await;
+    let hanako = town.stage.server.user("hanako").await;
+    let (old, address) = town.room(&hanako, "example.co.jp").await;
+    set_levels(&hanako, &old, |levels| levels["users"][BOT] = json!(50)).await;
+    let new = upgrade(&hanako, &old).await;
+    until(&town, &address, &mail(1, "", "unread"), "451").await;
+    hears(&hanako, &old, "新しい部屋にこの窓口を招くと").await;
+    hanako.invite(&new, bot()).await;
+    hears(&hanako, &new, "引き継ぎました").await;
+    until(&town, &address, &mail(1, "", "unread"), "250").await;
+    hears(&hanako, &new, "unread").await;
+    assert_eq!(count(&hanako, &old, "unread").await, 0);
+}
+
+#[tokio::test]
+async fn a_tombstone_stops_mail_by_who_could_close_the_address_and_until_it_is_taken_back() {
+    let town = Town::new("").await;
+    let (hanako, jiro) = (town.stage.server.user("hanako").await, town.stage.server.user("jiro").await);
+    let (room, address) = town.room(&hanako, "example.co.jp").await;
+    hanako.invite(&room, jiro.id()).await;
+    jiro.join(&room, "kanazawa.test").await;
+    set_levels(&hanako, &room, |levels| levels["events"]["m.room.tombstone"] = json!(0)).await;
+    let unseen = jiro.create_room(testkit::Preset::PrivateChat).await;
+    let tombstone = json!({ "body": "moved", "replacement_room": unseen });
+    jiro.set_state(&room, "m.room.tombstone", "", &tombstone).await;
+    // The answer to a command follows upon what came into the room before it.
+    hanako.send(&room, "!メール 許可 other.example.jp").await;
+    hears(&hanako, &room, "other.example.jp").await;
+    assert!(town.hand_over(&address, &mail(1, "", "first")).await.starts_with("250"));
+    hears(&hanako, &room, "first").await;
+
+    hanako.set_state(&room, "m.room.tombstone", "", &tombstone).await;
+    until(&town, &address, &mail(2, "", "second"), "451").await;
+    hanako.set_state(&room, "m.room.tombstone", "", &json!({})).await;
+    until(&town, &address, &mail(2, "", "second"), "250").await;
+    hears(&hanako, &room, "second").await;
+}
+
+#[tokio::test]
+async fn addresses_go_to_the_last_of_several_rooms_in_whatever_order_the_bot_is_asked_in() {
+    let town = Town::new("").await;
+    let (hanako, jiro) = (town.stage.server.user("hanako").await, town.stage.server.user("jiro").await);
+    for (number, order) in [&[1, 2][..], &[2, 1], &[2]].into_iter().enumerate() {
+        let (first, address) = town.room(&hanako, "example.co.jp").await;
+        let second = upgrade_to("11", &hanako, &first).await;
+        let rooms = [first, second.clone(), upgrade_to("11", &hanako, &second).await];
+        for place in order {
+            hanako.invite(&rooms[*place], bot()).await;
+            hanako.sync_until(|seen| seen.room(&rooms[*place]).membership(BOT) == Some("join")).await;
+        }
+        hears(&hanako, &rooms[2], "引き継ぎました").await;
+        let number = u32::try_from(number).unwrap();
+        until(&town, &address, &mail(number, "", "to the last"), "250").await;
+        hears(&hanako, &rooms[2], "to the last").await;
+    }
+
+    // Who has no power in the first room leads nothing by the second one, which the bot has to see.
+    let (first, address) = town.room(&hanako, "example.co.jp").await;
+    let second = upgrade_to("11", &hanako, &first).await;
+    hanako.invite(&second, jiro.id()).await;
+    jiro.join(&second, "kanazawa.test").await;
+    set_levels(&hanako, &second, |levels| {
+        levels["users"][jiro.id().as_str()] = json!(100);
+        levels["events"]["m.room.tombstone"] = json!(100);
+    })
+    .await;
+    let third = upgrade_to("11", &jiro, &second).await;
+    jiro.invite(&third, bot()).await;
+    jiro.sync_until(|seen| seen.room(&third).membership(BOT) == Some("join")).await;
+    jiro.send(&third, "!メール 一覧").await;
+    hears(&jiro, &third, "アドレスはありません").await;
+    hanako.invite(&second, bot()).await;
+    hears(&jiro, &third, "引き継ぎました").await;
+    until(&town, &address, &mail(9, "", "to the third"), "250").await;
+    hears(&jiro, &third, "to the third").await;
 }

@@ -2,45 +2,29 @@
 //!
 //! This program is the server's worker as well, which takes files apart in a process of its own.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 #[expect(dead_code, reason = "other tests need more")]
 mod post;
 
-use std::{collections::BTreeMap, io::Cursor, process::ExitCode};
+use std::process::ExitCode;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bytes::Bytes;
-use http::{Method, StatusCode};
+use bot_testing::zones;
+use http::StatusCode;
 use post::{Town, body, hears, lines, own};
 use serde_json::Value;
-use server::config::{FilesSetting, ZoneConfig};
-use testkit::{Net, User, Zones};
-
-/// What tells the program that it is the worker.
-const WORKER: &str = "worker";
-
-/// What a photo says of where it was taken.
-const PLACE: &[u8] = b"GPS 36.5611 N 136.6564 E";
+use testkit::User;
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some(WORKER) {
-        return sanitise::serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(on_lgwan_a_mail_is_text_and_its_files_are_sanitised_or_absent());
-    println!("on_lgwan_a_mail_is_text_and_its_files_are_sanitised_or_absent ... ok");
-    ExitCode::SUCCESS
+    zones::run(
+        "on_lgwan_a_mail_is_text_and_its_files_are_sanitised_or_absent",
+        on_lgwan_a_mail_is_text_and_its_files_are_sanitised_or_absent(),
+    )
 }
 
 async fn on_lgwan_a_mail_is_text_and_its_files_are_sanitised_or_absent() {
-    let of = [("lgwan", FilesSetting::Sanitised), ("internet", FilesSetting::Originals)];
-    let of = of.map(|(name, files)| (name.to_owned(), ZoneConfig { files, ..ZoneConfig::default() }));
-    let net = Net::with_zones(Zones {
-        of: BTreeMap::from(of),
-        worker: std::env::current_exe().unwrap(),
-        arguments: vec![WORKER.to_owned()],
-    });
+    let net = zones::net();
     let town = Town::in_net(&net, "").await;
     town.stage.start_bot().await;
     let server = &town.stage.server;
@@ -49,7 +33,7 @@ async fn on_lgwan_a_mail_is_text_and_its_files_are_sanitised_or_absent() {
     let (phone, desk) = (hanako.through(internet), hanako.another_device().await.through(lgwan));
     let (room, address) = town.room(&phone, "example.co.jp").await;
 
-    let photo = photo();
+    let photo = zones::photo();
     let program = b"MZ\x90\0\x03\0\0\0 and so on";
     let mail = format!(
         "From: taro@example.co.jp\nSubject: 現場\nContent-Type: multipart/mixed; boundary=x\n\n--x\n\n写真です\n--x\n\
@@ -72,8 +56,8 @@ async fn on_lgwan_a_mail_is_text_and_its_files_are_sanitised_or_absent() {
 
     let (status, on_lgwan) = download(&desk, of("photo.jpg")).await;
     assert_eq!(status, StatusCode::OK);
-    assert!(holds(&photo, PLACE) && !holds(&on_lgwan, PLACE) && !holds(&on_lgwan, b"Exif"));
-    assert_eq!(image::load_from_memory(&on_lgwan).unwrap().width(), 60);
+    assert!(zones::holds(&photo, zones::PLACE));
+    zones::assert_sanitised(&on_lgwan);
     assert_eq!(download(&phone, of("photo.jpg")).await, (StatusCode::OK, photo));
     assert_eq!(download(&desk, of("tool.exe")).await.0, StatusCode::FORBIDDEN);
     assert_eq!(download(&phone, of("tool.exe")).await.0, StatusCode::OK);
@@ -81,36 +65,14 @@ async fn on_lgwan_a_mail_is_text_and_its_files_are_sanitised_or_absent() {
     // Of a mail within, its text goes on, and its files are files like others.
     let (status, text) = download(&desk, of("forwarded.txt")).await;
     assert_eq!(status, StatusCode::OK);
-    assert!(holds(&text, "元の文".as_bytes()) && holds(&text, "件名 / Subject: 転送元".as_bytes()));
-    assert!(!holds(&text, BASE64_STANDARD.encode(program).as_bytes()));
+    assert!(
+        zones::holds(&text, "元の文".as_bytes()) && zones::holds(&text, "件名 / Subject: 転送元".as_bytes())
+    );
+    assert!(!zones::holds(&text, BASE64_STANDARD.encode(program).as_bytes()));
     assert_eq!(download(&desk, of("inner.exe")).await.0, StatusCode::FORBIDDEN);
     assert!(said.iter().all(|event| !body(event).ends_with(".eml")), "{said:#?}");
 }
 
-/// A JPEG with a segment of EXIF.
-fn photo() -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let picture = image::RgbImage::from_fn(60, 40, |x, y| {
-        image::Rgb([x, y, 22].map(|shade| shade.to_le_bytes()[0] * 4))
-    });
-    picture.write_to(&mut Cursor::new(&mut bytes), image::ImageFormat::Jpeg).unwrap();
-    // A block of EXIF with the place as the maker's name.
-    let mut exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x0f\0\x02".to_vec();
-    exif.extend(u32::try_from(PLACE.len()).unwrap().to_be_bytes());
-    exif.extend(26_u32.to_be_bytes());
-    exif.extend(0_u32.to_be_bytes());
-    exif.extend(PLACE);
-    let length = u16::try_from(exif.len() + 2).unwrap().to_be_bytes();
-    [&bytes[..2], b"\xff\xe1", &length, &exif, &bytes[2..]].concat()
-}
-
 async fn download(user: &User, event: &Value) -> (StatusCode, Vec<u8>) {
-    let uri = event["content"]["url"].as_str().unwrap().strip_prefix("mxc://").unwrap();
-    let path = format!("/_matrix/client/v1/media/download/{uri}");
-    let answer = user.ask_bytes(Method::GET, &path, &[], Bytes::new()).await;
-    (answer.status(), answer.body().to_vec())
-}
-
-fn holds(bytes: &[u8], what: &[u8]) -> bool {
-    bytes.windows(what.len()).any(|window| window == what)
+    zones::download(user, event["content"]["url"].as_str().unwrap()).await
 }

@@ -3,44 +3,28 @@
 //!
 //! This program is the server's worker as well, which takes files apart in a process of its own.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod people;
 
-use std::{collections::BTreeMap, io::Cursor, process::ExitCode};
+use std::process::ExitCode;
 
-use bot_testing::Stage;
+use bot_testing::{Stage, zones};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use people::{hears, memo_room, send};
 use serde_json::{Value, json};
-use server::config::{FilesSetting, ZoneConfig};
-use testkit::{Net, User, Zones};
-
-/// What tells the program that it is the worker.
-const WORKER: &str = "worker";
-
-/// What a photo says of where it was taken.
-const PLACE: &[u8] = b"GPS 36.5611 N 136.6564 E";
+use testkit::User;
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some(WORKER) {
-        return sanitise::serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(a_photo_of_the_phone_is_on_lgwan_without_what_it_tells());
-    println!("a_photo_of_the_phone_is_on_lgwan_without_what_it_tells ... ok");
-    ExitCode::SUCCESS
+    zones::run(
+        "a_photo_of_the_phone_is_on_lgwan_without_what_it_tells",
+        a_photo_of_the_phone_is_on_lgwan_without_what_it_tells(),
+    )
 }
 
 async fn a_photo_of_the_phone_is_on_lgwan_without_what_it_tells() {
-    let of = [("lgwan", FilesSetting::Sanitised), ("internet", FilesSetting::Originals)];
-    let of = of.map(|(name, files)| (name.to_owned(), ZoneConfig { files, ..ZoneConfig::default() }));
-    let net = Net::with_zones(Zones {
-        of: BTreeMap::from(of),
-        worker: std::env::current_exe().unwrap(),
-        arguments: vec![WORKER.to_owned()],
-    });
+    let net = zones::net();
     let stage = Stage::without_bot(&net, "kanazawa.test", env!("CARGO_BIN_EXE_yakuba-memo"), "").await;
     let lgwan = stage.server.listen_in(Some("lgwan")).await;
     let internet = stage.server.listen_in(Some("internet")).await;
@@ -50,7 +34,7 @@ async fn a_photo_of_the_phone_is_on_lgwan_without_what_it_tells() {
     let (phone, desk) = (hanako.through(internet), hanako.another_device().await.through(lgwan));
     let room = memo_room(&phone).await;
 
-    let photo = photo();
+    let photo = zones::photo();
     let uri = upload(&phone, "現場.jpg", "image/jpeg", &photo).await;
     let message =
         json!({ "msgtype": "m.image", "body": "現場.jpg", "url": uri, "info": { "mimetype": "image/jpeg" } });
@@ -63,11 +47,11 @@ async fn a_photo_of_the_phone_is_on_lgwan_without_what_it_tells() {
         .iter()
         .find_map(|event| event["content"]["url"].as_str().map(str::to_owned));
     let shown = shown.unwrap();
-    let (status, on_lgwan) = download(&desk, &shown).await;
+    let (status, on_lgwan) = zones::download(&desk, &shown).await;
     assert_eq!(status, StatusCode::OK);
-    assert!(holds(&photo, PLACE) && !holds(&on_lgwan, PLACE) && !holds(&on_lgwan, b"Exif"));
-    assert_eq!(image::load_from_memory(&on_lgwan).unwrap().width(), 60);
-    assert_eq!(download(&phone, &shown).await, (StatusCode::OK, photo));
+    assert!(zones::holds(&photo, zones::PLACE));
+    zones::assert_sanitised(&on_lgwan);
+    assert_eq!(zones::download(&phone, &shown).await, (StatusCode::OK, photo));
 
     // The other way round: an address of a mail on LGWAN's side, for the phone.
     desk.send(&room, "https://www.city.kanazawa.lg.jp/").await;
@@ -78,24 +62,7 @@ async fn a_photo_of_the_phone_is_on_lgwan_without_what_it_tells() {
     send(&phone, &room, "tool", &json!({ "msgtype": "m.file", "body": "tool.exe", "url": uri })).await;
     let notice = hears(&desk, &room, |text| text.contains("tool.exe")).await;
     assert!(notice.contains("LGWAN 側には渡りません"), "{notice}");
-    assert_eq!(download(&desk, &uri).await.0, StatusCode::FORBIDDEN);
-}
-
-/// A JPEG with a segment of EXIF.
-fn photo() -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let picture = image::RgbImage::from_fn(60, 40, |x, y| {
-        image::Rgb([x, y, 22].map(|shade| shade.to_le_bytes()[0] * 4))
-    });
-    picture.write_to(&mut Cursor::new(&mut bytes), image::ImageFormat::Jpeg).unwrap();
-    // A block of EXIF with the place as the maker's name.
-    let mut exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x0f\0\x02".to_vec();
-    exif.extend(u32::try_from(PLACE.len()).unwrap().to_be_bytes());
-    exif.extend(26_u32.to_be_bytes());
-    exif.extend(0_u32.to_be_bytes());
-    exif.extend(PLACE);
-    let length = u16::try_from(exif.len() + 2).unwrap().to_be_bytes();
-    [&bytes[..2], b"\xff\xe1", &length, &exif, &bytes[2..]].concat()
+    assert_eq!(zones::download(&desk, &uri).await.0, StatusCode::FORBIDDEN);
 }
 
 async fn upload(user: &User, name: &str, kind: &str, bytes: &[u8]) -> String {
@@ -105,14 +72,4 @@ async fn upload(user: &User, name: &str, kind: &str, bytes: &[u8]) -> String {
         user.ask_bytes(Method::POST, &path, &[("content-type", kind)], Bytes::copy_from_slice(bytes)).await;
     let answer: Value = serde_json::from_slice(answer.body()).unwrap();
     answer["content_uri"].as_str().unwrap().to_owned()
-}
-
-async fn download(user: &User, uri: &str) -> (StatusCode, Vec<u8>) {
-    let path = format!("/_matrix/client/v1/media/download/{}", uri.strip_prefix("mxc://").unwrap());
-    let answer = user.ask_bytes(Method::GET, &path, &[], Bytes::new()).await;
-    (answer.status(), answer.body().to_vec())
-}
-
-fn holds(bytes: &[u8], what: &[u8]) -> bool {
-    bytes.windows(what.len()).any(|window| window == what)
 }

@@ -94,6 +94,32 @@ async fn a_link_that_is_ended_or_over_takes_no_code_and_gives_up_what_was_begun(
 }
 
 #[tokio::test]
+async fn one_that_broke_off_is_given_up_at_once_by_a_program_that_speaks_our_version() {
+    let place = place();
+    let made = place.make(Wish { files: 1, ..wish() }).await;
+    let at = place.create(&made, "a.jpg", 500).await.header("location").to_owned();
+    place.patch(&at, 0, broken(PICTURE)).await;
+    let files = format!("{}/files", path(&made));
+    for (method, path) in
+        [(Method::POST, &files), (Method::HEAD, &at), (Method::PATCH, &at), (Method::DELETE, &at)]
+    {
+        let headers = [("tus-resumable", "0.2.2"), ("upload-length", "5"), ("upload-offset", "0")];
+        let refused = place.ask(method.clone(), path, &headers, Body::empty()).await;
+        assert_eq!(
+            (refused.status, refused.header("tus-version")),
+            (StatusCode::PRECONDITION_FAILED, "1.0.0"),
+            "{method}"
+        );
+    }
+    assert_eq!(place.create(&made, "b.jpg", 5).await.status, StatusCode::CONFLICT, "the only place is taken");
+    let ours = [("tus-resumable", "1.0.0")];
+    assert_eq!(place.ask(Method::DELETE, &at, &ours, Body::empty()).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(place.head(&at).await.status, StatusCode::GONE);
+    assert_eq!(place.patch(&at, 0, PICTURE.to_vec()).await.status, StatusCode::GONE);
+    assert_eq!(place.create(&made, "b.jpg", 5).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
 async fn a_file_that_is_whole_is_not_taken_back_and_stays_until_it_is_in_the_room() {
     let place = place();
     let made = place.make(wish()).await;
@@ -103,7 +129,7 @@ async fn a_file_that_is_whole_is_not_taken_back_and_stays_until_it_is_in_the_roo
     place.patch(&at, 0, PICTURE.to_vec()).await;
     place.done(&at, PICTURE).await;
     let taken = place.ask(Method::DELETE, &at, &[], Body::empty()).await;
-    assert_eq!(taken.status, StatusCode::NO_CONTENT);
+    assert_eq!(taken.status, StatusCode::CONFLICT, "it is said that it came");
     let link = link_of(&place, &made).await;
     assert_eq!((link.files, link.bytes, link.received), (1, PICTURE.len() as u64, 1));
     assert_eq!(place.patch(&at, 0, PICTURE.to_vec()).await.status, StatusCode::CONFLICT);
