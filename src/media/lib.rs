@@ -20,6 +20,7 @@ mod media;
 mod places;
 mod plan;
 mod previews;
+mod refused;
 mod remote;
 mod remove;
 mod sanitising;
