@@ -6,6 +6,8 @@
 
 #[path = "zones/icap.rs"]
 mod icap;
+#[path = "zones/names.rs"]
+mod names;
 #[path = "zones/samples.rs"]
 mod samples;
 #[path = "zones/scanners.rs"]
