@@ -80,6 +80,7 @@ const NOT_BY_ROOM: &[&str] = &[
     "DELAYS_DUE",
     "DELAYS_ENDED",
     "USER_DELAYS",
+    "NAMED",
 ];
 
 fn top() -> &'static Path {

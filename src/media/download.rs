@@ -140,7 +140,7 @@ impl Media {
             None => return Err(Error::NotFound),
         };
         let original = self.opened(reader, server, row).await?;
-        self.for_zone(zone, reader, original).await
+        self.for_zone(zone, reader, (server, id), original).await
     }
 
     async fn opened(

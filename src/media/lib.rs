@@ -4,7 +4,7 @@
 //! it; each id that leads to it is a row beside the authority's other data. Nothing here knows HTTP: the handlers of the
 //! client and federation interfaces call the verbs of [`Media`] and answer, and what is needed of other servers is a port.
 //!
-//! Reading order: [`Files`], [`Media`], `upload`, `download`, `variants`, `thumbnails`, `remote`,
+//! Reading order: [`Files`], [`Media`], `upload`, `download`, `variants`, `names`, `thumbnails`, `remote`,
 //! `previews`, `sweep`.
 
 mod browse;
@@ -17,9 +17,11 @@ mod files;
 mod heads;
 pub mod kinds;
 mod media;
+mod names;
 mod places;
 mod plan;
 mod previews;
+mod refused;
 mod remote;
 mod remove;
 mod sanitising;
@@ -40,6 +42,7 @@ pub use elsewhere::{Elsewhere, FetchBounds, FetchError, Fetched, NoElsewhere};
 pub use error::{Error, QuotaOf};
 pub use files::{Body, Files, FilesConfig};
 pub use media::{Media, Parts};
+pub use names::{Naming, note_names};
 pub use tables::{Sha256, checks};
 pub use thumbnails::{Method, Wanted};
 pub use upload::{About, Reserved, Upload};

@@ -1,11 +1,15 @@
 //! Files of other servers: fetched when somebody asks for one, by one request for all who ask at that time, and kept as a
-//! copy until nobody has asked for long.
+//! copy until nobody has asked for long. One that cost much and came to nothing is left
+//! alone for a while.
 //!
 //! When a copy was asked for last is known to the day, and written once a day at most.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,7 +22,8 @@ use tracing::debug;
 
 use crate::{
     Elsewhere, Error, FetchBounds, FetchError, Media, kinds,
-    media::day,
+    media::{Inner, day},
+    refused::{BROKEN_FOR, LITTLE, Refused, TOO_LARGE_FOR},
     tables::{self, MediaRow},
 };
 
@@ -48,12 +53,21 @@ pub(crate) struct Fetching {
     under_way: Arc<Mutex<Fetches>>,
     places: Arc<Semaphore>,
     of_servers: Mutex<HashMap<OwnedServerName, Weak<Semaphore>>>,
+    too_large: Mutex<Refused>,
+    broken: Mutex<Refused>,
 }
 
 impl Fetching {
     pub(crate) fn new(elsewhere: Arc<dyn Elsewhere>) -> Self {
         let places = Arc::new(Semaphore::new(AT_ONCE));
-        Self { elsewhere, under_way: Arc::default(), places, of_servers: Mutex::default() }
+        Self {
+            elsewhere,
+            under_way: Arc::default(),
+            places,
+            of_servers: Mutex::default(),
+            too_large: Mutex::new(Refused::new(TOO_LARGE_FOR)),
+            broken: Mutex::new(Refused::new(BROKEN_FOR)),
+        }
     }
 
     /// The places of one server, which are shared as long as somebody has or wants one.
@@ -166,6 +180,14 @@ impl Media {
         if let Some(stage) = under_way.get(&key) {
             return Ok(stage.clone());
         }
+        // After the other: what is found goes off that list once it is noted here.
+        let now = self.inner.clock.instant();
+        if fetching.too_large.lock().is_known(&key, now) {
+            return Err(Error::TooLargeElsewhere(self.inner.config.largest_remote));
+        }
+        if fetching.broken.lock().is_known(&key, now) {
+            return Err(Error::Elsewhere("it broke off a moment ago".to_owned()));
+        }
         if under_way.len() >= MOST {
             return Err(Error::Limited { limit: "remote_media", retry_after: Duration::from_secs(5) });
         }
@@ -177,17 +199,28 @@ impl Media {
         let entry = Entry { key, under_way: fetching.under_way.clone() };
         self.inner.tasks.spawn("media fetch", async move {
             let (server, id) = &entry.key;
+            let came = AtomicU64::new(0);
             let fetched = media.inner.clock.timeout(media.inner.config.remote_time, async {
                 // Nobody closes them.
                 let of_server = media.inner.fetching.places_of(server);
                 let _place_of_server = of_server.acquire().await.ok();
                 let _place = media.inner.fetching.places.acquire().await.ok();
-                media.fetch_now(&from, server, id, &told).await
+                media.fetch_now(&from, server, id, &told, &came).await
             });
             let late = |_| Err(FetchError::Failed("it took too long".to_owned()));
             let outcome = fetched.await.unwrap_or_else(late);
             if let Err(error) = &outcome {
                 debug!(%server, %error, "another server's media was not fetched");
+            }
+            let Inner { fetching, clock, .. } = &*media.inner;
+            match &outcome {
+                Err(FetchError::TooLarge(_)) => {
+                    fetching.too_large.lock().note(entry.key.clone(), clock.instant());
+                }
+                Err(_) if came.load(Ordering::Relaxed) > LITTLE => {
+                    fetching.broken.lock().note(entry.key.clone(), clock.instant());
+                }
+                Ok(()) | Err(_) => {}
             }
             told.send_replace(Stage::Ended(outcome));
         });
@@ -200,6 +233,7 @@ impl Media {
         server: &ServerName,
         id: &str,
         told: &watch::Sender<Stage>,
+        came: &AtomicU64,
     ) -> Result<(), FetchError> {
         let inner = &self.inner;
         let limit = inner.config.largest_remote;
@@ -209,6 +243,7 @@ impl Media {
         let mut incoming = inner.files.receive(limit).await.map_err(failed)?;
         while let Some(part) = fetched.body.next().await {
             let part = part.map_err(|error| FetchError::Failed(error.to_string()))?;
+            came.fetch_add(u64::try_from(part.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
             incoming.write(&part).await.map_err(failed)?;
         }
         let whole = incoming.finish().await.map_err(failed)?;

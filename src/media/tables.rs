@@ -4,6 +4,7 @@
 //! from each id. How many ids do so is in the blob's row, which each batch that changes it replaces. The name of a file in
 //! the storage is never used again, so nothing that removes one can meet a newer one.
 
+use room::{EventSerial, RoomSerial};
 use serde::{Deserialize, Serialize};
 use store::{Counter, Table, TableCheck, Tuning, row};
 
@@ -42,6 +43,10 @@ pub(crate) static PREVIEW_PICTURES: Table<(u32, String, String), ()> =
 /// was judged.
 pub(crate) static VERDICTS: Table<(Sha256, u64), VerdictRow> =
     Table::new(221, "media.verdicts", Tuning::Point);
+
+/// What the names say that events give files; key: server name, media id, what is said ([`crate::names`]), the event that says it.
+pub(crate) static NAMED: Table<(String, String, u8, (RoomSerial, EventSerial)), ()> =
+    Table::new(222, "media.named", Tuning::Small);
 
 /// A file under one id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +166,7 @@ pub fn checks() -> Vec<TableCheck> {
         PREVIEWS.check(),
         PREVIEW_PICTURES.check(),
         VERDICTS.check(),
+        NAMED.check(),
     ]
 }
 

@@ -119,7 +119,14 @@ impl Push {
         Ok(counted.iter().map(|counted| counted.counts()).collect())
     }
 
-    /// The same, event by event.
+    /// Up to where a user's room was counted last, by the rules of then, and how many events notified him; nothing where
+    /// that is not in memory. Reads nothing.
+    pub fn counted_before(&self, user: &UserId, room: RoomSerial) -> Option<(Position, usize)> {
+        let known = self.counts().get(&(user.to_owned(), room))?;
+        Some((known.through, known.unread.len()))
+    }
+
+    /// As [`Push::unread`], event by event.
     pub(crate) async fn counted(
         &self,
         user: &UserId,

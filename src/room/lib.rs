@@ -38,7 +38,7 @@ pub use self::{
     ids::{EventSerial, InboxSerial, Order, RoomSerial, Root, StateKeySerial},
     people::{Begin, Found, PeopleFound, Profile, note_account},
     policy::{AllowAll, Denial, FileFacts, FileReader, Policy},
-    read::{recency::note_recency, times::index_times},
+    read::{recency::note_recency, times::index_times, walk::walk_events},
     rooms::{Parts, Rooms},
     zone::{Gives, Zone},
 };

@@ -15,7 +15,7 @@ use engine::Engine;
 use federation::{Federation, Sender, Transport};
 use gateway::Gateway;
 use mail::Mails;
-use media::Media;
+use media::{Media, Naming};
 use oauth::OAuth;
 use pages::Pages;
 use pdu::Authorities;
@@ -228,7 +228,11 @@ impl House {
             clock: clock.clone(),
             random: random.clone(),
             policy,
-            projections: vec![encryption::arrivals(authorities.clone()), Arc::new(Emptying)],
+            projections: vec![
+                encryption::arrivals(authorities.clone()),
+                Arc::new(Emptying),
+                Arc::new(Naming),
+            ],
             remote: federation.remote(),
             keys: federation.key_source(),
             tasks: &edges,

@@ -257,6 +257,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
             oauth::count_by_authority(store).await
         })
     },
+    |store| Box::pin(media::note_names(store)),
 ];
 
 /// Opens the store over its storage, which is closed when that fails.

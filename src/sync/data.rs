@@ -15,6 +15,7 @@ use store::{Moved, Position, Topic, UpTo};
 use crate::{Error, Syncs};
 
 const PUSH_RULES: &str = "m.push_rules";
+const IGNORED_USERS: &str = "m.ignored_user_list";
 const DIRECT: &str = "m.direct";
 
 /// Account data to be sent: type and content.
@@ -27,6 +28,20 @@ pub(crate) struct NewData {
     pub(crate) global: Items,
     /// Of rooms.
     pub(crate) rooms: BTreeMap<OwnedRoomId, Items>,
+}
+
+impl NewData {
+    /// Whether by these an event may notify the user that did not before, or none any more.
+    pub(crate) fn moves_counts(&self) -> bool {
+        self.global.iter().any(|(kind, _)| [PUSH_RULES, IGNORED_USERS].contains(&&**kind))
+    }
+
+    /// The rooms that his push rules name, if they are among these.
+    pub(crate) fn rooms_of_rules(&self) -> HashSet<&str> {
+        let rules = self.global.iter().filter(|(kind, _)| kind == PUSH_RULES);
+        let texts = rules.filter_map(|(_, content)| std::str::from_utf8(content).ok());
+        texts.flat_map(|text| text.split('"')).filter(|text| text.starts_with('!')).collect()
+    }
 }
 
 /// Whom users ignore.

@@ -45,6 +45,8 @@ pub(crate) struct RoomPart {
     pub(crate) typing: Option<Vec<OwnedUserId>>,
     pub(crate) data: Items,
     pub(crate) unread: Option<Counts>,
+    /// Whether that is told whatever else there is to tell.
+    pub(crate) is_recounted: bool,
     /// The states between which members came or went, of a room that the client knew.
     pub(crate) between: Option<Between>,
 }
@@ -64,6 +66,7 @@ impl RoomPart {
             typing: None,
             data: Items::new(),
             unread: None,
+            is_recounted: false,
             between: None,
         }
     }
@@ -81,6 +84,7 @@ impl RoomPart {
             && self.receipts.is_empty()
             && self.typing.is_none()
             && self.data.is_empty()
+            && !self.is_recounted
             && !self.has_been_read(scene)
     }
 }
@@ -114,6 +118,7 @@ impl Syncs {
             .iter()
             .map(|plan| RoomPart {
                 data: self.wanted_data(scene, plan),
+                is_recounted: plan.is_recounted,
                 ..RoomPart::of_nothing(
                     plan.row.room_id.clone(),
                     plan.extent,

@@ -15,7 +15,7 @@ use room::{
     tables::Membership,
 };
 use ruma::{OwnedUserId, RoomId, UserId};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use store::Position;
 
 use crate::{Error, SyncRequest, Syncs, data::Items};
@@ -34,12 +34,23 @@ pub(crate) struct Scene<'a> {
     /// Up to where the answer tells.
     pub(crate) head: Position,
     pub(crate) ignored: Arc<HashSet<OwnedUserId>>,
+    /// Places of rooms of which the counts are told, whatever happened there.
+    pub(crate) recounted: BTreeSet<u32>,
 }
 
 impl<'a> Scene<'a> {
     /// One for a client that has nothing.
     pub(crate) fn anew(request: &'a SyncRequest, head: Position, ignored: Arc<HashSet<OwnedUserId>>) -> Self {
-        Self { request, since: None, present: None, receipts: None, keeps_receipts: false, head, ignored }
+        Self {
+            request,
+            since: None,
+            present: None,
+            receipts: None,
+            keeps_receipts: false,
+            head,
+            ignored,
+            recounted: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn viewer(&self) -> Viewer<'_> {
@@ -77,6 +88,8 @@ pub(crate) struct RoomPlan {
     pub(crate) own_receipts: bool,
     /// Whether there may be his own among those of anybody.
     pub(crate) own_public: bool,
+    /// Whether what is unread is told, whatever happened.
+    pub(crate) is_recounted: bool,
     pub(crate) data: Items,
     /// Where he got out, if he is not in: nothing later is told.
     pub(crate) until: Option<Position>,
@@ -135,6 +148,7 @@ impl Plan {
                         ephemeral: false,
                         own_receipts: false,
                         own_public: false,
+                        is_recounted: false,
                         data: data.remove(&row.room_id).unwrap_or_default(),
                         until: Some(until.position),
                     }),
@@ -163,7 +177,9 @@ impl Plan {
     /// Whether all that there is to tell are receipts of others and typing. How far he has read himself a user is told
     /// at once, on all his devices.
     pub(crate) fn has_nothing_else(&self) -> bool {
-        let is_so = |room: &RoomPlan| !room.events && !room.has_own_receipts() && room.data.is_empty();
+        let is_so = |room: &RoomPlan| {
+            !room.events && !room.has_own_receipts() && !room.is_recounted && room.data.is_empty()
+        };
         !self.has_outside() && self.joined.iter().all(is_so)
     }
 }
@@ -211,7 +227,7 @@ impl Syncs {
             }));
         }
         let with_data = data.keys().filter_map(|room| rooms.place_of_joined(room));
-        let others = rooms.changed_since(since).chain(with_data);
+        let others = rooms.changed_since(since).chain(with_data).chain(scene.recounted.iter().copied());
         places.extend(others.map(|place| MovedRoom { place, ..MovedRoom::default() }));
         places.sort_unstable_by_key(|moved| moved.place);
         places.dedup_by(|other, kept| {
@@ -324,8 +340,9 @@ impl Syncs {
 /// What is told of a room that the user is in.
 fn plan_joined(scene: &Scene<'_>, row: &UserRoom, moved: MovedRoom, data: Items) -> Option<RoomPlan> {
     let has_ephemeral = moved.ephemeral || moved.own_receipts;
+    let is_recounted = scene.recounted.contains(&moved.place);
     let extent = match extent_of_moved(scene) {
-        Extent::News if !moved.events && !has_ephemeral => Extent::DataOnly,
+        Extent::News if !moved.events && !has_ephemeral && !is_recounted => Extent::DataOnly,
         extent => extent,
     };
     let is_news = extent == Extent::News;
@@ -336,6 +353,7 @@ fn plan_joined(scene: &Scene<'_>, row: &UserRoom, moved: MovedRoom, data: Items)
         ephemeral: has_ephemeral || !is_news,
         own_receipts: moved.own_receipts || !is_news,
         own_public: moved.own_public || !is_news,
+        is_recounted,
         data,
         until: None,
     })

@@ -393,6 +393,7 @@ impl Syncs {
             keeps_receipts: false,
             head,
             ignored,
+            recounted: self.recounted(&request.user, rooms, &data),
         };
         let plan = self.plan(&scene, rooms, data.rooms).await?;
         let (lists_moved, got_out_of) = (plan.device_lists, plan.got_out_of());

@@ -1,18 +1,52 @@
 //! What a user has not read: counts of rooms, and of threads for those who ask for them.
 //!
 //! They are told with whatever may have changed them in a room: events, and receipts of the user's own. When he changes
-//! his rules or whom he ignores, he is told with the next event.
+//! his rules or whom he ignores, that may be any of his rooms; then they are told of [`MOST_RECOUNTED`] of these, so that an
+//! answer costs the same in any number of rooms, and of the others with what happens next there.
+
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use push::{Asked, Count, Counts};
+use room::{
+    read::membership::{UserRoom, UserRooms},
+    tables::Membership,
+};
+use ruma::UserId;
+use store::Position;
 
 use crate::{
     Error, Syncs,
+    data::NewData,
     joined::RoomPart,
     rooms::{Extent, RoomPlan, Scene},
     write::Out,
 };
 
+/// So many rooms are counted anew when the user's rules are others, or he ignores others: all of them where he has no more.
+pub(crate) const MOST_RECOUNTED: usize = 100;
+
 impl Syncs {
+    /// The places of rooms of which the counts are told because of account data that is new to the client. Of many those
+    /// come first of which it is known that something is unread in them, then those that a rule is about, then those that
+    /// were counted last. Reads nothing.
+    pub(crate) fn recounted(&self, user: &UserId, rooms: &UserRooms, data: &NewData) -> BTreeSet<u32> {
+        if !data.moves_counts() {
+            return BTreeSet::new();
+        }
+        let joined = (0..).zip(&rooms.rooms).filter(|(_, row)| row.membership == Membership::Join);
+        let mut joined: Vec<(u32, &UserRoom)> = joined.collect();
+        if joined.len() > MOST_RECOUNTED {
+            let named = data.rooms_of_rules();
+            joined.sort_by_cached_key(|(_, row)| {
+                let known = self.push().counted_before(user, row.room);
+                let (through, unread) = known.unwrap_or((Position::START, 0));
+                Reverse((unread > 0, named.contains(row.room_id.as_str()), through))
+            });
+            joined.truncate(MOST_RECOUNTED);
+        }
+        joined.into_iter().map(|(place, _)| place).collect()
+    }
+
     /// The counts of those rooms of which they may have changed, with their places in `plans`.
     pub(crate) async fn unread(
         &self,
@@ -22,7 +56,10 @@ impl Syncs {
         let may_differ = |plan: &RoomPlan| {
             plan.until.is_none()
                 && plan.extent != Extent::DataOnly
-                && (plan.events || plan.has_own_receipts() || plan.extent != Extent::News)
+                && (plan.events
+                    || plan.has_own_receipts()
+                    || plan.is_recounted
+                    || plan.extent != Extent::News)
         };
         let chosen: Vec<usize> = (0..plans.len()).filter(|index| may_differ(&plans[*index])).collect();
         let asked: Vec<Asked<'_>> =

@@ -1,6 +1,6 @@
 //! A first answer, or one with all state: as large as the account, so it is made and sent a group of rooms at a time.
 
-use std::{future::ready, sync::Arc};
+use std::{collections::BTreeSet, future::ready, sync::Arc};
 
 use base::Timestamp;
 use bytes::Bytes;
@@ -46,6 +46,7 @@ impl Syncs {
             keeps_receipts: false,
             head,
             ignored: ignored.clone(),
+            recounted: BTreeSet::new(),
         };
         let plan = self.plan(&scene, &rooms, data.rooms).await?;
         let global = wanted(&request, data.global);
@@ -116,6 +117,7 @@ impl Syncs {
                     keeps_receipts: false,
                     head,
                     ignored,
+                    recounted: BTreeSet::new(),
                 };
                 let mut out = Out::with_capacity(64 * 1024);
                 out.raw(",");

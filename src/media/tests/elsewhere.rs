@@ -11,9 +11,11 @@ use tokio::sync::Notify;
 use super::*;
 use crate::{FetchBounds, FetchError, Fetched};
 
-/// `hang.test` never answers, `slow.test` sends what it has when it is told to; all others have every file.
+/// `hang.test` never answers, `slow.test` sends what it has when it is told to, `endless.test` sends without end, `cut.test`
+/// breaks off after what its file is called; all others have every file.
 #[derive(Default)]
 struct Peers {
+    asked: AtomicUsize,
     hanging: AtomicUsize,
     slow: AtomicUsize,
     go: Arc<Notify>,
@@ -31,6 +33,18 @@ impl Elsewhere for Peers {
         if server == "hang.test" {
             self.hanging.fetch_add(1, Ordering::SeqCst);
             std::future::pending::<()>().await;
+        }
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let mebibyte = Bytes::from(vec![7; 1 << 20]);
+        if server == "endless.test" {
+            let body = stream::repeat_with(move || Ok(mebibyte.clone())).boxed();
+            return Ok(Fetched { kind: None, disposition: None, body });
+        }
+        if server == "cut.test" {
+            let parts: usize = id.parse().unwrap();
+            let cut = Err(std::io::Error::other("cut"));
+            let body = stream::iter(std::iter::repeat_n(mebibyte, parts).map(Ok).chain([cut])).boxed();
+            return Ok(Fetched { kind: None, disposition: None, body });
         }
         let bytes = Bytes::copy_from_slice(id.as_bytes());
         if server == "slow.test" {
@@ -109,4 +123,36 @@ async fn who_says_how_long_he_waits_for_a_file_elsewhere_waits_no_longer_until_i
     place.hand.advance(Duration::from_secs(10));
     peers.go.notify_one();
     assert_eq!(opened.await.unwrap().unwrap().size, 4);
+}
+
+#[tokio::test]
+async fn what_cost_much_and_came_to_nothing_is_not_fetched_for_each_who_asks() {
+    let peers = Arc::new(Peers::default());
+    let files =
+        FilesConfig { directory: PathBuf::new(), reserve: ByteSize::mib(1), synced: false, bucket: None };
+    let place = Place::beside(peers.clone(), files).await.unwrap();
+    let open = async |server: &str, id: &str| {
+        let (reader, from) = (FileReader::User(anna()), Some(server_name!("a.test")));
+        let server = <&ServerName>::try_from(server).unwrap();
+        let asked = Asked { reader, server, id, wait: None, zone: None, from };
+        let told = place.media.open_file(asked).await.map(|_| ()).map_err(|error| error.to_string());
+        (told, peers.asked.load(Ordering::SeqCst))
+    };
+    let too_large = Err("another server's file is larger than 3 MiB".to_owned());
+    let broken = |why: &str| Err(format!("another server gave no file: {why}"));
+    assert_eq!(open("endless.test", "a").await, (too_large.clone(), 1));
+    assert_eq!(open("endless.test", "a").await, (too_large.clone(), 1));
+    assert_eq!(open("endless.test", "b").await, (too_large.clone(), 2), "another of its files");
+    assert_eq!(open("other.test", "a").await, (Ok(()), 3), "and another server's of this name");
+    assert_eq!(open("cut.test", "2").await, (broken("cut"), 4));
+    assert_eq!(open("cut.test", "2").await, (broken("it broke off a moment ago"), 4));
+    // What came was little, so it is tried again at once.
+    assert_eq!(open("cut.test", "1").await, (broken("cut"), 5));
+    assert_eq!(open("cut.test", "1").await, (broken("cut"), 6));
+
+    place.hand.advance(Duration::from_secs(61));
+    assert_eq!(open("cut.test", "2").await, (broken("cut"), 7));
+    assert_eq!(open("endless.test", "a").await, (too_large.clone(), 7));
+    place.hand.advance(Duration::from_secs(60 * 60));
+    assert_eq!(open("endless.test", "a").await, (too_large, 8));
 }

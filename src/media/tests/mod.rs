@@ -64,7 +64,7 @@ impl Place {
         let media = Media::open(Parts {
             store: store.clone(),
             files: Files::open(files, &random)?,
-            config: Config { most_reserved: 3, ..Config::default() },
+            config: Config { most_reserved: 3, largest_remote: ByteSize::mib(3), ..Config::default() },
             authorities: Arc::new(Authorities::new([authority])),
             elsewhere,
             browse: Arc::new(NoBrowse),

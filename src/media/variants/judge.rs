@@ -27,7 +27,8 @@ use crate::{
 enum Found {
     Clean(Option<Kind>),
     Rebuilt(Option<Kind>, Whole, Vec<String>),
-    Refused(Option<Kind>, Reason),
+    /// With the detail, which is for the log.
+    Refused(Option<Kind>, Reason, String),
 }
 
 impl Media {
@@ -44,6 +45,9 @@ impl Media {
         let verdict = match &found {
             Ok(Found::Clean(_)) => "clean",
             Ok(Found::Rebuilt(..)) => "rebuilt",
+            // These say more of us than of the file.
+            Ok(Found::Refused(_, Reason::WorkerDied, _)) => "worker-died",
+            Ok(Found::Refused(_, Reason::TooSlow, _)) => "too-slow",
             Ok(Found::Refused(..)) => "refused",
             Err(_) => "none",
         };
@@ -57,8 +61,22 @@ impl Media {
             Found::Rebuilt(kind, whole, removed) => {
                 (kind, Judgement::Rebuilt { sha256: whole.sha256, removed }, Some(whole))
             }
-            Found::Refused(kind, reason) => {
-                info!(file, reason = reason.code(), "a file was refused to a zone");
+            Found::Refused(kind, reason, detail) => {
+                match reason {
+                    // How it ended: by which signal, with which code, and what it had said until then.
+                    Reason::WorkerDied | Reason::TooSlow => {
+                        warn!(
+                            file,
+                            reason = reason.code(),
+                            detail,
+                            "the worker that took a file apart was lost"
+                        );
+                    }
+                    _ => {
+                        info!(file, reason = reason.code(), "a file was refused to a zone");
+                        debug!(file, detail, "why it was refused");
+                    }
+                }
                 // A scanner's limit may be raised.
                 let is_of_the_moment =
                     matches!(reason, Reason::WorkerDied | Reason::TooSlow | Reason::TooLargeToScan);
@@ -97,7 +115,7 @@ impl Media {
                 Scan::Clean => saw.push(scanner),
                 Scan::Infected(what) => {
                     warn!(file = hex(&original.sha256[..8]), what, "a scanner found something in a file");
-                    return Ok(Found::Refused(None, Reason::Infected));
+                    return Ok(Found::Refused(None, Reason::Infected, what));
                 }
                 // Two that change each other's files would do so for ever.
                 Scan::Replaced(_) if replaced.is_some() => {
@@ -110,7 +128,7 @@ impl Media {
                 Scan::NotScanned(why) => return Err(Unjudged::NotScanned(why)),
                 Scan::TooLarge(why) => {
                     warn!(file = hex(&original.sha256[..8]), why, "a file is larger than a scanner looks at");
-                    return Ok(Found::Refused(None, Reason::TooLargeToScan));
+                    return Ok(Found::Refused(None, Reason::TooLargeToScan, why));
                 }
             }
         }
@@ -125,10 +143,7 @@ impl Media {
             self.rebuild(original, replaced.as_ref(), hint, plan).await?;
         match (verdict, replaced) {
             (Verdict::Refused(refusal), _) if refusal.reason == Reason::Busy => Err(Unjudged::Busy),
-            (Verdict::Refused(refusal), _) => {
-                debug!(reason = refusal.reason.code(), detail = refusal.detail, "a file is refused");
-                Ok(Found::Refused(kind, refusal.reason))
-            }
+            (Verdict::Refused(refusal), _) => Ok(Found::Refused(kind, refusal.reason, refusal.detail)),
             (Verdict::Rebuilt { removed, .. }, _) => {
                 let mut parts: Vec<String> =
                     removed.iter().map(|removed| removed.what.code().to_owned()).collect();

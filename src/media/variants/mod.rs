@@ -20,10 +20,12 @@ mod verdicts;
 use std::time::Duration;
 
 use room::{FileReader, Gives, Zone};
+use ruma::ServerName;
 use sanitise::{Kind, Reason, is_run_by_name};
 
 use crate::{
     Error, Judged, Media, Opened, kinds,
+    names::Called,
     plan::{Hint, Plan},
     sanitising::{Begun, Key},
     tables::{Judgement, VerdictRow},
@@ -36,22 +38,32 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const ATTEMPTS: u32 = 2;
 
 impl Media {
-    /// The form of a file that leaves through a zone. Every file that is opened comes through here.
+    /// The form of a file that leaves through a zone, by whatever names it goes: that of its upload, and those that events
+    /// give the id by which it was opened. Every file that is opened comes through here.
     pub(crate) async fn for_zone(
         &self,
         zone: Option<&Zone>,
         reader: FileReader<'_>,
+        (server, id): (&ServerName, &str),
         original: Opened,
     ) -> Result<Opened, Error> {
         let Some(zone) = zone.filter(|zone| zone.gives() != Gives::Originals) else { return Ok(original) };
+        let called = match zone.gives() {
+            Gives::Sanitised => self.called(server, id).await?,
+            Gives::Originals | Gives::Scanned => Called::default(),
+        };
         // Whatever is in it: a script is a text like others.
-        if zone.gives() == Gives::Sanitised && original.name.as_deref().is_some_and(is_run_by_name) {
+        let is_run = called.run || original.name.as_deref().is_some_and(is_run_by_name);
+        if zone.gives() == Gives::Sanitised && is_run {
             return Err(Error::Refused(Reason::Program));
         }
         let Some(plan) = self.inner.sanitising.plans.get(zone.name()) else {
             return Err(Error::Unjudged(format!("the zone {} has no settings", zone.name())));
         };
-        let hint = Hint::of(&original.kind, original.name.as_deref());
+        let hint = match called.table {
+            true => Hint::Table,
+            false => Hint::of(&original.kind, original.name.as_deref()),
+        };
         let key = (original.sha256, plan.recipe(zone.gives(), hint));
         for _ in 0..ATTEMPTS {
             let mut found = self.find_verdict(key).await?;

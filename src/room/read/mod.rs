@@ -43,6 +43,7 @@ pub mod typing;
 pub mod view;
 mod viewer;
 pub mod visibility;
+pub mod walk;
 
 use std::sync::Arc;
 

@@ -102,6 +102,7 @@ impl Part {
             && self.avatar == Field::Unchanged
             && self.naming.is_none()
             && self.stripped.is_none()
+            && !telling.is_recounted
             && !has_been_read()
     }
 

@@ -37,6 +37,8 @@ pub(super) struct Telling<'a> {
     pub(super) is_dm: bool,
     /// Whether all members are known since, who were not.
     pub(super) is_whole_now: bool,
+    /// Whether what is unread is told, whatever happened.
+    pub(super) is_recounted: bool,
 }
 
 impl Telling<'_> {
@@ -81,6 +83,8 @@ pub(super) struct Glance<'a> {
     pub(super) data: &'a BTreeMap<OwnedRoomId, Items>,
     pub(super) directs: &'a HashSet<OwnedRoomId>,
     pub(super) lacking: &'a LackingRooms,
+    /// Places of rooms of which the counts are told, whatever happened there.
+    pub(super) recounted: BTreeSet<u32>,
     /// Whether all that is shown is looked at, and not what has moved alone.
     pub(super) everything: bool,
 }
@@ -186,6 +190,7 @@ impl<'a> Glance<'a> {
             expands,
             is_dm: is_member && self.directs.contains(&row.room_id),
             is_whole_now,
+            is_recounted: is_member && self.recounted.contains(&place),
             had,
             wanted,
         };
@@ -194,7 +199,7 @@ impl<'a> Glance<'a> {
             None => true,
             Some(since) => {
                 let is_changed = row.position > since;
-                let happens = is_behind || self.has_news(place, row) || is_whole_now;
+                let happens = is_behind || self.has_news(place, row) || is_whole_now || telling.is_recounted;
                 let wants_more = is_member && (goes_beyond || expands || telling.tells_direct());
                 is_changed || (is_member && happens) || wants_more
             }

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -215,6 +215,14 @@ impl Syncs {
             });
         }
 
+        // What is asked for account data is its extension's; what that does to counts is told in any case.
+        let recounted = match since.filter(|_| data_moved) {
+            None => BTreeSet::new(),
+            Some(_) if request.body.extensions.account_data.is_on() => {
+                self.recounted(&request.user, rooms, data)
+            }
+            Some(_) => self.recounted(&request.user, rooms, &self.new_data(&request.user, since).await?),
+        };
         let moved: BTreeMap<u32, MovedRoom> = moved.into_iter().map(|moved| (moved.place, moved)).collect();
         let with_events = moved.values().filter(|moved| moved.events);
         let with_events: HashSet<RoomSerial> = with_events
@@ -243,6 +251,7 @@ impl Syncs {
             data: &data.rooms,
             directs: &directs,
             lacking: &lacking,
+            recounted,
             everything,
         };
         let plan = glance.plan(&view);

@@ -12,7 +12,10 @@ use account::PresenceConfig;
 use async_trait::async_trait;
 use bytes::Bytes;
 use room::read::{list::PART, receipts::ReceiptKind};
-use ruma::OwnedRoomId;
+use ruma::{
+    OwnedRoomId,
+    push::{NewPushRule, NewSimplePushRule},
+};
 use serde_json::{Value, json, value::RawValue};
 use store::{Backend, Error, Interposed, MemoryBackend, MemoryDisk, Order, RawRange, RawRow, RowKey};
 
@@ -20,6 +23,7 @@ use super::{
     to_device,
     town::{Client, Town, client, joined, members, said, town_on, town_over, town_with, user},
 };
+use crate::unread::MOST_RECOUNTED;
 
 /// A store in memory that counts how often it is asked and the rows that are asked for and found, and finds none for
 /// a while.
@@ -157,6 +161,31 @@ async fn a_sync_reads_as_many_rows_with_many_rooms_as_with_few() {
     let (mut few, mut many) = (in_rooms(3).await, in_rooms(150).await);
     assert_eq!(few.costs().await, many.costs().await);
     assert_eq!(many.sync().await.1, 0, "nothing is read for nothing");
+}
+
+#[tokio::test]
+async fn other_rules_have_counts_told_of_so_many_rooms_and_of_those_first_that_they_matter_in() {
+    let mut costs = Vec::new();
+    for count in [MOST_RECOUNTED + 20, 2 * MOST_RECOUNTED] {
+        let mut busy = in_rooms(count).await;
+        let (unread, muted) = (busy.rooms[count - 1].clone(), busy.rooms[count - 2].clone());
+        busy.town.join("taro", &unread).await;
+        busy.town.say("taro", &unread, "未読").await;
+        busy.sync().await;
+        let mute = |rules: &mut ruma::push::Ruleset| {
+            let rule = NewPushRule::Room(NewSimplePushRule::new(muted.clone(), Vec::new()));
+            account::put_push_rule(rules, rule, None, None)
+        };
+        busy.town.accounts.change_push_rules(&user("hanako"), mute).await.unwrap();
+        let (answer, cost) = busy.sync().await;
+        let told = answer["rooms"]["join"].as_object().unwrap();
+        assert_eq!(told.len(), MOST_RECOUNTED);
+        assert_eq!(told[unread.as_str()]["unread_notifications"]["notification_count"], 1);
+        assert_eq!(told[muted.as_str()]["unread_notifications"]["notification_count"], 0);
+        assert_eq!(busy.sync().await.1, 0, "and nothing is read for nothing");
+        costs.push(cost);
+    }
+    assert_eq!(costs[0], costs[1]);
 }
 
 #[tokio::test]

@@ -268,6 +268,55 @@ async fn the_first_rule_that_matches_decides() {
 }
 
 #[tokio::test]
+async fn counts_that_other_rules_or_other_ignored_users_make_come_with_these_on_every_device() {
+    let town = town().await;
+    let room = town.room_of_two().await;
+    town.join("carol", &room).await;
+    let mut devices = [client("bob"), client("bob").on("TABLET")];
+    let mut glass = super::sliding::glass("bob", super::sliding::all_rooms(1, json!([])));
+    for device in &mut devices {
+        device.sync(&town).await;
+    }
+    town.say("alice", &room, "一").await;
+    town.say("carol", &room, "二").await;
+    glass.look_at_all(&town).await;
+    for device in &mut devices {
+        assert_eq!(counts_in(&device.sync(&town).await, &room).0, 2);
+    }
+    let mut expect = async |unread: u64| {
+        for device in &mut devices {
+            let answer = device.sync(&town).await;
+            assert_eq!(counts_in(&answer, &room).0, unread);
+            assert!(said(&joined(&answer, &room)["timeline"]["events"]).is_empty(), "{answer}");
+            assert!(device.sync(&town).await.get("rooms").is_none(), "once");
+        }
+        let answer = glass.look(&town).await;
+        assert_eq!(super::sliding::of(&answer, &room)["notification_count"], unread, "{answer}");
+        assert_eq!(glass.look(&town).await["rooms"], json!({}), "once");
+    };
+    let bob = user("bob");
+    let mute = |rules: &mut ruma::push::Ruleset| {
+        let rule = NewPushRule::Room(NewSimplePushRule::new(room.clone(), Vec::new()));
+        account::put_push_rule(rules, rule, None, None)
+    };
+    town.accounts.change_push_rules(&bob, mute).await.unwrap();
+    expect(0).await;
+    let unmute = |rules: &mut ruma::push::Ruleset| {
+        rules.room.clear();
+        Ok(())
+    };
+    town.accounts.change_push_rules(&bob, unmute).await.unwrap();
+    expect(2).await;
+    for (ignored, unread) in [(r#"{"@carol:kanazawa.test":{}}"#, 1), ("{}", 2)] {
+        let ignored = format!(r#"{{"ignored_users":{ignored}}}"#);
+        town.accounts.set_account_data(&bob, "m.ignored_user_list", ignored.into()).await.unwrap();
+        expect(unread).await;
+    }
+    town.accounts.set_account_data(&bob, "org.example", "{}".into()).await.unwrap();
+    assert!(devices[0].sync(&town).await.get("rooms").is_none(), "nothing else does");
+}
+
+#[tokio::test]
 async fn who_may_notifies_all() {
     let town = town().await;
     let room = town.room_of_two().await;

@@ -196,6 +196,9 @@ async fn an_endless_file_is_given_up_at_the_bound_and_holds_up_nobody() {
     let (flood, other) = tokio::join!(flood, other);
     fails(&flood, 502, "M_TOO_LARGE");
     assert_eq!(&other.body()[..], b"mine");
+    // Nobody has us fetch as much again.
+    fails(&download(&hanako, "mallory.test/endless").await, 502, "M_TOO_LARGE");
+    assert_eq!(mallory.asked(DOWNLOAD).len(), 1);
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@
 
 #[path = "zones/icap.rs"]
 mod icap;
+#[path = "zones/names.rs"]
+mod names;
 #[path = "zones/samples.rs"]
 mod samples;
 #[path = "zones/scanners.rs"]
@@ -249,6 +251,8 @@ async fn a_worker_that_breaks_or_is_killed_costs_its_file_alone() {
     world.order("abort");
     is_refused(&download(&lgwan, &id).await, "worker-died");
     world.order("");
+    let counted = world.kanazawa.look(|house| house.metrics.render());
+    assert!(counted.contains(r#"yakuba_media_verdicts_total{verdict="worker-died"} 1"#), "{counted}");
     let next = download(&lgwan, &world.upload(&other).await).await;
     assert_eq!(next.status(), 200, "{:?}", said(&next));
 
