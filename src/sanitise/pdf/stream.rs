@@ -13,7 +13,8 @@ use lopdf::{Dictionary, Object, Stream};
 use super::{jbig2, jpx, role::Role};
 use crate::{
     kind::{Family, detect},
-    marks, picture,
+    marks,
+    picture::{self, Unwalked},
     settings::Limits,
     verdict::{Part, Reason, Refusal, Removed, malformed, note},
 };
@@ -235,21 +236,25 @@ impl<'l> Packer<'l> {
         data: &mut Data,
         removed: &mut Vec<Removed>,
     ) -> Result<Option<()>, Refusal> {
-        if let Some(stripped) = picture::stripped(&data.content, self.limits.pixels, &mut self.blocks_left) {
-            if stripped.metadata {
-                note(removed, Part::Metadata, "");
+        let points = match picture::stripped(&data.content, self.limits.pixels, &mut self.blocks_left) {
+            Ok(stripped) => {
+                if stripped.metadata {
+                    note(removed, Part::Metadata, "");
+                }
+                if stripped.trailing > LINE_END {
+                    note(removed, Part::TrailingData, "JPEG");
+                }
+                data.content = stripped.bytes;
+                return Ok(Some(()));
             }
-            if stripped.trailing > LINE_END {
-                note(removed, Part::TrailingData, "JPEG");
-            }
-            data.content = stripped.bytes;
-            return Ok(Some(()));
-        }
+            // It is decoded, and stays as points: nothing is lost by encoding it once more.
+            Err(Unwalked::Otherwise) => picture::points(&data.content, self.limits, &mut self.blocks_left),
+            Err(Unwalked::TooMuch) => None,
+        };
         if self.blocks_left == 0 {
             return Err(Refusal::new(Reason::TooManyPixels, "the pictures of all pages"));
         }
-        // What cannot be walked is decoded, and stays as points: nothing is lost by encoding it once more.
-        let Some(points) = picture::points(&data.content, self.limits) else { return Ok(None) };
+        let Some(points) = points else { return Ok(None) };
         self.count(points.samples.len() as u64)?;
         note(removed, Part::Metadata, "");
         shape(dictionary, points.size);

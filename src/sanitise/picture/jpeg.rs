@@ -53,12 +53,28 @@ pub(crate) struct Points {
     pub(crate) samples: Vec<u8>,
 }
 
+/// As many blocks are walked in the time in which one is decoded in one scan, and as scans in which it takes its place.
+const DECODED: u64 = 4;
+const PLACED: u64 = 5;
+
+/// Most of them for one picture.
+const MOST_DECODED: u64 = 400_000_000;
+
 /// The points of a picture within a document, whose own words say what their colours are; nothing where it cannot be decoded.
-pub(crate) fn points(file: &[u8], limits: &Limits) -> Option<Points> {
+/// What that takes is taken from the blocks that may still be looked at.
+pub(crate) fn points(file: &[u8], limits: &Limits, blocks_left: &mut u64) -> Option<Points> {
     // Readers show one that is cut off as far as it goes.
     let whole = [file, &[0xff, 0xd9]].concat();
     let layout = Layout::read(file).or_else(|_| Layout::read(&whole)).ok()?;
     check(layout.size, 1, limits).ok()?;
+    let blocks = u64::from(layout.size.0.div_ceil(8)) * u64::from(layout.size.1.div_ceil(8)) * 3;
+    let taken = blocks.saturating_mul(layout.scans as u64 + PLACED).saturating_mul(DECODED);
+    let left = blocks_left.checked_sub(taken);
+    if taken > MOST_DECODED {
+        return None;
+    }
+    *blocks_left = left.unwrap_or(0);
+    left?;
     let (mut decoder, output) = opened(&whole[..layout.end]).ok()?;
     // The decoder mixes these, and the document takes four.
     if decoder.input_colorspace() == Some(ColorSpace::YCCK) {
@@ -241,5 +257,25 @@ fn next_marker(file: &[u8], at: &mut usize) -> Option<u8> {
                 return Some(marker);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn decoding_takes_from_what_all_pictures_of_a_document_may_take() {
+        let file = encode(&DynamicImage::new_rgb8(64, 64), None, 0x11).unwrap();
+        let taken = 8 * 8 * 3 * (1 + PLACED) * DECODED;
+        let mut left = 2 * taken + 1;
+        for wanted in [taken + 1, 1] {
+            let points = points(&file, &Limits::default(), &mut left).unwrap();
+            assert_eq!((points.size, points.samples.len(), left), ((64, 64), 64 * 64 * 3, wanted));
+        }
+        assert!(points(&file, &Limits::default(), &mut left).is_none());
+        assert_eq!(left, 0);
     }
 }

@@ -105,7 +105,7 @@ fn still(kind: Kind, file: &[u8], limits: &Limits) -> Result<Option<(DynamicImag
 }
 
 pub(crate) use jpeg::points;
-pub(crate) use scans::{MOST_BLOCKS_OF_ALL, stripped};
+pub(crate) use scans::{MOST_BLOCKS_OF_ALL, Unwalked, stripped};
 
 /// Makes a JPEG of what telephones write.
 pub(crate) fn heic(file: &[u8], limits: &Limits) -> Made {

@@ -18,8 +18,8 @@ const MOST_SCANS: usize = 100;
 /// Most blocks that are looked at, of all scans together: 120 million points in three colours and ten scans have fewer.
 const MOST_BLOCKS: u64 = 100_000_000;
 
-/// Most of them in all pictures of a document: a thousand scanned pages have a quarter of that.
-pub(crate) const MOST_BLOCKS_OF_ALL: u64 = 1_000_000_000;
+/// Most of them in all pictures of a document: a thousand scanned pages have an eighth of that.
+pub(crate) const MOST_BLOCKS_OF_ALL: u64 = 2_000_000_000;
 
 /// As many blocks are looked at in the time that a table of codes takes.
 const TABLE: u64 = 4_000;
@@ -33,9 +33,18 @@ pub(crate) struct Stripped {
     pub(crate) trailing: usize,
 }
 
-/// The picture alone; nothing where it cannot be walked. Of the blocks that may still be looked at those are taken that were.
-pub(crate) fn stripped(file: &[u8], most_pixels: u64, blocks_left: &mut u64) -> Option<Stripped> {
-    let rest = file.strip_prefix(&[0xff, 0xd8])?;
+/// Why a picture was not walked to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unwalked {
+    /// It is coded otherwise, or broken.
+    Otherwise,
+    /// It has more blocks than may be looked at: decoding it would take longer still.
+    TooMuch,
+}
+
+/// The picture alone. Of the blocks that may still be looked at those are taken that were.
+pub(crate) fn stripped(file: &[u8], most_pixels: u64, blocks_left: &mut u64) -> Result<Stripped, Unwalked> {
+    let rest = file.strip_prefix(&[0xff, 0xd8]).ok_or(Unwalked::Otherwise)?;
     let mut walk = Walk {
         out: vec![0xff, 0xd8],
         rest,
@@ -61,11 +70,11 @@ pub(crate) fn stripped(file: &[u8], most_pixels: u64, blocks_left: &mut u64) -> 
         }
     };
     *blocks_left -= most - walk.blocks_left;
-    if !is_walked {
-        return None;
+    if !is_walked || walk.scans == 0 {
+        return Err(if walk.blocks_left == 0 { Unwalked::TooMuch } else { Unwalked::Otherwise });
     }
     walk.out.extend([0xff, 0xd9]);
-    (walk.scans > 0).then_some(Stripped { bytes: walk.out, metadata: walk.metadata, trailing: walk.trailing })
+    Ok(Stripped { bytes: walk.out, metadata: walk.metadata, trailing: walk.trailing })
 }
 
 struct Component {
@@ -467,7 +476,7 @@ mod tests {
     const MOST: u64 = 1 << 20;
 
     fn whole_of(file: &[u8], most_pixels: u64) -> Option<Stripped> {
-        stripped(file, most_pixels, &mut { MOST_BLOCKS_OF_ALL })
+        stripped(file, most_pixels, &mut { MOST_BLOCKS_OF_ALL }).ok()
     }
 
     /// A picture as encoders write it, with this many points in each row of codes.
@@ -571,7 +580,8 @@ mod tests {
         }
         // More than may be looked at, and what was.
         let (mut left, mut too_few) = (MOST_BLOCKS_OF_ALL, 4 * TABLE + 95);
-        assert!(stripped(&file, MOST, &mut left).is_some() && stripped(&file, MOST, &mut too_few).is_none());
+        assert!(stripped(&file, MOST, &mut left).is_ok());
+        assert_eq!(stripped(&file, MOST, &mut too_few).err(), Some(Unwalked::TooMuch));
         assert_eq!((MOST_BLOCKS_OF_ALL - left, too_few), (4 * TABLE + 96, 0));
         // A table that comes twice and is used once.
         let table = memchr::memmem::find(&file, &[0xff, 0xdb]).unwrap();
