@@ -151,6 +151,10 @@ impl Bot for Dropbox {
         }
         if let Some(redacted) = event.redacted() {
             self.withdraw(event, &redacted).await?;
+            // It may have been what said that the room goes on elsewhere.
+            if self.drops.is_refusing(&event.room_id).await.map_err(failure)? {
+                self.upgraded(event).await?;
+            }
             return Ok(Batch::new());
         }
         let is_text = event.kind == "m.room.message" && event.text("msgtype") == Some("m.text");
@@ -343,9 +347,9 @@ impl Dropbox {
         if hand.room != event.room_id || !self.is_there(event).await? || !self.may(event).await? {
             return Ok(());
         }
-        // What is agreed to is what is shown now.
+        // What is agreed to is what is shown now, and what is asked still: of the two who say yes she is one.
         let is_asked = hand.state == HandState::Asked && hand.asker != event.sender;
-        if is_asked && !self.is_as_asked(&hand).await? {
+        if is_asked && !(self.is_as_asked(&hand).await? && self.asks_still(&hand).await?) {
             return self.end_because(event, &[hand]).await;
         }
         // It ended by this very event, of which the room may not have been told.
@@ -385,11 +389,22 @@ impl Dropbox {
         }
     }
 
-    /// A file that is deleted in the room goes out no more, nor does one to which nobody agrees any more.
-    async fn withdraw(&self, event: &Event, redacted: &EventId) -> Result<(), Failure> {
+    /// A file that is deleted in the room goes out no more, nor does one for which nobody asks or to which nobody agrees any
+    /// more, or of which the question is deleted.
+    async fn withdraw(&self, event: &Event, redacted: &OwnedEventId) -> Result<(), Failure> {
+        let questioned = self.drops.find_question(redacted).await.map_err(failure)?.map(|hand| hand.number);
         let mut hands = self.drops.hands_of_room(&event.room_id).await.map_err(failure)?;
-        hands.retain(|hand| hand.event == *redacted || hand.agreement.as_deref() == Some(redacted));
+        hands.retain(|hand| {
+            let of_it =
+                [&hand.event, &hand.cause].contains(&redacted) || hand.agreement.as_ref() == Some(redacted);
+            of_it || questioned == Some(hand.number)
+        });
         self.end_because(event, &hands).await
+    }
+
+    /// Whether who asked for a link to download by is still one who may.
+    async fn asks_still(&self, hand: &Hand) -> Result<bool, Failure> {
+        Ok(self.is_maker(&hand.asker) && self.server().is_joined(&hand.room, &hand.asker).await?)
     }
 
     /// Nor does one in whose stead another is shown now.
@@ -427,6 +442,23 @@ impl Dropbox {
         let redacted = event.redacted();
         let (withdrawn, changed): (Vec<Hand>, Vec<Hand>) =
             ended.into_iter().partition(|hand| redacted.is_some() && hand.agreement == redacted);
+        let (mut changed, mut taken_back) = (changed, Vec::new());
+        let is_of_file =
+            |hand: &Hand| redacted.as_ref() == Some(&hand.event) || event.relates_to("m.replace").is_some();
+        for place in (0..changed.len()).rev() {
+            // At an agreement it was the file, or who asked.
+            let is_taken_back = match event.kind == "m.reaction" {
+                true => !self.asks_still(&changed[place]).await?,
+                false => !is_of_file(&changed[place]),
+            };
+            if is_taken_back {
+                taken_back.push(changed.remove(place));
+            }
+        }
+        for hand in &taken_back {
+            self.say_if_heard(event, &format!("taken back {}", hand.number), &words::taken_back(hand))
+                .await?;
+        }
         for hand in &untold {
             let Hand { number, name, asker, language, .. } = hand;
             let text = words::code_untold(*number, name, asker, Coded::Hand, *language);

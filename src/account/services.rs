@@ -7,7 +7,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/application-service-api/>
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use audit::{Action, Actor};
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, RoomAliasId, ServerName, UserId};
@@ -155,7 +155,7 @@ impl Accounts {
                 if self.find_user_row(user).await?.is_some() {
                     continue;
                 }
-                match self.make_service_user(user, &Actor::operator(&service.id), None).await {
+                match self.make_service_user(service, user, &Actor::operator(&service.id), None).await {
                     // Another process was faster.
                     Ok(()) | Err(Error::UserInUse) => {}
                     Err(error) => return Err(error),
@@ -167,6 +167,7 @@ impl Accounts {
 
     async fn make_service_user(
         &self,
+        service: &AppService,
         user: &UserId,
         by: &Actor,
         proof: Option<&'static str>,
@@ -179,7 +180,33 @@ impl Accounts {
             deed = deed.after("proof", proof);
         }
         deed.write(&mut batch, user.server_name());
+        batch.put(&tables::SERVICE_USERS, user.as_str(), &service.id);
         self.commit_new_user(batch, taken).await
+    }
+
+    /// Those of some users whom another application service registered.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn registered_by_others(
+        &self,
+        service: &AppService,
+        users: BTreeSet<OwnedUserId>,
+    ) -> Result<BTreeSet<OwnedUserId>, Error> {
+        if users.is_empty() {
+            return Ok(users);
+        }
+        let mut reads = Reads::new();
+        let rows: Vec<_> =
+            users.iter().map(|user| reads.get(&tables::SERVICE_USERS, user.as_str())).collect();
+        let mut found = self.inner.store.read(reads).await?;
+        let mut theirs = BTreeSet::new();
+        for (user, row) in users.into_iter().zip(rows) {
+            if found.take(row)?.is_some_and(|by| by != service.id) {
+                theirs.insert(user);
+            }
+        }
+        Ok(theirs)
     }
 
     /// Registers a user for a service: one of its namespaces, without a password.
@@ -214,7 +241,7 @@ impl Accounts {
             check_device_id(device)?;
         }
         let by = Actor::user(&service.sender, false, asked.from);
-        self.make_service_user(&user, &by, Some(PROOF)).await?;
+        self.make_service_user(service, &user, &by, Some(PROOF)).await?;
         tracing::info!(user_id = %user, service = service.id, "registered for an application service");
         if wish.inhibit_login {
             return Ok(Registered { user_id: user, session: None });

@@ -103,6 +103,10 @@ pub(crate) static TOKEN_KEY: Table<String, Bytes> = Table::new(155, "account.tok
 pub(crate) static SERVICE_DEVICES: Table<(String, String), ()> =
     Table::new(156, "account.service_devices", Tuning::Small);
 
+/// Users whom an application service registered, and nobody else; key: user id; value: the service's id.
+pub(crate) static SERVICE_USERS: Table<String, String> =
+    Table::new(149, "account.service_users", Tuning::Point);
+
 /// Users who have agreed on our pages that their cross-signing keys are replaced; key: user id; value: when, in
 /// milliseconds since 1970.
 pub(crate) static RESETS: Table<String, u64> = Table::new(137, "account.resets", Tuning::Small);
@@ -529,6 +533,7 @@ pub fn checks() -> Vec<TableCheck> {
         LOG_IN_NAMES.check(),
         TOKEN_KEY.check(),
         SERVICE_DEVICES.check(),
+        SERVICE_USERS.check(),
         IDENTITIES.check(),
         IDENTITIES_OF.check(),
         RESETS.check(),

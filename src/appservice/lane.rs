@@ -402,7 +402,14 @@ impl Round {
         }
         body.push(b']');
         let others = || inner.accounts.services().filter(|other| other.id() != service.id());
-        senders.retain(|sender| others().any(|other| other.keeps_user(sender)));
+        // Where a namespace is shared, those whom a service registered: a colleague whom a bridge of his own speaks for is one still.
+        let is_shared = |sender: &&OwnedUserId| {
+            !others().any(|other| other.keeps_user(sender)) && others().any(|other| other.covers_user(sender))
+        };
+        let shared = senders.iter().filter(is_shared).cloned().collect();
+        let registered = inner.accounts.registered_by_others(service, shared).await?;
+        senders
+            .retain(|sender| others().any(|other| other.keeps_user(sender)) || registered.contains(sender));
         if !senders.is_empty() {
             let senders = serde_json::to_string(&senders).unwrap_or_else(|_| "[]".to_owned());
             body.extend_from_slice(format!(",\"{OF_SERVICES}\":{senders}").as_bytes());

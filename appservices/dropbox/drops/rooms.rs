@@ -138,6 +138,11 @@ impl Drops {
         change.await
     }
 
+    /// Whether it is noted that nothing can be put into a room.
+    pub(crate) async fn is_refusing(&self, room: &RoomId) -> Result<bool, Error> {
+        Ok(self.0.store.get(&REFUSING, room.as_str()).await?.is_some())
+    }
+
     /// Notes that a room takes what comes: what is held goes there now.
     pub(crate) async fn room_takes(&self, room: &RoomId) -> Result<(), Error> {
         let room = room.to_owned();

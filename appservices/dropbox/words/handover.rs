@@ -61,6 +61,23 @@ pub(crate) fn changed(hands: &[Hand]) -> String {
     }
 }
 
+/// Tells that nobody asks for it any more.
+pub(crate) fn taken_back(hand: &Hand) -> String {
+    let Hand { number, name, .. } = hand;
+    match hand.language {
+        Language::Japanese => {
+            format!(
+                "頼んだ人が部屋を出たか、頼みが取り消されたため、渡しURL {number}番「{name}」を取り消しました。"
+            )
+        }
+        Language::English => {
+            format!(
+                "Link to download by no. {number} “{name}” was ended: its request was taken back, or who asked left the room."
+            )
+        }
+    }
+}
+
 /// Tells that an agreement was taken back.
 pub(crate) fn withdrawn(hand: &Hand) -> String {
     let Hand { number, name, .. } = hand;

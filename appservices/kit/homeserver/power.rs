@@ -173,7 +173,7 @@ impl Homeserver {
     }
 
     /// Whether a room is the true successor of another; if not, why. The old room's tombstone names it, it names the old room, and who
-    /// made it has the power for that tombstone, and this power besides, in the old one: he could do by hand there what a bot takes along.
+    /// made it sent that tombstone, or has the power for it, and this power besides, in the old one: he could do by hand there what a bot takes along.
     ///
     /// # Errors
     /// [`Failure`]
@@ -185,16 +185,16 @@ impl Homeserver {
         new: &RoomId,
         least: i64,
     ) -> Result<Result<(), &'static str>, Failure> {
-        let tombstone = self.state(old, TOMBSTONE, "").await?;
-        let named = tombstone.as_ref().and_then(|content| content.get("replacement_room")?.as_str());
-        if named != Some(new.as_str()) {
+        let stone = self.state_event(old, TOMBSTONE).await?;
+        let Some(stone) = stone.filter(|stone| named_by(&stone["content"]).as_deref() == Some(new)) else {
             return Ok(Err("the old room names another, or none"));
-        }
+        };
         let creation = self.creation(new).await?;
         let Some(creation) = creation.filter(|it| it.predecessor.as_deref() == Some(old)) else {
             return Ok(Err("the new room came of another, or of none"));
         };
-        let has_power = self.may_set(old, &creation.maker, TOMBSTONE, least).await?;
+        let sender: OwnedUserId = id(&stone, "sender")?;
+        let has_power = self.could_upgrade(old, &creation.maker, &sender, least).await?;
         Ok(if has_power { Ok(()) } else { Err("who made the new room has no power in the old one") })
     }
 
@@ -208,7 +208,7 @@ impl Homeserver {
         let Some(stone) = self.state_event(old, TOMBSTONE).await? else { return Ok(None) };
         let Some(room) = named_by(&stone["content"]).filter(|room| room != old) else { return Ok(None) };
         let sender: OwnedUserId = id(&stone, "sender")?;
-        if !self.may_set(old, &sender, TOMBSTONE, least).await? {
+        if !self.could_upgrade(old, &sender, &sender, least).await? {
             return Ok(None);
         }
         let creation = match self.creation(&room).await {
@@ -217,7 +217,7 @@ impl Homeserver {
         };
         let Some(creation) = creation else { return Ok(Some(Upgrade { room, is_seen: false })) };
         let is_true = creation.predecessor.as_deref() == Some(old)
-            && self.may_set(old, &creation.maker, TOMBSTONE, least).await?;
+            && self.could_upgrade(old, &creation.maker, &sender, least).await?;
         Ok(is_true.then_some(Upgrade { room, is_seen: true }))
     }
 
@@ -243,6 +243,21 @@ impl Homeserver {
             return Ok(false);
         };
         self.may_set(old, &creation.maker, TOMBSTONE, least).await
+    }
+
+    /// Whether a user has, or had when it was sent, the power for the tombstone that stands in a room, and has this power
+    /// besides. Who sent it had: the server let it pass, and he may be on another post since. What a tombstone takes he had
+    /// then, so that counts for as much as this asks.
+    async fn could_upgrade(
+        &self,
+        old: &RoomId,
+        user: &UserId,
+        sender: &UserId,
+        least: i64,
+    ) -> Result<bool, Failure> {
+        let levels = self.levels(old).await?;
+        let needed = levels.as_ref().map_or(0, |levels| level_for(levels, TOMBSTONE));
+        Ok(user == sender && least <= needed || self.has_level(old, user, levels, needed.max(least)).await?)
     }
 }
 

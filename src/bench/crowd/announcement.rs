@@ -114,6 +114,13 @@ impl Round<'_> {
     async fn beside_messages(self, readers: &mut Readers, letters: &[Letter]) -> Result<()> {
         let mut quiet = beat(self.site, readers, letters, RATE, |_, _| true).await?;
         quiet.report(self.report, "without_receipts")?;
+        // What as many writes cost that are told to him alone who does them: the processors are the same.
+        let (written, outcome) = tokio::join!(
+            self.each(async |person, wire| person.tag(wire, self.room, 0.5).await),
+            beat(self.site, readers, letters, RATE, |_, _| true),
+        );
+        written?;
+        outcome?.report_times(self.report, "with_tags")?;
         readers.forget_receipts();
         let cost = Cost::start(&self.site.processes);
         let (sent, outcome) = tokio::join!(
@@ -139,17 +146,23 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Everybody sends a receipt for this event, one after the other within the time.
+    /// Everybody sends a receipt for this event.
     async fn receipts(&self, event: &str) -> Result<Times> {
+        self.each(async |person, wire| person.receipt(wire, self.room, event).await).await
+    }
+
+    /// Everybody does something, one after the other within the time.
+    async fn each(&self, act: impl AsyncFn(&Person, &mut Wire) -> Result<()>) -> Result<Times> {
         let started = Instant::now();
         let pause = RECEIPTS / u32::try_from(self.people.len().max(1))?;
+        let act = &act;
         let hand = async |hand: usize| {
             let mut wire = Wire::to(self.site.address);
             let mut times = Times::default();
             for (n, person) in self.people.iter().enumerate().skip(hand).step_by(HANDS) {
                 tokio::time::sleep_until((started + pause * u32::try_from(n)?).into()).await;
                 let begun = Instant::now();
-                person.receipt(&mut wire, self.room, event).await?;
+                act(person, &mut wire).await?;
                 times.push(begun.elapsed());
             }
             anyhow::Ok(times)

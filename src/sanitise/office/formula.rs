@@ -338,6 +338,7 @@ impl<'f> Reading<'f> {
     /// A name, a number, or a function if a bracket follows.
     fn word(&mut self) -> Option<()> {
         let is_behind = self.before == '!';
+        let is_first = matches!(self.before, '(' | '（' | ',' | ';' | '=') || self.before.is_whitespace();
         let end = self.rest.find(|letter| !is_word(letter)).unwrap_or(self.rest.len());
         let word = self.skip(end);
         let behind = self.rest.trim_start();
@@ -353,11 +354,14 @@ impl<'f> Reading<'f> {
         };
         let upper: String = word.chars().map(narrow).collect::<String>().to_uppercase();
         let mut name = upper.as_str();
-        if arguments.is_none() && !name.contains(FUNCTION_ITSELF) {
-            return Some(());
-        }
+        let is_itself = name.contains(FUNCTION_ITSELF);
         while let Some(bare) = BEFORE.iter().find_map(|before| name.strip_prefix(before)) {
             name = bare;
+        }
+        if arguments.is_none() && !is_itself {
+            // Given to another one, or named by a name, a function is called there. What is computed with is a name of the book.
+            let is_given = is_first && (behind.is_empty() || behind.starts_with([',', ';', ')', '）']));
+            return (!is_given || !FUNCTIONS.contains(&name) && name != "HYPERLINK").then_some(());
         }
         let is_of_others =
             name.starts_with("_XLL.") || name.starts_with("COM.SUN.") || name.starts_with("CUBE");
@@ -427,6 +431,10 @@ mod tests {
             "FILES(\"\\\\evil.example\\s\\*\")",
             "_xlfn.MAP(A1:A3,_xleta.WEBSERVICE)",
             "_xlfn.LET(_xlpm.f,_xleta.webservice,_xlpm.f(A1))",
+            "_xlfn.MAP(B1,_xlfn.WEBSERVICE)",
+            "_xlfn.LET(_xlpm.w,WebService,_xlpm.w(\"http://x/\"))",
+            "_xlfn.REDUCE(\"http://x/\",B1:B2,HYPERLINK)",
+            "INDIRECT",
             "IFERROR(__xludf.DUMMYFUNCTION(\"IMPORTXML(\"\"http://x\"\")\"),1)",
             "_xlfn.IMPORTCSV(\"http://x\")",
             "'A|C'!A1",
@@ -471,6 +479,7 @@ mod tests {
             "'a|B'!$A$1+'A|b'!A2",
             "_xlfn.MAP(A1:A3,_xleta.SUM)",
             "Files+OPEN",
+            "SUM(OPEN!A1,IMAGE!B2)",
             "TEXT(A1,\"yyyy/m/d\")&\"http://x\"",
         ] {
             assert!(!excel(formula), "{formula}");

@@ -132,6 +132,39 @@ async fn an_agreement_that_is_taken_back_and_a_room_that_is_encrypted_end_links(
 }
 
 #[tokio::test]
+async fn who_asks_for_a_link_takes_that_back_and_who_has_left_asks_for_none() {
+    let town = town("").await;
+    let (hanako, jiro, room) = two_members(&town).await;
+    let shared = say(&jiro, &room, "m.room.message", "file", &file(&upload(&jiro, "a").await)).await;
+    let ask = async |number: u32| {
+        let command =
+            say(&hanako, &room, "m.room.message", &format!("ask{number}"), &handover(&shared)).await;
+        (command, question(&hanako, &room, number).await)
+    };
+    let is_over = async |number: u32| {
+        said(&jiro, &room, &format!("頼みが取り消されたため、渡しURL {number}番")).await;
+    };
+    // Before anybody agreed, after that, and by its question.
+    let (command, _) = ask(1).await;
+    redact(&hanako, &room, &command).await;
+    is_over(1).await;
+    let (command, question) = ask(2).await;
+    say(&jiro, &room, "m.reaction", "yes2", &reaction(&question)).await;
+    let hand = town.link_in(&said(&hanako, &room, "承認 @jiro:kanazawa.test").await);
+    redact(&hanako, &room, &command).await;
+    is_over(2).await;
+    assert_eq!(town.client.get(&hand).send().await.unwrap().status(), StatusCode::GONE);
+    let (_, question) = ask(3).await;
+    redact(&hanako, &room, &question).await;
+    is_over(3).await;
+
+    let (_, question) = ask(4).await;
+    hanako.leave(&room).await;
+    say(&jiro, &room, "m.reaction", "yes4", &reaction(&question)).await;
+    is_over(4).await;
+}
+
+#[tokio::test]
 async fn links_go_to_the_last_of_several_rooms_in_whatever_order_the_bot_is_asked_in() {
     let town = town("").await;
     let (hanako, first) = town.member("hanako").await;

@@ -226,6 +226,11 @@ pub(crate) fn handover(file: &str) -> Value {
 /// Asks for a link to download a file by; the bot's question of this number.
 pub(crate) async fn ask_for(user: &User, room: &RoomId, file: &str, number: u32) -> String {
     say(user, room, "m.room.message", &format!("ask{number}"), &handover(file)).await;
+    question(user, room, number).await
+}
+
+/// The event by which the bot asks whether a file may go out.
+pub(crate) async fn question(user: &User, room: &RoomId, number: u32) -> String {
     let words = format!("渡しURL {number}番：");
     said(user, room, &words).await;
     let all = messages(user, room).await;

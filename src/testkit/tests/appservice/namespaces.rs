@@ -338,8 +338,21 @@ async fn an_invitation_of_a_ghost_from_elsewhere_is_told_and_what_ends_it() {
 
 #[tokio::test]
 async fn a_service_is_told_which_senders_are_of_another_one_and_of_nobody_else() {
+    // Names that it has to itself; and names that it shares with people, of which it registered one.
+    for (exclusive, names) in [(true, "@_sms_.*"), (false, "@.*")] {
+        senders_of_another(exclusive, names).await;
+    }
+}
+
+async fn senders_of_another(exclusive: bool, names: &str) {
     let (irc, sms) = (Service::new("irc").await, Service::new("sms").await);
-    let (_net, server) = town(&[&irc, &sms]).await;
+    let of_sms = sms.registration().replace(
+        "exclusive: true\n    regex: '@_sms_.*'",
+        &format!("exclusive: {exclusive}\n    regex: '{names}'"),
+    );
+    assert!(of_sms.contains(names));
+    let net = Net::new();
+    let server = net.server_with_services("kanazawa.test", &[irc.registration(), of_sms]).await;
     let hanako = server.user("hanako").await;
     let room = bridged(&irc, &server, &hanako).await;
     let others = sms.bot(&server);
