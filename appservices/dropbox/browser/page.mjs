@@ -121,7 +121,7 @@ await step("a file that broke off is given up by a button, and its place is free
     await look(page, "12-broken-off");
     await page.click("#resume button");
     await page.waitForFunction(() => document.querySelector("#status").textContent.includes("やめました"));
-    assert.ok(await page.isHidden("#resume"));
+    await page.waitForSelector("#resume", { state: "hidden" });
     assert.match(await page.textContent("#left"), /^1件/);
     assert.equal(await page.evaluate(() => localStorage.length), 0);
     await look(page, "13-given-up");
