@@ -392,7 +392,9 @@ impl Dropbox {
     /// A file that is deleted in the room goes out no more, nor does one for which nobody asks or to which nobody agrees any
     /// more, or of which the question is deleted.
     async fn withdraw(&self, event: &Event, redacted: &OwnedEventId) -> Result<(), Failure> {
-        let questioned = self.drops.find_question(redacted).await.map_err(failure)?.map(|hand| hand.number);
+        let questioned = self.drops.find_question(redacted).await.map_err(failure)?;
+        // Numbers are each room's own, and whoever redacts may name an event of another one.
+        let questioned = questioned.filter(|hand| hand.room == event.room_id).map(|hand| hand.number);
         let mut hands = self.drops.hands_of_room(&event.room_id).await.map_err(failure)?;
         hands.retain(|hand| {
             let of_it =

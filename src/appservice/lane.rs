@@ -44,8 +44,8 @@ const MOST_WAITING: u64 = 1_000_000;
 /// Time for a service to take a transaction.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Under which a transaction names those senders of its events whom other services have to themselves: what they say comes from somewhere
-/// else. Ours alone; our bots obey none of them.
+/// Under which a transaction names those senders of its events whom other services have to themselves, or registered: what they say comes
+/// from somewhere else. Ours alone; our bots obey none of them.
 const OF_SERVICES: &str = "jp.yakuba.services";
 
 /// Waits after failures of a service.
