@@ -51,22 +51,30 @@ impl Kept {
         Self(Cache::with_weighter(ITEMS, bytes, ByBytes))
     }
 
-    /// What is known of some events of a room; with `around`, of those in the same parts too.
-    pub(super) fn find(&self, room: RoomSerial, events: &[EventSerial], around: bool) -> Vec<Edges> {
+    /// Gives `take` what is known of some events of a room; with `around`, of those in the same parts too.
+    pub(super) fn find(
+        &self,
+        room: RoomSerial,
+        events: &[EventSerial],
+        around: bool,
+        mut take: impl FnMut(EventSerial, &[EventSerial]),
+    ) {
         let mut parts: HashMap<u64, Option<Arc<Part>>> = HashMap::new();
-        let mut found = Vec::new();
         for event in events {
             let number = event.0 >> SERIALS;
             let is_new = !parts.contains_key(&number);
             let part = parts.entry(number).or_insert_with(|| self.0.get(&(room, number)));
             let Some(part) = part else { continue };
             match around {
-                true if is_new => found.extend(part.all()),
+                true if is_new => part.each(&mut take),
                 true => {}
-                false => found.extend(part.auth(*event).map(|auth| (*event, auth.to_vec()))),
+                false => {
+                    if let Some(auth) = part.auth(*event) {
+                        take(*event, auth);
+                    }
+                }
             }
         }
-        found
     }
 
     /// Keeps what was read of a room; `rows` are in the order of their events.
@@ -95,9 +103,10 @@ impl Part {
         self.at(self.events.binary_search(&event).ok()?)
     }
 
-    fn all(&self) -> impl Iterator<Item = Edges> {
-        let all = self.events.iter().enumerate();
-        all.map(|(index, event)| (*event, self.at(index).unwrap_or_default().to_vec()))
+    fn each(&self, mut take: impl FnMut(EventSerial, &[EventSerial])) {
+        for (index, event) in self.events.iter().enumerate() {
+            take(*event, self.at(index).unwrap_or_default());
+        }
     }
 
     fn at(&self, index: usize) -> Option<&[EventSerial]> {

@@ -173,9 +173,9 @@ impl AuthWalk<'_> {
     /// Takes what is kept in memory off the list.
     fn take_kept(&mut self, missing: &mut Vec<EventSerial>) {
         let around = self.rounds > DEEP;
-        for (event, auth) in self.view.engine.0.auth_kept.find(self.view.room.serial, missing, around) {
-            self.graph.nodes.add(event, &auth);
-        }
+        let nodes = &mut self.graph.nodes;
+        let kept = &self.view.engine.0.auth_kept;
+        kept.find(self.view.room.serial, missing, around, |event, auth| nodes.add(event, auth));
         missing.retain(|event| !self.graph.nodes.knows(*event));
     }
 

@@ -3,14 +3,15 @@
 //! Numbers are short and stand side by side, so that all of a large room is a small thing to hold and to walk. What is
 //! known of an event never changes, so nothing here grows stale while somebody walks.
 
-use std::collections::HashMap;
-
 use room::ids::EventSerial;
+use rustc_hash::FxHashMap;
 
 /// Events and what they refer to, as far as it was read.
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
-    numbers: HashMap<EventSerial, u32>,
+    /// Serials are given by us, one after the other: nobody outside can choose such that fall together in a table
+    /// without a secret.
+    numbers: FxHashMap<EventSerial, u32>,
     serials: Vec<EventSerial>,
     /// By number: where in `targets` what the event refers to begins and ends; `None` where nobody has read it yet.
     spans: Vec<Option<(u32, u32)>>,
@@ -51,10 +52,10 @@ impl Nodes {
 
     /// Notes what an event refers to.
     pub(super) fn add(&mut self, event: EventSerial, auth: &[EventSerial]) {
-        if self.knows(event) {
+        let number = self.number(event);
+        if self.spans[number as usize].is_some() {
             return;
         }
-        let number = self.number(event);
         let start = short(self.targets.len());
         for one in auth {
             let target = self.number(*one);
