@@ -12,6 +12,8 @@
 
 mod archive;
 mod cad;
+mod cards;
+mod cells;
 mod engine;
 mod host;
 mod jww;
@@ -22,6 +24,7 @@ mod office;
 mod outcome;
 mod pdf;
 mod picture;
+mod prolog;
 mod sandbox;
 mod scan;
 mod script;
