@@ -23,10 +23,12 @@ const SHOWN: &[&str] = &["photo", "logo", "sound", "image", "x-microsoft-reminde
 const OPENED: &[&str] = &["url", "uri", "source", "conference"];
 
 /// Properties that hold what people wrote, which may begin as a path does.
-const WRITTEN: &[&str] = &["description", "summary", "location", "comment", "note", "contact", "fn", "n", "org", "title", "adr"];
+const WRITTEN: &[&str] =
+    &["description", "summary", "location", "comment", "note", "contact", "fn", "n", "org", "title", "adr"];
 
 /// Where addresses may lead: to the web, to somebody, to another part of the same mail.
-const OPEN: &[&str] = &["http", "https", "mailto", "tel", "sip", "sips", "xmpp", "geo", "urn", "cid", "mid", "webcal"];
+const OPEN: &[&str] =
+    &["http", "https", "mailto", "tel", "sip", "sips", "xmpp", "geo", "urn", "cid", "mid", "webcal"];
 
 /// Ways out that no property of any name may begin with.
 const CLOSED: &[&str] = &["file", "smb", "javascript", "vbscript", "search-ms", "search", "ms-msdt", "shell"];
@@ -37,13 +39,8 @@ const PICTURES: &[&str] = &["data:image/jpeg", "data:image/png", "data:image/gif
 /// A calendar or a card without what is a page or leads away in it; nothing if there is nothing of that in it, or if the text is
 /// no calendar and no card.
 pub(crate) fn without_harm(letters: &str, removed: &mut Vec<Removed>) -> Option<String> {
-    let begun = letters.trim_start_matches(is_nothing);
-    let begins = |with: &str| begun.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
-    if !begins("begin:vcalendar") && !begins("begin:vcard") {
-        return None;
-    }
     let mut out = String::with_capacity(letters.len());
-    let (mut rest, mut in_alarm, mut is_changed) = (letters, false, false);
+    let (mut rest, mut in_card, mut in_alarm, mut is_changed) = (letters, false, false, false);
     while !rest.is_empty() {
         let (raw, behind) = rest.split_at(property_end(rest));
         rest = behind;
@@ -52,12 +49,19 @@ pub(crate) fn without_harm(letters: &str, removed: &mut Vec<Removed>) -> Option<
             out.push_str(raw);
             continue;
         };
-        match (property.name.as_str(), property.value.trim().eq_ignore_ascii_case("valarm")) {
-            ("begin", true) => in_alarm = true,
+        let value = property.value.trim();
+        match (property.name.as_str(), value.eq_ignore_ascii_case("valarm")) {
+            ("begin", is_alarm) => {
+                // Readers differ in where they take one to end that is not nested well: all that follows is of it.
+                in_card |= value.starts_with(['v', 'V']);
+                in_alarm |= is_alarm;
+            }
             ("end", true) => in_alarm = false,
             _ => {}
         }
-        if let Some(part) = property.harm(in_alarm) {
+        if !in_card {
+            out.push_str(raw);
+        } else if let Some(part) = property.harm(in_alarm) {
             note(removed, part, property.name.to_ascii_uppercase());
             is_changed = true;
         } else if let Some(bare) = property.without_page() {
@@ -76,7 +80,8 @@ pub(crate) fn without_harm(letters: &str, removed: &mut Vec<Removed>) -> Option<
 /// quoted-printable goes on with.
 fn property_end(text: &str) -> usize {
     let bytes = text.as_bytes();
-    let line_end = |at: usize| memchr::memchr2(b'\r', b'\n', &bytes[at..]).map_or(bytes.len(), |end| at + end);
+    let line_end =
+        |at: usize| memchr::memchr2(b'\r', b'\n', &bytes[at..]).map_or(bytes.len(), |end| at + end);
     let head = text[..line_end(0)].split(':').next().unwrap_or_default().to_ascii_lowercase();
     let is_quoted = head.contains("quoted-printable");
     let mut at = 0;
@@ -164,9 +169,11 @@ impl<'l> Property<'l> {
         let name = self.name.as_str();
         // A colon in a value has a backslash before it in old cards.
         let value = self.value.replace("\\:", ":").replace("\\;", ";");
-        let address = value.trim_start_matches(|letter| is_nothing(letter) || letter == '"').to_ascii_lowercase();
-        let is_of_page =
-            self.parameter("fmttype").any(|kind| kind.starts_with("text/") && !kind.starts_with("text/plain"));
+        let address =
+            value.trim_start_matches(|letter| is_nothing(letter) || letter == '"').to_ascii_lowercase();
+        let is_of_page = self
+            .parameter("fmttype")
+            .any(|kind| kind.starts_with("text/") && !kind.starts_with("text/plain"));
         if PAGES.contains(&name) || is_of_page && name != "attach" {
             return Some(Part::Page);
         }
@@ -240,12 +247,17 @@ mod tests {
     #[test]
     fn pages_and_what_leads_away_go_out_of_a_calendar_with_the_lines_they_are_folded_into() {
         let around = |inside: &str| {
-            format!("BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nSUMMARY:定例会\r\n{inside}DESCRIPTION:議題\\nhttps://www.example.lg.jp/\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n")
+            format!(
+                "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nSUMMARY:定例会\r\n{inside}DESCRIPTION:議題\\nhttps://www.example.lg.jp/\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+            )
         };
         let alarm = |inside: &str| format!("BEGIN:VALARM\r\n{inside}ACTION:AUDIO\r\nEND:VALARM\r\n");
         for (gone, part) in [
             ("X-ALT-DESC;FMTTYPE=text/html:<html><body>定例会</body></html>\r\n", Part::Page),
-            ("X-ALT-DESC;FMTTYPE=text/html:<!DOCTYPE HTML PUBLIC \"-//W3C//DTD HTML 3.2//EN\">\\n<HT\r\n ML>\\n<scr\r\n\tipt>x</script>\r\n", Part::Page),
+            (
+                "X-ALT-DESC;FMTTYPE=text/html:<!DOCTYPE HTML PUBLIC \"-//W3C//DTD HTML 3.2//EN\">\\n<HT\r\n ML>\\n<scr\r\n\tipt>x</script>\r\n",
+                Part::Page,
+            ),
             ("x-alt-desc:<html>\n", Part::Page),
             ("X-ALT\r\n -DESC:<html>\r\n", Part::Page),
             ("X-NOTE;FMTTYPE=\"text/html\":<html>\r\n", Part::Page),
@@ -262,10 +274,15 @@ mod tests {
         ] {
             assert_eq!(parts(&around(gone)), (Some(around("")), vec![part]), "{gone}");
         }
-        for gone in ["ATTACH;VALUE=URI:http://evil.example/a.wav\r\n", "ATTACH:\\\\evil\\a.wav\r\n", "ATTACH:file:///x\r\n"] {
+        for gone in [
+            "ATTACH;VALUE=URI:http://evil.example/a.wav\r\n",
+            "ATTACH:\\\\evil\\a.wav\r\n",
+            "ATTACH:file:///x\r\n",
+        ] {
             assert_eq!(parts(&around(&alarm(gone))), (Some(around(&alarm(""))), vec![Part::Media]), "{gone}");
         }
-        let thunderbird = around("DESCRIPTION;ALTREP=\"data:text/html,%3Cscript%3E;:\";LANGUAGE=ja:本\r\n 文\r\n");
+        let thunderbird =
+            around("DESCRIPTION;ALTREP=\"data:text/html,%3Cscript%3E;:\";LANGUAGE=ja:本\r\n 文\r\n");
         assert_eq!(parts(&thunderbird), (Some(around("DESCRIPTION;LANGUAGE=ja:本文\r\n")), vec![Part::Page]));
         for sound in [
             "ATTACH:https://drive.google.com/file/d/1/view\r\n",
@@ -308,9 +325,11 @@ mod tests {
         ] {
             assert_eq!(parts(&around(sound)), (None, vec![]), "{sound}");
         }
-        for text in ["議題\r\nURL:file://evil.example/\r\n", "", "BEGIN:V", "x BEGIN:VCARD\nURL:file://x\n"] {
+        for text in ["議題\r\nURL:file://evil.example/\r\n", "", "BEGIN:V", "x BEGIN:VCARD\nURL:file://x\n"]
+        {
             assert_eq!(parts(text).0, None);
         }
+        assert_eq!(parts("回覧\nBEGIN:VCARD\nURL:file://x\n").0.as_deref(), Some("回覧\nBEGIN:VCARD\n"));
     }
 
     #[test]

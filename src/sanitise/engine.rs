@@ -31,13 +31,7 @@ fn refused(kind: Option<Kind>, refusal: Refusal) -> Outcome {
     Outcome { kind, verdict: Verdict::Refused(refusal), photo: None }
 }
 
-fn at_depth(
-    file: &[u8],
-    called: Called<'_>,
-    settings: &Settings,
-    budget: &Budget,
-    depth: u32,
-) -> Outcome {
+fn at_depth(file: &[u8], called: Called<'_>, settings: &Settings, budget: &Budget, depth: u32) -> Outcome {
     let (kind, made) = match detect(file) {
         Ok(Family::Kind(kind)) => (kind, of_kind(kind, file, settings)),
         Ok(Family::Heic) => (Kind::Jpeg, picture::heic(file, &settings.limits)),

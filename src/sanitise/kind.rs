@@ -64,8 +64,8 @@ const KINDS: &[(Kind, &str, &[&str])] = &[
         Text,
         "text/plain",
         &[
-            "txt", "text", "log", "md", "json", "geojson", "toml", "yaml", "yml", "sim", "ini", "xml", "dtd", "ics",
-            "vcf",
+            "txt", "text", "log", "md", "json", "geojson", "toml", "yaml", "yml", "sim", "ini", "xml", "dtd",
+            "ics", "vcf",
         ],
     ),
     (Csv, "text/csv", &["csv", "tsv"]),
@@ -78,7 +78,8 @@ const KINDS: &[(Kind, &str, &[&str])] = &[
 ];
 
 /// Ends of names that only readers of text open, which show letters whatever these say.
-const LETTERS: &[&str] = &["txt", "text", "log", "md", "json", "geojson", "toml", "yaml", "yml", "sim", "ini"];
+const LETTERS: &[&str] =
+    &["txt", "text", "log", "md", "json", "geojson", "toml", "yaml", "yml", "sim", "ini"];
 
 /// Ends of names of files of which one of another kind is made: Office files with macros, templates, HEIC.
 const REMADE: &[&str] = &[

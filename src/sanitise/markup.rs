@@ -201,7 +201,8 @@ pub(crate) fn check(letters: &str) -> Result<(), Refusal> {
 
 /// Whether a document's definition is a file beside it, of elements that make no page.
 fn may_stand(rest: &str) -> bool {
-    let definition = rest.strip_prefix("!doctype").filter(|of| of.starts_with(|one: char| one.is_whitespace()));
+    let definition =
+        rest.strip_prefix("!doctype").filter(|of| of.starts_with(|one: char| one.is_whitespace()));
     let definition = definition.and_then(|of| of.split_once('>'));
     definition.is_some_and(|(definition, _)| is_beside(definition))
 }

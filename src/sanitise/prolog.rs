@@ -58,7 +58,8 @@ pub(crate) fn defined(definition: &str) -> Option<&str> {
     let is_bare = !stem.is_empty()
         && !stem.starts_with('.')
         && stem.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
-    let is_name = of.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '-' | '.' | ':'));
+    let is_name =
+        of.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '-' | '.' | ':'));
     let is_it = words.next().is_none() && way.eq_ignore_ascii_case("system") && is_name;
     (is_it && is_bare && end.eq_ignore_ascii_case(".dtd")).then_some(of)
 }
@@ -68,7 +69,9 @@ pub(crate) fn defined(definition: &str) -> Option<&str> {
 pub(crate) fn is_definition(text: &str) -> bool {
     let is_known = |at: usize| {
         let rest = &text[at + 1..];
-        let follows = |begin: &&str| rest.strip_prefix(*begin).is_some_and(|of| of.starts_with([' ', '\t', '\r', '\n']));
+        let follows = |begin: &&str| {
+            rest.strip_prefix(*begin).is_some_and(|of| of.starts_with([' ', '\t', '\r', '\n']))
+        };
         rest.starts_with("!--") || follows(&"?xml") || DECLARED.iter().any(|begin| follows(begin))
     };
     let is_begun = text.trim_start_matches(is_nothing).starts_with('<');
@@ -83,22 +86,31 @@ mod tests {
     fn a_sheet_of_styles_goes_and_the_document_stays() {
         let head = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n";
         let style = "<?xml-stylesheet type=\"text/xsl\" href=\"kousei.xsl\"?>\r\n";
-        for (before, behind) in [(head, ""), ("\u{feff}", "<!-- 公文書 -->\n"), ("<!-- 1 -->", "<!DOCTYPE D SYSTEM \"a.dtd\">")] {
+        for (before, behind) in
+            [(head, ""), ("\u{feff}", "<!-- 公文書 -->\n"), ("<!-- 1 -->", "<!DOCTYPE D SYSTEM \"a.dtd\">")]
+        {
             let mut removed = Vec::new();
-            let made = without_styles(&format!("{before}{style}{behind}{style}<DOC>本文</DOC>"), &mut removed);
+            let made =
+                without_styles(&format!("{before}{style}{behind}{style}<DOC>本文</DOC>"), &mut removed);
             assert_eq!(made, Some(format!("{before}{behind}<DOC>本文</DOC>")));
             assert_eq!(removed.iter().map(|one| one.what).collect::<Vec<_>>(), [Part::ExternalTemplate]);
         }
-        for text in [format!("{head}<DOC>{style}</DOC>"), format!("本文 {style}"), "<?xml-stylesheet x".to_owned(), "<?xml-stylesheets?>".to_owned()] {
+        for text in [
+            format!("{head}<DOC>{style}</DOC>"),
+            format!("本文 {style}"),
+            "<?xml-stylesheet x".to_owned(),
+            "<?xml-stylesheets?>".to_owned(),
+        ] {
             assert_eq!(without_styles(&text, &mut Vec::new()), None, "{text}");
         }
     }
 
     #[test]
     fn a_definition_is_a_file_beside_the_document_or_none_that_may_stand() {
-        for (definition, of) in
-            [(" constdata SYSTEM \"INDE_C07.DTD\"", "constdata"), (" 図面管理ファイル\r\nSYSTEM 'DRAW04.dtd' ", "図面管理ファイル")]
-        {
+        for (definition, of) in [
+            (" constdata SYSTEM \"INDE_C07.DTD\"", "constdata"),
+            (" 図面管理ファイル\r\nSYSTEM 'DRAW04.dtd' ", "図面管理ファイル"),
+        ] {
             assert_eq!(defined(definition), Some(of));
         }
         for definition in [

@@ -242,13 +242,25 @@ const CALLS: &[&str] = &[
 const PACKED: &[&str] = &["base64", "quoted-printable", "uuencode", "x-uue"];
 
 /// Words that fetch something, in the shells of Windows and others.
-const FETCH: &[&str] = &[
-    "curl", "curl.exe", "wget", "wget.exe", "irm", "iwr", "invoke-restmethod", "tftp", "aria2c",
-];
+const FETCH: &[&str] =
+    &["curl", "curl.exe", "wget", "wget.exe", "irm", "iwr", "invoke-restmethod", "tftp", "aria2c"];
 
 /// Words that do what is handed to them behind a bar.
-const SHELLS: &[&str] =
-    &["sh", "bash", "zsh", "dash", "iex", "cmd", "powershell", "pwsh", "python", "python3", "perl", "node", "ruby"];
+const SHELLS: &[&str] = &[
+    "sh",
+    "bash",
+    "zsh",
+    "dash",
+    "iex",
+    "cmd",
+    "powershell",
+    "pwsh",
+    "python",
+    "python3",
+    "perl",
+    "node",
+    "ruby",
+];
 
 /// Texts of more lines than this are no short scripts.
 const FEW_LINES: usize = 24;
@@ -351,18 +363,26 @@ fn has_shape(line: &str) -> bool {
     let called = line.strip_prefix(['&', '.']).filter(|_| !line.ends_with("\\\\")).map(str::trim_start);
     let is_called = called.is_some_and(|called| {
         let inside = called.strip_prefix('(').map(str::trim_start);
-        called.starts_with(['$', '{']) || inside.is_some_and(|inside| inside.starts_with(['"', '\'', '$', '(']))
+        called.starts_with(['$', '{'])
+            || inside.is_some_and(|inside| inside.starts_with(['"', '\'', '$', '(']))
     });
-    let is_drive = |word: &str| word.len() == 2 && word.ends_with(':') && word.as_bytes()[0].is_ascii_lowercase();
+    let is_drive =
+        |word: &str| word.len() == 2 && word.ends_with(':') && word.as_bytes()[0].is_ascii_lowercase();
     let is_wiped = first == "format" && is_drive(second)
         || matches!(first, "del" | "erase" | "rd" | "rmdir" | "deltree") && second.contains('*')
         || first == "rm" && second.starts_with('-') && second.contains('r')
         || first == "dd" && second.starts_with("if=")
         || first.starts_with("mkfs.");
     let is_fetched = FETCH.contains(&first) && line[first.len()..].contains(['.', '/']);
-    let handed = line.rsplit_once('|').filter(|(before, _)| !before.trim().is_empty() && !line.starts_with('|'));
-    let is_handed = handed.is_some_and(|(_, to)| SHELLS.contains(&to.split_ascii_whitespace().next().unwrap_or_default()));
-    is_called || is_built(first) || is_wiped || is_fetched || is_handed && matches!(first, "echo" | "cat" | "type" | "printf" | "base64")
+    let handed =
+        line.rsplit_once('|').filter(|(before, _)| !before.trim().is_empty() && !line.starts_with('|'));
+    let is_handed = handed
+        .is_some_and(|(_, to)| SHELLS.contains(&to.split_ascii_whitespace().next().unwrap_or_default()));
+    is_called
+        || is_built(first)
+        || is_wiped
+        || is_fetched
+        || is_handed && matches!(first, "echo" | "cat" | "type" | "printf" | "base64")
 }
 
 /// What a line starts, if it is an order to start something.
@@ -428,13 +448,16 @@ fn joined(text: &str) -> String {
 /// an address signs of two digits.
 fn is_built(word: &str) -> bool {
     let mut pieces = word.split('%');
-    let (before, Some(name), Some(behind)) = (pieces.next().unwrap_or_default(), pieces.next(), pieces.next()) else {
+    let (before, Some(name), Some(behind)) =
+        (pieces.next().unwrap_or_default(), pieces.next(), pieces.next())
+    else {
         return false;
     };
     let name = name.split(':').next().unwrap_or(name);
     let is_name = name.starts_with(|one: char| one.is_ascii_alphabetic())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let is_sign = |piece: &str| piece.len() >= 2 && piece.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    let is_sign =
+        |piece: &str| piece.len() >= 2 && piece.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
     let goes_on = behind.starts_with(|one: char| one.is_ascii_alphanumeric())
         || behind.is_empty() && word.matches('%').count() > 2;
     is_name && goes_on && !before.contains(['/', ':', '=']) && !word.split('%').skip(1).all(is_sign)
@@ -659,7 +682,12 @@ mod tests {
         ] {
             assert!(check(text, Under::AnyName).is_err(), "{text}");
         }
-        for text in ["[ScriptFile]\r\nPath=\\\\evil\\x.vbs\r\n", "***MENUGROUP=A\r\n", "ID;PWXL;N;E", "[Shell]\nCommand=2"] {
+        for text in [
+            "[ScriptFile]\r\nPath=\\\\evil\\x.vbs\r\n",
+            "***MENUGROUP=A\r\n",
+            "ID;PWXL;N;E",
+            "[Shell]\nCommand=2",
+        ] {
             for under in [Under::AnyName, Under::ItsName] {
                 assert!(check(text, under).is_err(), "{text}");
             }

@@ -61,7 +61,8 @@ pub(crate) fn sanitise(file: &[u8], called: Called<'_>, cells: Cells) -> Result<
     for _ in 0..MOST_ROUNDS {
         let readings = Text::readings(&bytes)?;
         let kind = *kind.get_or_insert_with(|| find_kind(&readings[0], called.name()));
-        let judge = Judge { kind, under: if kind == Kind::Csv { Under::AnyName } else { called.under() }, cells };
+        let judge =
+            Judge { kind, under: if kind == Kind::Csv { Under::AnyName } else { called.under() }, cells };
         match step(&readings, &bytes, &judge, &mut removed)? {
             Some(changed) => bytes = Cow::Owned(changed),
             None => {
@@ -249,7 +250,8 @@ fn is_likelier(unix: &str, windows: &str) -> bool {
     let is_kana = |letter: &char| ('ぁ'..='ヶ').contains(letter);
     let is_half = |letter: &char| ('\u{ff61}'..='\u{ff9f}').contains(letter);
     let count = |text: &str, is_one: &dyn Fn(&char) -> bool| text.chars().filter(|one| is_one(one)).count();
-    count(unix, &is_kana) > 0 && 2 * count(windows, &is_half) > count(windows, &|letter| !letter.is_ascii())
+    count(unix, &is_kana) > 0
+        && 2 * count(windows, &is_half) > count(windows, &|letter: &char| !letter.is_ascii())
 }
 
 /// Whether a text is a table: by its name, or if it has none by its look.
@@ -342,8 +344,10 @@ fn leads_away(line: &str) -> bool {
 }
 
 /// What files that are played end in.
-const PLAYED: &[&str] =
-    &["mp3", "m4a", "aac", "wav", "wma", "ogg", "flac", "mp4", "m4v", "mov", "avi", "wmv", "mkv", "ts", "m3u8", "asf"];
+const PLAYED: &[&str] = &[
+    "mp3", "m4a", "aac", "wav", "wma", "ogg", "flac", "mp4", "m4v", "mov", "avi", "wmv", "mkv", "ts", "m3u8",
+    "asf",
+];
 
 /// Ways to files that only programs which play or fetch them go.
 const STREAMED: &[&str] = &["mms:", "mmsh:", "rtsp:", "rtmp:", "smb:", "nfs:"];
@@ -401,7 +405,7 @@ mod tests {
             "// a comment. It ends here.",
             "//",
             "/etc/hosts.conf",
-            "https://www.city.example.jp/a.mp3",
+            "音声: https://www.city.example.jp/a.mp3",
             "保存先: \\\\evil.example\\s",
             "file:///C:/temp/a.txt",
         ] {
@@ -409,15 +413,22 @@ mod tests {
         }
         for cells in [Cells::Kept, Cells::Neutralised] {
             let made = sanitise(b"\\\\evil.example\\a\r\n", Called::Told(None), cells);
-            assert_eq!(made.ok().and_then(|(_, made)| made.bytes).as_deref(), Some(&b"'\\\\evil.example\\a\r\n"[..]));
+            assert_eq!(
+                made.ok().and_then(|(_, made)| made.bytes).as_deref(),
+                Some(&b"'\\\\evil.example\\a\r\n"[..])
+            );
         }
     }
 
     #[test]
     fn a_table_keeps_its_encoding() {
         let file = SHIFT_JIS.encode("表,能\r\n=1,ソ\r\n").0.into_owned();
-        let made = |cells| sanitise(&file, Called::Told(Some("a.csv")), cells).ok().map(|(_, made)| made.bytes);
-        assert_eq!(made(Cells::Neutralised), Some(Some(SHIFT_JIS.encode("表,能\r\n'=1,ソ\r\n").0.into_owned())));
+        let made =
+            |cells| sanitise(&file, Called::Told(Some("a.csv")), cells).ok().map(|(_, made)| made.bytes);
+        assert_eq!(
+            made(Cells::Neutralised),
+            Some(Some(SHIFT_JIS.encode("表,能\r\n'=1,ソ\r\n").0.into_owned()))
+        );
         assert_eq!(made(Cells::Kept), Some(None));
     }
 

@@ -69,8 +69,7 @@ const SOUND: &[&str] = &[
 fn what_people_send_each_day_stays_as_it_is_in_every_encoding() {
     let mut wrong = Vec::new();
     for text in SOUND {
-        let marked: Vec<u8> =
-            format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let marked: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
         let written = |encoding: &'static encoding_rs::Encoding| encoding.encode(text).0.into_owned();
         let head = text.starts_with("<?xml");
         for (name, file, may_be) in [
@@ -86,7 +85,9 @@ fn what_people_send_each_day_stays_as_it_is_in_every_encoding() {
                 let is_sound = match &verdict {
                     Verdict::Clean => true,
                     Verdict::Rebuilt { bytes, removed } => {
-                        name == "ISO-2022-JP" && removed.is_empty() && *bytes == format!("\u{feff}{text}").into_bytes()
+                        name == "ISO-2022-JP"
+                            && removed.is_empty()
+                            && *bytes == format!("\u{feff}{text}").into_bytes()
                     }
                     Verdict::Refused(_) => false,
                 };
@@ -127,7 +128,8 @@ fn texts_of_mails_and_of_unix_are_read_and_judged_like_others() {
             }
         }
     }
-    for broken in [&b"a\x1b[31mb"[..], b"\x1b$B8\x1b(B", b"\x1b$Bab", b"\x1b$(Q$3", b"a\x0eb", b"\xa4", b"\xff\xa4\xa2"] {
+    for broken in [&b"a\x1b[31mb"[..], b"\x1b$B8\x1b(B", b"\x1b$B!", b"\x1b$(Q$3", b"a\x0eb", b"\xff\xa4\xa2"]
+    {
         assert_eq!(reason(broken, None), Some(Reason::Unknown), "{broken:x?}");
     }
 }
@@ -183,10 +185,15 @@ fn an_invitation_of_outlook_comes_without_the_page_in_it() {
 fn an_index_of_public_works_and_its_definition_pass_as_they_are() {
     let head = "<?xml version=\"1.0\" encoding=\"Shift_JIS\"?>\r\n";
     let index = |definition: &str| {
-        let text = format!("{head}{definition}\r\n<constdata DTD_version=\"07\"><基礎情報><メディア番号>1</メディア番号></基礎情報></constdata>\r\n");
+        let text = format!(
+            "{head}{definition}\r\n<constdata DTD_version=\"07\"><基礎情報><メディア番号>1</メディア番号></基礎情報></constdata>\r\n"
+        );
         SHIFT_JIS.encode(&text).0.into_owned()
     };
-    assert_eq!(judged(&index("<!DOCTYPE constdata SYSTEM \"INDE_C07.DTD\">"), Some("INDEX_C.XML")), Verdict::Clean);
+    assert_eq!(
+        judged(&index("<!DOCTYPE constdata SYSTEM \"INDE_C07.DTD\">"), Some("INDEX_C.XML")),
+        Verdict::Clean
+    );
     let definition = "<!-- INDE_C07.DTD / 2008 -->\r\n<!ELEMENT constdata (基礎情報)>\r\n<!ATTLIST constdata DTD_version CDATA #FIXED \"07\">\r\n<!ELEMENT 基礎情報 (メディア番号)>\r\n<!ELEMENT メディア番号 (#PCDATA)>\r\n";
     let definition = SHIFT_JIS.encode(&format!("{head}{definition}")).0.into_owned();
     assert_eq!(judged(&definition, Some("INDE_C07.DTD")), Verdict::Clean);
@@ -209,19 +216,25 @@ fn an_index_of_public_works_and_its_definition_pass_as_they_are() {
 #[test]
 fn a_document_comes_without_its_sheet_of_styles_and_the_sheet_is_refused() {
     let head = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
-    let document = format!("{head}<?xml-stylesheet type=\"text/xsl\" href=\"kousei.xsl\"?>\n<DOC><BODY>本文</BODY></DOC>");
+    let document = format!(
+        "{head}<?xml-stylesheet type=\"text/xsl\" href=\"kousei.xsl\"?>\n<DOC><BODY>本文</BODY></DOC>"
+    );
     assert_eq!(
         rebuilt(document.as_bytes()),
         (format!("{head}<DOC><BODY>本文</BODY></DOC>"), vec![Part::ExternalTemplate])
     );
-    let sheet = format!("{head}<xsl:stylesheet version=\"1.0\" xmlns:xsl=\"http://www.w3.org/1999/XSL/Transform\"/>");
+    let sheet =
+        format!("{head}<xsl:stylesheet version=\"1.0\" xmlns:xsl=\"http://www.w3.org/1999/XSL/Transform\"/>");
     assert_eq!(reason(sheet.as_bytes(), Some("kousei.xsl")), Some(Reason::NotAllowed));
 }
 
 #[test]
 fn marks_of_a_page_within_prose_are_made_letters_and_pages_stay_refused() {
     for (text, left) in [
-        ("手順\n\n<img src=\"https://example.jp/a.png\">\n", "手順\n\n< img src=\"https://example.jp/a.png\">\n"),
+        (
+            "手順\n\n<img src=\"https://example.jp/a.png\">\n",
+            "手順\n\n< img src=\"https://example.jp/a.png\">\n",
+        ),
         (
             "192.0.2.9 - - \"GET /?q=<script>alert(1)</script> HTTP/1.1\" 404\n",
             "192.0.2.9 - - \"GET /?q=< script>alert(1)< /script> HTTP/1.1\" 404\n",
@@ -241,7 +254,9 @@ fn marks_of_a_page_within_prose_are_made_letters_and_pages_stay_refused() {
 
 #[test]
 fn lists_of_what_is_played_lead_nowhere() {
-    for list in ["# x\r\nhttp://evil.example/a.mp3\r\n", "mms://evil.example/a\n", "RTSP://evil.example/x\n\n"] {
+    for list in
+        ["# x\r\nhttp://evil.example/a.mp3\r\n", "mms://evil.example/a\n", "RTSP://evil.example/x\n\n"]
+    {
         let (left, removed) = rebuilt(list.as_bytes());
         assert_eq!(removed, [Part::Link], "{left}");
         assert!(left.lines().all(|line| line.is_empty() || line.starts_with(['#', '\''])), "{left}");
