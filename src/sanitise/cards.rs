@@ -13,6 +13,10 @@ use crate::{
     verdict::{Part, Removed, note},
 };
 
+/// What calendars and cards begin with, and the components of the former.
+const COMPONENTS: &[&str] =
+    &["vcalendar", "vcard", "vevent", "vtodo", "vjournal", "vfreebusy", "vtimezone", "valarm", "vnote"];
+
 /// Properties whose values are pages, whatever they say of themselves.
 const PAGES: &[&str] = &["x-alt-desc", "styled-description"];
 
@@ -53,7 +57,7 @@ pub(crate) fn without_harm(letters: &str, removed: &mut Vec<Removed>) -> Option<
         match (property.name.as_str(), value.eq_ignore_ascii_case("valarm")) {
             ("begin", is_alarm) => {
                 // Readers differ in where they take one to end that is not nested well: all that follows is of it.
-                in_card |= value.starts_with(['v', 'V']);
+                in_card |= COMPONENTS.iter().any(|one| value.eq_ignore_ascii_case(one));
                 in_alarm |= is_alarm;
             }
             ("end", true) => in_alarm = false,

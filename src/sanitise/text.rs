@@ -111,6 +111,11 @@ fn step(
         if let Some(left) = harmless(&text.letters, judge.cells, harm, removed) {
             return Ok(Some(text.write(&left)));
         }
+        if text.encoding == ISO_2022_JP
+            && harmless(&in_bytes(file), judge.cells, harm, &mut Vec::new()).is_some()
+        {
+            return Ok(Some(in_unicode(&text.letters)));
+        }
     }
     Ok(None)
 }
@@ -218,7 +223,7 @@ impl Text {
             return Ok(None);
         }
         // A program that reads other letters finds its own among the bytes.
-        let bytes: String = file.iter().copied().map(char::from).collect();
+        let bytes = in_bytes(file);
         let markup = if is_inert(&bytes) { Ok(()) } else { markup::check(&bytes) };
         match markup.and_then(|()| script::check(&bytes, under)) {
             Ok(()) => Ok(None),
@@ -238,6 +243,11 @@ fn in_ascii(file: &[u8]) -> Vec<u8> {
         bytes[at + 2] = b'B';
     }
     bytes
+}
+
+/// A letter for each byte, as programs read them that know none but ASCII's.
+fn in_bytes(file: &[u8]) -> String {
+    file.iter().copied().map(char::from).collect()
 }
 
 fn in_unicode(letters: &str) -> Vec<u8> {
