@@ -94,22 +94,22 @@ const REMADE: &[&str] = &[
 /// Source: <https://support.microsoft.com/en-us/office/blocked-attachments-in-outlook-434752e1-02d3-4e90-9124-8b81e49a8519>
 #[rustfmt::skip]
 const RUN: &[&str] = &[
-    "ade", "adp", "ahk", "apk", "app", "appcontent-ms", "appinstaller", "applescript", "application", "appref-ms", "appx",
-    "appxbundle", "arx", "asp", "aspx", "asx", "bas", "bash", "bat", "bgi", "cdxml", "cer", "chm", "cmd", "cnt",
-    "com", "command", "cpl", "crt", "csh", "csproj", "deb", "der", "deskthemepack", "desktop", "diagcab", "diagcfg",
-    "diagpkg", "dll", "dmg", "dqy", "drv", "dvb", "exe", "fas", "fdf", "fileloc", "fxp", "gadget", "gnumeric", "grp", "hlp", "hpj",
-    "hta", "htc", "img", "inetloc", "inf", "ins", "iqy", "iso", "isp", "its", "jar", "jnlp", "js", "jse", "jsp",
-    "ksh", "library-ms", "lnk", "lsp", "m3u", "m3u8", "mad", "maf", "mag", "mam", "maq", "mar", "mas", "mat", "mau",
-    "mav", "maw", "mcf", "mda", "mdb", "mde", "mdt", "mdw", "mdz", "mht", "mhtml", "mjs", "mnl", "msc", "msh", "msh1",
-    "msh1xml", "msh2", "msh2xml", "mshxml", "msi", "msix", "msixbundle", "msp", "mst", "msu", "ocx", "odc", "ops",
-    "oqy", "osd", "p7b", "pcd", "phar", "php", "pif", "pkg", "pl", "plg", "pls", "prf", "prg", "printerexport",
-    "proj", "ps1", "ps1xml", "ps2", "ps2xml", "psc1", "psc2", "psd1", "psdm1", "psm1", "py", "pyc", "pyo", "pyw",
-    "pyz", "pyzw", "qtl", "ram", "rb", "rdg", "rdp", "reg", "rpm", "rqy", "run", "scf", "scpt", "scptd", "scr", "sct",
-    "search-ms", "searchconnector-ms", "settingcontent-ms", "sh", "shb", "shs", "slk", "sln", "sys", "targets",
-    "terminal", "theme", "themepack", "tool", "udl", "url", "uu", "uue", "vb", "vbe", "vbp", "vbproj", "vbs",
-    "vcxproj", "vhd", "vhdx", "vlx", "vsmacros", "vsto", "vsw", "wax", "wcx", "webloc", "webpnp", "website", "wll",
-    "wmx", "workflow", "wpl", "ws", "wsc", "wsf", "wsh", "wvx", "xbap", "xdp", "xfdf", "xla", "xlam", "xll", "xnk", "xpi", "xspf",
-    "zsh",
+    "ade", "adp", "ahk", "apk", "app", "appcontent-ms", "appinstaller", "applescript", "application", "appref-ms",
+    "appx", "appxbundle", "arx", "asp", "aspx", "asx", "bas", "bash", "bat", "bgi", "cdxml", "cer", "chm", "cmd", "cnt",
+    "com", "command", "contact", "cpl", "crt", "csh", "csproj", "deb", "der", "deskthemepack", "desktop", "diagcab",
+    "diagcfg", "diagpkg", "dll", "dmg", "dqy", "drv", "dvb", "exe", "fas", "fdf", "fileloc", "fxp", "gadget",
+    "gnumeric", "grp", "hlp", "hpj", "hta", "htc", "img", "inetloc", "inf", "ins", "iqy", "iso", "isp", "its", "jar",
+    "jnlp", "js", "jse", "jsp", "ksh", "library-ms", "lnk", "lsp", "m3u", "m3u8", "mad", "maf", "mag", "mam", "maq",
+    "mar", "mas", "mat", "mau", "mav", "maw", "mcf", "mda", "mdb", "mde", "mdt", "mdw", "mdz", "mht", "mhtml", "mjs",
+    "mnl", "msc", "msh", "msh1", "msh1xml", "msh2", "msh2xml", "mshxml", "msi", "msix", "msixbundle", "msp", "mst",
+    "msu", "ocx", "odc", "one", "onepkg", "ops", "oqy", "osd", "p7b", "pcd", "phar", "php", "pif", "pkg", "pl", "plg",
+    "pls", "prf", "prg", "printerexport", "proj", "ps1", "ps1xml", "ps2", "ps2xml", "psc1", "psc2", "psd1", "psdm1",
+    "psm1", "py", "pyc", "pyo", "pyw", "pyz", "pyzw", "qtl", "ram", "rb", "rdg", "rdp", "reg", "rpm", "rqy", "run",
+    "scf", "scpt", "scptd", "scr", "sct", "search-ms", "searchconnector-ms", "settingcontent-ms", "sh", "shb", "shs",
+    "slk", "sln", "sys", "targets", "terminal", "theme", "themepack", "tool", "udl", "url", "uu", "uue", "vb", "vbe",
+    "vbp", "vbproj", "vbs", "vcxproj", "vhd", "vhdx", "vlx", "vsmacros", "vsto", "vsw", "wax", "wcx", "webloc",
+    "webpnp", "website", "wll", "wmx", "workflow", "wpl", "ws", "wsb", "wsc", "wsf", "wsh", "wvx", "xbap", "xdp",
+    "xfdf", "xla", "xlam", "xll", "xnk", "xpi", "xspf", "zsh",
 ];
 
 /// Whether a file of this name is run, or followed, when it is opened, whatever is in it: a script is a text like others.
@@ -404,6 +404,8 @@ mod tests {
             "x.wax",
             "disk.vhdx",
             "表.gnumeric",
+            "x.wsb",
+            "x.one",
         ] {
             assert!(is_run_by_name(name), "{name}");
         }

@@ -99,6 +99,7 @@ const SPACES: &[&str] = &[
     "ns.adobe.com/xdp",
     "xfa.org/schema",
     "gnumeric.org/",
+    "schemas.microsoft.com/contact",
 ];
 
 /// Letters that XML may say it is written in, which are those in which it is read here.
