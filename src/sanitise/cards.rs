@@ -45,10 +45,16 @@ const PICTURES: &[&str] = &["data:image/jpeg", "data:image/png", "data:image/gif
 pub(crate) fn without_harm(letters: &str, removed: &mut Vec<Removed>) -> Option<String> {
     let mut out = String::with_capacity(letters.len());
     let (mut rest, mut in_card, mut in_alarm, mut is_changed) = (letters, false, false, false);
+    // Whether the last property went, and goes on in the next line as old cards have it.
+    let mut goes_on = false;
     while !rest.is_empty() {
         let (raw, behind) = rest.split_at(property_end(rest));
         rest = behind;
         let line = unfolded(raw);
+        if goes_on {
+            goes_on = line.ends_with('=');
+            continue;
+        }
         let Some(property) = Property::read(&line) else {
             out.push_str(raw);
             continue;
@@ -68,6 +74,8 @@ pub(crate) fn without_harm(letters: &str, removed: &mut Vec<Removed>) -> Option<
         } else if let Some(part) = property.harm(in_alarm) {
             note(removed, part, property.name.to_ascii_uppercase());
             is_changed = true;
+            let is_quoted = property.parameter("encoding").any(|way| way == "quoted-printable");
+            goes_on = is_quoted && line.ends_with('=');
         } else if let Some(bare) = property.without_page() {
             note(removed, Part::Page, property.name.to_ascii_uppercase());
             is_changed = true;
@@ -80,26 +88,18 @@ pub(crate) fn without_harm(letters: &str, removed: &mut Vec<Removed>) -> Option<
     is_changed.then_some(out)
 }
 
-/// Where the property that begins here ends: behind the lines that it is folded into, and behind those that a line in
-/// quoted-printable goes on with.
+/// Where the property that begins here ends: behind the lines that it is folded into.
 fn property_end(text: &str) -> usize {
     let bytes = text.as_bytes();
-    let line_end =
-        |at: usize| memchr::memchr2(b'\r', b'\n', &bytes[at..]).map_or(bytes.len(), |end| at + end);
-    let head = text[..line_end(0)].split(':').next().unwrap_or_default().to_ascii_lowercase();
-    let is_quoted = head.contains("quoted-printable");
     let mut at = 0;
     loop {
-        let end = line_end(at);
+        let end = memchr::memchr2(b'\r', b'\n', &bytes[at..]).map_or(bytes.len(), |end| at + end);
         let next = end + if bytes[end..].starts_with(b"\r\n") { 2 } else { 1 };
-        let is_folded = matches!(bytes.get(next), Some(b' ' | b'\t'));
-        if next >= bytes.len() {
-            return bytes.len();
+        match bytes.get(next) {
+            Some(b' ' | b'\t') => at = next,
+            Some(_) => return next,
+            None => return bytes.len(),
         }
-        if !is_folded && !(is_quoted && bytes[..end].ends_with(b"=")) {
-            return next;
-        }
-        at = next;
     }
 }
 
@@ -317,6 +317,7 @@ mod tests {
             ("PHOTO:\\\\evil\\x.jpg\n", Part::ExternalData),
             ("LOGO:data:image/svg+xml;base64,PHN2Zz4=\n", Part::ExternalData),
             ("X-NOTE;FMTTYPE=text/html;ENCODING=QUOTED-PRINTABLE:=3Chtml=\n=3Escript=\n=3E\n", Part::Page),
+            ("X-ALT-DESC;QUOTED-PRINTABLE:=3Chtml=\nURL:file://x\n", Part::Page),
         ] {
             assert_eq!(parts(&around(gone)), (Some(around("")), vec![part]), "{gone}");
         }
@@ -333,6 +334,8 @@ mod tests {
         {
             assert_eq!(parts(text).0, None);
         }
+        let hidden = around("NOTE;ENCODING=QUOTED-PRINTABLE:x=\nURL:file://evil.example/\n");
+        assert_eq!(parts(&hidden).1, [Part::Link]);
         assert_eq!(parts("回覧\nBEGIN:VCARD\nURL:file://x\n").0.as_deref(), Some("回覧\nBEGIN:VCARD\n"));
     }
 

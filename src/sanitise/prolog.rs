@@ -24,11 +24,14 @@ pub(crate) fn without_styles(letters: &str, removed: &mut Vec<Removed>) -> Optio
         let rest = letters[at..].trim_start_matches(is_blank);
         at = letters.len() - rest.len();
         let of_styles = rest.strip_prefix(STYLES).is_some_and(|behind| behind.starts_with(is_blank));
-        let end = match rest {
-            _ if of_styles || rest.starts_with("<?xml") => "?>",
-            _ if rest.starts_with("<!--") => "-->",
-            _ if rest.starts_with("<!DOCTYPE") => ">",
-            _ => break,
+        let end = if of_styles || rest.starts_with("<?xml") {
+            "?>"
+        } else if rest.starts_with("<!--") {
+            "-->"
+        } else if rest.starts_with("<!DOCTYPE") {
+            ">"
+        } else {
+            break;
         };
         let Some(length) = rest.find(end).map(|found| found + end.len()) else { break };
         if of_styles {
