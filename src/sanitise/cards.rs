@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    markup::is_nothing,
+    blanks::is_nothing,
     verdict::{Part, Removed, note},
 };
 

@@ -2,7 +2,7 @@
 //!
 //! An apostrophe is put before each that is harmful; everything else stays letter by letter.
 
-use crate::markup;
+use crate::blanks::is_nothing;
 
 /// Which cells are harmful.
 #[derive(Clone, Copy)]
@@ -172,7 +172,7 @@ impl<'t> Ahead<'t> {
 
 /// What programs pass over before a cell's first letter; Excel's Japanese edition takes full-width blanks for that as well.
 fn is_before(letter: char) -> bool {
-    letter != '\n' && letter != '\r' && markup::is_nothing(letter)
+    letter != '\n' && letter != '\r' && is_nothing(letter)
 }
 
 /// Whether a cell that begins here would be computed. Numbers and dashes are not. No more of it is looked at than is one, and
@@ -186,7 +186,7 @@ fn is_computed(letters: &str, at: usize, quoted: bool, named: Option<char>) -> b
     }
     let opens = quoted && letters[..at].ends_with('"');
     let cell = match opens {
-        true => rest.trim_start_matches(|letter| markup::is_nothing(letter) && is_own(letter)),
+        true => rest.trim_start_matches(|letter| is_nothing(letter) && is_own(letter)),
         false => rest.trim_start_matches(is_blank),
     };
     let is_sign = |letter: char| matches!(letter, '+' | '-' | '＋' | '－') && is_own(letter);

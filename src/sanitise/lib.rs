@@ -11,6 +11,7 @@
 //! Reading order: [`Outcome`], [`Settings`], [`sanitise`], then [`Worker`].
 
 mod archive;
+mod blanks;
 mod cad;
 mod cards;
 mod cells;

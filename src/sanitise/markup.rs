@@ -10,6 +10,7 @@ use quick_xml::{
 };
 
 use crate::{
+    blanks::is_nothing,
     prolog,
     verdict::{Reason, Refusal},
 };
@@ -230,11 +231,6 @@ pub(crate) fn apart(letters: &str) -> (String, usize) {
         }
     }
     (out, changed)
-}
-
-/// What programs pass over before a text begins.
-pub(crate) fn is_nothing(letter: char) -> bool {
-    letter.is_whitespace() || matches!(letter, '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2060}')
 }
 
 fn name_at(text: &str) -> &str {

@@ -5,7 +5,7 @@
 //! attributes, nothing more. A definition within the document, and entities anywhere, are refused.
 
 use crate::{
-    markup::is_nothing,
+    blanks::is_nothing,
     verdict::{Part, Removed, note},
 };
 

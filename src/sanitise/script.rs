@@ -5,8 +5,8 @@
 //! ([`is_run_by_name`](crate::is_run_by_name)), and the new name of a text is none that is run.
 
 use crate::{
+    blanks::is_nothing,
     kind::is_run_by_name,
-    markup::is_nothing,
     verdict::{Reason, Refusal},
 };
 

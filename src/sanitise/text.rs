@@ -15,6 +15,7 @@ use std::borrow::Cow;
 use encoding_rs::{EUC_JP, Encoding, ISO_2022_JP, SHIFT_JIS, UTF_8, UTF_16BE, UTF_16LE};
 
 use crate::{
+    blanks::is_nothing,
     cards,
     cells::{Harm, neutralise},
     kind::{Kind, is_letters_by_name},
@@ -203,7 +204,7 @@ impl Text {
         under: Under,
         removed: &mut Vec<Removed>,
     ) -> Result<Option<Vec<u8>>, Refusal> {
-        let is_page = |letters: &str| letters.trim_start_matches(markup::is_nothing).starts_with('<');
+        let is_page = |letters: &str| letters.trim_start_matches(is_nothing).starts_with('<');
         let is_inert = |letters: &str| under == Under::ItsName && !is_page(letters);
         if !is_inert(&self.letters)
             && let Err(refusal) = markup::check(&self.letters)
@@ -324,7 +325,7 @@ fn kept_here(letters: &str) -> (String, usize) {
 
 /// Whether a line begins as a path to a machine of the world.
 fn leads_away(line: &str) -> bool {
-    let path = line.trim_start_matches(|letter| markup::is_nothing(letter) || letter == '"');
+    let path = line.trim_start_matches(|letter| is_nothing(letter) || letter == '"');
     let path = match path.get(..5) {
         Some(scheme) if scheme.eq_ignore_ascii_case("file:") => &path[5..],
         _ => path,
@@ -369,7 +370,7 @@ const STREAMED: &[&str] = &["mms:", "mmsh:", "rtsp:", "rtmp:", "smb:", "nfs:"];
 /// Whether a text is nothing but addresses of what is played: a list for programs that play it, which fetch them at once. In a
 /// letter such an address is a link like others.
 fn is_list(letters: &str) -> bool {
-    let mut lines = letters.lines().map(|line| line.trim_matches(markup::is_nothing));
+    let mut lines = letters.lines().map(|line| line.trim_matches(is_nothing));
     let mut has_address = false;
     let is_list = lines.all(|line| {
         let is_one = is_address(line);
@@ -381,7 +382,7 @@ fn is_list(letters: &str) -> bool {
 
 /// Whether a line is the address of something that is played.
 fn is_address(line: &str) -> bool {
-    let line = line.trim_matches(markup::is_nothing).to_ascii_lowercase();
+    let line = line.trim_matches(is_nothing).to_ascii_lowercase();
     if line.contains(char::is_whitespace) {
         return false;
     }
