@@ -195,7 +195,10 @@ impl<'l> Property<'l> {
         }
         if SHOWN.contains(&name) {
             let is_picture = PICTURES.iter().any(|kind| address.starts_with(kind));
-            let stays = is_packed || is_picture || leads.is_none() && !is_path_away(&address);
+            // In base64 there is no colon, and slashes may come first.
+            let is_address = self.parameter("value").any(|kind| matches!(kind.as_str(), "uri" | "url"));
+            let is_path = is_path_away(&address) && (is_address || !is_packed);
+            let stays = is_picture || leads.is_none() && !is_path;
             return (!stays).then_some(Part::ExternalData);
         }
         if OPENED.iter().any(|end| name.ends_with(end)) {
@@ -315,6 +318,8 @@ mod tests {
             ("item1.URL;type=pref:file\\://evil.example/s\n", Part::Link),
             ("PHOTO;VALUE=uri:http://evil.example/x\n", Part::ExternalData),
             ("PHOTO:\\\\evil\\x.jpg\n", Part::ExternalData),
+            ("PHOTO;ENCODING=b;VALUE=uri:http://evil.example/x\n", Part::ExternalData),
+            ("PHOTO;ENCODING=b;VALUE=uri://evil.example/x\n", Part::ExternalData),
             ("LOGO:data:image/svg+xml;base64,PHN2Zz4=\n", Part::ExternalData),
             ("X-NOTE;FMTTYPE=text/html;ENCODING=QUOTED-PRINTABLE:=3Chtml=\n=3Escript=\n=3E\n", Part::Page),
             ("X-ALT-DESC;QUOTED-PRINTABLE:=3Chtml=\nURL:file://x\n", Part::Page),

@@ -175,7 +175,11 @@ pub(crate) fn check(letters: &str) -> Result<(), Refusal> {
             _ => {}
         }
     }
-    let Some(first_tag) = first_tag else { return Ok(()) };
+    let begun = letters.trim_start_matches(is_nothing);
+    let Some(first_tag) = first_tag else {
+        // A definition without elements is read in the letters that its head names.
+        return if begun.starts_with("<?xml") { document(begun) } else { Ok(()) };
+    };
     let inside = &text[first_tag..];
     if let Some(found) = SPACES.iter().find(|space| inside.contains(**space)) {
         return Err(Refusal::new(Reason::NotAllowed, *found));
@@ -198,7 +202,7 @@ pub(crate) fn check(letters: &str) -> Result<(), Refusal> {
     if let Some(name) = attributes(inside).find(|name| runs(name) || may_load && LOADED.contains(name)) {
         return page(name);
     }
-    if letters.trim_start_matches(is_nothing).starts_with('<') { document(letters) } else { Ok(()) }
+    if begun.starts_with('<') { document(begun) } else { Ok(()) }
 }
 
 /// Whether a document's definition is a file beside it, of elements that make no page.
@@ -313,7 +317,7 @@ fn runs(name: &str) -> bool {
 /// A document of XML: the names of its spaces may be written in signs for letters, and its letters be others than were read.
 /// What is no such document after all has been looked through already.
 fn document(letters: &str) -> Result<(), Refusal> {
-    let mut reader = Reader::from_str(letters.trim_start_matches(is_nothing));
+    let mut reader = Reader::from_str(letters);
     loop {
         match reader.read_event() {
             Ok(Event::Decl(head)) => encoding(&head)?,

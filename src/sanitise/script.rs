@@ -312,7 +312,10 @@ pub(crate) fn check(letters: &str, under: Under) -> Result<(), Refusal> {
 
 /// Refuses a text of few lines that is a script by the shape of one, as [`is_short_script`] has it.
 pub(crate) fn check_short(letters: &str, under: Under) -> Result<(), Refusal> {
-    match under == Under::AnyName && is_short_script(&joined(&letters.to_ascii_lowercase())) {
+    let counts = |line: &&str| !line.trim().is_empty() && !line.starts_with("```");
+    let is_short = letters.lines().filter(counts).nth(FEW_LINES).is_none();
+    let is_run = is_short && under == Under::AnyName;
+    match is_run && is_short_script(&joined(&letters.to_ascii_lowercase())) {
         true => Err(Refusal::new(Reason::Program, "a short script")),
         false => Ok(()),
     }

@@ -220,6 +220,8 @@ fn an_index_of_public_works_and_its_definition_pass_as_they_are() {
     ] {
         assert!(reason(&index(closed), Some("INDEX_C.XML")).is_some(), "{closed}");
     }
+    let other = b"<?xml version=\"1.0\" encoding=\"UTF-7\"?><!ELEMENT a EMPTY>";
+    assert_eq!(reason(other, Some("INDE_C07.DTD")), Some(Reason::Unknown));
     let entity = [&definition[..], b"<!ENTITY x SYSTEM \"file:///c:/\">"].concat();
     assert_eq!(reason(&entity, Some("INDE_C07.DTD")), Some(Reason::Page));
 }
