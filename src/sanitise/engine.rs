@@ -7,14 +7,14 @@ use crate::{
     outcome::{Outcome, Verdict},
     pdf, picture,
     settings::Settings,
-    text::{self, Text},
+    text::{self, Called},
     verdict::{Made, Parts, Reason, Refusal},
     zip::{Archive, Budget},
 };
 
 /// The engine's version. It is raised with every change after which some file may be judged otherwise, so that verdicts
 /// of before are not believed any more.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
 
 /// Says what may be given on of a file; `name` only tells tables from other text.
 ///
@@ -24,14 +24,14 @@ pub fn sanitise(file: &[u8], name: Option<&str>, settings: &Settings) -> Outcome
     if file.len() as u64 > settings.limits.input_bytes {
         return refused(None, Refusal::new(Reason::TooLarge, format!("{} bytes", file.len())));
     }
-    at_depth(file, name, settings, &Budget::new(&settings.limits), 0)
+    at_depth(file, Called::Told(name), settings, &Budget::new(&settings.limits), 0)
 }
 
 fn refused(kind: Option<Kind>, refusal: Refusal) -> Outcome {
     Outcome { kind, verdict: Verdict::Refused(refusal), photo: None }
 }
 
-fn at_depth(file: &[u8], name: Option<&str>, settings: &Settings, budget: &Budget, depth: u32) -> Outcome {
+fn at_depth(file: &[u8], called: Called<'_>, settings: &Settings, budget: &Budget, depth: u32) -> Outcome {
     let (kind, made) = match detect(file) {
         Ok(Family::Kind(kind)) => (kind, of_kind(kind, file, settings)),
         Ok(Family::Heic) => (Kind::Jpeg, picture::heic(file, &settings.limits)),
@@ -39,7 +39,7 @@ fn at_depth(file: &[u8], name: Option<&str>, settings: &Settings, budget: &Budge
             Ok((kind, parts)) => (kind, Ok(parts)),
             Err(refusal) => return refused(Some(Kind::Zip), refusal),
         },
-        Ok(Family::Text) => match of_text(file, name, settings) {
+        Ok(Family::Text) => match of_text(file, called, settings) {
             Ok((kind, parts)) => (kind, Ok(parts)),
             Err(refusal) => return refused(None, refusal),
         },
@@ -81,15 +81,10 @@ fn of_kind(kind: Kind, file: &[u8], settings: &Settings) -> Made {
     }
 }
 
-fn of_text(file: &[u8], name: Option<&str>, settings: &Settings) -> Result<(Kind, Parts), Refusal> {
-    if let Some(kind) = cad::find_kind(file) {
-        return Ok((kind, cad::sanitise(kind, file)?));
-    }
-    let text = Text::read(file)?;
-    text.check(file)?;
-    match text::kind(&text, name) {
-        Kind::Csv => Ok((Kind::Csv, text::table(&text, settings.cells)?)),
-        kind => Ok((kind, text::plain(&text, settings.cells)?)),
+fn of_text(file: &[u8], called: Called<'_>, settings: &Settings) -> Result<(Kind, Parts), Refusal> {
+    match cad::find_kind(file) {
+        Some(kind) => Ok((kind, cad::sanitise(kind, file)?)),
+        None => text::sanitise(file, called, settings.cells),
     }
 }
 
@@ -101,7 +96,7 @@ fn zip(file: &[u8], settings: &Settings, budget: &Budget, depth: u32) -> Result<
     // What an office program opens is no archive for people: taken apart as one it would not open any more.
     if archive.find("[Content_Types].xml").is_some() {
         return office::sanitise(&archive, budget, settings, |picture| {
-            at_depth(picture, Some("picture.bin"), settings, budget, settings.limits.depth)
+            at_depth(picture, Called::Told(Some("picture.bin")), settings, budget, settings.limits.depth)
         });
     }
     if let Some(entry) = archive.find("mimetype") {
@@ -109,12 +104,12 @@ fn zip(file: &[u8], settings: &Settings, budget: &Budget, depth: u32) -> Result<
         let kind =
             kind.ok_or_else(|| Refusal::new(Reason::NotAllowed, "OpenDocument of another kind, or EPUB"))?;
         let parts = office::odf::sanitise(kind, &archive, budget, settings, |picture| {
-            at_depth(picture, Some("picture.bin"), settings, budget, settings.limits.depth)
+            at_depth(picture, Called::Told(Some("picture.bin")), settings, budget, settings.limits.depth)
         })?;
         return Ok((kind, parts));
     }
     let parts = archive::sanitise(&archive, budget, &settings.limits, |entry, name| {
-        at_depth(entry, Some(name), settings, budget, depth + 1)
+        at_depth(entry, Called::Kept(name), settings, budget, depth + 1)
     })?;
     Ok((Kind::Zip, parts))
 }

@@ -172,7 +172,7 @@ impl<'a> Reading<'a> {
             return Err(Refusal::new(Reason::NotAllowed, "a picture on another machine"));
         }
         markup::check(&letters)?;
-        script::check(&letters)
+        script::check(&letters, script::Under::AnyName)
     }
 
     /// Numbers of any value: flags, and times.

@@ -59,11 +59,14 @@ const KINDS: &[(Kind, &str, &[&str])] = &[
     (Odt, "application/vnd.oasis.opendocument.text", &["odt"]),
     (Ods, "application/vnd.oasis.opendocument.spreadsheet", &["ods"]),
     (Odp, "application/vnd.oasis.opendocument.presentation", &["odp"]),
-    // None of these is run or opened by anything but a reader of text.
+    // None of these is run or opened by anything but a reader of text; the last four are judged as what they are.
     (
         Text,
         "text/plain",
-        &["txt", "text", "log", "md", "json", "geojson", "toml", "yaml", "yml", "sim", "ini"],
+        &[
+            "txt", "text", "log", "md", "json", "geojson", "toml", "yaml", "yml", "sim", "ini", "xml", "dtd",
+            "ics", "vcf",
+        ],
     ),
     (Csv, "text/csv", &["csv", "tsv"]),
     (Dxf, "image/vnd.dxf", &["dxf"]),
@@ -73,6 +76,10 @@ const KINDS: &[(Kind, &str, &[&str])] = &[
     (Dwg, "image/vnd.dwg", &["dwg"]),
     (Jtd, "application/x-js-taro", &["jtd"]),
 ];
+
+/// Ends of names that only readers of text open, which show letters whatever these say.
+const LETTERS: &[&str] =
+    &["txt", "text", "log", "md", "json", "geojson", "toml", "yaml", "yml", "sim", "ini"];
 
 /// Ends of names of files of which one of another kind is made: Office files with macros, templates, HEIC.
 const REMADE: &[&str] = &[
@@ -87,22 +94,22 @@ const REMADE: &[&str] = &[
 /// Source: <https://support.microsoft.com/en-us/office/blocked-attachments-in-outlook-434752e1-02d3-4e90-9124-8b81e49a8519>
 #[rustfmt::skip]
 const RUN: &[&str] = &[
-    "ade", "adp", "ahk", "apk", "app", "appcontent-ms", "appinstaller", "applescript", "application", "appref-ms", "appx",
-    "appxbundle", "arx", "asp", "aspx", "asx", "bas", "bash", "bat", "bgi", "cdxml", "cer", "chm", "cmd", "cnt",
-    "com", "command", "cpl", "crt", "csh", "csproj", "deb", "der", "deskthemepack", "desktop", "diagcab", "diagcfg",
-    "diagpkg", "dll", "dmg", "dqy", "drv", "dvb", "exe", "fas", "fdf", "fileloc", "fxp", "gadget", "grp", "hlp", "hpj",
-    "hta", "htc", "img", "inetloc", "inf", "ins", "iqy", "iso", "isp", "its", "jar", "jnlp", "js", "jse", "jsp",
-    "ksh", "library-ms", "lnk", "lsp", "m3u", "m3u8", "mad", "maf", "mag", "mam", "maq", "mar", "mas", "mat", "mau",
-    "mav", "maw", "mcf", "mda", "mdb", "mde", "mdt", "mdw", "mdz", "mht", "mhtml", "mjs", "mnl", "msc", "msh", "msh1",
-    "msh1xml", "msh2", "msh2xml", "mshxml", "msi", "msix", "msixbundle", "msp", "mst", "msu", "ocx", "odc", "ops",
-    "oqy", "osd", "p7b", "pcd", "phar", "php", "pif", "pkg", "pl", "plg", "pls", "prf", "prg", "printerexport",
-    "proj", "ps1", "ps1xml", "ps2", "ps2xml", "psc1", "psc2", "psd1", "psdm1", "psm1", "py", "pyc", "pyo", "pyw",
-    "pyz", "pyzw", "qtl", "ram", "rb", "rdg", "rdp", "reg", "rpm", "rqy", "run", "scf", "scpt", "scptd", "scr", "sct",
-    "search-ms", "searchconnector-ms", "settingcontent-ms", "sh", "shb", "shs", "slk", "sln", "sys", "targets",
-    "terminal", "theme", "themepack", "tool", "udl", "url", "uu", "uue", "vb", "vbe", "vbp", "vbproj", "vbs",
-    "vcxproj", "vhd", "vhdx", "vlx", "vsmacros", "vsto", "vsw", "wax", "wcx", "webloc", "webpnp", "website", "wll",
-    "wmx", "workflow", "wpl", "ws", "wsc", "wsf", "wsh", "wvx", "xbap", "xdp", "xfdf", "xla", "xlam", "xll", "xnk", "xpi", "xspf",
-    "zsh",
+    "ade", "adp", "ahk", "apk", "app", "appcontent-ms", "appinstaller", "applescript", "application", "appref-ms",
+    "appx", "appxbundle", "arx", "asp", "aspx", "asx", "bas", "bash", "bat", "bgi", "cdxml", "cer", "chm", "cmd", "cnt",
+    "com", "command", "contact", "cpl", "crt", "csh", "csproj", "deb", "der", "deskthemepack", "desktop", "diagcab",
+    "diagcfg", "diagpkg", "dll", "dmg", "dqy", "drv", "dvb", "exe", "fas", "fdf", "fileloc", "fxp", "gadget",
+    "gnumeric", "grp", "hlp", "hpj", "hta", "htc", "img", "inetloc", "inf", "ins", "iqy", "iso", "isp", "its", "jar",
+    "jnlp", "js", "jse", "jsp", "ksh", "library-ms", "lnk", "lsp", "m3u", "m3u8", "mad", "maf", "mag", "mam", "maq",
+    "mar", "mas", "mat", "mau", "mav", "maw", "mcf", "mda", "mdb", "mde", "mdt", "mdw", "mdz", "mht", "mhtml", "mjs",
+    "mnl", "msc", "msh", "msh1", "msh1xml", "msh2", "msh2xml", "mshxml", "msi", "msix", "msixbundle", "msp", "mst",
+    "msu", "ocx", "odc", "one", "onepkg", "ops", "oqy", "osd", "p7b", "pcd", "phar", "php", "pif", "pkg", "pl", "plg",
+    "pls", "prf", "prg", "printerexport", "proj", "ps1", "ps1xml", "ps2", "ps2xml", "psc1", "psc2", "psd1", "psdm1",
+    "psm1", "py", "pyc", "pyo", "pyw", "pyz", "pyzw", "qtl", "ram", "rb", "rdg", "rdp", "reg", "rpm", "rqy", "run",
+    "scf", "scpt", "scptd", "scr", "sct", "search-ms", "searchconnector-ms", "settingcontent-ms", "sh", "shb", "shs",
+    "slk", "sln", "sys", "targets", "terminal", "theme", "themepack", "tool", "udl", "url", "uu", "uue", "vb", "vbe",
+    "vbp", "vbproj", "vbs", "vcxproj", "vhd", "vhdx", "vlx", "vsmacros", "vsto", "vsw", "wax", "wcx", "webloc",
+    "webpnp", "website", "wll", "wmx", "workflow", "wpl", "ws", "wsb", "wsc", "wsf", "wsh", "wvx", "xbap", "xdp",
+    "xfdf", "xla", "xlam", "xll", "xnk", "xpi", "xspf", "zsh",
 ];
 
 /// Whether a file of this name is run, or followed, when it is opened, whatever is in it: a script is a text like others.
@@ -116,6 +123,11 @@ pub fn is_run_by_name(name: &str) -> bool {
     // What Windows drops at the end; and what names a stream of the file.
     let name = name.split("::").next().unwrap_or(&name).trim_end_matches(['.', ' ', '\u{3000}']);
     name.rsplit_once('.').is_some_and(|(_, end)| RUN.contains(&end.to_ascii_lowercase().as_str()))
+}
+
+/// Whether only readers of text open a file of this name: what is a script or a page under another name is letters there.
+pub(crate) fn is_letters_by_name(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, end)| LETTERS.contains(&end.to_ascii_lowercase().as_str()))
 }
 
 impl Kind {
@@ -364,6 +376,9 @@ mod tests {
             (Text, "run.bat", "run.bat.txt"),
             (Text, "読んで.txt. ", "読んで.txt"),
             (Text, ".txt", ".txt.txt"),
+            (Text, "INDEX_C.XML", "INDEX_C.XML"),
+            (Text, "INDE_C07.DTD", "INDE_C07.DTD"),
+            (Text, "照会.eml", "照会.eml.txt"),
             (Csv, "表", "表.csv"),
         ];
         for (kind, given, wanted) in cases {
@@ -388,6 +403,9 @@ mod tests {
             "x.csproj",
             "x.wax",
             "disk.vhdx",
+            "表.gnumeric",
+            "x.wsb",
+            "x.one",
         ] {
             assert!(is_run_by_name(name), "{name}");
         }

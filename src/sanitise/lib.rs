@@ -11,7 +11,10 @@
 //! Reading order: [`Outcome`], [`Settings`], [`sanitise`], then [`Worker`].
 
 mod archive;
+mod blanks;
 mod cad;
+mod cards;
+mod cells;
 mod engine;
 mod host;
 mod jww;
@@ -22,6 +25,7 @@ mod office;
 mod outcome;
 mod pdf;
 mod picture;
+mod prolog;
 mod sandbox;
 mod scan;
 mod script;

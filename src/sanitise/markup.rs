@@ -9,7 +9,11 @@ use quick_xml::{
     events::{BytesDecl, BytesStart, Event},
 };
 
-use crate::verdict::{Reason, Refusal};
+use crate::{
+    blanks::is_nothing,
+    prolog,
+    verdict::{Reason, Refusal},
+};
 
 /// Elements that make a page of a text, run something in one, load it or send it, by their names without prefix.
 ///
@@ -95,6 +99,8 @@ const SPACES: &[&str] = &[
     "w3.org/1998/math",
     "ns.adobe.com/xdp",
     "xfa.org/schema",
+    "gnumeric.org/",
+    "schemas.microsoft.com/contact",
 ];
 
 /// Letters that XML may say it is written in, which are those in which it is read here.
@@ -111,6 +117,10 @@ const ENCODINGS: &[&str] = &[
     "us-ascii",
     "iso-8859-1",
     "windows-1252",
+    // These differ from the others in no letter of markup.
+    "euc-jp",
+    "x-euc-jp",
+    "iso-2022-jp",
 ];
 
 /// Words that begin like the names of events and are none.
@@ -121,6 +131,7 @@ pub(crate) fn check(letters: &str) -> Result<(), Refusal> {
     let text = letters.to_ascii_lowercase();
     let page = |what: &str| Err(Refusal::new(Reason::Page, what));
     let (mut first_tag, mut has_link, mut may_load, mut has_project) = (None, false, false, false);
+    let mut is_definition = None;
     for at in memchr::memchr_iter(b'<', text.as_bytes()) {
         let rest = &text[at + 1..];
         match rest.as_bytes() {
@@ -132,6 +143,12 @@ pub(crate) fn check(letters: &str) -> Result<(), Refusal> {
                 return Err(Refusal::new(reason, format!("<?{name}")));
             }
             [b'!', letter, ..] if letter.is_ascii_alphabetic() => {
+                let is_declared = prolog::DECLARED.iter().any(|begin| rest.starts_with(begin));
+                if first_tag.is_none() && may_stand(rest)
+                    || is_declared && *is_definition.get_or_insert_with(|| prolog::is_definition(&text))
+                {
+                    continue;
+                }
                 let is_svg =
                     rest[1..].strip_prefix("doctype").is_some_and(|of| of.trim_start().starts_with("svg"));
                 return Err(Refusal::new(
@@ -158,7 +175,11 @@ pub(crate) fn check(letters: &str) -> Result<(), Refusal> {
             _ => {}
         }
     }
-    let Some(first_tag) = first_tag else { return Ok(()) };
+    let begun = letters.trim_start_matches(is_nothing);
+    let Some(first_tag) = first_tag else {
+        // A definition without elements is read in the letters that its head names.
+        return if begun.starts_with("<?xml") { document(begun) } else { Ok(()) };
+    };
     let inside = &text[first_tag..];
     if let Some(found) = SPACES.iter().find(|space| inside.contains(**space)) {
         return Err(Refusal::new(Reason::NotAllowed, *found));
@@ -181,12 +202,39 @@ pub(crate) fn check(letters: &str) -> Result<(), Refusal> {
     if let Some(name) = attributes(inside).find(|name| runs(name) || may_load && LOADED.contains(name)) {
         return page(name);
     }
-    if letters.trim_start_matches(is_nothing).starts_with('<') { document(letters) } else { Ok(()) }
+    if begun.starts_with('<') { document(begun) } else { Ok(()) }
 }
 
-/// What programs pass over before a text begins.
-pub(crate) fn is_nothing(letter: char) -> bool {
-    letter.is_whitespace() || matches!(letter, '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2060}')
+/// Whether a document's definition is a file beside it, of elements that make no page.
+fn may_stand(rest: &str) -> bool {
+    let definition =
+        rest.strip_prefix("!doctype").filter(|of| of.starts_with(|one: char| one.is_whitespace()));
+    let definition = definition.and_then(|of| of.split_once('>'));
+    definition.is_some_and(|(definition, _)| is_beside(definition))
+}
+
+fn is_beside(definition: &str) -> bool {
+    let of = prolog::defined(definition).map(str::to_ascii_lowercase);
+    let local = of.as_deref().map(|of| of.rsplit(':').next().unwrap_or(of));
+    local.is_some_and(|local| local != "svg" && !PAGE.contains(&local) && !DOCUMENTS.contains(&local))
+}
+
+/// Puts a blank behind each sign that begins markup; says how many there were. For a browser and a reader of XML it is a letter
+/// then.
+///
+/// Standard: <https://html.spec.whatwg.org/multipage/parsing.html#tag-open-state>
+pub(crate) fn apart(letters: &str) -> (String, usize) {
+    let (mut out, mut changed) = (String::with_capacity(letters.len() + 16), 0);
+    let mut all = letters.chars().peekable();
+    while let Some(letter) = all.next() {
+        out.push(letter);
+        let begins = |next: &char| next.is_ascii_alphabetic() || matches!(next, '!' | '?' | '/');
+        if letter == '<' && all.peek().is_some_and(begins) {
+            out.push(' ');
+            changed += 1;
+        }
+    }
+    (out, changed)
 }
 
 fn name_at(text: &str) -> &str {
@@ -269,10 +317,11 @@ fn runs(name: &str) -> bool {
 /// A document of XML: the names of its spaces may be written in signs for letters, and its letters be others than were read.
 /// What is no such document after all has been looked through already.
 fn document(letters: &str) -> Result<(), Refusal> {
-    let mut reader = Reader::from_str(letters.trim_start_matches(is_nothing));
+    let mut reader = Reader::from_str(letters);
     loop {
         match reader.read_event() {
             Ok(Event::Decl(head)) => encoding(&head)?,
+            Ok(Event::DocType(of)) if is_beside(&String::from_utf8_lossy(&of)) => {}
             Ok(Event::DocType(_)) => return Err(Refusal::new(Reason::XmlEntity, "a DTD")),
             Ok(Event::PI(_)) => return Err(Refusal::new(Reason::Page, "an instruction to programs")),
             Ok(Event::Start(element) | Event::Empty(element)) => spaces(&element)?,

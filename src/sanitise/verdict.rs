@@ -173,6 +173,10 @@ sentences! {
         Font: "font", "埋め込まれたフォントを除きました。", "Embedded fonts were removed.";
         /// A cell of a CSV file that Excel would compute.
         FormulaCell: "formula-cell", "数式として動くセルの先頭に「'」を付けました。", "Cells that would run as formulas got a leading apostrophe.";
+        /// What is written in HTML of something that says the same in letters.
+        Page: "page", "HTML で書かれた部分を除きました。", "A part written in HTML was removed.";
+        /// Marks of a page within prose.
+        Markup: "markup", "HTML の記号として読まれる「<」の後に空白を入れました。", "A blank was put behind each < that would be read as markup.";
         /// An entry of an archive that was refused.
         Entry: "entry", "無害化できないファイルを書庫から除きました。", "A file that cannot be sanitised was left out of the archive.";
         /// A file that an operating system left behind.

@@ -530,7 +530,7 @@ pub(crate) fn all() -> Vec<Sample> {
     let word = "http://schemas.microsoft.com/office/word/2003/wordml";
     for (name, text) in [
         ("HTML", format!("{far}<html><body><script>")),
-        ("a page without a head", "text <img src=x onerror=\"alert(1)\">".to_owned()),
+        ("a page without a head", "<p>text <img src=x onerror=\"alert(1)\">".to_owned()),
         ("HTA", format!("{far}<hta:application><script language=\"VBScript\">")),
         ("SVG", format!("<?xml version=\"1.0\"?>{far}<svg onload=\"alert(1)\">")),
         (

@@ -156,7 +156,7 @@ async fn pictures_without_loss_keep_every_pixel() {
 async fn an_archive_of_a_windows_machine_has_its_names_in_unicode() {
     // ソフト.txt in Windows' Japanese: the second byte of ソ looks like a backslash.
     let name = b"\x90\x7d\x96\xca/\x83\x5c\x83t\x83g.txt";
-    let script = RawEntry { name: b"run.bat", data: b"del *.*", flags: 0, mode: 0 };
+    let script = RawEntry { name: b"run.bat", data: b"dir c:\\", flags: 0, mode: 0 };
     let file =
         zip(&[RawEntry { name, data: b"text", flags: 0, mode: 0 }, script, entry("a.exe", b"MZ\x90\0")]);
     let outcome = sanitise(&file, None).await;
