@@ -37,6 +37,8 @@ pub enum Role {
     SharedSecret,
     /// Somebody who has not proved who he is.
     Stranger,
+    /// The server itself, which does at its hour what was decided before.
+    Server,
 }
 
 impl Role {
@@ -49,6 +51,7 @@ impl Role {
             Self::Operator => "operator",
             Self::SharedSecret => "shared_secret",
             Self::Stranger => "stranger",
+            Self::Server => "server",
         }
     }
 }
@@ -89,6 +92,12 @@ impl Actor {
     #[must_use]
     pub const fn from(&self) -> Option<Address> {
         self.from
+    }
+
+    /// The server, when the hour of something has come.
+    #[must_use]
+    pub fn server() -> Self {
+        Self { name: String::new(), role: Role::Server, from: None }
     }
 
     /// Nobody knows who.
@@ -177,11 +186,27 @@ pub enum Action {
     WithholdMedia,
     /// What a file holds is shown again.
     ReleaseMedia,
+    /// The columns of a source's personnel files were given their meanings.
+    SaveMapping,
+    /// A change set was made of what a file says.
+    ProposeChanges,
+    /// Somebody agreed to a change set, in a role.
+    ApproveChanges,
+    /// A change set got another hour, and has to be approved anew.
+    TimeChanges,
+    /// A change set was taken back before its hour.
+    WithdrawChanges,
+    /// A change set began to be applied.
+    ApplyChanges,
+    /// A change set was not applied, as something else had changed meanwhile.
+    VoidChanges,
+    /// A change set, or one line of it, was undone.
+    UndoChanges,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 46] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -220,6 +245,14 @@ impl Action {
         Self::RemoveMedia,
         Self::WithholdMedia,
         Self::ReleaseMedia,
+        Self::SaveMapping,
+        Self::ProposeChanges,
+        Self::ApproveChanges,
+        Self::TimeChanges,
+        Self::WithdrawChanges,
+        Self::ApplyChanges,
+        Self::VoidChanges,
+        Self::UndoChanges,
     ];
 
     /// Its word in rows, which never changes.
@@ -264,6 +297,14 @@ impl Action {
             Self::RemoveMedia => "media.remove",
             Self::WithholdMedia => "media.withhold",
             Self::ReleaseMedia => "media.release",
+            Self::SaveMapping => "organisation.save_mapping",
+            Self::ProposeChanges => "organisation.propose",
+            Self::ApproveChanges => "organisation.approve",
+            Self::TimeChanges => "organisation.set_time",
+            Self::WithdrawChanges => "organisation.withdraw",
+            Self::ApplyChanges => "organisation.apply",
+            Self::VoidChanges => "organisation.void",
+            Self::UndoChanges => "organisation.undo",
         }
     }
 

@@ -8,24 +8,31 @@ use std::{path::PathBuf, sync::Arc};
 
 use account::{Accounts, Actor, NewUser};
 use audit::Noted;
-use base::{Clock, Instant, Random, Tasks};
+use base::{ByteSize, Clock, Instant, Tasks};
 use engine::{Engine, PurgeStatus};
 use federation::Sender;
 use http::{Method, StatusCode, header::AUTHORIZATION};
 use media::Media;
 use pdu::Authorities;
+use personnel::Personnel;
 use ruma::{OwnedMxcUri, OwnedRoomId, OwnedServerName, OwnedUserId};
 use search::Search;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::{Condition, Position, Store};
-use web::{ApiError, Open, RawCall, Response, Routes, json_response};
+use web::{ApiError, Open, Operator, RawCall, Response, Routes, json_response};
 
 use crate::{
     ask::OPERATOR,
     health::Desk,
     storage::{self, BackUp},
 };
+
+/// A personnel file as large as they may be, in base64, with what is said of it.
+const LARGEST_ORDER: ByteSize = ByteSize::mib(24);
+
+/// Where orders about the organisation of an authority go.
+pub(crate) const ORGANISATION: &str = "/_yakuba/v1/organisation";
 
 /// How many parked events are told one by one.
 const MOST_PARKED: usize = 100;
@@ -45,6 +52,7 @@ pub(crate) struct AdminApi {
     back_up: Option<BackUp>,
     media: Media,
     search: Search,
+    personnel: Personnel,
 }
 
 /// An account to make.
@@ -151,6 +159,13 @@ pub(crate) struct AuditListOrder {
     pub(crate) after: Position,
 }
 
+/// What is wanted of the organisation of an authority.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct OrganisationOrder {
+    pub(crate) authority: OwnedServerName,
+    pub(crate) order: personnel::Order,
+}
+
 /// A directory to back up to.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct BackUpOrder {
@@ -168,10 +183,11 @@ impl AdminApi {
         authorities: Arc<Authorities>,
         tasks: Tasks,
         clock: Clock,
-        random: &Random,
+        token: String,
         back_up: Option<BackUp>,
         media: Media,
         search: Search,
+        personnel: Personnel,
     ) -> AdminApi {
         let started = clock.instant();
         AdminApi {
@@ -184,10 +200,11 @@ impl AdminApi {
             tasks,
             clock,
             started,
-            token: random.token(43),
+            token,
             back_up,
             media,
             search,
+            personnel,
         }
     }
 
@@ -211,6 +228,8 @@ impl AdminApi {
             .raw(Method::POST, "/_yakuba/v1/verify", verify)
             .raw(Method::POST, "/_yakuba/v1/audit/list", list_audit)
             .raw(Method::POST, "/_yakuba/v1/audit/verify", verify_audit)
+            .body_limit(LARGEST_ORDER)
+            .raw(Method::POST, ORGANISATION, change_organisation)
     }
 
     fn admit(&self, call: &RawCall<Open>) -> Result<(), ApiError> {
@@ -228,7 +247,7 @@ impl AdminApi {
 }
 
 /// Who asks, as the command says itself. Whoever has the token is believed.
-fn operator(call: &RawCall<Open>) -> Actor {
+fn operator<C>(call: &RawCall<C>) -> Actor {
     let name = call.parts.headers.get(OPERATOR).and_then(|value| value.to_str().ok());
     Actor::operator(name.unwrap_or("admin.token"))
 }
@@ -390,4 +409,12 @@ async fn verify_audit(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Respons
     let keys = api.authorities.find(&authority).map(AsRef::as_ref);
     let findings = audit::verify(&api.store, &authority, keys, noted).await?;
     Ok(json_response(StatusCode::OK, &findings))
+}
+
+/// Does what is wanted of an organisation. The body may be a whole file, so who asks is looked at before it is read.
+async fn change_organisation(api: Arc<AdminApi>, call: RawCall<Operator>) -> Result<Response, ApiError> {
+    api.desk.admit(&call)?;
+    let OrganisationOrder { authority, order } = call.json()?;
+    let answer = api.personnel.carry_out(&authority, order, &operator(&call)).await?;
+    Ok(json_response(StatusCode::OK, &answer))
 }

@@ -4,7 +4,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use audit::{Day, Noted};
+use base::Timestamp;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use intake::{Date, Encoding};
+use organisation::{GuardKind, Role};
 use ruma::{OwnedRoomId, OwnedServerName};
 
 use crate::{
@@ -46,6 +49,9 @@ enum Command {
     /// 検索 / the search in what was said
     #[command(subcommand)]
     Search(SearchCommand),
+    /// 組織と人事異動 / the organisation of an authority, and what changes it
+    #[command(subcommand)]
+    Org(OrgCommand),
     /// 監査ログ / the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -194,6 +200,182 @@ pub(crate) struct MediaArgs {
 }
 
 #[derive(Debug, Subcommand)]
+enum OrgCommand {
+    /// 職員名簿のファイルから変更案を作る。承認されるまで何も変わらない / makes a change set of a personnel file; nothing changes before it is approved
+    Import(OrgImportArgs),
+    /// ファイルの列の意味を推測し、必要なら保存する / tells what the columns of a file probably mean, and saves that if wanted
+    Columns(OrgColumnsArgs),
+    /// 変更案の一覧 / lists the change sets, the newest first
+    List(OrgListArgs),
+    /// 変更案の内容 / shows what a change set does, line by line
+    Diff(OrgDiffArgs),
+    /// 変更案を承認する。二人が別の役割で / approves a change set; two people do, each in a role
+    Approve(OrgApproveArgs),
+    /// 時刻の来た変更案を適用する。動いているサーバーは自分で適用する / applies a change set whose hour has come; a running server does so by itself
+    Apply(OrgApplyArgs),
+    /// 適用前の変更案を取り下げる / takes a change set back that is not applied yet
+    Withdraw(OrgWhichArgs),
+    /// 適用した変更案を、全部または一行だけ元に戻す / undoes a change set, or one line of it
+    Undo(OrgUndoArgs),
+    /// ある日に誰がどこにいるか / shows who is where on a day
+    Show(OrgShowArgs),
+}
+
+/// Whose organisation is meant.
+#[derive(Debug, Args)]
+pub(crate) struct WhichAuthority {
+    /// 機関のサーバー名。設定に複数あるとき / The authority, if the configuration has several
+    #[arg(long, alias = "authority", value_parser = names::parse)]
+    pub(crate) server_name: Option<OwnedServerName>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OrgImportArgs {
+    /// 職員名簿 (CSV など) / The personnel file: CSV and the like
+    pub(crate) file: PathBuf,
+    /// 保存した列の対応の名前。なければ推測する / The name of a saved mapping of columns; without it they are guessed
+    #[arg(long)]
+    pub(crate) mapping: Option<String>,
+    /// ファイルの送り手の名前。別の送り手が知らせた人は終了にしない / The name of who sends the file: it ends nobody whom another one told of
+    #[arg(long, default_value = "人事")]
+    pub(crate) source: String,
+    /// 実施機関の名前 (首長部局など)。一つだけなら不要 / The body of whose people it tells, if there are several
+    #[arg(long)]
+    pub(crate) body: Option<String>,
+    /// 知られていない所属と機関を新しく作る / Make units, and the body, that are not known
+    #[arg(long = "new")]
+    pub(crate) makes_new: bool,
+    /// 発令日。なければ今日 / The day as of which the file speaks; today without it
+    #[arg(long, value_parser = commands::org::parse_day)]
+    pub(crate) as_of: Option<Date>,
+    /// 適用する時刻 (日本時間)。なければ発令日の 0 時 / When it is applied, in Japan, such as 2026-04-01T00:00; without it when that day begins
+    #[arg(long, value_parser = commands::org::parse_minute)]
+    pub(crate) at: Option<Timestamp>,
+    /// 氏名が変わった同じ人の職員番号 / A number whose new name is that of the same person
+    #[arg(long)]
+    pub(crate) same: Vec<String>,
+    /// 別の人のものになった職員番号 / A number that is another person's now
+    #[arg(long)]
+    pub(crate) other: Vec<String>,
+    /// 文字コード。なければ判定する / The encoding; found without it
+    #[arg(long, value_parser = commands::org::parse_encoding)]
+    pub(crate) encoding: Option<Encoding>,
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OrgColumnsArgs {
+    /// 職員名簿 (CSV など) / The personnel file: CSV and the like
+    pub(crate) file: PathBuf,
+    /// この名前で保存する / Save it under this name
+    #[arg(long)]
+    pub(crate) save: Option<String>,
+    /// 推測の代わりに、--json の出力を直したファイルを使う / Take this file, what --json printed and somebody edited, in place of the guess
+    #[arg(long)]
+    pub(crate) edited: Option<PathBuf>,
+    /// 列の対応を JSON で / Print the mapping as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// 文字コード。なければ判定する / The encoding; found without it
+    #[arg(long, value_parser = commands::org::parse_encoding)]
+    pub(crate) encoding: Option<Encoding>,
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OrgListArgs {
+    /// この番号より前のもの / Those before this number
+    #[arg(long)]
+    pub(crate) before: Option<u64>,
+    /// 件数 / How many
+    #[arg(long, default_value = "50")]
+    pub(crate) limit: usize,
+    /// JSON で一行に一件 / One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
+}
+
+/// Which change set is meant.
+#[derive(Debug, Args)]
+pub(crate) struct OrgWhichArgs {
+    /// 変更案の番号 / The number of the change set
+    pub(crate) id: u64,
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OrgDiffArgs {
+    /// 変更案の番号 / The number of the change set
+    pub(crate) id: u64,
+    /// 変わらない人も / With those who stay as they are
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// JSON で一行に一件 / One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OrgApproveArgs {
+    /// 変更案の番号 / The number of the change set
+    pub(crate) id: u64,
+    /// 役割: personnel (人事担当) か administrator (全体管理者) / As what: personnel or administrator
+    #[arg(long = "as", value_parser = commands::org::parse_role)]
+    pub(crate) role: Role,
+    /// 承知した警告の名前。警告の数だけ / A warning that is meant so; once for each of them
+    #[arg(long, value_parser = commands::org::parse_guard)]
+    pub(crate) meant: Vec<GuardKind>,
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OrgApplyArgs {
+    /// 変更案の番号 / The number of the change set
+    pub(crate) id: u64,
+    /// 適用する時刻 (日本時間) を変える。承認はやり直しになる / Give it another hour, in Japan, such as 2026-04-01T00:00; it has to be approved anew then
+    #[arg(long, value_parser = commands::org::parse_minute)]
+    pub(crate) at: Option<Timestamp>,
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OrgUndoArgs {
+    /// 変更案の番号 / The number of the change set
+    pub(crate) id: u64,
+    /// この行だけ。`org diff` が示す番号 / This line alone, by the number that `org diff` shows
+    #[arg(long)]
+    pub(crate) row: Option<u32>,
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OrgShowArgs {
+    /// この日の組織。なければ今日 / On this day; today without it
+    #[arg(long, value_parser = commands::org::parse_day)]
+    pub(crate) as_of: Option<Date>,
+    /// この所属とその下だけ。名前か所属コード / This unit and those below it alone, by name or code
+    #[arg(long)]
+    pub(crate) unit: Option<String>,
+    /// JSON で / As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
+}
+
+#[derive(Debug, Subcommand)]
 enum AuditCommand {
     /// 監査ログを確かめ、最初に合わない箇所を示す / checks the audit log and names the first place that does not fit
     Verify(AuditVerifyArgs),
@@ -314,6 +496,15 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             run_async(commands::media::order(&args, MediaDeed::Release))?
         }
         Command::Search(SearchCommand::Rebuild(args)) => run_async(commands::search::rebuild(&args))?,
+        Command::Org(OrgCommand::Import(args)) => run_async(commands::org::import(&args))?,
+        Command::Org(OrgCommand::Columns(args)) => run_async(commands::org::columns(&args))?,
+        Command::Org(OrgCommand::List(args)) => run_async(commands::org::list(&args))?,
+        Command::Org(OrgCommand::Diff(args)) => run_async(commands::org::diff(&args))?,
+        Command::Org(OrgCommand::Approve(args)) => run_async(commands::org::approve(&args))?,
+        Command::Org(OrgCommand::Apply(args)) => run_async(commands::org::apply(&args))?,
+        Command::Org(OrgCommand::Withdraw(args)) => run_async(commands::org::withdraw(&args))?,
+        Command::Org(OrgCommand::Undo(args)) => run_async(commands::org::undo(&args))?,
+        Command::Org(OrgCommand::Show(args)) => run_async(commands::org::show(&args))?,
         Command::Audit(AuditCommand::Verify(args)) => return run_async(commands::audit::verify(&args)),
         Command::Audit(AuditCommand::List(args)) => run_async(commands::audit::list(&args))?,
         Command::Backup(args) => run_async(commands::data::backup(&args))?,

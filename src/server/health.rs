@@ -60,7 +60,7 @@ impl Desk {
     ///
     /// # Errors
     /// 403 `M_FORBIDDEN`.
-    pub(crate) fn admit(&self, call: &RawCall<Open>) -> Result<(), ApiError> {
+    pub(crate) fn admit<C>(&self, call: &RawCall<C>) -> Result<(), ApiError> {
         let from_here = call.peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback());
         if from_here || self.remote_admin {
             return Ok(());

@@ -19,6 +19,7 @@ use media::{Media, Naming};
 use oauth::OAuth;
 use pages::Pages;
 use pdu::Authorities;
+use personnel::Personnel;
 use push::{Delivery, DeliveryParts, MailParts, Push};
 use room::{AllowAll, Policy};
 use sanitise::Worker;
@@ -104,6 +105,9 @@ impl Foundation {
     }
 }
 
+/// Letters of the token of the administrator's commands.
+const OPERATOR_TOKEN: usize = 43;
+
 /// The command of this program that a server starts for each file that it sanitises.
 pub(crate) const SANITISE_WORKER: &str = "sanitise-worker";
 
@@ -143,6 +147,8 @@ pub struct House {
     pub media: Media,
     /// Mails to people.
     pub mails: Mails,
+    /// What people do to the organisation of an authority.
+    pub personnel: Personnel,
     /// Metrics of the process.
     pub metrics: Metrics,
     /// The tasks of everything above the store.
@@ -381,6 +387,13 @@ impl House {
         files::claim(&media).await?;
         let shown = MediaConfig { open_downloads: config.media.unauthenticated };
         let limits = Limits::new(|class| config.rate(class), &clock, &metrics);
+        let personnel = Personnel::new(personnel::Parts {
+            store: store.clone(),
+            authorities: authorities.iter().map(|authority| authority.name().to_owned()).collect(),
+            clock: clock.clone(),
+            tasks: &edges,
+        });
+        let operator = random.token(OPERATOR_TOKEN);
         let kit = Kit::new(
             Arc::new(accounts.clone()),
             federation.signature_check(),
@@ -390,6 +403,7 @@ impl House {
             &metrics,
         )
         .with_contact(config.contact())
+        .with_operator(operator.clone())
         .behind(config.proxies()?)
         .with_limits(limits)
         .with_body_bounds(web::BodyBounds::of(config.limits.bodies), &metrics);
@@ -403,10 +417,11 @@ impl House {
             authorities,
             edges.clone(),
             clock.clone(),
-            &random,
+            operator,
             back_up,
             media.clone(),
             search.clone(),
+            personnel.clone(),
         );
         Ok(House {
             store,
@@ -432,6 +447,7 @@ impl House {
             client_media: Arc::new(MediaApi::new(media.clone(), shown)),
             media,
             mails,
+            personnel,
             admin: Arc::new(admin),
             _scratch: scratch,
         })
@@ -483,7 +499,7 @@ impl House {
     }
 
     /// Carries out purges of rooms, lists the people in rooms, indexes what is said, sends delayed events, mails and notifications, tells
-    /// application services, and takes
+    /// application services, applies change sets at their hour, and takes
     /// away what is left over of rooms' states and of uploads. Only who serves does: a command that looks at the data changes nothing else.
     pub fn start_upkeep(&self) {
         self.engine.start_purging(Arc::new(self.sender.clone()), &self.metrics);
@@ -495,6 +511,7 @@ impl House {
         self.mails.start_sending();
         self.delivery.start();
         self.services.start();
+        self.personnel.start();
     }
 
     /// Trims the log of changes as it grows old. Only who serves does.

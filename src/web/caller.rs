@@ -72,6 +72,11 @@ pub struct Service(pub Arc<AppService>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Open;
 
+/// Whoever has the token of the administrator's commands, which the process writes for them. Nothing limits how often he
+/// asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operator;
+
 /// Another server that has signed its request to one of our authorities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -285,6 +290,8 @@ pub enum Standing {
     Unlimited(OwnedUserId),
     /// Somebody who says to be this server, and whose signature covers the body.
     Claims(OwnedServerName),
+    /// Somebody at the command line of the machine.
+    Operator,
 }
 
 /// This kind of caller fits an endpoint with the authentication scheme `A`.
@@ -324,6 +331,25 @@ impl Identify for Open {
 
     fn prove((): (), _: &Bytes) -> Result<Open, ApiError> {
         Ok(Open)
+    }
+}
+
+impl Identify for Operator {
+    type Shown = ();
+
+    async fn look(kit: &Arc<Kit>, parts: &Parts, _: &Face) -> Result<(), ApiError> {
+        if find_token(parts).is_some_and(|token| kit.is_operators(&token)) {
+            return Ok(());
+        }
+        Err(ApiError::unauthorized("The administrator's token is needed"))
+    }
+
+    fn standing((): &()) -> Standing {
+        Standing::Operator
+    }
+
+    fn prove((): (), _: &Bytes) -> Result<Operator, ApiError> {
+        Ok(Operator)
     }
 }
 

@@ -73,6 +73,31 @@ impl From<CommitError> for ApiError {
     }
 }
 
+impl From<personnel::Error> for ApiError {
+    fn from(error: personnel::Error) -> ApiError {
+        use organisation::Error as Organisation;
+        use personnel::Error;
+        let (status, errcode) = match error {
+            Error::NoAuthority | Error::Organisation(Organisation::NoSet) => {
+                (StatusCode::NOT_FOUND, "M_NOT_FOUND")
+            }
+            Error::File(_) | Error::Refused(_) => (StatusCode::BAD_REQUEST, "M_INVALID_PARAM"),
+            Error::Organisation(Organisation::TooLarge(_)) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE")
+            }
+            Error::Organisation(Organisation::Refused(_)) => (StatusCode::FORBIDDEN, "M_FORBIDDEN"),
+            Error::Organisation(Organisation::Changed) => (StatusCode::CONFLICT, "M_UNKNOWN"),
+            Error::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN"),
+            Error::Organisation(Organisation::Store(cause)) | Error::Store(cause) => return cause.into(),
+            Error::Organisation(Organisation::Commit(cause)) | Error::Commit(cause) => return cause.into(),
+            Error::Failed(cause) => return ApiError::internal(cause),
+        };
+        let words = error.words().map(|words| (words.ja, words.en)).unwrap_or_default();
+        let (ja, en) = words;
+        ApiError::new(status, errcode, format!("{ja} / {en}")).with("ja", ja).with("en", en)
+    }
+}
+
 impl From<push::Error> for ApiError {
     fn from(error: push::Error) -> ApiError {
         match error {

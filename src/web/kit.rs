@@ -35,6 +35,8 @@ pub struct Kit {
     pub(crate) in_flight: Gauge,
     pub(crate) panics: Counter,
     contact: String,
+    /// The token of the administrator's commands, if there is one.
+    operator: Option<String>,
     /// Whether it was said that a proxy names nobody.
     told_nameless: AtomicBool,
     /// Begins every request id, so that ids of two runs differ.
@@ -71,6 +73,7 @@ impl Kit {
             in_flight: metrics.gauge("yakuba_web_requests_in_flight", "Requests that are being answered"),
             panics: metrics.counter("yakuba_web_request_panics", "Requests that ended in a panic"),
             contact: String::new(),
+            operator: None,
             told_nameless: AtomicBool::new(false),
             run: random.token(6),
             next_request: AtomicU64::new(1),
@@ -86,6 +89,23 @@ impl Kit {
 
     pub(crate) fn contact(&self) -> &str {
         &self.contact
+    }
+
+    /// Believes whoever shows this token to be at the command line of the machine.
+    #[must_use]
+    pub fn with_operator(mut self, token: String) -> Kit {
+        self.operator = Some(token);
+        self
+    }
+
+    /// Whether a token is that of the administrator's commands.
+    pub fn is_operators(&self, shown: &str) -> bool {
+        self.operator.as_ref().is_some_and(|token| {
+            // Compared in the same time whatever is wrong, so that nobody can feel his way forward.
+            let differing =
+                shown.bytes().zip(token.bytes()).fold(0, |all, (one, other)| all | (one ^ other));
+            !token.is_empty() && shown.len() == token.len() && differing == 0
+        })
     }
 
     /// Believes these proxies; without any, a client is where its connection comes from.

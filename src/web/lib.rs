@@ -45,7 +45,7 @@ pub use address::{Network, NotANetwork, Proxies, ProxyHeader};
 pub use bodies::{BodyBounds, BodyStream, Holder};
 pub use call::{Call, PathArgs, Peer, RawCall, StreamCall, costless};
 pub use caller::{
-    Caller, Claimed, Identify, NoSignatures, Open, Origin, Service, SignatureCheck, SignatureError,
+    Caller, Claimed, Identify, NoSignatures, Open, Operator, Origin, Service, SignatureCheck, SignatureError,
     SignedHead, Standing, TokenCheck, TokenError, User,
 };
 pub use error::ApiError;

@@ -77,13 +77,14 @@ impl Incoming {
         limits.admit(class, &standing, address)?;
         let limit = match standing {
             Standing::Stranger => body_limit.min(STRANGERS_LIMIT),
-            Standing::User(..) | Standing::Unlimited(_) | Standing::Claims(_) => body_limit,
+            Standing::User(..) | Standing::Unlimited(_) | Standing::Claims(_) | Standing::Operator => body_limit,
         };
         let holders = match &standing {
             Standing::User(user, _) | Standing::Unlimited(user) => vec![Holder::User(user.clone())],
             Standing::Stranger | Standing::Claims(_) => {
                 std::iter::once(Holder::Strangers).chain(address.map(Holder::Address)).collect()
             }
+            Standing::Operator => Vec::new(),
         };
         let counted = match (&standing, class) {
             (Standing::User(user, _), Some(Class::Membership)) => {
@@ -136,7 +137,7 @@ impl Incoming {
         kit.limits.admit(class, &standing, address)?;
         let limit = match standing {
             Standing::Stranger | Standing::Claims(_) => body_limit.min(STRANGERS_LIMIT),
-            Standing::User(..) | Standing::Unlimited(_) => body_limit,
+            Standing::User(..) | Standing::Unlimited(_) | Standing::Operator => body_limit,
         };
         let body = BodyStream::new(&kit, body, limit);
         let caller = C::prove(shown, &Bytes::new())?;

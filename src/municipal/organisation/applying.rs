@@ -47,11 +47,17 @@ enum Way {
 impl Organisations {
     /// Does what is to be done for an authority now: goes on with the set that is under way, then applies those whose
     /// minute has come, in the order of their minutes. Answers with those that came to their end: applied, undone or found
-    /// to be [stale](State::Stale).
+    /// to be [stale](State::Stale). `deed` begins the batch in which one begins to be applied or is found stale, as it is
+    /// then: the row of the audit log belongs into it.
     ///
     /// # Errors
     /// When the store cannot be read or written; call it again. Nothing is lost.
-    pub async fn apply_due(&self, authority: &ServerName, now: Timestamp) -> Result<Vec<SetId>, Error> {
+    pub async fn apply_due(
+        &self,
+        authority: &ServerName,
+        now: Timestamp,
+        deed: &(dyn Fn(SetId, &ChangeSet) -> Batch + Sync),
+    ) -> Result<Vec<SetId>, Error> {
         let mut ended = Vec::new();
         if let Some(id) = self.head(authority).await?.unwrap_or_default().under_way {
             self.go_on(authority, id, now).await?;
@@ -63,7 +69,7 @@ impl Organisations {
         due.retain(|(_, set)| set.is_due(now));
         due.sort_by_key(|(id, set)| (set.at, *id));
         for (id, _) in due {
-            if self.begin(authority, id).await? {
+            if self.begin(authority, id, deed).await? {
                 self.go_on(authority, id, now).await?;
             }
             ended.push(id);
@@ -72,7 +78,12 @@ impl Organisations {
     }
 
     /// Begins to apply a set, if it still fits what stands; else notes that it does not.
-    async fn begin(&self, authority: &ServerName, id: SetId) -> Result<bool, Error> {
+    async fn begin(
+        &self,
+        authority: &ServerName,
+        id: SetId,
+        deed: &(dyn Fn(SetId, &ChangeSet) -> Batch + Sync),
+    ) -> Result<bool, Error> {
         let known = self.load(authority).await?;
         let set = self.change_set(authority, id).await?;
         if known.head.under_way.is_some() || set.state != State::Approved {
@@ -93,10 +104,10 @@ impl Organisations {
             }
         }
         let is_stale = !stale.is_empty() || !breaches(&after, &changes).is_empty();
-        let key = (authority.as_str(), id);
-        let mut batch = Batch::new();
         let state = if is_stale { State::Stale } else { State::Applying { done: 0 } };
-        batch.replace(&SETS, &key, &set, &ChangeSet { state, stale, ..set.clone() });
+        let begun = ChangeSet { state, stale, ..set.clone() };
+        let mut batch = deed(id, &begun);
+        batch.replace(&SETS, &(authority.as_str(), id), &set, &begun);
         let under_way = (!is_stale).then_some(id);
         let mut head = Head { under_way, ..known.head.clone() };
         if is_stale {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use base::Timestamp;
-use ruma::ServerName;
+use ruma::{OwnedServerName, ServerName};
 use store::{Batch, Order, Range, Store};
 
 use crate::{
@@ -45,6 +45,18 @@ impl Organisations {
     #[must_use]
     pub fn new(store: &Store) -> Self {
         Self { store: store.clone() }
+    }
+
+    /// Of these authorities, those that have a set which is under way, is being written, or waits for somebody or for its hour.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn busy(&self, authorities: &[OwnedServerName]) -> Result<Vec<OwnedServerName>, Error> {
+        let keys: Vec<_> = authorities.iter().map(|authority| authority.as_str()).collect();
+        let heads = self.store.get_many(&HEADS, &keys).await?;
+        let is_busy = |head: &Head| head.under_way.is_some() || !head.waiting.is_empty();
+        let both = authorities.iter().zip(heads);
+        Ok(both.filter(|(_, head)| head.as_ref().is_some_and(is_busy)).map(|(name, _)| name.clone()).collect())
     }
 
     /// Reads the organisation of an authority: as it was at one moment, though others write meanwhile.

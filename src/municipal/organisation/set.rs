@@ -30,6 +30,15 @@ impl Role {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Personnel, Self::Administrator];
 
+    /// Its word for programs and the audit log, which never changes.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Personnel => "personnel",
+            Self::Administrator => "administrator",
+        }
+    }
+
     /// Its name for people.
     #[must_use]
     pub fn words(self) -> Words {
@@ -89,6 +98,27 @@ pub enum State {
     Withdrawn,
     /// When its minute came, what stood was no more what it was made for. Nothing of it was done.
     Stale,
+}
+
+impl State {
+    /// What people are told of it.
+    #[must_use]
+    pub fn words(self) -> Words {
+        match self {
+            Self::Gathering => words!("作成中", "being written"),
+            Self::Preview => words!("承認待ち", "waits for approvals"),
+            Self::Approved => words!("承認済み(適用待ち)", "approved, waits for its hour"),
+            Self::Applying { done } => words!("適用中({done} 件まで)", "being applied, {done} lines are done"),
+            Self::Applied => words!("適用済み", "applied"),
+            Self::Undoing { left } => words!("取り消し中(残り {left} 件)", "being undone, {left} lines are left"),
+            Self::Undone => words!("取り消し済み", "undone"),
+            Self::Withdrawn => words!("取り下げ", "withdrawn"),
+            Self::Stale => words!(
+                "適用できません(その間に別の変更がありました)",
+                "not applied, as something else changed meanwhile"
+            ),
+        }
+    }
 }
 
 /// A change set, without its items.

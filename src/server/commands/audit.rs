@@ -312,6 +312,7 @@ fn role_in_words(word: &str) -> String {
         "operator" => tr!("操作員", "operator"),
         "shared_secret" => tr!("共有の秘密", "shared secret"),
         "stranger" => tr!("未確認", "stranger"),
+        "server" => tr!("サーバー", "server"),
         _ => word.to_owned(),
     }
 }
@@ -357,6 +358,14 @@ fn action_in_words(word: &str) -> String {
         Action::RemoveAlias => tr!("ルームの別名削除", "took an alias away"),
         Action::PublishRoom => tr!("ルーム一覧に掲載", "listed a room in the directory"),
         Action::WithdrawRoom => tr!("ルーム一覧から削除", "took a room out of the directory"),
+        Action::SaveMapping => tr!("列の対応を保存", "saved what columns mean"),
+        Action::ProposeChanges => tr!("組織の変更案を作成", "proposed changes of the organisation"),
+        Action::ApproveChanges => tr!("変更案を承認", "approved a change set"),
+        Action::TimeChanges => tr!("変更案の時刻を変更", "gave a change set another hour"),
+        Action::WithdrawChanges => tr!("変更案を取り下げ", "took a change set back"),
+        Action::ApplyChanges => tr!("変更案を適用", "applied a change set"),
+        Action::VoidChanges => tr!("変更案を適用できず", "could not apply a change set any more"),
+        Action::UndoChanges => tr!("変更案を取り消し", "undid a change set"),
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod data;
 pub(crate) mod init;
 pub(crate) mod media;
+pub(crate) mod org;
 pub(crate) mod room;
 pub(crate) mod search;
 pub(crate) mod status;

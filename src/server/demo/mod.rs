@@ -7,11 +7,13 @@
 //! Beside 金沢市 its bots run, those whose programs lie beside this one: メモ帳, 受取URL and webhooks.
 //!
 //! Reading order: [`demo`], `place` (what lies in the directory), `children` (the processes), `bot`,
-//! `people` (accounts and room), `desk` (the room of the bots), `story` (who they are and what they say), `report`.
+//! `people` (accounts and room), `desk` (the room of the bots), `organisation` (who is where), `story` (who they are and what
+//! they say), `report`.
 
 mod bot;
 mod children;
 mod desk;
+mod organisation;
 mod people;
 mod place;
 mod report;
@@ -98,6 +100,12 @@ async fn run(args: &DemoArgs, directory: PathBuf) -> anyhow::Result<()> {
         // Without its desk the demo is a smaller one. Somebody may have changed the clerk's password, for instance.
         if let Err(error) = desk::find_or_make(&place, &mut world).await {
             complain(&tr!("窓口を用意できません: {error:#}", "the desk cannot be made ready: {error:#}"));
+        }
+        if let Err(error) = organisation::find_or_make(&place).await {
+            complain(&tr!(
+                "組織を用意できません: {error:#}",
+                "the organisation cannot be made ready: {error:#}"
+            ));
         }
         anyhow::Ok(world)
     };

@@ -7,7 +7,7 @@ use super::{
     children::Children,
     desk::drop_link,
     place::{Place, Server, World},
-    story::{DESK_NAME, ROOM_NAME},
+    story::{DESK_NAME, ORGANISED, ROOM_NAME},
 };
 use crate::{commands::say, texts::tr};
 
@@ -45,6 +45,13 @@ pub(super) fn print(place: &Place, children: &Children, world: &World, as_json: 
     if let Some(desk) = &world.desk {
         say(&tr!("部屋: 「{DESK_NAME}」 {id}", "room: 「{DESK_NAME}」 {id}", id = desk.room_id))?;
     }
+    let organised = &place.servers[ORGANISED];
+    say(&tr!(
+        "{title}の組織: yakuba org show --as-of 2026-04-01 --config {config} (5 月 1 日の異動: yakuba org list)",
+        "the organisation of {title}: yakuba org show --as-of 2026-04-01 --config {config} (the transfers of 1 May: yakuba org list)",
+        title = organised.title,
+        config = organised.config_file().display()
+    ))?;
     for server in place.servers.iter().filter(|server| server.lgwan_port.is_some()) {
         say("")?;
         for kind in Kind::ALL {

@@ -71,6 +71,47 @@ pub(super) const PEOPLE: [Person; 6] = [
 pub(super) const ROOM_NAME: &str = "石川県 災害連絡";
 pub(super) const ROOM_TOPIC: &str = "県と市町の災害時連絡（デモ）";
 
+/// A personnel file of one of [`TOWNS`], with the day as of which it speaks.
+pub(super) struct PersonnelFile {
+    pub(super) day: &'static str,
+    pub(super) rows: &'static str,
+}
+
+/// Which of [`TOWNS`] has its organisation in the demonstration.
+pub(super) const ORGANISED: usize = 0;
+
+/// What is its only body called.
+pub(super) const BODY: &str = "知事部局";
+
+/// Two months: in the second one somebody moves and somebody comes.
+pub(super) const PERSONNEL: [PersonnelFile; 2] = [
+    PersonnelFile {
+        day: "2026-04-01",
+        rows: "\
+職員番号,氏名,フリガナ,所属,職名,兼務,発令日,アカウント名
+00101,石川 花子,イシカワ ハナコ,危機管理監室危機対策課,課長,,R6.4.1,hanako
+00102,髙橋 健,タカハシ ケン,危機管理監室危機対策課,主査,,R7.4.1,
+00201,能登 一郎,ノト イチロウ,土木部道路整備課,課長,,R5.4.1,ichiro
+00202,加賀 美咲,カガ ミサキ,土木部道路整備課,主事,,R8.4.1,
+00202,加賀 美咲,カガ ミサキ,危機管理監室危機対策課,主事,兼務,R8.4.1,
+00301,白山 誠,ハクサン マコト,健康福祉部医療対策課,課長,,H31.4.1,
+",
+    },
+    PersonnelFile {
+        day: "2026-05-01",
+        rows: "\
+職員番号,氏名,フリガナ,所属,職名,兼務,発令日,アカウント名
+00101,石川 花子,イシカワ ハナコ,危機管理監室危機対策課,課長,,R6.4.1,hanako
+00102,髙橋 健,タカハシ ケン,土木部道路整備課,係長,,R8.5.1,
+00201,能登 一郎,ノト イチロウ,土木部道路整備課,課長,,R5.4.1,ichiro
+00202,加賀 美咲,カガ ミサキ,土木部道路整備課,主事,,R8.4.1,
+00202,加賀 美咲,カガ ミサキ,危機管理監室危機対策課,主事,兼務,R8.4.1,
+00301,白山 誠,ハクサン マコト,健康福祉部医療対策課,課長,,H31.4.1,
+00302,珠洲 ひかり,スズ ヒカリ,健康福祉部医療対策課,主事,,R8.5.1,
+",
+    },
+];
+
 /// Of [`PEOPLE`], who sits at the desk of the town that stands in both networks; the first one makes its room.
 pub(super) const CLERKS: [usize; 2] = [2, 3];
 

@@ -33,6 +33,25 @@ pub enum GuardKind {
     Unread,
 }
 
+impl GuardKind {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Empty, Self::ManyEnd, Self::UnitEmptied, Self::Duplicates, Self::ManyWrong, Self::Unread];
+
+    /// Its word for programs and the audit log, which never changes.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::ManyEnd => "many_end",
+            Self::UnitEmptied => "unit_emptied",
+            Self::Duplicates => "duplicates",
+            Self::ManyWrong => "many_wrong",
+            Self::Unread => "unread",
+        }
+    }
+}
+
 /// Something that somebody has to say he means.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guard {

@@ -82,7 +82,7 @@ async fn apply_with_kills(disk: &MemoryDisk, commits: i64, last_is_written: bool
     let now = begin_of(day(APRIL)).unwrap();
     for kills in 0..100 {
         let office = dying(disk, commits, last_is_written).await;
-        let done = office.all.apply_due(kanazawa(), now).await;
+        let done = office.all.apply_due(kanazawa(), now, &unsaid).await;
         let known = office.known().await;
         assert_eq!(known.breaches(), [], "a half of an item");
         office.store.close().await.ok();
@@ -97,7 +97,7 @@ async fn apply_with_kills(disk: &MemoryDisk, commits: i64, last_is_written: bool
 async fn whoever_applies_a_set_may_die_after_any_commit() {
     let whole = prepared().await;
     let office = Office::at(&whole.disk).await;
-    office.all.apply_due(kanazawa(), begin_of(day(APRIL)).unwrap()).await.unwrap();
+    office.all.apply_due(kanazawa(), begin_of(day(APRIL)).unwrap(), &unsaid).await.unwrap();
     let (wanted, set) = (office.known().await, whole.set);
     let history = |office: &Office, organisation: &Organisation| {
         let (all, records) =
@@ -130,7 +130,7 @@ async fn an_undoing_goes_on_after_a_crash_too_and_nobody_else_comes_between() {
     let Prepared { disk, set, before } = prepared().await;
     let now = begin_of(day(APRIL)).unwrap();
     let office = Office::at(&disk).await;
-    office.all.apply_due(kanazawa(), now).await.unwrap();
+    office.all.apply_due(kanazawa(), now, &unsaid).await.unwrap();
     office.store.close().await.unwrap();
 
     let office = dying(&disk, 2, false).await;
@@ -163,7 +163,7 @@ async fn two_who_apply_at_once_do_it_once() {
     let now = Timestamp(begin_of(day(APRIL)).unwrap().millis() + 1);
     let both = [1, 2].map(|_| {
         let all = office.all.clone();
-        tokio::spawn(async move { all.apply_due(kanazawa(), now).await })
+        tokio::spawn(async move { all.apply_due(kanazawa(), now, &unsaid).await })
     });
     for one in both {
         // One may see that the other was faster; then nothing is left to do.

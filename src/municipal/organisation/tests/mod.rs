@@ -12,13 +12,20 @@ mod storing;
 
 use intake::{Date, How, Intake, Sheet};
 
+use store::Batch;
+
 use crate::{
-    BodyId, Draft, Ids, Item, Kind, NewUnits, Organisation, PersonId, Reorganisation, Source, Tenure, Terms,
-    UnitId, compare,
+    BodyId, ChangeSet, Draft, Ids, Item, Kind, NewUnits, Organisation, PersonId, Reorganisation, SetId, Source,
+    Tenure, Terms, UnitId, compare,
 };
 
 fn day(text: &str) -> Date {
     text.parse().unwrap()
+}
+
+/// Of what is applied here no audit log tells.
+fn unsaid(_: SetId, _: &ChangeSet) -> Batch {
+    Batch::new()
 }
 
 /// A file as the intake reads it, with the columns that it guesses.

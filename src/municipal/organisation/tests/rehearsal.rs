@@ -34,7 +34,7 @@ async fn thirty_percent_of_twelve_thousand_people_move() {
     let proposed = begun.elapsed();
     office.approve(set).await;
     let begun = Instant::now();
-    office.all.apply_due(kanazawa(), begin_of(day("2026-04-01")).unwrap()).await.unwrap();
+    office.all.apply_due(kanazawa(), begin_of(day("2026-04-01")).unwrap(), &unsaid).await.unwrap();
     let applied = begun.elapsed();
     let counts = office.all.change_set(kanazawa(), set).await.unwrap().counts;
     let begun = Instant::now();

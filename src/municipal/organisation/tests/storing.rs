@@ -103,7 +103,7 @@ impl Office {
     /// Approves a set and applies it at the begin of a day.
     pub(super) async fn apply(&self, set: SetId, on: &str) {
         self.approve(set).await;
-        let ended = self.all.apply_due(kanazawa(), begin_of(day(on)).unwrap()).await.unwrap();
+        let ended = self.all.apply_due(kanazawa(), begin_of(day(on)).unwrap(), &unsaid).await.unwrap();
         assert_eq!(ended, [set]);
         assert_eq!(self.state(set).await, State::Applied);
     }
@@ -149,16 +149,16 @@ async fn a_set_is_applied_at_its_minute_once_two_have_approved_it_and_not_before
     let set = office.propose(TWO, "2026-04-01").await;
     assert_eq!(office.waiting().await, [set]);
     let midnight = begin_of(day("2026-04-01")).unwrap();
-    assert_eq!(office.all.apply_due(kanazawa(), midnight).await.unwrap(), []);
+    assert_eq!(office.all.apply_due(kanazawa(), midnight, &unsaid).await.unwrap(), []);
     assert_eq!(office.state(set).await, State::Preview);
 
     office.approve(set).await;
     let before = Timestamp(midnight.millis() - 1);
-    assert_eq!(office.all.apply_due(kanazawa(), before).await.unwrap(), []);
+    assert_eq!(office.all.apply_due(kanazawa(), before, &unsaid).await.unwrap(), []);
     assert!(posts(&office.known().await, office.body, "1", "2026-04-01").is_empty());
 
-    assert_eq!(office.all.apply_due(kanazawa(), midnight).await.unwrap(), [set]);
-    assert_eq!(office.all.apply_due(kanazawa(), midnight).await.unwrap(), []);
+    assert_eq!(office.all.apply_due(kanazawa(), midnight, &unsaid).await.unwrap(), [set]);
+    assert_eq!(office.all.apply_due(kanazawa(), midnight, &unsaid).await.unwrap(), []);
     assert_eq!(office.waiting().await, []);
     assert_eq!(posts(&office.known().await, office.body, "1", "2026-04-01"), ["防災課"]);
     let items = office.all.items(kanazawa(), set, 0, 100).await.unwrap();
@@ -269,7 +269,7 @@ async fn a_set_that_does_not_fit_any_more_does_nothing() {
         .await;
     let before = office.known().await;
     let midnight = begin_of(day("2026-04-01")).unwrap();
-    assert_eq!(office.all.apply_due(kanazawa(), midnight).await.unwrap(), [late]);
+    assert_eq!(office.all.apply_due(kanazawa(), midnight, &unsaid).await.unwrap(), [late]);
     let set = office.all.change_set(kanazawa(), late).await.unwrap();
     assert_eq!((set.state, set.stale.len()), (State::Stale, 1));
     assert_eq!(office.known().await, before);
@@ -300,9 +300,9 @@ async fn a_set_that_was_never_written_to_its_end_is_not_seen_and_goes() {
     assert!(matches!(office.all.change_set(kanazawa(), set).await, Err(Error::NoSet)));
 
     let soon = shown.made_at + Duration::from_secs(3_600);
-    office.all.apply_due(kanazawa(), soon).await.unwrap();
+    office.all.apply_due(kanazawa(), soon, &unsaid).await.unwrap();
     assert!(!office.all.items(kanazawa(), set, 0, 1).await.unwrap().is_empty(), "somebody may be writing it");
-    office.all.apply_due(kanazawa(), soon + Duration::from_secs(1)).await.unwrap();
+    office.all.apply_due(kanazawa(), soon + Duration::from_secs(1), &unsaid).await.unwrap();
     assert!(office.all.items(kanazawa(), set, 0, 1).await.unwrap().is_empty());
     assert_eq!(office.waiting().await, []);
 }

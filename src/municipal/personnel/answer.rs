@@ -1,0 +1,128 @@
+//! What somebody is told who gave an [`Order`](crate::Order).
+
+use intake::{Class, Date, Field, Mapping};
+use organisation::{Absence, ChangeSet, ItemState, Kind, SetId, Tenure, Told};
+use serde::{Deserialize, Serialize};
+
+/// What somebody is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// It is done, and there is nothing more to tell.
+    Done,
+    /// What the columns of a file probably mean.
+    Columns(Box<Columns>),
+    /// What became of a file.
+    Imported(Box<Imported>),
+    /// Change sets.
+    List(Vec<(SetId, ChangeSet)>),
+    /// A change set, as it is now.
+    Set(SetId, Box<ChangeSet>),
+    /// Lines of a change set; none behind the last.
+    Lines(Vec<Line>),
+    /// Who is where.
+    Shown(Shown),
+}
+
+/// What the columns of a file probably mean.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Columns {
+    /// As it would be saved.
+    pub mapping: Mapping,
+    /// The columns that have a meaning: place from 1, header, meaning, and how sure that is.
+    pub found: Vec<(usize, String, Field, intake::Confidence)>,
+    /// Fields that several columns may have; the first of these is taken.
+    pub ambiguous: Vec<(Field, Vec<usize>)>,
+    /// Columns that are not read.
+    pub unused: Vec<(usize, String)>,
+    /// The encoding in which the file was read.
+    pub encoding: String,
+    /// Why an import does not take it as it is, if it does not.
+    pub doubt: Option<Told>,
+}
+
+/// What became of a file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Imported {
+    /// The change set that was made of it; none where the file changes nothing and nothing is wrong with it.
+    pub set: Option<(SetId, ChangeSet)>,
+    /// How many people and units stay as they are.
+    pub unchanged: usize,
+}
+
+/// One line of a change set.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Line {
+    /// Its number, from 0.
+    pub number: u32,
+    /// What becomes of it.
+    pub kind: Kind,
+    /// Whom or what it is about.
+    pub about: String,
+    /// The rows of the file that say so.
+    pub rows: Vec<u32>,
+    /// What is done, or why nothing is.
+    pub told: Vec<Told>,
+    /// How many records it changes.
+    pub changes: usize,
+    /// What became of it.
+    pub state: ItemState,
+}
+
+/// Who is where on a day.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Shown {
+    /// The day.
+    pub day: Date,
+    /// The bodies.
+    pub bodies: Vec<ShownBody>,
+    /// How many more people there are than are shown.
+    pub more: usize,
+}
+
+/// A body with its units.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShownBody {
+    /// Its name.
+    pub name: String,
+    /// Its units, each before those below it.
+    pub units: Vec<ShownUnit>,
+}
+
+/// A unit with those who have a post in it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShownUnit {
+    /// How many units are above it.
+    pub depth: usize,
+    /// Its name.
+    pub name: String,
+    /// 所属コード
+    pub code: Option<String>,
+    /// Who has a post in it.
+    pub members: Vec<Member>,
+}
+
+/// Somebody in a post.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Member {
+    /// 職員番号
+    pub number: String,
+    /// The name by which others know him.
+    pub called: String,
+    /// フリガナ
+    pub reading: Option<String>,
+    /// 任用区分
+    pub class: Option<Class>,
+    /// The name of the account.
+    pub account: Option<String>,
+    /// 職名
+    pub title: String,
+    /// 本務 or 兼務
+    pub tenure: Tenure,
+    /// Since when; none if that is not known.
+    pub from: Option<Date>,
+    /// The first day on which he has it no more; none if there is no end.
+    pub until: Option<Date>,
+    /// Why he is away, if he is.
+    pub away: Option<Absence>,
+}

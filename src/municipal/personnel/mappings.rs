@@ -1,0 +1,169 @@
+//! What the columns of files mean: guessed for somebody to look at, and saved under a name for the next file.
+
+use audit::{Action, Actor, Deed};
+use intake::{Confidence, Field, FileError, How, Mapping, Proposal, Sheet};
+use organisation::Told;
+use ruma::ServerName;
+use store::{Order as Direction, Range};
+
+use crate::{
+    answer::{Answer, Columns},
+    error::Error,
+    personnel::{Personnel, written},
+    tables::{MAPPINGS, MappingRow},
+    words::{Words, names, words},
+};
+
+/// Most mappings of an authority.
+const MOST_MAPPINGS: usize = 100;
+
+/// Longest mapping, in bytes of its JSON: every column of the widest file, and some hundred words for classes.
+const LONGEST_MAPPING: usize = 64 << 10;
+
+/// Most letters of a name.
+const LONGEST_NAME: usize = 100;
+
+impl Personnel {
+    /// What the columns of a file probably mean.
+    pub(crate) fn columns(file: &[u8], how: How) -> Result<Answer, Error> {
+        let sheet = Sheet::read(file, how)?;
+        let proposal = Proposal::of(&sheet)?;
+        let doubt = doubt(&proposal).map(Told::from);
+        let Proposal { mapping, guesses, ambiguous, unused, .. } = proposal;
+        let columns = Columns {
+            mapping: Mapping { how, ..mapping },
+            found: guesses
+                .into_iter()
+                .map(|guess| (guess.column, guess.header, guess.field, guess.confidence))
+                .collect(),
+            ambiguous: ambiguous.into_iter().map(|one| (one.field, one.columns)).collect(),
+            unused,
+            encoding: sheet.encoding().name().to_owned(),
+            doubt,
+        };
+        Ok(Answer::Columns(Box::new(columns)))
+    }
+
+    pub(crate) async fn save_mapping(
+        &self,
+        authority: &ServerName,
+        name: &str,
+        mapping: &Mapping,
+        by: &Actor,
+    ) -> Result<Answer, Error> {
+        let name = named(name)?;
+        if !mapping.is_complete() {
+            return Err(FileError::MappingIncomplete.into());
+        }
+        let json = serde_json::to_string(mapping).map_err(|_| too_long())?;
+        if json.len() > LONGEST_MAPPING {
+            return Err(too_long());
+        }
+        let key = (authority.as_str(), name);
+        let range = Range::prefix(authority.as_str());
+        let known = self.inner.store.scan(&MAPPINGS, range, Direction::Ascending, MOST_MAPPINGS).await?;
+        if known.len() == MOST_MAPPINGS && !known.iter().any(|((_, known), _)| known == name) {
+            return Err(Error::Refused(words!(
+                "保存できる列の対応は {MOST_MAPPINGS} 件までです。",
+                "At most {MOST_MAPPINGS} mappings of columns can be saved."
+            )));
+        }
+        let at = self.inner.clock.now();
+        let deed = Deed::new(Action::SaveMapping, by, name, at);
+        let mut batch = written(&deed, authority);
+        batch.put(&MAPPINGS, &key, &MappingRow { json, by: by.name().to_owned(), at });
+        self.inner.store.commit(batch).await?;
+        Ok(Answer::Done)
+    }
+
+    /// The mapping that was saved under a name.
+    pub(crate) async fn mapping(&self, authority: &ServerName, name: &str) -> Result<Mapping, Error> {
+        let row = self.inner.store.get(&MAPPINGS, &(authority.as_str(), name)).await?;
+        let Some(row) = row else {
+            let range = Range::prefix(authority.as_str());
+            let known = self.inner.store.scan(&MAPPINGS, range, Direction::Ascending, MOST_MAPPINGS).await?;
+            let known: Vec<_> = known.iter().map(|((_, name), _)| name.as_str()).collect();
+            let known = names(&known);
+            return Err(Error::Refused(words!(
+                "「{name}」という列の対応は保存されていません。保存済み: {known}",
+                "No mapping of columns is saved as \"{name}\"; those that are: {known}"
+            )));
+        };
+        serde_json::from_str(&row.json).map_err(|_| {
+            Error::Refused(words!(
+                "「{name}」の列の対応は新しいバージョンのもので、読めません。",
+                "The mapping \"{name}\" is that of a newer version, and cannot be read."
+            ))
+        })
+    }
+}
+
+/// The guessed mapping of a file, if it leaves nothing to choose.
+pub(crate) fn guessed(sheet: &Sheet) -> Result<Mapping, Error> {
+    let proposal = Proposal::of(sheet)?;
+    match doubt(&proposal) {
+        Some(doubt) => Err(Error::Refused(doubt)),
+        None => Ok(proposal.mapping),
+    }
+}
+
+/// Why somebody has to look at a guess before it is used.
+fn doubt(proposal: &Proposal) -> Option<Words> {
+    let both = |fields: Vec<Words>| {
+        let (ja, en): (Vec<_>, Vec<_>) = fields.into_iter().map(|words| (words.ja, words.en)).unzip();
+        (ja.join("、"), en.join(", "))
+    };
+    if !proposal.mapping.is_complete() {
+        return Some(FileError::MappingIncomplete.words());
+    }
+    if !proposal.ambiguous.is_empty() {
+        let (ja, en) = both(proposal.ambiguous.iter().map(|one| one.field.words()).collect());
+        return Some(words!(
+            "同じ意味に見える列が複数あります({ja})。`yakuba org columns` で確かめ、列の対応を保存してください。",
+            "Several columns look alike ({en}); please look at them with `yakuba org columns` and save what they mean."
+        ));
+    }
+    // In any other column a wrong guess makes rows wrong, which are told; in these it makes people others.
+    let says_who = |field| {
+        matches!(
+            field,
+            Field::Number
+                | Field::Name
+                | Field::FamilyName
+                | Field::GivenName
+                | Field::UnitCode
+                | Field::UnitName
+        )
+    };
+    let is_unsure =
+        |guess: &&intake::Guess| guess.confidence == Confidence::Low && says_who(guess.field);
+    let unsure: Vec<_> = proposal.guesses.iter().filter(is_unsure).map(|guess| guess.field.words()).collect();
+    if unsure.is_empty() {
+        return None;
+    }
+    let (ja, en) = both(unsure);
+    Some(words!(
+        "意味の確かでない列があります({ja})。`yakuba org columns` で確かめ、列の対応を保存してください。",
+        "It is not sure which columns mean this: {en}; please look at them with `yakuba org columns` and save what they mean."
+    ))
+}
+
+fn too_long() -> Error {
+    Error::Refused(words!(
+        "列の対応が長すぎます(上限 {LONGEST_MAPPING} バイト)。",
+        "The mapping is too long (at most {LONGEST_MAPPING} bytes)."
+    ))
+}
+
+/// A name of a mapping or of a source, as it may be.
+pub(crate) fn named(name: &str) -> Result<&str, Error> {
+    let name = name.trim();
+    let is_name = (1..=LONGEST_NAME).contains(&name.chars().count()) && !name.contains(char::is_control);
+    if is_name {
+        return Ok(name);
+    }
+    Err(Error::Refused(words!(
+        "名前は 1〜{LONGEST_NAME} 文字で、制御文字を含まないものにしてください。",
+        "A name has 1 to {LONGEST_NAME} letters and no control characters."
+    )))
+}

@@ -1,0 +1,122 @@
+//! What somebody wants of the organisation of an authority.
+
+use std::collections::BTreeSet;
+
+use base::Timestamp;
+use intake::{Date, How, Mapping};
+use organisation::{GuardKind, Role, SetId};
+use ruma::serde::{Base64, base64::Standard};
+use serde::{Deserialize, Serialize};
+
+/// A file as it lies on somebody's disk; in base64 where it is sent as JSON.
+pub type FileBytes = Base64<Standard, Vec<u8>>;
+
+/// What somebody wants.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// To be told what the columns of a file probably mean.
+    Columns {
+        /// The file.
+        file: FileBytes,
+        /// How it is read.
+        #[serde(default)]
+        how: How,
+    },
+    /// That what the columns of a source's files mean is kept under a name.
+    SaveMapping {
+        /// The name.
+        name: String,
+        /// What they mean.
+        mapping: Box<Mapping>,
+    },
+    /// A change set of a file.
+    Import(Box<Import>),
+    /// The change sets, the newest first.
+    List {
+        /// Those before this one.
+        before: Option<SetId>,
+        /// At most so many.
+        limit: usize,
+    },
+    /// A change set.
+    Set {
+        /// Which.
+        id: SetId,
+    },
+    /// The lines of a change set: a page of them.
+    Lines {
+        /// Of which.
+        id: SetId,
+        /// From this one on.
+        from: u32,
+    },
+    /// To agree to a change set.
+    Approve {
+        /// To which.
+        id: SetId,
+        /// As what.
+        role: Role,
+        /// Who: an account, or what this machine knows somebody by.
+        person: String,
+        /// Of which of its guards that is meant so.
+        means: BTreeSet<GuardKind>,
+    },
+    /// Another minute for a change set, which has to be approved anew then.
+    SetTime {
+        /// For which.
+        id: SetId,
+        /// When.
+        at: Timestamp,
+    },
+    /// To take a change set back that is not applied yet.
+    Withdraw {
+        /// Which.
+        id: SetId,
+    },
+    /// That a change set which is approved, and whose minute has come, is applied now.
+    Apply {
+        /// Which.
+        id: SetId,
+    },
+    /// To undo a change set, or one line of it.
+    Undo {
+        /// Which.
+        id: SetId,
+        /// Which line; all of them where none is said.
+        line: Option<u32>,
+    },
+    /// Who is where.
+    Show {
+        /// On which day; today where none is said.
+        day: Option<Date>,
+        /// In which unit and those below it, by name or code; everywhere where none is said.
+        unit: Option<String>,
+    },
+}
+
+/// A personnel file of which a change set is to be made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Import {
+    /// The file.
+    pub file: FileBytes,
+    /// How it is read, as far as that is said; else as its mapping says, else it is found.
+    #[serde(default)]
+    pub how: How,
+    /// By which saved mapping; guessed where none is said.
+    pub mapping: Option<String>,
+    /// Who sends it: what one source told of, another one does not end.
+    pub source: String,
+    /// Of whose people it tells; of the only body's where none is said.
+    pub body: Option<String>,
+    /// Whether units that are not known, and the body if it is not, are made.
+    pub makes_new: bool,
+    /// The day as of which it speaks; today where none is said.
+    pub day: Option<Date>,
+    /// When it is applied; else when that day begins, or as soon as it is approved.
+    pub at: Option<Timestamp>,
+    /// Numbers whose new names are those of the same people.
+    pub same: Vec<String>,
+    /// Numbers that are other people's now.
+    pub other: Vec<String>,
+}

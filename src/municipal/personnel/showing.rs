@@ -1,0 +1,96 @@
+//! Who is where on a day, as people read it.
+
+use base::folded;
+use intake::Date;
+use organisation::{Holder, Organisation, Unit};
+use ruma::ServerName;
+
+use crate::{
+    answer::{Answer, Member, Shown, ShownBody, ShownUnit},
+    error::Error,
+    personnel::Personnel,
+    words::words,
+};
+
+/// Most people who are told at once; how many more there are is counted.
+const MOST_MEMBERS: usize = 50_000;
+
+/// Most letters of a unit's name that are compared.
+const LONGEST_NAME: usize = 100;
+
+impl Personnel {
+    pub(crate) async fn show(
+        &self,
+        authority: &ServerName,
+        day: Option<Date>,
+        unit: Option<&str>,
+    ) -> Result<Answer, Error> {
+        let day = match day {
+            Some(day) => day,
+            None => self.today()?,
+        };
+        let known = self.inner.organisations.load(authority).await?.organisation;
+        let (bodies, more) = bodies(&known, day, unit);
+        if let Some(unit) = unit.filter(|_| bodies.is_empty()) {
+            let era = day.in_era();
+            return Err(Error::Refused(words!(
+                "{era}に「{unit}」という所属はありません。",
+                "On {day} there is no unit \"{unit}\"."
+            )));
+        }
+        Ok(Answer::Shown(Shown { day, bodies, more }))
+    }
+}
+
+/// The bodies with their units and people, of one unit and those below it if that is named; and how many more people there
+/// are than may be told.
+fn bodies(known: &Organisation, day: Date, wanted: Option<&str>) -> (Vec<ShownBody>, usize) {
+    let key = |name: &str| folded(name, LONGEST_NAME);
+    let wanted = wanted.map(|name| (name, key(name)));
+    let is_wanted = |unit: &Unit| {
+        wanted.as_ref().is_none_or(|(name, folded)| {
+            unit.code.as_deref() == Some(*name) || key(&unit.name) == *folded
+        })
+    };
+    let (mut told, mut room, mut more) = (Vec::new(), MOST_MEMBERS, 0);
+    for body in known.bodies(day) {
+        let mut units = Vec::new();
+        for top in known.top_units(body.body, day) {
+            for unit in known.subtree(top.unit, day) {
+                let path = known.path(unit.unit, day);
+                if !path.iter().any(|above| is_wanted(above)) {
+                    continue;
+                }
+                let mut members = known.members(unit.unit, day);
+                more += members.len().saturating_sub(room);
+                members.truncate(room);
+                room -= members.len();
+                units.push(ShownUnit {
+                    depth: path.len().saturating_sub(1),
+                    name: unit.name.clone(),
+                    code: unit.code.clone(),
+                    members: members.iter().map(member).collect(),
+                });
+            }
+        }
+        if wanted.is_none() || !units.is_empty() {
+            told.push(ShownBody { name: body.name.clone(), units });
+        }
+    }
+    (told, more)
+}
+
+fn member(holder: &Holder<'_>) -> Member {
+    Member {
+        number: holder.person.number.clone(),
+        called: holder.person.called().to_owned(),
+        reading: holder.person.reading.clone(),
+        class: holder.person.class,
+        account: holder.person.account.clone(),
+        title: holder.post.title.clone(),
+        tenure: holder.tenure,
+        from: holder.span.from(),
+        until: holder.span.until(),
+        away: holder.away.cloned(),
+    }
+}

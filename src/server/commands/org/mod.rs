@@ -1,0 +1,302 @@
+//! `yakuba org`: the organisation of an authority, by the running server or, when none runs, in its data.
+
+mod office;
+mod print;
+
+use std::{collections::BTreeSet, path::Path};
+
+use anyhow::{Context, bail};
+use base::Timestamp;
+use intake::{Date, Encoding, How, Mapping};
+use organisation::{GuardKind, Role, SetId, State, calendar::begin_of};
+use personnel::{Answer, FileBytes, Import, Order};
+
+pub(crate) use self::office::Office;
+use self::office::{over, unexpected};
+use crate::{
+    ask::person,
+    causes,
+    cli::{
+        OrgApplyArgs, OrgApproveArgs, OrgColumnsArgs, OrgDiffArgs, OrgImportArgs, OrgListArgs, OrgShowArgs,
+        OrgUndoArgs, OrgWhichArgs,
+    },
+    commands::say,
+    texts::tr,
+};
+
+/// Makes a change set of a personnel file.
+pub(crate) async fn import(args: &OrgImportArgs) -> anyhow::Result<()> {
+    let import = Import {
+        file: file(&args.file)?,
+        how: How { encoding: args.encoding, separator: None },
+        mapping: args.mapping.clone(),
+        source: args.source.clone(),
+        body: args.body.clone(),
+        makes_new: args.makes_new,
+        day: args.as_of,
+        at: args.at,
+        same: args.same.clone(),
+        other: args.other.clone(),
+    };
+    over(&args.which, async |office| {
+        match office.ask(Order::Import(Box::new(import))).await? {
+            Answer::Imported(imported) => print::imported(&imported),
+            _ => unexpected(),
+        }
+    })
+    .await
+}
+
+/// Tells what the columns of a file probably mean, and saves that if it is wanted.
+pub(crate) async fn columns(args: &OrgColumnsArgs) -> anyhow::Result<()> {
+    let how = How { encoding: args.encoding, separator: None };
+    let order = Order::Columns { file: file(&args.file)?, how };
+    let edited = args.edited.as_deref().map(mapping).transpose()?;
+    over(&args.which, async |office| {
+        let Answer::Columns(columns) = office.ask(order).await? else { return unexpected() };
+        if args.json {
+            say(&serde_json::to_string_pretty(edited.as_ref().unwrap_or(&columns.mapping))?)?;
+        } else if edited.is_none() {
+            print::columns(&columns)?;
+        }
+        let Some(name) = &args.save else { return Ok(()) };
+        let mapping = Box::new(edited.unwrap_or(columns.mapping));
+        office.ask(Order::SaveMapping { name: name.clone(), mapping }).await?;
+        Ok(say(&tr!("列の対応を「{name}」として保存しました", "saved as \"{name}\""))?)
+    })
+    .await
+}
+
+/// Prints the change sets, the newest first.
+pub(crate) async fn list(args: &OrgListArgs) -> anyhow::Result<()> {
+    over(&args.which, async |office| {
+        let order = Order::List { before: args.before.map(SetId), limit: args.limit };
+        match office.ask(order).await? {
+            Answer::List(sets) => print::list(&sets, args.json),
+            _ => unexpected(),
+        }
+    })
+    .await
+}
+
+/// Prints what a change set does, line by line.
+pub(crate) async fn diff(args: &OrgDiffArgs) -> anyhow::Result<()> {
+    let id = SetId(args.id);
+    over(&args.which, async |office| {
+        let (_, set) = set(office, Order::Set { id }).await?;
+        if !args.json {
+            print::set(id, &set)?;
+        }
+        let mut from = 0;
+        loop {
+            let Answer::Lines(lines) = office.ask(Order::Lines { id, from }).await? else {
+                return unexpected();
+            };
+            let Some(last) = lines.last() else { return Ok(()) };
+            from = last.number.saturating_add(1);
+            for line in lines.iter().filter(|line| args.all || print::is_of_interest(line)) {
+                print::line(line, args.json)?;
+            }
+        }
+    })
+    .await
+}
+
+/// Notes that somebody agrees to a change set.
+pub(crate) async fn approve(args: &OrgApproveArgs) -> anyhow::Result<()> {
+    let means: BTreeSet<GuardKind> = args.meant.iter().copied().collect();
+    let order = Order::Approve { id: SetId(args.id), role: args.role, person: person(), means };
+    over(&args.which, async |office| {
+        let (id, set) = set(office, order).await?;
+        print::set(id, &set)
+    })
+    .await
+}
+
+/// Applies a change set whose minute has come, or gives it another one.
+pub(crate) async fn apply(args: &OrgApplyArgs) -> anyhow::Result<()> {
+    let id = SetId(args.id);
+    over(&args.which, async |office| {
+        if let Some(at) = args.at {
+            let (id, set) = set(office, Order::SetTime { id, at }).await?;
+            return print::set(id, &set);
+        }
+        let (id, set) = set(office, Order::Apply { id }).await?;
+        print::set(id, &set)?;
+        if set.state != State::Applied {
+            bail!(tr!("変更案 {id} は適用されていません", "change set {id} is not applied", id = id.0));
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Takes a change set back that is not applied yet.
+pub(crate) async fn withdraw(args: &OrgWhichArgs) -> anyhow::Result<()> {
+    over(&args.which, async |office| {
+        let (id, set) = set(office, Order::Withdraw { id: SetId(args.id) }).await?;
+        print::set(id, &set)
+    })
+    .await
+}
+
+/// Undoes a change set, or one line of it.
+pub(crate) async fn undo(args: &OrgUndoArgs) -> anyhow::Result<()> {
+    // As people count.
+    let line = match args.row {
+        Some(0) => bail!(tr!("行の番号は 1 からです", "lines are counted from 1")),
+        row => row.map(|row| row - 1),
+    };
+    over(&args.which, async |office| {
+        let (id, set) = set(office, Order::Undo { id: SetId(args.id), line }).await?;
+        if let Some(row) = args.row {
+            say(&tr!("{row} 行目を取り消しました", "line {row} is undone"))?;
+        }
+        print::set(id, &set)
+    })
+    .await
+}
+
+/// Prints who is where on a day.
+pub(crate) async fn show(args: &OrgShowArgs) -> anyhow::Result<()> {
+    over(&args.which, async |office| {
+        match office.ask(Order::Show { day: args.as_of, unit: args.unit.clone() }).await? {
+            Answer::Shown(shown) => print::shown(&shown, args.json),
+            _ => unexpected(),
+        }
+    })
+    .await
+}
+
+async fn set(office: &Office, order: Order) -> anyhow::Result<(SetId, organisation::ChangeSet)> {
+    match office.ask(order).await? {
+        Answer::Set(id, set) => Ok((id, *set)),
+        _ => unexpected(),
+    }
+}
+
+/// The bytes of a file that is not too large to be one. Of a larger one as many are read as show that it is.
+fn file(path: &Path) -> anyhow::Result<FileBytes> {
+    use std::io::Read;
+
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)?.take(intake::limits::MAX_BYTES + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    Ok(FileBytes::new(read().map_err(|error| unreadable(path, &error))?))
+}
+
+fn mapping(path: &Path) -> anyhow::Result<Mapping> {
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+    serde_json::from_str(&text).with_context(|| {
+        tr!("{path} は列の対応ではありません", "{path} is no mapping of columns", path = path.display())
+    })
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> anyhow::Error {
+    anyhow::anyhow!(tr!(
+        "{path} を読めません: {cause}",
+        "{path} cannot be read: {cause}",
+        path = path.display(),
+        cause = causes::of_io(error)
+    ))
+}
+
+/// Reads a day as a person types it.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn parse_day(text: &str) -> Result<Date, String> {
+    text.parse()
+        .map_err(|_| tr!("2026-04-01 のような日付ではありません", "this is no day such as 2026-04-01"))
+}
+
+/// Reads a minute in Japan as a person types it: `2026-04-01T00:00`.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn parse_minute(text: &str) -> Result<Timestamp, String> {
+    let two = |text: &str, below: u64| -> Option<u64> {
+        let is_two = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|number| is_two && *number < below)
+    };
+    let read = || {
+        let (day, time) = text.split_once(['T', ' '])?;
+        let (hour, minute) = time.split_once(':')?;
+        let minutes = two(hour, 24)? * 60 + two(minute, 60)?;
+        Some(Timestamp(begin_of(day.parse().ok()?)?.millis() + minutes * 60_000))
+    };
+    read().ok_or_else(|| {
+        tr!(
+            "2026-04-01T00:00 のような日本時間の時刻ではありません",
+            "this is no time in Japan such as 2026-04-01T00:00"
+        )
+    })
+}
+
+/// Reads a role, by its word or its Japanese name.
+///
+/// # Errors
+/// Which there are.
+pub(crate) fn parse_role(text: &str) -> Result<Role, String> {
+    let found = Role::ALL.into_iter().find(|role| role.word() == text || role.words().ja == text);
+    found.ok_or_else(|| {
+        tr!(
+            "役割は personnel (人事担当) か administrator (全体管理者) です",
+            "a role is `personnel` or `administrator`"
+        )
+    })
+}
+
+/// Reads the word of a guard.
+///
+/// # Errors
+/// Which there are.
+pub(crate) fn parse_guard(text: &str) -> Result<GuardKind, String> {
+    let found = GuardKind::ALL.into_iter().find(|kind| kind.word() == text);
+    found.ok_or_else(|| {
+        let words = GuardKind::ALL.map(GuardKind::word).join(", ");
+        tr!("警告の名前は {words} のいずれかです", "a warning is one of {words}")
+    })
+}
+
+/// Reads the name of an encoding.
+///
+/// # Errors
+/// Which there are.
+pub(crate) fn parse_encoding(text: &str) -> Result<Encoding, String> {
+    match text.to_ascii_lowercase().replace('-', "_").as_str() {
+        "utf_8" | "utf8" => Ok(Encoding::Utf8),
+        "utf_16le" => Ok(Encoding::Utf16Le),
+        "utf_16be" => Ok(Encoding::Utf16Be),
+        "shift_jis" | "sjis" | "cp932" => Ok(Encoding::Cp932),
+        "euc_jp" => Ok(Encoding::EucJp),
+        _ => Err(tr!(
+            "文字コードは utf-8、shift_jis、euc-jp、utf-16le、utf-16be のいずれかです",
+            "an encoding is one of utf-8, shift_jis, euc-jp, utf-16le, utf-16be"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minute_is_one_of_japan() {
+        let midnight = 1_774_969_200_000;
+        assert_eq!(parse_minute("2026-04-01T00:00"), Ok(Timestamp(midnight)));
+        assert_eq!(parse_minute("2026-04-01 09:05"), Ok(Timestamp(midnight + (9 * 60 + 5) * 60_000)));
+        for wrong in ["2026-04-01", "2026-04-01T24:00", "2026-04-01T0:00", "2026-02-30T00:00", "1969-01-01T00:00", ""] {
+            assert!(parse_minute(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_role_has_a_word_and_a_japanese_name() {
+        assert_eq!(parse_role("personnel"), Ok(Role::Personnel));
+        assert_eq!(parse_role("全体管理者"), Ok(Role::Administrator));
+        assert!(parse_role("root").is_err());
+    }
+}

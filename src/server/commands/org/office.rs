@@ -1,0 +1,94 @@
+//! Where the organisation of an authority is reached: in the running server, or in its data.
+
+use std::time::Duration;
+
+use anyhow::{anyhow, bail};
+use audit::Actor;
+use http::Method;
+use personnel::{Answer, Order};
+use ruma::OwnedServerName;
+
+use crate::{
+    admin::{ORGANISATION, OrganisationOrder},
+    ask::operator,
+    causes,
+    cli::WhichAuthority,
+    commands::{Running, authority},
+    config::Config,
+    house::{Foundation, House},
+    storage::Data,
+    texts::{japanese, tr},
+};
+
+/// The organisation of an authority, within reach.
+pub(crate) struct Office {
+    authority: OwnedServerName,
+    desk: Desk,
+}
+
+enum Desk {
+    Running(Running),
+    Here(Box<House>),
+}
+
+/// Does something at the desk of an authority, and leaves it again.
+pub(super) async fn over<T>(
+    which: &WhichAuthority,
+    work: impl AsyncFnOnce(&Office) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let config = Config::read(&which.config.config)?;
+    let office = Office::open(&config, authority(which.server_name.as_ref(), &config)?).await?;
+    let done = work(&office).await;
+    office.close().await;
+    done
+}
+
+impl Office {
+    pub(crate) async fn open(config: &Config, authority: OwnedServerName) -> anyhow::Result<Office> {
+        let desk = match Running::find(config).await {
+            Some(running) => Desk::Running(running),
+            None => {
+                let foundation = Foundation::of(config, Data::MustExist).await?;
+                Desk::Here(Box::new(House::open(config, foundation).await?))
+            }
+        };
+        Ok(Office { authority, desk })
+    }
+
+    /// Has an order carried out.
+    pub(crate) async fn ask(&self, order: Order) -> anyhow::Result<Answer> {
+        match &self.desk {
+            Desk::Running(running) => {
+                let order = OrganisationOrder { authority: self.authority.clone(), order };
+                let body = serde_json::to_value(&order)?;
+                let (status, answer) = running.ask(Method::POST, ORGANISATION, Some(&body)).await?;
+                if status.is_success() {
+                    return serde_json::from_value(answer).or_else(|_| unexpected());
+                }
+                let said = answer[if japanese() { "ja" } else { "en" }].as_str().map(str::to_owned);
+                let errcode = answer["errcode"].as_str().unwrap_or_default();
+                let sentence = answer["error"].as_str().unwrap_or_default();
+                bail!(said.unwrap_or_else(|| causes::of_errcode(errcode, sentence)))
+            }
+            Desk::Here(house) => {
+                let by = Actor::operator(&operator());
+                let done = house.personnel.carry_out(&self.authority, order, &by).await;
+                done.map_err(|error| match error.words() {
+                    Some(words) => anyhow!(if japanese() { words.ja } else { words.en }),
+                    None => anyhow!(causes::of_errcode("", &error.to_string())),
+                })
+            }
+        }
+    }
+
+    pub(crate) async fn close(self) {
+        if let Desk::Here(house) = self.desk {
+            house.close(Duration::from_secs(10)).await;
+        }
+    }
+}
+
+/// An answer that is none to what was asked.
+pub(super) fn unexpected<T>() -> anyhow::Result<T> {
+    bail!(tr!("サーバーの答えが読めません", "the server's answer cannot be read"))
+}

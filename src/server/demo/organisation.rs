@@ -1,0 +1,64 @@
+//! The organisation of the prefecture, made as any authority makes its own: by files, change sets and two who approve.
+
+use anyhow::bail;
+use base::Clock;
+use intake::How;
+use organisation::{Role, SetId};
+use personnel::{Answer, FileBytes, Import, Order};
+use ruma::ServerName;
+
+use super::{
+    place::Place,
+    story::{BODY, ORGANISED, PERSONNEL, PersonnelFile},
+};
+use crate::{commands::org::Office, config::Config, texts::tr};
+
+/// Makes what an earlier start has not made.
+pub(super) async fn find_or_make(place: &Place) -> anyhow::Result<()> {
+    let server = &place.servers[ORGANISED];
+    let config = Config::read(&server.config_file())?;
+    let name = <&ServerName>::try_from(server.name)?;
+    let office = Office::open(&config, name.to_owned()).await?;
+    let made = make(&office).await;
+    office.close().await;
+    made
+}
+
+async fn make(office: &Office) -> anyhow::Result<()> {
+    for file in &PERSONNEL {
+        // An earlier start has taken it: then nothing changes. One that was cut short left it for people to decide.
+        if let Some(id) = import(office, file).await? {
+            for (role, person) in [(Role::Personnel, "demo 1"), (Role::Administrator, "demo 2")] {
+                let person = person.to_owned();
+                office.ask(Order::Approve { id, role, person, means: Default::default() }).await?;
+            }
+            office.ask(Order::Apply { id }).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn import(office: &Office, file: &PersonnelFile) -> anyhow::Result<Option<SetId>> {
+    let known = office.ask(Order::List { before: None, limit: PERSONNEL.len() }).await?;
+    let Answer::List(known) = known else { bail!(tr!("答えが読めません", "the answer cannot be read")) };
+    let day = file.day.parse()?;
+    if known.iter().any(|(_, set)| set.day == day) {
+        return Ok(None);
+    }
+    let import = Import {
+        file: FileBytes::new(file.rows.into()),
+        how: How::default(),
+        mapping: None,
+        source: "人事".to_owned(),
+        body: Some(BODY.to_owned()),
+        makes_new: true,
+        day: Some(day),
+        at: Some(Clock::system().now()),
+        same: Vec::new(),
+        other: Vec::new(),
+    };
+    match office.ask(Order::Import(Box::new(import))).await? {
+        Answer::Imported(imported) => Ok(imported.set.map(|(id, _)| id)),
+        _ => bail!(tr!("答えが読めません", "the answer cannot be read")),
+    }
+}
