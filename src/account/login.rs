@@ -135,6 +135,23 @@ impl Accounts {
         }
     }
 
+    /// Whose name and password these are: for who confirms something without a session. A wrong password counts, and is in the
+    /// audit log, as one of a login does.
+    ///
+    /// # Errors
+    /// As those of [`Accounts::log_in`].
+    pub async fn prove(
+        &self,
+        authority: &ServerName,
+        name: &str,
+        password: &str,
+    ) -> Result<OwnedUserId, Error> {
+        let (name, password) = (name.to_owned(), password.to_owned());
+        let credentials = Credentials::NameAndPassword { name, password };
+        let (user_id, _) = self.check_credentials(authority, &credentials, None).await?;
+        Ok(user_id)
+    }
+
     /// The session with a device: a new one where none is wished.
     pub(crate) fn with_device(&self, mut session: NewSession) -> Result<NewSession, Error> {
         let device = session.device_id.get_or_insert_with(|| self.new_device_id());

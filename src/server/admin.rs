@@ -15,7 +15,7 @@ use http::{Method, StatusCode, header::AUTHORIZATION};
 use media::Media;
 use pdu::Authorities;
 use personnel::Personnel;
-use ruma::{OwnedMxcUri, OwnedRoomId, OwnedServerName, OwnedUserId};
+use ruma::{OwnedMxcUri, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 use search::Search;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -164,6 +164,32 @@ pub(crate) struct AuditListOrder {
 pub(crate) struct OrganisationOrder {
     pub(crate) authority: OwnedServerName,
     pub(crate) order: personnel::Order,
+    /// Of an account, where somebody shows that it is his.
+    #[serde(default)]
+    pub(crate) proof: Option<Proof>,
+}
+
+/// By what somebody shows which account is his.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Proof {
+    pub(crate) user: String,
+    pub(crate) password: String,
+}
+
+impl Proof {
+    /// An order as one of this account, and who gives it.
+    ///
+    /// # Errors
+    /// As [`Accounts::prove`].
+    pub(crate) async fn sign(
+        &self,
+        accounts: &Accounts,
+        authority: &ServerName,
+        order: personnel::Order,
+    ) -> Result<(personnel::Order, Actor), account::Error> {
+        let user = accounts.prove(authority, &self.user, &self.password).await?;
+        Ok((order.signed_by(user.localpart()), Actor::user(&user, false, None)))
+    }
 }
 
 /// A directory to back up to.
@@ -414,7 +440,11 @@ async fn verify_audit(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Respons
 /// Does what is wanted of an organisation. The body may be a whole file, so who asks is looked at before it is read.
 async fn change_organisation(api: Arc<AdminApi>, call: RawCall<Operator>) -> Result<Response, ApiError> {
     api.desk.admit(&call)?;
-    let OrganisationOrder { authority, order } = call.json()?;
-    let answer = api.personnel.carry_out(&authority, order, &operator(&call)).await?;
+    let OrganisationOrder { authority, order, proof } = call.json()?;
+    let (order, by) = match proof {
+        Some(proof) => proof.sign(&api.accounts, &authority, order).await?,
+        None => (order, operator(&call)),
+    };
+    let answer = api.personnel.carry_out(&authority, order, &by).await?;
     Ok(json_response(StatusCode::OK, &answer))
 }

@@ -334,6 +334,12 @@ pub(crate) struct OrgApproveArgs {
     /// 承知した警告の名前。警告の数だけ / A warning that is meant so; once for each of them
     #[arg(long, value_parser = commands::org::parse_guard)]
     pub(crate) meant: Vec<GuardKind>,
+    /// 自分のアカウントとして承認する。なければ、このマシンの利用者として / As this account, which is mine; without it, as the user of this machine
+    #[arg(long, requires = "password_file")]
+    pub(crate) user: Option<String>,
+    /// そのアカウントのパスワードのファイル。`-` は標準入力 / A file with the password of that account; `-` is standard input
+    #[arg(long, requires = "user")]
+    pub(crate) password_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) which: WhichAuthority,
 }

@@ -95,6 +95,17 @@ pub enum Order {
     },
 }
 
+impl Order {
+    /// The same, if it is an approval as one by this person, who has shown that it is he.
+    #[must_use]
+    pub fn signed_by(mut self, who: &str) -> Self {
+        if let Self::Approve { person, .. } = &mut self {
+            who.clone_into(person);
+        }
+        self
+    }
+}
+
 /// A personnel file of which a change set is to be made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Import {

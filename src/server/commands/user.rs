@@ -165,7 +165,8 @@ fn user_id(which: &WhichUser, config: &Config) -> anyhow::Result<OwnedUserId> {
         .map_err(|error| anyhow!(causes::of_errcode("M_INVALID_USERNAME", &error.to_string())))
 }
 
-fn read_password(file: &Path) -> anyhow::Result<String> {
+/// The password in a file, or on standard input for `-`.
+pub(crate) fn read_password(file: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     if file == Path::new("-") {
         std::io::stdin().read_to_string(&mut text).with_context(|| tr!("標準入力", "standard input"))?;

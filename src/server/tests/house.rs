@@ -131,6 +131,39 @@ async fn the_administrators_commands_want_their_token() {
     house.close(Duration::from_secs(10)).await;
 }
 
+/// More than a stranger may send.
+#[tokio::test]
+async fn a_whole_personnel_file_is_taken_of_who_shows_the_token_and_of_nobody_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = house(directory.path()).await;
+    let router = house.router(&[Serves::Admin]).unwrap();
+    let rows = (1..=5_000).map(|n| format!("{n:05},山田 花子,防災課,主事\n"));
+    let file = rows.fold("職員番号,氏名,所属,職名\n".to_owned(), |all, row| all + &row);
+    let order = personnel::Order::Columns {
+        file: personnel::FileBytes::new(file.into_bytes()),
+        how: intake::How::default(),
+    };
+    let order = |authority: &str| json!({ "authority": authority, "order": order }).to_string();
+    let with = |token: &str, order: String| {
+        Request::post("/_yakuba/v1/organisation")
+            .header("authorization", format!("Bearer {token}"))
+            .body(Body::from(order))
+            .unwrap()
+    };
+
+    let as_long = "x".repeat(house.admin_token().len());
+    for wrong in ["", "wrong", as_long.as_str()] {
+        assert_eq!(ask(&router, with(wrong, order("kanazawa.test"))).await.0, 401, "{wrong}");
+    }
+    let (status, answer) = ask(&router, with(house.admin_token(), order("kanazawa.test"))).await;
+    assert_eq!((status.as_u16(), &answer["columns"]["doubt"]), (200, &Value::Null), "{answer}");
+    let (status, answer) = ask(&router, with(house.admin_token(), order("suzu.test"))).await;
+    assert_eq!((status.as_u16(), &answer["ja"]), (404, &json!("その機関はこのサーバーにありません。")));
+    let client = house.router(&[Serves::Client]).unwrap();
+    assert_eq!(ask(&client, with(house.admin_token(), order("kanazawa.test"))).await.0, 404);
+    house.close(Duration::from_secs(10)).await;
+}
+
 #[tokio::test]
 async fn a_server_that_stops_says_so() {
     let directory = tempfile::tempdir().unwrap();

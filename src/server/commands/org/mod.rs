@@ -14,13 +14,14 @@ use personnel::{Answer, FileBytes, Import, Order};
 pub(crate) use self::office::Office;
 use self::office::{over, unexpected};
 use crate::{
+    admin::Proof,
     ask::person,
     causes,
     cli::{
         OrgApplyArgs, OrgApproveArgs, OrgColumnsArgs, OrgDiffArgs, OrgImportArgs, OrgListArgs, OrgShowArgs,
         OrgUndoArgs, OrgWhichArgs,
     },
-    commands::say,
+    commands::{say, user::read_password},
     texts::tr,
 };
 
@@ -106,9 +107,13 @@ pub(crate) async fn diff(args: &OrgDiffArgs) -> anyhow::Result<()> {
 pub(crate) async fn approve(args: &OrgApproveArgs) -> anyhow::Result<()> {
     let means: BTreeSet<GuardKind> = args.meant.iter().copied().collect();
     let order = Order::Approve { id: SetId(args.id), role: args.role, person: person(), means };
-    over(&args.which, async |office| {
-        let (id, set) = set(office, order).await?;
-        print::set(id, &set)
+    let proof = match (&args.user, &args.password_file) {
+        (Some(user), Some(file)) => Some(Proof { user: user.clone(), password: read_password(file)? }),
+        _ => None,
+    };
+    over(&args.which, async |office| match office.ask_as(order, proof).await? {
+        Answer::Set(id, set) => print::set(id, &set),
+        _ => unexpected(),
     })
     .await
 }

@@ -9,7 +9,7 @@ use personnel::{Answer, Order};
 use ruma::OwnedServerName;
 
 use crate::{
-    admin::{ORGANISATION, OrganisationOrder},
+    admin::{ORGANISATION, OrganisationOrder, Proof},
     ask::operator,
     causes,
     cli::WhichAuthority,
@@ -57,9 +57,14 @@ impl Office {
 
     /// Has an order carried out.
     pub(crate) async fn ask(&self, order: Order) -> anyhow::Result<Answer> {
+        self.ask_as(order, None).await
+    }
+
+    /// The same as one of the account that somebody shows to be his.
+    pub(crate) async fn ask_as(&self, order: Order, proof: Option<Proof>) -> anyhow::Result<Answer> {
         match &self.desk {
             Desk::Running(running) => {
-                let order = OrganisationOrder { authority: self.authority.clone(), order };
+                let order = OrganisationOrder { authority: self.authority.clone(), order, proof };
                 let body = serde_json::to_value(&order)?;
                 let (status, answer) = running.ask(Method::POST, ORGANISATION, Some(&body)).await?;
                 if status.is_success() {
@@ -71,7 +76,13 @@ impl Office {
                 bail!(said.unwrap_or_else(|| causes::of_errcode(errcode, sentence)))
             }
             Desk::Here(house) => {
-                let by = Actor::operator(&operator());
+                let (order, by) = match proof {
+                    Some(proof) => {
+                        let signed = proof.sign(&house.accounts, &self.authority, order).await;
+                        signed.map_err(|error| anyhow!(causes::of_account(&error)))?
+                    }
+                    None => (order, Actor::operator(&operator())),
+                };
                 let done = house.personnel.carry_out(&self.authority, order, &by).await;
                 done.map_err(|error| match error.words() {
                     Some(words) => anyhow!(if japanese() { words.ja } else { words.en }),
