@@ -131,7 +131,10 @@ async fn a_personnel_file_goes_from_the_first_look_to_the_end_of_its_undoing() {
                 00002,田中 太郎,タナカ タロウ,総務部防災課,主査,R3.4.1\n";
     std::fs::write(directory.join("april.csv"), format!("{HEADER}{rows}")).unwrap();
     let april = directory.join("april.csv");
-    let said = org(directory, &["import", april.to_str().unwrap(), "--as-of", "2021-04-01", "--at", "2021-04-01T00:00"]);
+    let said = org(
+        directory,
+        &["import", april.to_str().unwrap(), "--as-of", "2021-04-01", "--at", "2021-04-01T00:00"],
+    );
     let second = number(&said);
     let diff = org(directory, &["diff", &second]);
     assert!(diff.contains("Row 2, column 6 (発令日), \"R3.13.1\""), "{diff}");
@@ -150,7 +153,12 @@ async fn a_personnel_file_goes_from_the_first_look_to_the_end_of_its_undoing() {
     org(directory, &["undo", &second]);
     assert_eq!(shown(directory, "2022-01-01"), before);
     let log = audit_log(directory);
-    let me = |uid: u32| format!("uid {} (sudo staff{uid})", std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(file).unwrap()));
+    let me = |uid: u32| {
+        format!(
+            "uid {} (sudo staff{uid})",
+            std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(file).unwrap())
+        )
+    };
     let wanted = [
         format!("organisation.propose {}", me(1000)),
         format!("organisation.approve {}", me(2001)),
@@ -172,7 +180,8 @@ fn everybody(unit: &str, on: &str) -> String {
 /// The state of a set, asked of the server itself, as commands would be too slow to see it move.
 async fn moving(server: &Server, directory: &Path, set: &str) -> Option<Value> {
     let token = std::fs::read_to_string(directory.join("admin.token")).ok()?.trim().to_owned();
-    let order = json!({ "authority": "kanazawa.test", "order": { "set": { "id": set.parse::<u64>().unwrap() } } });
+    let order =
+        json!({ "authority": "kanazawa.test", "order": { "set": { "id": set.parse::<u64>().unwrap() } } });
     let answer = server.call(Method::POST, "/_yakuba/v1/organisation", &token, Some(order)).await?;
     assert_eq!(answer.0, StatusCode::OK, "{}", answer.1);
     Some(answer.1["set"][1]["state"].clone())
@@ -186,7 +195,8 @@ async fn a_server_that_is_killed_while_it_applies_goes_on_and_does_nothing_twice
     server.start().await;
     let file = directory.join("meibo.csv");
     std::fs::write(&file, everybody("総務課", "R2.4.1")).unwrap();
-    let arguments = ["import", file.to_str().unwrap(), "--body", "首長部局", "--new", "--as-of", "2020-04-01"];
+    let arguments =
+        ["import", file.to_str().unwrap(), "--body", "首長部局", "--new", "--as-of", "2020-04-01"];
     let set = number(&org(directory, &arguments));
     approve(directory, &set);
 
@@ -209,7 +219,8 @@ async fn a_server_that_is_killed_while_it_applies_goes_on_and_does_nothing_twice
     assert_eq!(people, PEOPLE);
     let again = org(directory, &["import", file.to_str().unwrap(), "--as-of", "2020-04-01"]);
     assert!(again.contains("nothing changes"), "{again}");
-    let applied = audit_log(directory).into_iter().filter(|row| row.starts_with("organisation.apply ")).count();
+    let applied =
+        audit_log(directory).into_iter().filter(|row| row.starts_with("organisation.apply ")).count();
     assert_eq!(applied, 1);
 
     server.end("TERM");

@@ -102,8 +102,7 @@ impl Kit {
     pub fn is_operators(&self, shown: &str) -> bool {
         self.operator.as_ref().is_some_and(|token| {
             // Compared in the same time whatever is wrong, so that nobody can feel his way forward.
-            let differing =
-                shown.bytes().zip(token.bytes()).fold(0, |all, (one, other)| all | (one ^ other));
+            let differing = shown.bytes().zip(token.bytes()).fold(0, |all, (one, other)| all | (one ^ other));
             !token.is_empty() && shown.len() == token.len() && differing == 0
         })
     }

@@ -77,7 +77,9 @@ impl Incoming {
         limits.admit(class, &standing, address)?;
         let limit = match standing {
             Standing::Stranger => body_limit.min(STRANGERS_LIMIT),
-            Standing::User(..) | Standing::Unlimited(_) | Standing::Claims(_) | Standing::Operator => body_limit,
+            Standing::User(..) | Standing::Unlimited(_) | Standing::Claims(_) | Standing::Operator => {
+                body_limit
+            }
         };
         let holders = match &standing {
             Standing::User(user, _) | Standing::Unlimited(user) => vec![Holder::User(user.clone())],

@@ -56,7 +56,10 @@ impl Organisations {
         let heads = self.store.get_many(&HEADS, &keys).await?;
         let is_busy = |head: &Head| head.under_way.is_some() || !head.waiting.is_empty();
         let both = authorities.iter().zip(heads);
-        Ok(both.filter(|(_, head)| head.as_ref().is_some_and(is_busy)).map(|(name, _)| name.clone()).collect())
+        Ok(both
+            .filter(|(_, head)| head.as_ref().is_some_and(is_busy))
+            .map(|(name, _)| name.clone())
+            .collect())
     }
 
     /// Reads the organisation of an authority: as it was at one moment, though others write meanwhile.

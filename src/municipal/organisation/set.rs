@@ -108,9 +108,13 @@ impl State {
             Self::Gathering => words!("作成中", "being written"),
             Self::Preview => words!("承認待ち", "waits for approvals"),
             Self::Approved => words!("承認済み(適用待ち)", "approved, waits for its hour"),
-            Self::Applying { done } => words!("適用中({done} 件まで)", "being applied, {done} lines are done"),
+            Self::Applying { done } => {
+                words!("適用中({done} 件まで)", "being applied, {done} lines are done")
+            }
             Self::Applied => words!("適用済み", "applied"),
-            Self::Undoing { left } => words!("取り消し中(残り {left} 件)", "being undone, {left} lines are left"),
+            Self::Undoing { left } => {
+                words!("取り消し中(残り {left} 件)", "being undone, {left} lines are left")
+            }
             Self::Undone => words!("取り消し済み", "undone"),
             Self::Withdrawn => words!("取り下げ", "withdrawn"),
             Self::Stale => words!(

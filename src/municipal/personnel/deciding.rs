@@ -70,10 +70,8 @@ impl Personnel {
         if old.waits() && old.at.millis() / 60_000 == at.millis() / 60_000 {
             return Ok(Answer::Set(id, Box::new(old)));
         }
-        let deed = self
-            .deed(Action::TimeChanges, by, id)
-            .before("at", moment(old.at).en)
-            .after("at", moment(at).en);
+        let deed =
+            self.deed(Action::TimeChanges, by, id).before("at", moment(old.at).en).after("at", moment(at).en);
         let deed = written(&deed, authority);
         let set = self.inner.organisations.set_time(authority, id, at, deed).await?;
         Ok(Answer::Set(id, Box::new(set)))

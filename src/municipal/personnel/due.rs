@@ -67,7 +67,9 @@ impl Personnel {
                 Ok(ended) => info!(%authority, count = ended.len(), "change sets came to their end"),
                 // Another process or a command is at it, and comes to its end or is looked after the next time.
                 Err(Error::Organisation(OrganisationError::Changed)) => {}
-                Err(error) => warn!(%authority, %error, "change sets were not applied, it is tried again later"),
+                Err(error) => {
+                    warn!(%authority, %error, "change sets were not applied, it is tried again later")
+                }
             }
         }
         Ok(())
@@ -76,8 +78,7 @@ impl Personnel {
     async fn apply_due(&self, authority: &ServerName, by: &Actor) -> Result<Vec<SetId>, Error> {
         let now = self.inner.clock.now();
         let deed = |id: SetId, set: &ChangeSet| -> Batch {
-            let what =
-                if set.state == State::Stale { Action::VoidChanges } else { Action::ApplyChanges };
+            let what = if set.state == State::Stale { Action::VoidChanges } else { Action::ApplyChanges };
             let approved = set.approvals.iter().map(|one| format!("{} ({})", one.account, one.role.word()));
             let deed = Deed::new(what, by, &id.0.to_string(), now)
                 .after("day", set.day.to_string())
@@ -102,11 +103,9 @@ impl Personnel {
                         Err(error) => return Err(error),
                     }
                 }
-                State::Gathering
-                | State::Applied
-                | State::Undone
-                | State::Withdrawn
-                | State::Stale => return Ok(Answer::Set(id, Box::new(set))),
+                State::Gathering | State::Applied | State::Undone | State::Withdrawn | State::Stale => {
+                    return Ok(Answer::Set(id, Box::new(set)));
+                }
             }
         }
         Err(OrganisationError::Changed.into())

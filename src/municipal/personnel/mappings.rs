@@ -135,8 +135,7 @@ fn doubt(proposal: &Proposal) -> Option<Words> {
                 | Field::UnitName
         )
     };
-    let is_unsure =
-        |guess: &&intake::Guess| guess.confidence == Confidence::Low && says_who(guess.field);
+    let is_unsure = |guess: &&intake::Guess| guess.confidence == Confidence::Low && says_who(guess.field);
     let unsure: Vec<_> = proposal.guesses.iter().filter(is_unsure).map(|guess| guess.field.words()).collect();
     if unsure.is_empty() {
         return None;

@@ -13,12 +13,7 @@ use tokio::{
     sync::{Mutex, Notify},
 };
 
-use crate::{
-    answer::Answer,
-    error::Error,
-    order::Order,
-    words::words,
-};
+use crate::{answer::Answer, error::Error, order::Order, words::words};
 
 /// What it is made of.
 pub struct Parts<'a> {

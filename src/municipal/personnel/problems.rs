@@ -11,7 +11,8 @@ use crate::words::words;
 /// becomes a line of its own.
 pub(crate) fn tell(draft: &mut Draft, intake: &Intake) {
     // Units and posts come before the people of the same rows, who are to be told.
-    let by_row = draft.items.iter().enumerate().flat_map(|(at, item)| item.rows.iter().map(move |row| (*row, at)));
+    let by_row =
+        draft.items.iter().enumerate().flat_map(|(at, item)| item.rows.iter().map(move |row| (*row, at)));
     let by_row: BTreeMap<u32, usize> = by_row.collect();
     for problem in &intake.problems {
         let row = problem.place.row;
@@ -33,7 +34,13 @@ pub(crate) fn tell(draft: &mut Draft, intake: &Intake) {
                 let refuses = problem.severity() == Severity::Refuses;
                 let kind = if refuses { Kind::Wrong } else { Kind::Unchanged };
                 let about = NOBODY.to_owned();
-                draft.items.push(Item { kind, about, rows: vec![row], told: vec![told], changes: Vec::new() });
+                draft.items.push(Item {
+                    kind,
+                    about,
+                    rows: vec![row],
+                    told: vec![told],
+                    changes: Vec::new(),
+                });
             }
         }
     }

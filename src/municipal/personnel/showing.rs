@@ -48,9 +48,9 @@ fn bodies(known: &Organisation, day: Date, wanted: Option<&str>) -> (Vec<ShownBo
     let key = |name: &str| folded(name, LONGEST_NAME);
     let wanted = wanted.map(|name| (name, key(name)));
     let is_wanted = |unit: &Unit| {
-        wanted.as_ref().is_none_or(|(name, folded)| {
-            unit.code.as_deref() == Some(*name) || key(&unit.name) == *folded
-        })
+        wanted
+            .as_ref()
+            .is_none_or(|(name, folded)| unit.code.as_deref() == Some(*name) || key(&unit.name) == *folded)
     };
     let (mut told, mut room, mut more) = (Vec::new(), MOST_MEMBERS, 0);
     for body in known.bodies(day) {

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use base::Clock;
-use intake::How;
+use intake::{Date, How};
 use organisation::{Role, SetId};
 use personnel::{Answer, FileBytes, Import, Order};
 use ruma::ServerName;
@@ -40,8 +40,10 @@ async fn make(office: &Office) -> anyhow::Result<()> {
 
 async fn import(office: &Office, file: &PersonnelFile) -> anyhow::Result<Option<SetId>> {
     let known = office.ask(Order::List { before: None, limit: PERSONNEL.len() }).await?;
-    let Answer::List(known) = known else { bail!(tr!("答えが読めません", "the answer cannot be read")) };
-    let day = file.day.parse()?;
+    let Answer::List(known) = known else {
+        bail!(tr!("答えが読めません", "the answer cannot be read"))
+    };
+    let day: Date = file.day.parse()?;
     if known.iter().any(|(_, set)| set.day == day) {
         return Ok(None);
     }

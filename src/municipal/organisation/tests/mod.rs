@@ -15,8 +15,8 @@ use intake::{Date, How, Intake, Sheet};
 use store::Batch;
 
 use crate::{
-    BodyId, ChangeSet, Draft, Ids, Item, Kind, NewUnits, Organisation, PersonId, Reorganisation, SetId, Source,
-    Tenure, Terms, UnitId, compare,
+    BodyId, ChangeSet, Draft, Ids, Item, Kind, NewUnits, Organisation, PersonId, Reorganisation, SetId,
+    Source, Tenure, Terms, UnitId, compare,
 };
 
 fn day(text: &str) -> Date {

@@ -144,7 +144,8 @@ impl Interposed for Dying {
 #[tokio::test]
 async fn the_next_process_goes_on_with_what_was_begun_and_tells_the_log_of_it_once() {
     let disk = MemoryDisk::default();
-    let rows: String = (1..=1_500).map(|n| format!("{n:05},山田 花子,ﾔﾏﾀﾞ ﾊﾅｺ,防災課,主事,R2.4.1\r\n")).collect();
+    let rows: String =
+        (1..=1_500).map(|n| format!("{n:05},山田 花子,ﾔﾏﾀﾞ ﾊﾅｺ,防災課,主事,R2.4.1\r\n")).collect();
     let town = Town::at(&disk, MIDNIGHT).await;
     let (id, _) = town.import(file(&rows), "2026-04-01").await.unwrap().unwrap();
     town.approve(id).await;

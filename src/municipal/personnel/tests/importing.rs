@@ -8,8 +8,12 @@ async fn a_shift_jis_file_with_days_of_eras_is_applied_at_its_hour() {
     let (id, set) = town.import(shift_jis(THREE), "2026-04-01").await.unwrap().unwrap();
     assert_eq!((set.state, set.at, set.made_by.as_str()), (State::Preview, Timestamp(MIDNIGHT), "uid 1000"));
     let told = town.lines(id).await;
-    let new: Vec<_> = told.iter().filter(|line| line.kind == Kind::New).map(|line| line.about.as_str()).collect();
-    assert!(new.contains(&"00002 髙橋 一郎") && new.contains(&"首長部局") && new.contains(&"防災課"), "{new:?}");
+    let new: Vec<_> =
+        told.iter().filter(|line| line.kind == Kind::New).map(|line| line.about.as_str()).collect();
+    assert!(
+        new.contains(&"00002 髙橋 一郎") && new.contains(&"首長部局") && new.contains(&"防災課"),
+        "{new:?}"
+    );
     assert!(town.people("2026-04-01").await.is_empty(), "nothing is done before it is approved");
 
     town.approve(id).await;
@@ -21,7 +25,10 @@ async fn a_shift_jis_file_with_days_of_eras_is_applied_at_its_hour() {
     assert_eq!(town.people("2026-04-01").await, there);
     // It stays applied, whoever asks again.
     assert_eq!(town.set_after(Order::Apply { id }).await.unwrap().state, State::Applied);
-    assert!(town.import(shift_jis(THREE), "2026-04-01").await.unwrap().is_none(), "the same file changes nothing");
+    assert!(
+        town.import(shift_jis(THREE), "2026-04-01").await.unwrap().is_none(),
+        "the same file changes nothing"
+    );
 }
 
 #[tokio::test]
@@ -64,14 +71,17 @@ async fn a_file_without_anybody_ends_nobody() {
     let town = Town::new().await;
     town.take(file(THREE), "2026-04-01").await;
     let before = town.show("2027-01-01").await;
-    for (case, empty) in [("no byte", Vec::new()), ("blanks", b"\r\n \r\n".to_vec()), ("headers alone", file(""))] {
+    for (case, empty) in
+        [("no byte", Vec::new()), ("blanks", b"\r\n \r\n".to_vec()), ("headers alone", file(""))]
+    {
         let told = refusal(town.import(empty, "2026-04-02").await);
         assert!(!told.is_empty(), "{case}");
     }
     // All rows are wrong: whoever seems to be missing is not ended, and everybody has to say that he has seen it.
     let (id, set) = town.import(file(",佐藤 三郎,,,,\r\n"), "2026-04-02").await.unwrap().unwrap();
     assert!(set.guards.iter().any(|guard| guard.kind == GuardKind::Empty), "{:?}", set.guards);
-    let none = Order::Approve { id, role: Role::Personnel, person: "uid 1001".into(), means: BTreeSet::new() };
+    let none =
+        Order::Approve { id, role: Role::Personnel, person: "uid 1001".into(), means: BTreeSet::new() };
     assert!(refusal(town.set_after(none).await).contains("警告"));
     assert!(town.lines(id).await.iter().all(|line| line.changes == 0));
     assert_eq!(people(&before), town.people("2027-01-01").await);

@@ -8,7 +8,8 @@ async fn save(town: &Town, authority: &ServerName, name: &str) -> Result<Answer,
     let order = Order::Columns { file: FileBytes::new(UNSURE.into()), how: How::default() };
     let Answer::Columns(columns) = town.ask(order).await.unwrap() else { panic!() };
     assert!(columns.doubt.is_some());
-    town.ask_of(authority, Order::SaveMapping { name: name.to_owned(), mapping: Box::new(columns.mapping) }).await
+    town.ask_of(authority, Order::SaveMapping { name: name.to_owned(), mapping: Box::new(columns.mapping) })
+        .await
 }
 
 #[tokio::test]

@@ -39,11 +39,9 @@ pub(crate) async fn import(args: &OrgImportArgs) -> anyhow::Result<()> {
         same: args.same.clone(),
         other: args.other.clone(),
     };
-    over(&args.which, async |office| {
-        match office.ask(Order::Import(Box::new(import))).await? {
-            Answer::Imported(imported) => print::imported(&imported),
-            _ => unexpected(),
-        }
+    over(&args.which, async |office| match office.ask(Order::Import(Box::new(import))).await? {
+        Answer::Imported(imported) => print::imported(&imported),
+        _ => unexpected(),
     })
     .await
 }
@@ -293,7 +291,9 @@ mod tests {
         let midnight = 1_774_969_200_000;
         assert_eq!(parse_minute("2026-04-01T00:00"), Ok(Timestamp(midnight)));
         assert_eq!(parse_minute("2026-04-01 09:05"), Ok(Timestamp(midnight + (9 * 60 + 5) * 60_000)));
-        for wrong in ["2026-04-01", "2026-04-01T24:00", "2026-04-01T0:00", "2026-02-30T00:00", "1969-01-01T00:00", ""] {
+        for wrong in
+            ["2026-04-01", "2026-04-01T24:00", "2026-04-01T0:00", "2026-02-30T00:00", "1969-01-01T00:00", ""]
+        {
             assert!(parse_minute(wrong).is_err(), "{wrong}");
         }
     }
