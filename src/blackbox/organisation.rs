@@ -123,7 +123,7 @@ async fn a_personnel_file_goes_from_the_first_look_to_the_end_of_its_undoing() {
     let applied = org(directory, &["apply", &set]);
     assert!(applied.contains("[applied]"), "{applied}");
     let before = shown(directory, "2022-01-01");
-    let there = org(directory, &["show", "--as-of", "2022-01-01", "--unit", "防災課"]);
+    let there = org(directory, &["show", "--as-of", "2022-01-01", "--unit", "総務部防災課"]);
     assert!(there.contains("課長 山田 花子 (00001)") && !there.contains("田中"), "{there}");
 
     // A file with a wrong row: it is told of by row and column, and that person stays.

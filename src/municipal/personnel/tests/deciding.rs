@@ -8,8 +8,8 @@ use store::{CommitError, Error as StoreError, RawBatch, RawCommitted};
 use super::*;
 
 const MOVED: &str = "\
-00001,山田　花子,ﾔﾏﾀﾞ ﾊﾅｺ,総務部人事課,課長,R8.4.1\r\n\
-00002,髙橋 一郎,ﾀｶﾊｼ ｲﾁﾛｳ,総務部税務課,主査,R8.4.1\r\n";
+00001,山田　花子,ﾔﾏﾀﾞ ﾊﾅｺ,総務部　人事課,課長,R8.4.1\r\n\
+00002,髙橋 一郎,ﾀｶﾊｼ ｲﾁﾛｳ,総務部　税務課,主査,R8.4.1\r\n";
 
 #[tokio::test]
 async fn two_people_approve_and_one_who_comes_twice_does_not() {

@@ -38,9 +38,9 @@ async fn wrong_rows_are_told_with_row_and_column_and_their_people_stay_as_they_a
     let before = town.show("2026-04-01").await;
     // A day before its era, and somebody without a number. 鈴木 is missing: he may be in the row without one.
     let rows = "\
-        00001,山田　花子,ﾔﾏﾀﾞ ﾊﾅｺ,総務部人事課,課長,令和元年4月1日\r\n\
-        00002,髙橋 一郎,ﾀｶﾊｼ ｲﾁﾛｳ,総務部人事課,主査,\r\n\
-        ,佐藤 三郎,ｻﾄｳ ｻﾌﾞﾛｳ,総務部人事課,主事,\r\n";
+        00001,山田　花子,ﾔﾏﾀﾞ ﾊﾅｺ,総務部　人事課,課長,令和元年4月1日\r\n\
+        00002,髙橋 一郎,ﾀｶﾊｼ ｲﾁﾛｳ,総務部　人事課,主査,\r\n\
+        ,佐藤 三郎,ｻﾄｳ ｻﾌﾞﾛｳ,総務部　人事課,主事,\r\n";
     let (id, set) = town.import(shift_jis(rows), "2026-04-02").await.unwrap().unwrap();
     let lines = town.lines(id).await;
     let wrong: Vec<_> = lines.iter().filter(|line| line.kind == Kind::Wrong).collect();
@@ -96,7 +96,7 @@ async fn a_body_or_unit_that_is_not_known_is_made_only_if_that_is_said() {
     assert!(refusal(town.ask(Order::Import(Box::new(typed))).await).contains("首長部局"));
     town.take(file(THREE), "2026-04-01").await;
 
-    let other = "00001,山田 花子,ヤマダ ハナコ,総務部坊災課,課長,\r\n";
+    let other = "00001,山田 花子,ヤマダ ハナコ,総務部　坊災課,課長,\r\n";
     let typed = Import { makes_new: false, body: None, day: Some(day("2026-04-02")), ..import(file(other)) };
     let Ok(Answer::Imported(imported)) = town.ask(Order::Import(Box::new(typed))).await else { panic!() };
     let (id, _) = imported.set.unwrap();
