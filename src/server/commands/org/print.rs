@@ -2,7 +2,9 @@
 
 use audit::written;
 use intake::Confidence;
-use organisation::{Absence, ChangeSet, ItemState, Kind, Role, SetId, State, Tenure, Told};
+use organisation::{
+    Absence, ChangeSet, ItemState, Kind, Role, SetId, State, Tenure, Told, calendar::before,
+};
 use personnel::{Columns, Imported, Line, Member, Shown};
 use serde_json::json;
 
@@ -202,8 +204,8 @@ fn member(member: &Member) -> String {
     if *tenure == Tenure::Additional {
         told.push_str(&tr!(" 兼務", ", additional"));
     }
-    if let Some(until) = member.until {
-        told.push_str(&tr!(" {until} の前日まで", ", until the day before {until}"));
+    if let Some(last) = member.until.and_then(before) {
+        told.push_str(&tr!(" {last} まで", ", until {last}"));
     }
     match away {
         None => {}
