@@ -2,9 +2,7 @@
 
 use audit::written;
 use intake::Confidence;
-use organisation::{
-    Absence, ChangeSet, ItemState, Kind, Role, SetId, State, Tenure, Told, calendar::before,
-};
+use organisation::{Absence, ChangeSet, ItemState, Kind, Role, SetId, State, Tenure, Told, calendar::before};
 use personnel::{Columns, Imported, Line, Member, Shown};
 use serde_json::json;
 
