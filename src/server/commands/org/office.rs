@@ -27,7 +27,7 @@ pub(crate) struct Office {
 }
 
 enum Desk {
-    Running(Running),
+    Running(Box<Running>),
     Here(Box<House>),
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn over<T>(
 impl Office {
     pub(crate) async fn open(config: &Config, authority: OwnedServerName) -> anyhow::Result<Office> {
         let desk = match Running::find(config).await {
-            Some(running) => Desk::Running(running),
+            Some(running) => Desk::Running(Box::new(running)),
             None => {
                 let foundation = Foundation::of(config, Data::MustExist).await?;
                 Desk::Here(Box::new(House::open(config, foundation).await?))
