@@ -35,7 +35,8 @@ impl<'a> Cleaner<'a, '_, '_> {
         local: &str,
         element: &BytesStart<'_>,
     ) -> Result<(), Refusal> {
-        let prefix = element.name().prefix().map(|prefix| format!("{}:", String::from_utf8_lossy(prefix.as_ref())));
+        let prefix =
+            element.name().prefix().map(|prefix| format!("{}:", String::from_utf8_lossy(prefix.as_ref())));
         let prefix = prefix.unwrap_or_default();
         let name = |local: &str| format!("{prefix}{local}");
         let begin = |local: &str| {

@@ -618,7 +618,7 @@ fn points_of_data(stream: &Stream) -> Option<u64> {
     let mut outer = stream.filters().ok()?;
     let kind = outer.pop().filter(|kind| is_of_picture(kind))?;
     let bare = match outer.as_slice() {
-        [] => Cow::Borrowed(&stream.content),
+        [] => Cow::Borrowed(stream.content.as_slice()),
         outer => {
             let names: Vec<Object> = outer.iter().map(|name| Object::Name(name.to_vec())).collect();
             let mut dictionary = Dictionary::new();

@@ -59,9 +59,10 @@ impl Inline<'_> {
         self.head.iter().all(|(key, _)| listed(key))
             && filters.first().is_some_and(|name| name == b"ASCIIHexDecode")
             && !filters.iter().any(|name| is_of_picture(name))
-            && self.data.split_last().is_some_and(|(end, digits)| {
-                *end == b'>' && digits.iter().all(u8::is_ascii_hexdigit)
-            })
+            && self
+                .data
+                .split_last()
+                .is_some_and(|(end, digits)| *end == b'>' && digits.iter().all(u8::is_ascii_hexdigit))
     }
 }
 
@@ -132,16 +133,16 @@ impl Packer<'_> {
             let kept = is_shown || SHAPE.contains(long);
             let value = made.or_else(|| picture.value((*short, *long)).filter(|_| kept).map(Cow::Borrowed));
             if let Some(value) = value {
-                out.extend([b" /".as_slice(), short.as_bytes(), b" ", &value].concat());
+                out.extend([b" /".as_slice(), short.as_bytes(), b" ", value.as_ref()].concat());
             }
         }
         out.extend(b" /F [/AHx");
         for (name, _) in &data.filters {
-            out.extend([b" /".as_slice(), name].concat());
+            out.extend([b" /".as_slice(), name.as_slice()].concat());
         }
         out.push(b']');
         if !parameters.is_empty() {
-            out.extend([b" /DP [null ".as_slice(), &parameters.join(&b' '), b"]"].concat());
+            out.extend([b" /DP [null ".as_slice(), parameters.join(&b' ').as_slice(), b"]"].concat());
         }
         out.extend(b" ID ");
         out.extend(digits(&data.content));
@@ -154,7 +155,7 @@ impl Packer<'_> {
 fn written(value: &Object) -> Option<Cow<'_, [u8]>> {
     match value {
         Object::Integer(number) => Some(Cow::Owned(number.to_string().into_bytes())),
-        Object::Name(name) => Some(Cow::Owned([b"/".as_slice(), name].concat())),
+        Object::Name(name) => Some(Cow::Owned([b"/".as_slice(), name.as_slice()].concat())),
         _ => None,
     }
 }

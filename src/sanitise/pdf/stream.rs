@@ -27,11 +27,12 @@ const MOST_FILTERS: usize = 8;
 /// drawings of a metre's width are white for the most part.
 const MOST_UNPACKED: u64 = 4;
 
-/// Most bytes of one stream of contents when it is unpacked. The plan of a city, drawn line by line, has some 50 MB.
-const MOST_OF_CONTENT: usize = 128 << 20;
+/// Which part of what a file may unpack to one stream of contents may take: 128 MiB of what is usual. The plan of a city, drawn
+/// line by line, has some 50 MB.
+const PART_OF_CONTENT: u64 = 4;
 
-/// Most of all contents of a document: hundreds of such pages do not fit into a file.
-const MOST_OF_CONTENTS: u64 = 1 << 30;
+/// How often more all contents of a document may hold: a file has no room for twenty such plans.
+const MOST_CONTENTS: u64 = 2;
 
 /// How much of a font is looked at.
 const HEAD: usize = 64 << 10;
@@ -199,7 +200,8 @@ impl<'l> Packer<'l> {
         let mut dictionary = Dictionary::new();
         write(&mut dictionary, data.filters.clone());
         let stream = Stream::new(dictionary, std::mem::take(&mut data.content));
-        let unpacked = match stream.decompressed_content_with_limit(MOST_OF_CONTENT) {
+        let most = usize::try_from(self.limits.unpacked_bytes / PART_OF_CONTENT).unwrap_or(usize::MAX);
+        let unpacked = match stream.decompressed_content_with_limit(most) {
             Ok(unpacked) => unpacked,
             Err(lopdf::Error::Decompress(DecompressError::MemoryLimitExceeded { limit })) => {
                 let detail = format!("contents of more than {limit} bytes");
@@ -213,7 +215,7 @@ impl<'l> Packer<'l> {
             }
         };
         self.contents = self.contents.saturating_add(unpacked.len() as u64);
-        if self.contents > MOST_OF_CONTENTS {
+        if self.contents > self.limits.unpacked_bytes.saturating_mul(MOST_CONTENTS) {
             return Err(Refusal::new(Reason::Expansion, format!("contents of {} bytes", self.contents)));
         }
         match self.pictures(&unpacked, removed)? {

@@ -4,13 +4,13 @@ use std::io::Write;
 
 use image::ImageFormat;
 use lopdf::{Dictionary, Document, Object, ObjectId, Stream, dictionary};
-use sanitise::{Kind, Part, Reason, Verdict};
+use sanitise::{Bounds, Kind, Part, Reason, Settings, Verdict};
 
 use super::{
     bare::laid_open,
     holds, office, reason, rebuilt,
     samples::{self, HARM, pdf, with_segment},
-    sanitise, unpack,
+    sanitise, unpack, worker,
 };
 
 fn numbers(of: &[i64]) -> Object {
@@ -59,7 +59,8 @@ fn by_name_from_outside(document: &mut Document, below: Object) -> (Dictionary, 
 
 fn by_pattern(document: &mut Document, below: Object) -> (Dictionary, String) {
     let resources = dictionary! { "XObject" => dictionary! { "X" => below } };
-    let words = dictionary! { "PatternType" => 1, "PaintType" => 1, "TilingType" => 1, "XStep" => 9, "YStep" => 9 };
+    let words =
+        dictionary! { "PatternType" => 1, "PaintType" => 1, "TilingType" => 1, "XStep" => 9, "YStep" => 9 };
     let pattern = drawn(document, words, resources, "/X Do");
     let content = format!("/Pattern cs/P#31 scn{}", " 0 0 9 9 re f".repeat(10));
     (dictionary! { "Pattern" => dictionary! { "P1" => pattern } }, content)
@@ -122,7 +123,8 @@ async fn what_draws_others_that_draw_others_is_refused_before_a_reader_hangs() {
                 }
                 let old = document.get_dictionary(page).unwrap().get(b"Resources").unwrap();
                 let mut resources = old.as_dict().unwrap().clone();
-                let mut names = resources.get(b"XObject").and_then(Object::as_dict).cloned().unwrap_or_default();
+                let mut names =
+                    resources.get(b"XObject").and_then(Object::as_dict).cloned().unwrap_or_default();
                 names.set("Top", below);
                 resources.set("XObject", names);
                 show(document, page, resources, b"/Top Do");
@@ -157,18 +159,27 @@ async fn what_draws_itself_or_too_deep_is_refused_and_what_only_names_itself_is_
 
 #[tokio::test]
 async fn contents_that_unpack_without_end_and_pictures_drawn_without_end_are_refused() {
-    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
-    let piece = [b'0'; 1 << 20];
-    for _ in 0..129 {
-        encoder.write_all(&piece).unwrap();
+    let mut settings = Settings::default();
+    settings.limits.unpacked_bytes = 4 << 20;
+    for (blanks, count, wanted) in [
+        (1 << 20, 1, None),
+        ((1 << 20) + 1, 1, Some(Reason::Expansion)),
+        (1 << 20, 8, None),
+        (1 << 20, 9, Some(Reason::Expansion)),
+    ] {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(&vec![b' '; blanks]).unwrap();
+        let bomb = encoder.finish().unwrap();
+        let file = pdf(|document, _, page| {
+            let words = || dictionary! { "Filter" => "FlateDecode" };
+            let contents: Vec<Object> =
+                (0..count).map(|_| document.add_object(Stream::new(words(), bomb.clone())).into()).collect();
+            document.get_dictionary_mut(page).unwrap().set("Contents", contents);
+        });
+        assert!(file.len() < 64 << 10);
+        let outcome = worker(Bounds::default()).sanitise(file.as_slice(), None, &settings).await.unwrap();
+        assert_eq!(reason(&outcome), wanted, "{count} of {blanks}");
     }
-    let bomb = encoder.finish().unwrap();
-    let file = pdf(|document, _, page| {
-        let content = document.add_object(Stream::new(dictionary! { "Filter" => "FlateDecode" }, bomb));
-        document.get_dictionary_mut(page).unwrap().set("Contents", content);
-    });
-    assert!(file.len() < 2 << 20);
-    assert_eq!(reason(&sanitise(&file, None).await), Some(Reason::Expansion));
 
     // A page that shows the same contents again and again.
     let file = pdf(|document, _, page| {
@@ -201,7 +212,9 @@ async fn the_plan_of_a_town_passes_with_all_its_lines_and_trees() {
         );
         let mut content = String::new();
         for at in 0..10_000 {
-            content.push_str(&format!("q 1 0 0 1 {at} {at} cm /Tree Do Q /Pattern cs /Hatch scn 0 0 9 9 re f\n"));
+            content.push_str(&format!(
+                "q 1 0 0 1 {at} {at} cm /Tree Do Q /Pattern cs /Hatch scn 0 0 9 9 re f\n"
+            ));
             for line in 0..10 {
                 content.push_str(&format!("{at}.{line} 5 m 12.5 {line} l S\n"));
             }
@@ -288,7 +301,8 @@ async fn notes_that_nobody_sees_go_and_fields_and_answers_of_a_review_stay() {
     };
     let with_notes = |notes: &[Dictionary]| {
         pdf(|document, _, page| {
-            let notes: Vec<Object> = notes.iter().map(|one| document.add_object(one.clone()).into()).collect();
+            let notes: Vec<Object> =
+                notes.iter().map(|one| document.add_object(one.clone()).into()).collect();
             if let [first, second] = notes.as_slice() {
                 let second = document.get_dictionary_mut(second.as_reference().unwrap()).unwrap();
                 second.set("IRT", first.clone());
@@ -313,9 +327,8 @@ async fn notes_that_nobody_sees_go_and_fields_and_answers_of_a_review_stay() {
         };
         assert_eq!(removed.iter().map(|one| one.what).collect::<Vec<_>>(), wanted, "{notes:?}");
         let left = Document::load_mem(&bytes).unwrap();
-        let is_note = |object: &&Object| {
-            object.as_dict().is_ok_and(|one| one.has(b"Subtype") && one.has(b"Rect"))
-        };
+        let is_note =
+            |object: &&Object| object.as_dict().is_ok_and(|one| one.has(b"Subtype") && one.has(b"Rect"));
         let left = left.objects.values().filter(is_note).count();
         assert_eq!(left, if wanted.is_empty() { notes.len() } else { 0 }, "{notes:?}");
     }
@@ -383,7 +396,8 @@ async fn what_a_document_says_of_its_changes_and_notes_stays_and_where_its_marks
     let changed = "<w:del w:id=\"1\" w:author=\"加賀\" w:date=\"2026-11-01T00:00:00Z\"><w:r><w:delText>旧</w:delText></w:r></w:del>\
         <w:ins w:id=\"2\" w:author=\"加賀\"><w:r><w:t>新</w:t></w:r></w:ins><w:r><w:rPr><w:vanish/></w:rPr><w:t>隠</w:t></w:r>";
     let marked = "<w:smartTag w:uri=\"urn:schemas-microsoft-com:office:smarttags\" w:element=\"place\"><w:r><w:t>金沢</w:t></w:r></w:smartTag>";
-    let addressed = "<w:customXml w:uri=\"http://evil.example/x\" w:element=\"x\"><w:r><w:t>市</w:t></w:r></w:customXml>";
+    let addressed =
+        "<w:customXml w:uri=\"http://evil.example/x\" w:element=\"x\"><w:r><w:t>市</w:t></w:r></w:customXml>";
     let body = format!("<w:p>{changed}{marked}{addressed}</w:p>");
     let Verdict::Rebuilt { bytes, removed } = sanitise(&office::word(&body, &[], &[]), None).await.verdict
     else {

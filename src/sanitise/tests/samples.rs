@@ -238,8 +238,9 @@ fn pdf_samples() -> Vec<(String, Vec<u8>)> {
     for (flags, kind) in [(2, "Text"), (6, "FreeText"), (32, "Highlight"), (30, "Stamp")] {
         let bytes = pdf(|document, _, page| {
             let rect = vec![0.into(), 0.into(), 9.into(), 9.into()];
-            let note = document.add_object(dictionary! { "Type" => "Annot", "Subtype" => kind, "Rect" => rect.clone(),
-            "F" => flags, "Contents" => harm(), "T" => harm(), "NM" => harm() });
+            let note = document
+                .add_object(dictionary! { "Type" => "Annot", "Subtype" => kind, "Rect" => rect.clone(),
+                "F" => flags, "Contents" => harm(), "T" => harm(), "NM" => harm() });
             let window = dictionary! { "Type" => "Annot", "Subtype" => "Popup", "Rect" => rect, "Parent" => note, "T" => harm() };
             let window = document.add_object(window);
             document.get_dictionary_mut(note).unwrap().set("Popup", window);
