@@ -32,10 +32,12 @@ pub(super) struct Tokens<'c> {
     at: usize,
 }
 
+/// Keys, each with its value as it is written.
+type Head<'c> = Vec<(Cow<'c, [u8]>, &'c [u8])>;
+
 /// A picture that stands in contents.
 pub(super) struct Inline<'c> {
-    /// Its keys, each with its value as it is written.
-    pub(super) head: Vec<(Cow<'c, [u8]>, &'c [u8])>,
+    pub(super) head: Head<'c>,
     /// Its data, as they are packed.
     pub(super) data: &'c [u8],
 }
@@ -112,7 +114,7 @@ impl<'c> Tokens<'c> {
     }
 
     /// The keys of a picture up to `ID`; nothing where that does not come.
-    fn head(&mut self) -> Option<Vec<(Cow<'c, [u8]>, &'c [u8])>> {
+    fn head(&mut self) -> Option<Head<'c>> {
         let mut head = Vec::new();
         loop {
             let key = match self.next()? {

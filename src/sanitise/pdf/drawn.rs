@@ -141,7 +141,7 @@ impl Drawn {
         match state.font {
             None => self.letters = self.letters.saturating_add(letters),
             // The font of glyphs that take letters from around them is set there.
-            Some(glyph) if glyph != Self::default() => {
+            Some(glyph) if letters > 0 && glyph != Self::default() => {
                 self.draw(Self { letters: 0, ..glyph }, letters, state);
             }
             Some(_) => {}
@@ -338,11 +338,15 @@ impl<'d> Counter<'d> {
             let named = name.take();
             let named = named.as_deref();
             match operator {
-                b"q" => match saved.last_mut() {
-                    Some((top, times)) if *top == state => *times += 1,
-                    _ if saved.len() < MOST_SAVED => saved.push((state, 1)),
-                    _ => return Err(Refusal::new(Reason::TooDeep, "too many states are kept")),
-                },
+                b"q" => {
+                    if let Some((_, times)) = saved.last_mut().filter(|(top, _)| *top == state) {
+                        *times += 1;
+                    } else if saved.len() < MOST_SAVED {
+                        saved.push((state, 1));
+                    } else {
+                        return Err(Refusal::new(Reason::TooDeep, "too many states are kept"));
+                    }
+                }
                 b"Q" => {
                     if let Some((top, times)) = saved.last_mut() {
                         state = *top;

@@ -191,7 +191,6 @@ impl<'l> Packer<'l> {
 
     /// What is drawn by: unpacked to be looked at, and packed anew only where something changed.
     fn content(&mut self, data: &mut Data, removed: &mut Vec<Removed>) -> Result<(), Refusal> {
-        self.end(data, removed)?;
         let is_usual = match data.filters.as_slice() {
             [] => true,
             [(name, parameters)] => name == b"FlateDecode" && parameters.is_none(),
@@ -218,9 +217,11 @@ impl<'l> Packer<'l> {
         if self.contents > self.limits.unpacked_bytes.saturating_mul(MOST_CONTENTS) {
             return Err(Refusal::new(Reason::Expansion, format!("contents of {} bytes", self.contents)));
         }
+        data.content = stream.content;
+        self.end(data, removed)?;
         match self.pictures(&unpacked, removed)? {
             Some(cleaned) => *data = Data { filters: Vec::new(), content: cleaned },
-            None if is_usual => data.content = stream.content,
+            None if is_usual => {}
             None => *data = Data { filters: Vec::new(), content: unpacked },
         }
         Ok(())
