@@ -13,9 +13,6 @@ use super::{
 };
 use crate::verdict::Refusal;
 
-/// What refers to cells of a book.
-pub(super) const REFERENCES: &[&str] = &["numRef", "strRef", "multiLvlStrRef"];
-
 /// The space of drawings, in which a title's letters are.
 const DRAWING: &str = "http://schemas.openxmlformats.org/drawingml/2006/main";
 

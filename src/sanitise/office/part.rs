@@ -11,7 +11,7 @@ use quick_xml::{
 };
 
 use super::{
-    address, chart,
+    address,
     fields::{self, Fate},
     formula::{Grammar, Sheets, calls_out, is_sheet_name},
     spaces::{self, Space},
@@ -60,6 +60,9 @@ const UNSEEN_ATTRIBUTES: &[&[u8]] = &[b"gfxdata", b"equationxml", b"invalidUrl"]
 
 /// Elements that mark text as something of a space of names, of which the address goes: it tells whose machines made the document.
 const MARKED: &[&str] = &["customXml", "smartTag"];
+
+/// What in charts refers to cells of a book.
+const REFERENCES: &[&str] = &["numRef", "strRef", "multiLvlStrRef"];
 
 /// Elements of which only the attribute goes that refers to what is gone.
 const STAY: &[&str] = &["pageSetup", "blip", "workbook", "document"];
@@ -398,7 +401,7 @@ impl<'a> Cleaner<'a, '_, '_> {
         if UNSEEN.contains(&local) {
             return Ok(Some(end));
         }
-        if self.about.kind == Kind::Xlsx && chart::REFERENCES.contains(&local) && self.names_other_book(at) {
+        if self.about.kind == Kind::Xlsx && REFERENCES.contains(&local) && self.names_other_book(at) {
             note(self.removed, Part::Formula, "");
             self.keep_values(at, local, element)?;
             return Ok(Some(end));

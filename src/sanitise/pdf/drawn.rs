@@ -5,7 +5,8 @@
 //! takes as long as reading each of them once, whatever they add up to. A form, a glyph and a mask take what is set around them:
 //! a pattern that a form is filled with is drawn once for each thing in it that has no colour of its own.
 //!
-//! A pattern is counted once for each thing that is filled with it: readers keep its cell as a picture.
+//! A pattern is counted once for each thing that is filled with it: readers keep its cell as a picture. Its cells may not be too fine
+//! for what it may fill.
 //!
 //! Format: ISO 32000-2, 8.4 (states), 8.7 (patterns), 8.10 (forms), 9.6.4 (glyphs), 11.6.5 (masks), 12.5.5 (looks).
 
@@ -39,6 +40,10 @@ const MOST_POINTS: u64 = 4_000_000_000;
 
 /// As many bytes of contents are gone through in the time that a form, a glyph or a picture takes to begin.
 const EACH: u64 = 256;
+
+/// Most cells of a pattern that what it is drawn on has room for. A hatch of eight points of a printer with 1,200 points an inch has a
+/// third of them on A0.
+const MOST_CELLS: f64 = 1e8;
 
 /// How deep forms may be drawn in forms; programs that put pages on pages make two more each time.
 const DEEPEST: usize = 50;
@@ -203,6 +208,14 @@ impl Thing {
 /// All things of a document by what resources call them.
 type Everywhere<'d> = HashMap<(Thing, &'d [u8]), Vec<&'d Object>>;
 
+/// Where contents are drawn.
+#[derive(Clone, Copy)]
+struct Place<'d> {
+    resources: Option<&'d Dictionary>,
+    /// How much room there is.
+    room: f64,
+}
+
 struct Counter<'d> {
     new: &'d Document,
     /// What is known of objects, with the resources that they were read with.
@@ -219,8 +232,11 @@ struct Counter<'d> {
 impl<'d> Counter<'d> {
     fn page(&mut self, page: &'d Dictionary) -> Result<Drawn, Refusal> {
         let content = self.content_of(page)?;
-        let resources = self.resources_of(page);
-        let mut drawn = self.content(&content, resources)?;
+        let place = Place {
+            resources: self.inherited(page, b"Resources").and_then(|found| self.dictionary(found)),
+            room: self.inherited(page, b"MediaBox").map_or(0.0, |size| self.room(size)),
+        };
+        let mut drawn = self.content(&content, place)?;
         drop(content);
         for note in self.list(page, b"Annots") {
             let Some(note) = self.dictionary(note) else { continue };
@@ -248,17 +264,56 @@ impl<'d> Counter<'d> {
         Ok(all)
     }
 
-    /// The resources of a page, or those of the tree above it.
-    fn resources_of(&self, page: &'d Dictionary) -> Option<&'d Dictionary> {
+    /// What a page, or the tree above it, has under a key.
+    fn inherited(&self, page: &'d Dictionary, key: &[u8]) -> Option<&'d Object> {
         let mut above = Some(page);
         for _ in 0..MOST_PARENTS {
             let one = above?;
-            if let Some(found) = one.get(b"Resources").ok().and_then(|found| self.dictionary(found)) {
+            if let Ok(found) = one.get(key) {
                 return Some(found);
             }
             above = one.get(b"Parent").ok().and_then(|parent| self.dictionary(parent));
         }
         None
+    }
+
+    /// The numbers of a list.
+    fn numbers(&self, list: &'d Object) -> Vec<f64> {
+        let list = self.find(list).and_then(|list| list.as_array().ok());
+        let number = |value| self.find(value).and_then(|value| value.as_float().ok()).map_or(0.0, f64::from);
+        list.map(|list| list.iter().map(number).collect()).unwrap_or_default()
+    }
+
+    /// How much room a box has.
+    fn room(&self, corners: &'d Object) -> f64 {
+        match self.numbers(corners).as_slice() {
+            [left, bottom, right, top] => ((right - left) * (top - bottom)).abs(),
+            _ => 0.0,
+        }
+    }
+
+    /// Refuses a pattern whose cells are so fine that nobody sees them.
+    fn check_cells(&self, pattern: &'d Object, room: f64) -> Result<(), Refusal> {
+        let Some(Object::Stream(stream)) = self.find(pattern) else { return Ok(()) };
+        let number = |key: &[u8]| {
+            stream
+                .dict
+                .get(key)
+                .ok()
+                .and_then(|value| self.find(value))
+                .and_then(|value| value.as_float().ok())
+        };
+        let step = |key: &[u8]| number(key).map_or(1.0, f64::from);
+        let matrix = stream.dict.get(b"Matrix").ok().map(|matrix| self.numbers(matrix)).unwrap_or_default();
+        let scale = match matrix.as_slice() {
+            [a, b, c, d, ..] => a * d - b * c,
+            _ => 1.0,
+        };
+        let cell = (step(b"XStep") * step(b"YStep") * scale).abs();
+        match room > cell * MOST_CELLS {
+            true => Err(too_much(format!("cells of a pattern with room for {cell}"))),
+            false => Ok(()),
+        }
     }
 
     /// All looks of an annotation.
@@ -289,8 +344,11 @@ impl<'d> Counter<'d> {
     fn stream(&mut self, object: &'d Object, outer: Option<&'d Dictionary>) -> Result<Drawn, Refusal> {
         let Object::Stream(stream) = object else { return Ok(Drawn::default()) };
         let own = stream.dict.get(b"Resources").ok().and_then(|own| self.dictionary(own));
-        let resources = own.or(outer);
-        let key = (ptr::from_ref(object), resources.map_or(ptr::null(), ptr::from_ref));
+        let place = Place {
+            resources: own.or(outer),
+            room: stream.dict.get(b"BBox").map_or(0.0, |corners| self.room(corners)),
+        };
+        let key = (ptr::from_ref(object), place.resources.map_or(ptr::null(), ptr::from_ref));
         if let Some(known) = self.known.get(&key) {
             return Ok(*known);
         }
@@ -301,7 +359,7 @@ impl<'d> Counter<'d> {
             return Err(Refusal::new(Reason::TooDeep, format!("drawn more than {DEEPEST} deep")));
         }
         self.open.push(key.0);
-        let mut drawn = self.content(&unpacked(stream), resources)?;
+        let mut drawn = self.content(&unpacked(stream), place)?;
         self.open.pop();
         if stream.dict.has(b"Group") {
             // It is made by itself, and drawn through the mask as a whole (11.6.6).
@@ -311,7 +369,8 @@ impl<'d> Counter<'d> {
         Ok(drawn)
     }
 
-    fn content(&mut self, bytes: &[u8], resources: Option<&'d Dictionary>) -> Result<Drawn, Refusal> {
+    fn content(&mut self, bytes: &[u8], place: Place<'d>) -> Result<Drawn, Refusal> {
+        let resources = place.resources;
         let length = bytes.len() as u64;
         self.read = self.read.saturating_add(length + EACH);
         if self.read > MOST_OF_ALL {
@@ -367,8 +426,8 @@ impl<'d> Counter<'d> {
                     drawn.write(letters, &state);
                 }
                 b"gs" => self.set(resources, named, &mut state)?,
-                b"scn" | b"sc" => state.fill = self.ink(resources, named)?,
-                b"SCN" | b"SC" => state.line = self.ink(resources, named)?,
+                b"scn" | b"sc" => state.fill = self.ink(place, named)?,
+                b"SCN" | b"SC" => state.line = self.ink(place, named)?,
                 b"g" | b"rg" | b"k" | b"cs" => state.fill = PLAIN,
                 b"G" | b"RG" | b"K" | b"CS" => state.line = PLAIN,
                 b"f" | b"F" | b"f*" => drawn.paint(&[state.fill], &state),
@@ -388,13 +447,16 @@ impl<'d> Counter<'d> {
     }
 
     /// A colour, which is a pattern's if it has a name.
-    fn ink(&mut self, resources: Option<&'d Dictionary>, name: Option<&[u8]>) -> Result<Set, Refusal> {
+    fn ink(&mut self, place: Place<'d>, name: Option<&[u8]>) -> Result<Set, Refusal> {
         Ok(match name {
             None => PLAIN,
             name => {
+                if let Some(pattern) = self.called(place.resources, Thing::Pattern, name) {
+                    self.check_cells(pattern, place.room)?;
+                }
                 let mut cell = Drawn::default();
                 // A cell takes nothing from around it but its colour.
-                cell.draw(self.named(resources, Thing::Pattern, name)?, 1, &State::default());
+                cell.draw(self.named(place.resources, Thing::Pattern, name)?, 1, &State::default());
                 Some(Drawn { coloured: 0, masked: 0, letters: 0, ..cell })
             }
         })

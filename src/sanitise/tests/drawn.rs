@@ -201,6 +201,31 @@ async fn contents_that_unpack_without_end_and_pictures_drawn_without_end_are_ref
 }
 
 #[tokio::test]
+async fn a_pattern_whose_cells_nobody_sees_is_refused() {
+    for (step, scale, wanted) in
+        [(8.0, 0.06, None), (8.0, 1e-5, Some(Reason::TooMuchDrawn)), (0.0, 1.0, Some(Reason::TooMuchDrawn))]
+    {
+        for inside in [false, true] {
+            let file = pdf(|document, _, page| {
+                let matrix = [scale, 0.0, 0.0, scale, 0.0, 0.0].map(Object::Real).to_vec();
+                let words = dictionary! { "PatternType" => 1, "PaintType" => 1, "TilingType" => 1, "Matrix" => matrix,
+                "XStep" => Object::Real(step), "YStep" => Object::Real(step) };
+                let pattern = drawn(document, words, dictionary! {}, "0 0 5 5 re f");
+                let mut resources = dictionary! { "Pattern" => dictionary! { "P" => pattern } };
+                let mut content = "/Pattern cs /P scn 0 0 200 120 re f";
+                if inside {
+                    let form = form(document, resources, content);
+                    (resources, content) =
+                        (dictionary! { "XObject" => dictionary! { "X" => form } }, "/X Do");
+                }
+                show(document, page, resources, content.as_bytes());
+            });
+            assert_eq!(reason(&sanitise(&file, None).await), wanted, "{step}, {scale}, {inside}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_plan_of_a_town_passes_with_all_its_lines_and_trees() {
     let file = pdf(|document, _, page| {
         let tree = form(document, dictionary! {}, &"1 2 m 3 4 5 6 7 8 c S ".repeat(45));
