@@ -202,10 +202,11 @@ impl Dropbox {
         self.tell_makers(&closed, cause.as_str(), words::encrypted_now).await
     }
 
-    /// Comes into a room, if one of those asks who may make links.
+    /// Comes into a room, if one of those asks who may make links; somebody outside who speaks by a user of another service is none.
     async fn come(&self, event: &Event) -> Result<(), Failure> {
         let room = &event.room_id;
-        if !self.is_maker(&event.sender) {
+        if event.of_service || !self.is_maker(&event.sender) {
+            info!(room_id = %room, user_id = %event.sender, "an invite is refused: who asks may make no links");
             let reason = "この役場の職員だけが招待できます / only members of this authority may invite me";
             return self.server().leave(room, reason).await;
         }

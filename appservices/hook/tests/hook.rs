@@ -205,6 +205,26 @@ async fn several_upgrades_are_followed_in_whatever_order_the_bot_is_asked_in_and
 }
 
 #[tokio::test]
+async fn somebody_outside_who_speaks_by_a_user_of_another_service_has_the_bot_go_nowhere_to_look() {
+    let form = "form = \"message\"\ntemplate = \"{{ text }}\"";
+    let (stage, address, hanako, first) = stage(|room| incoming(room, form)).await;
+    assert_eq!(post_well(address, "a", &json!({ "text": "前" })).await, 200);
+    hanako.sync_until(|seen| seen.has_message(&first, "前")).await;
+    // What comes of the room that follows can be told within only.
+    let second = upgrade(&hanako, &first).await;
+    let ghost = stage.ghost("taro").await;
+    let creation = json!({ "predecessor": { "room_id": second, "event_id": "$last" } });
+    let wishes = json!({ "preset": "private_chat", "invite": [BOT], "creation_content": creation });
+    let foreign = ghost.create_room_with(&wishes).await;
+    ghost.sync_until(|seen| seen.room(&foreign).membership(BOT) == Some("leave")).await;
+    let path = format!("/rooms/{foreign}/messages?dir=f&limit=50").replace('!', "%21");
+    let events = ghost.call(Method::GET, &path, None).await["chunk"].as_array().unwrap().clone();
+    let moves = events.iter().filter(|event| event["state_key"] == BOT);
+    let moves: Vec<&Value> = moves.map(|event| &event["content"]["membership"]).collect();
+    assert_eq!(moves, ["invite", "leave"], "{events:#?}");
+}
+
+#[tokio::test]
 async fn an_alias_that_somebody_else_gave_back_leads_to_the_right_room_at_once() {
     let (stage, address, hanako, _) = stage(|_| String::new()).await;
     let taro = stage.server.user("taro").await;
