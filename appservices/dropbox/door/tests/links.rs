@@ -74,6 +74,35 @@ async fn a_code_is_right_in_any_width_and_what_can_be_none_costs_nothing() {
 }
 
 #[tokio::test]
+async fn an_address_with_a_slash_at_its_end_leads_to_the_same_page() {
+    let place = place();
+    let made = place.make(Wish { with_code: true, ..wish() }).await;
+    let handing = Handing { lasts: HOUR, times: 2, with_code: false };
+    let hand = handed(&place, "$hand", handing).await.0;
+    for at in [path(&made), format!("/h/{}", hand.as_str())] {
+        let (with, without) = (format!("{at}/"), at);
+        let page = place.ask(Method::GET, &without, &[], Body::empty()).await;
+        let same = place.ask(Method::GET, &with, &[], Body::empty()).await;
+        assert_eq!((same.status, &same.text), (StatusCode::OK, &page.text));
+        // Nothing else is there.
+        let more = place.ask(Method::GET, &format!("{with}/"), &[], Body::empty()).await;
+        assert_eq!(more.status, StatusCode::NOT_FOUND);
+    }
+    // What a browser is given that told the code is good at both.
+    let code = made.code.clone().unwrap().replace(' ', "+");
+    let enter = format!("{}/code", path(&made));
+    let entered = place.ask(Method::POST, &enter, &[], format!("code={code}")).await;
+    let cookie = entered.header("set-cookie").split(';').next().unwrap().to_owned();
+    let page = place.ask(Method::GET, &format!("{}/", path(&made)), &[("cookie", &cookie)], Body::empty());
+    assert!(page.await.text.contains("工事写真"));
+    let name = format!("name {}", BASE64_STANDARD.encode("能登"));
+    let headers = [("upload-length", "5"), ("upload-metadata", &*name), ("cookie", &cookie)];
+    let begun = place.ask(Method::POST, &format!("{}/files/", path(&made)), &headers, Body::empty()).await;
+    assert_eq!(begun.status, StatusCode::CREATED);
+    assert!(!begun.header("location").contains("//"), "{}", begun.header("location"));
+}
+
+#[tokio::test]
 async fn why_a_link_is_good_no_more_is_said() {
     let place = place();
     let cancelled = place.make(wish()).await;
