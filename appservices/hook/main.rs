@@ -9,7 +9,7 @@ mod bot;
 mod fields;
 mod incoming;
 mod outgoing;
-mod photo;
+mod file;
 mod post;
 mod render;
 mod settings;

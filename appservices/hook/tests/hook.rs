@@ -130,6 +130,39 @@ async fn what_is_old_changed_or_signed_by_another_is_refused_and_alerts_are_thre
 }
 
 #[tokio::test]
+async fn all_of_a_text_of_which_a_message_shows_a_part_is_a_file_in_its_thread_once() {
+    let forms = [
+        ("form = \"report\"", json!({ "title": "穴", "text": format!("{}終わり", "字".repeat(9_000)) })),
+        (
+            "form = \"message\"\ntemplate = \"{{ text }}\"",
+            json!({ "text": format!("{}終わり", "字".repeat(20_000)) }),
+        ),
+    ];
+    for (form, body) in forms {
+        let (stage, address, hanako, room) = stage(|room| incoming(room, form)).await;
+        assert_eq!(post_well(address, "a", &body).await, 200);
+        hanako.sync_until(|seen| seen.has_message(&room, "全文.txt")).await;
+        stage.kill_bot();
+        stage.start_bot().await;
+        assert_eq!(post_well(address, "b", &json!({ "title": "倒木", "text": "倒木" })).await, 200);
+        let seen = hanako.sync_until(|seen| seen.room(&room).messages().last().is_some_and(|it| it.contains("倒木")));
+        let timeline = seen.await.room(&room).timeline;
+        let own: Vec<&Value> =
+            timeline.iter().filter(|event| event["sender"] == BOT && event["type"] == "m.room.message").collect();
+        let kinds: Vec<_> = own.iter().map(|event| event["content"]["msgtype"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["m.text", "m.file", "m.text"], "{own:#?}");
+        let text = own[0]["content"]["body"].as_str().unwrap();
+        assert!(text.contains("字だけを表示しています") && !text.contains("終わり"), "{text}");
+        assert_eq!(own[1]["content"]["m.relates_to"]["event_id"], own[0]["event_id"]);
+        let uri = own[1]["content"]["url"].as_str().unwrap().strip_prefix("mxc://").unwrap();
+        let path = format!("/_matrix/client/v1/media/download/{uri}");
+        let got = hanako.ask_bytes(Method::GET, &path, &[], Default::default()).await;
+        let whole = String::from_utf8(got.body().to_vec()).unwrap();
+        assert!(whole.contains(body["text"].as_str().unwrap()), "{whole}");
+    }
+}
+
+#[tokio::test]
 async fn a_thread_whose_first_message_was_deleted_begins_anew_and_so_is_seen() {
     let form = "form = \"message\"\ntemplate = \"{{ text }}\"\nthread = \"{{ key }}\"";
     let (_stage, address, hanako, room) = stage(|room| incoming(room, form)).await;
