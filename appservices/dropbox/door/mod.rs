@@ -262,7 +262,7 @@ impl Visit {
             Trouble::Drops(error) => {
                 let status = match error {
                     Error::NoLink | Error::NoUpload => StatusCode::NOT_FOUND,
-                    Error::Over | Error::Cancelled | Error::UsedUp => StatusCode::GONE,
+                    Error::Over | Error::Cancelled(_) | Error::UsedUp => StatusCode::GONE,
                     Error::NoCode => StatusCode::BAD_REQUEST,
                     Error::Locked | Error::WrongCode(_) => StatusCode::FORBIDDEN,
                     Error::Files | Error::Received => StatusCode::CONFLICT,
