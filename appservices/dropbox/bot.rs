@@ -412,11 +412,14 @@ impl Dropbox {
         let questioned = self.drops.find_question(redacted).await.map_err(failure)?;
         // Numbers are each room's own, and whoever redacts may name an event of another one.
         let questioned = questioned.filter(|hand| hand.room == event.room_id).map(|hand| hand.number);
-        let why = |hand: &Hand| match redacted {
-            redacted if hand.event == *redacted => Some(Why::FileChanged),
-            redacted if hand.agreement.as_ref() == Some(redacted) => Some(Why::Withdrawn),
-            redacted if hand.cause == *redacted || questioned == Some(hand.number) => Some(Why::TakenBack),
-            _ => None,
+        let why = |hand: &Hand| {
+            if hand.event == *redacted {
+                return Some(Why::FileChanged);
+            }
+            if hand.agreement.as_ref() == Some(redacted) {
+                return Some(Why::Withdrawn);
+            }
+            (hand.cause == *redacted || questioned == Some(hand.number)).then_some(Why::TakenBack)
         };
         let hands = self.drops.hands_of_room(&event.room_id).await.map_err(failure)?;
         let over = |hand: Hand| why(&hand).map(|why| (hand, why));

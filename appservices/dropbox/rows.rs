@@ -406,7 +406,15 @@ mod tests {
         assert_eq!(read(&noted).end, Some(End { why: Why::TakenBack, at: Timestamp(5) }));
         assert_eq!(serde_json::to_value(read(&noted)).unwrap(), noted);
         let words = [
-            "cancelled", "untold", "code_untold", "put_out", "encrypted", "file_changed", "taken_back", "withdrawn", "unnoted",
+            "cancelled",
+            "untold",
+            "code_untold",
+            "put_out",
+            "encrypted",
+            "file_changed",
+            "taken_back",
+            "withdrawn",
+            "unnoted",
         ];
         for word in words {
             let why: Why = serde_json::from_value(json!(word)).unwrap();

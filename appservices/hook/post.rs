@@ -15,8 +15,8 @@ use tracing::{error, warn};
 
 use crate::{
     bot::Hook,
-    incoming::{JOBS, Job},
     file::File,
+    incoming::{JOBS, Job},
     render::{Report, WHOLE_NAME},
     settings::{Form, Incoming},
 };

@@ -32,8 +32,7 @@ struct Bounds {
 
 /// In the message, and in the file beside it where that is not all.
 const SHOWN: Bounds = Bounds { line: LONGEST_LINE, text: 8_000, field: 1_000, fields: 3_000 };
-const WHOLE: Bounds =
-    Bounds { line: usize::MAX, text: usize::MAX, field: usize::MAX, fields: usize::MAX };
+const WHOLE: Bounds = Bounds { line: usize::MAX, text: usize::MAX, field: usize::MAX, fields: usize::MAX };
 
 /// What the file is called in which all of a text stands.
 pub(crate) const WHOLE_NAME: &str = "全文.txt";
@@ -228,8 +227,7 @@ impl Lines {
     fn joined(&self) -> String {
         let rule = RULE.to_owned();
         let rule = Some(&rule).filter(|_| !self.theirs.is_empty());
-        let lines: Vec<&str> =
-            self.ours.iter().chain(rule).chain(&self.theirs).map(String::as_str).collect();
+        let lines: Vec<&str> = self.ours.iter().chain(rule).chain(&self.theirs).map(String::as_str).collect();
         lines.join("\n")
     }
 
@@ -339,8 +337,8 @@ impl Place {
         let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
         let degrees = |key: &str, most: f64| number(place.get(key)?).filter(|degrees| degrees.abs() <= most);
         let (latitude, longitude) = (degrees("latitude", 90.0)?, degrees("longitude", 180.0)?);
-        let description =
-            line(place.get("address"), LONGEST_LINE).unwrap_or_else(|| format!("{latitude:.6}, {longitude:.6}"));
+        let description = line(place.get("address"), LONGEST_LINE)
+            .unwrap_or_else(|| format!("{latitude:.6}, {longitude:.6}"));
         Some(Self { latitude, longitude, description })
     }
 }

@@ -36,7 +36,7 @@ use std::{
 };
 
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::{Net, Server, User};
 use tokio::{
@@ -108,7 +108,8 @@ impl Stage {
     pub async fn ghost(&self, name: &str) -> User {
         let localpart = format!("_bridge_{name}");
         let wish = json!({ "type": "m.login.application_service", "username": localpart });
-        let made = self.server.service(BRIDGE, BRIDGE_TOKEN).call(Method::POST, "/register", Some(&wish)).await;
+        let made =
+            self.server.service(BRIDGE, BRIDGE_TOKEN).call(Method::POST, "/register", Some(&wish)).await;
         self.server.service(&localpart, made["access_token"].as_str().expect("a session"))
     }
 
@@ -206,6 +207,28 @@ impl Stage {
             child.kill().expect("killed");
             child.wait().expect("gone");
         }
+    }
+
+    /// Tells the bot of an event, as its server does.
+    ///
+    /// # Panics
+    /// When it does not take it.
+    pub async fn tell(&self, event: &Value) {
+        static NUMBER: AtomicU8 = AtomicU8::new(1);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let body = json!({ "events": [event] }).to_string();
+        let request = format!(
+            "PUT /_matrix/app/v1/transactions/told-{number} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n{body}",
+            self.address,
+            self.hs_token(),
+            body.len()
+        );
+        let mut stream = TcpStream::connect(self.address).await.expect("the bot listens");
+        stream.write_all(request.as_bytes()).await.expect("told");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("answered");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
 
     /// Takes in the stead of the bot, which does not run, what the server tells it, until this stands in it: the bot never hears of that.

@@ -4,7 +4,7 @@
 
 use std::{
     net::SocketAddr,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -145,10 +145,13 @@ async fn all_of_a_text_of_which_a_message_shows_a_part_is_a_file_in_its_thread_o
         stage.kill_bot();
         stage.start_bot().await;
         assert_eq!(post_well(address, "b", &json!({ "title": "倒木", "text": "倒木" })).await, 200);
-        let seen = hanako.sync_until(|seen| seen.room(&room).messages().last().is_some_and(|it| it.contains("倒木")));
+        let seen = hanako
+            .sync_until(|seen| seen.room(&room).messages().last().is_some_and(|it| it.contains("倒木")));
         let timeline = seen.await.room(&room).timeline;
-        let own: Vec<&Value> =
-            timeline.iter().filter(|event| event["sender"] == BOT && event["type"] == "m.room.message").collect();
+        let own: Vec<&Value> = timeline
+            .iter()
+            .filter(|event| event["sender"] == BOT && event["type"] == "m.room.message")
+            .collect();
         let kinds: Vec<_> = own.iter().map(|event| event["content"]["msgtype"].as_str().unwrap()).collect();
         assert_eq!(kinds, ["m.text", "m.file", "m.text"], "{own:#?}");
         let text = own[0]["content"]["body"].as_str().unwrap();
@@ -235,6 +238,27 @@ async fn several_upgrades_are_followed_in_whatever_order_the_bot_is_asked_in_and
         assert_eq!(post_well(address, "b", &json!({ "text": "後" })).await, 200);
         hanako.sync_until(|seen| seen.has_message(&rooms[2], "後")).await;
     }
+}
+
+#[tokio::test]
+async fn what_waits_for_a_room_is_told_as_soon_as_the_bot_is_asked_in_again() {
+    let form = "form = \"message\"\ntemplate = \"{{ text }}\"";
+    let (stage, address, hanako, room) = stage(|room| incoming(room, form)).await;
+    assert_eq!(post_well(address, "a", &json!({ "text": "前" })).await, 200);
+    hanako.sync_until(|seen| seen.has_message(&room, "前")).await;
+    hanako.kick(&room, BOT.try_into().unwrap()).await;
+    assert_eq!(post_well(address, "b", &json!({ "text": "後" })).await, 200);
+    // It tries less and less often: after the fifth time it rests for eight seconds.
+    let patience = async {
+        while stage.log().matches("could not be told, trying again").count() < 5 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), patience).await.expect("it tries");
+    let rests = Instant::now();
+    hanako.invite(&room, BOT.try_into().unwrap()).await;
+    hanako.sync_until(|seen| seen.has_message(&room, "後")).await;
+    assert!(rests.elapsed() < Duration::from_secs(7), "it rested to the end: {:?}", rests.elapsed());
 }
 
 #[tokio::test]

@@ -257,7 +257,9 @@ fn what_is_quoted_below_is_folded_and_answers_in_between_are_not() {
 
 #[test]
 fn a_mail_of_two_from_headers_is_refused_and_two_senders_in_one_are_counted() {
-    for (second, name) in [("From", "its name"), ("FROM", "any case"), ("From ", "a blank"), ("F rom", "within it")] {
+    for (second, name) in
+        [("From", "its name"), ("FROM", "any case"), ("From ", "a blank"), ("F rom", "within it")]
+    {
         let raw = format!("From: a@b.jp\r\nSubject: x\r\n{second}: boss@b.jp\r\n\r\nx");
         assert_eq!(Letter::read(raw.as_bytes()).err(), Some(Refused::Senders), "{name}");
     }
