@@ -156,8 +156,16 @@ impl Stage {
     /// # Panics
     /// When it does not come.
     pub async fn until_log(&self, text: &str) {
+        self.until_log_has(text, 1).await;
+    }
+
+    /// The same so often.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub async fn until_log_has(&self, text: &str, count: usize) {
         let comes = async {
-            while !self.log().contains(text) {
+            while self.log().matches(text).count() < count {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };

@@ -249,12 +249,7 @@ async fn what_waits_for_a_room_is_told_as_soon_as_the_bot_is_asked_in_again() {
     hanako.kick(&room, BOT.try_into().unwrap()).await;
     assert_eq!(post_well(address, "b", &json!({ "text": "後" })).await, 200);
     // It tries less and less often: after the fifth time it rests for eight seconds.
-    let patience = async {
-        while stage.log().matches("could not be told, trying again").count() < 5 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), patience).await.expect("it tries");
+    stage.until_log_has("could not be told, trying again", 5).await;
     let rests = Instant::now();
     hanako.invite(&room, BOT.try_into().unwrap()).await;
     hanako.sync_until(|seen| seen.has_message(&room, "後")).await;
