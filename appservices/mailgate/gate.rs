@@ -12,7 +12,6 @@ use crate::{
     deliver, door, entrances,
     intake::Counts,
     outgoing,
-    rows::GONE,
     settings::{self, Settings},
     smtp::Smtp,
     standing::Closed,
@@ -83,10 +82,6 @@ impl Bot for Gate {
             return Ok(Batch::new());
         }
         if let Some(what) = event.redacted() {
-            // It may have been what said that the room goes on elsewhere.
-            if self.host.store.get(&GONE, event.room_id.as_str()).await?.is_some() {
-                let _standing = self.ask_anew(&event.room_id).await?;
-            }
             return self.redacted(event, &what).await;
         }
         if event.kind == "m.room.encryption" && event.state_key.is_some() {
