@@ -98,7 +98,9 @@ async fn an_agreement_that_is_taken_back_and_a_room_that_is_encrypted_end_links(
     let HandedOver { hanako, jiro, room, agreement, link: hand, .. } = handed_over(&town).await;
     redact(&jiro, &room, &agreement).await;
     said(&hanako, &room, "承認が取り消されたため").await;
-    assert_eq!(town.client.get(&hand).send().await.unwrap().status(), StatusCode::GONE);
+    let page = town.client.get(&hand).send().await.unwrap();
+    assert_eq!(page.status(), StatusCode::GONE);
+    assert!(page.text().await.unwrap().contains("渡す側が取りやめたため"));
 
     hanako.send(&room, "!受取 写真").await;
     let link = town.link_in(&said(&hanako, &room, "受取URL 1番").await);
@@ -142,6 +144,9 @@ async fn who_asks_for_a_link_takes_that_back_and_who_has_left_asks_for_none() {
     hanako.leave(&room).await;
     say(&jiro, &room, "m.reaction", "yes4", &reaction(&question)).await;
     is_over(4).await;
+    jiro.send(&room, "!渡し 一覧").await;
+    let list = said(&jiro, &room, "期限より前に終わったURL").await;
+    assert_eq!(list.matches("頼んだ人の取りやめか退室").count(), 4, "{list}");
 }
 
 #[tokio::test]
