@@ -94,8 +94,9 @@ async fn an_address_with_a_slash_at_its_end_leads_to_the_same_page() {
     let enter = format!("{}/code", path(&made));
     let entered = place.ask(Method::POST, &enter, &[], format!("code={code}")).await;
     let cookie = entered.header("set-cookie").split(';').next().unwrap().to_owned();
-    let page = place.ask(Method::GET, &format!("{}/", path(&made)), &[("cookie", &cookie)], Body::empty());
-    assert!(page.await.text.contains("工事写真"));
+    let with = format!("{}/", path(&made));
+    let page = place.ask(Method::GET, &with, &[("cookie", &cookie)], Body::empty()).await;
+    assert!(page.text.contains("工事写真"));
     let name = format!("name {}", BASE64_STANDARD.encode("能登"));
     let headers = [("upload-length", "5"), ("upload-metadata", &*name), ("cookie", &cookie)];
     let begun = place.ask(Method::POST, &format!("{}/files/", path(&made)), &headers, Body::empty()).await;
