@@ -173,7 +173,7 @@ async fn whom_a_service_registered_before_that_was_noted_the_audit_log_tells_onc
         let both = [ghost.clone(), person.clone()].into();
         accounts.registered_by_others(&irc, both).await.unwrap().into_iter().collect::<Vec<_>>()
     };
-    assert_eq!(noted().await, [ghost.clone()]);
+    assert_eq!(noted().await, std::slice::from_ref(&ghost));
 
     // As the data of a release are that did not note it.
     let forget = async || {
@@ -187,7 +187,7 @@ async fn whom_a_service_registered_before_that_was_noted_the_audit_log_tells_onc
     assert!(noted().await.is_empty(), "nobody asks yet");
     let services = [irc.clone(), sms.clone()];
     accounts.find_service_users(kanazawa(), &services).await.unwrap();
-    assert_eq!(noted().await, [ghost.clone()]);
+    assert_eq!(noted().await, std::slice::from_ref(&ghost));
     // By the service that did it: to that he is none of another's.
     let own = accounts.registered_by_others(&sms, [ghost.clone()].into()).await.unwrap();
     assert!(own.is_empty(), "{own:?}");
