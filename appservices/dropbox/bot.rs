@@ -18,6 +18,7 @@ use crate::{
     deliver::Carrier,
     door::{Door, Source},
     drops::{Drops, Error, handover::Agreement},
+    end::Why,
     files::Files,
     language::Language,
     private::{ALIASES as PRIVATE_ALIASES, Private},
@@ -189,7 +190,7 @@ impl Dropbox {
     /// The bot is in a room no more: its links lead nowhere now, and nobody there could end them. Their makers are told.
     async fn put_out(&self, event: &Event) -> Result<(), Failure> {
         let (room, by) = (&event.room_id, &event.sender);
-        self.drops.close_room(room, by, &event.event_id).await.map_err(failure)?;
+        self.drops.close_room(room, by, &event.event_id, Why::PutOut).await.map_err(failure)?;
         // By what caused it they are found again, if a crash came before all were told.
         let closed = self.drops.closed_by(room, &event.event_id).await.map_err(failure)?;
         self.tell_makers(&closed, event.event_id.as_str(), words::put_out).await
@@ -197,15 +198,16 @@ impl Dropbox {
 
     /// The room is encrypted now: its links would bring files there that are not, and commands are not read.
     pub(crate) async fn encrypted(&self, room: &RoomId, by: &UserId, cause: &EventId) -> Result<(), Failure> {
-        self.drops.close_room(room, by, cause).await.map_err(failure)?;
+        self.drops.close_room(room, by, cause, Why::Encrypted).await.map_err(failure)?;
         let closed = self.drops.closed_by(room, cause).await.map_err(failure)?;
         self.tell_makers(&closed, cause.as_str(), words::encrypted_now).await
     }
 
-    /// Comes into a room, if one of those asks who may make links.
+    /// Comes into a room, if one of those asks who may make links; somebody outside who speaks by a user of another service is none.
     async fn come(&self, event: &Event) -> Result<(), Failure> {
         let room = &event.room_id;
-        if !self.is_maker(&event.sender) {
+        if event.of_service || !self.is_maker(&event.sender) {
+            info!(room_id = %room, user_id = %event.sender, "an invite is refused: who asks may make no links");
             let reason = "この役場の職員だけが招待できます / only members of this authority may invite me";
             return self.server().leave(room, reason).await;
         }
@@ -240,14 +242,18 @@ impl Dropbox {
             Ok(Command::Help) => self.say(event, "help", &words::help(language, self.drops.settings())).await,
             Ok(Command::List) => {
                 let links = self.drops.of_room(&event.room_id).await.map_err(failure)?;
-                self.say(event, "list", &words::list(&links, language)).await
+                let ended = self.drops.ended_links(&event.room_id).await.map_err(failure)?;
+                let list = words::list(&links, language) + &words::ended_lately(&ended, language);
+                self.say(event, "list", &list).await
             }
             Ok(Command::Revoke(number)) => self.revoke(event, language, number).await,
             Ok(Command::Receive(wish)) => self.make(event, language, wish).await,
             Ok(Command::HelpHands) => self.say(event, "help", &words::help_hands(language)).await,
             Ok(Command::ListHands) => {
                 let hands = self.drops.hands_of_room(&event.room_id).await.map_err(failure)?;
-                self.say(event, "list", &words::list_hands(&hands, language)).await
+                let ended = self.drops.ended_hands(&event.room_id).await.map_err(failure)?;
+                let list = words::list_hands(&hands, language) + &words::ended_lately(&ended, language);
+                self.say(event, "list", &list).await
             }
             Ok(Command::EndHand(number)) => self.end_hand(event, language, number).await,
             Ok(Command::HandOver(handing)) => self.ask_to_hand_over(event, language, handing).await,
@@ -274,18 +280,27 @@ impl Dropbox {
                 let (number, maker) = (link.number, &link.maker);
                 let text = words::code_untold(number, &link.title, maker, Coded::Link, language);
                 self.say_if_heard(event, "code untold", &text).await?;
-                self.drops.revoke(&link.room, number, self.host.user().clone()).await.map_err(failure)?;
-                return Ok(());
+                return self.end_untold(link, Why::CodeUntold).await;
             }
         }
         let url = self.url("r", &made.token);
         let said = self.say(event, "made", &words::made(&made, &url)).await;
         if said.as_ref().is_err_and(|failure| !failure.may_pass()) {
-            // Nobody knows of it.
-            let Link { room, number, .. } = &made.link;
-            self.drops.revoke(room, *number, self.host.user().clone()).await.map_err(failure)?;
+            self.end_untold(&made.link, Why::Untold).await?;
         }
         said
+    }
+
+    /// Ends a link of which, or of whose code, nobody knows.
+    async fn end_untold(&self, link: &Link, why: Why) -> Result<(), Failure> {
+        let by = self.host.user().clone();
+        self.drops.end_link(&link.room, link.number, by, why, None).await.map(drop).map_err(failure)
+    }
+
+    /// The same of a link to download by.
+    async fn end_untold_hand(&self, hand: &Hand) -> Result<(), Failure> {
+        let by = self.host.user().clone();
+        self.drops.close_hand(&hand.room, hand.number, by, Why::Untold, None).await.map(drop).map_err(failure)
     }
 
     /// A link as it is told.
@@ -331,8 +346,7 @@ impl Dropbox {
         let question = match self.server().send(&event.room_id, "m.room.message", &txn, &content).await {
             Err(refusal) if !refusal.may_pass() => {
                 // Nobody can agree to it.
-                let by = self.host.user().clone();
-                self.drops.end_hand(&hand.room, hand.number, by).await.map_err(failure)?;
+                self.end_untold_hand(&hand).await?;
                 return Err(refusal);
             }
             question => question?,
@@ -348,9 +362,13 @@ impl Dropbox {
             return Ok(());
         }
         // What is agreed to is what is shown now, and what is asked still: of the two who say yes she is one.
-        let is_asked = hand.state == HandState::Asked && hand.asker != event.sender;
-        if is_asked && !(self.is_as_asked(&hand).await? && self.asks_still(&hand).await?) {
-            return self.end_because(event, &[hand]).await;
+        if hand.state == HandState::Asked && hand.asker != event.sender {
+            if !self.is_as_asked(&hand).await? {
+                return self.end_because(event, &[(hand, Why::FileChanged)]).await;
+            }
+            if !self.asks_still(&hand).await? {
+                return self.end_because(event, &[(hand, Why::TakenBack)]).await;
+            }
         }
         // It ended by this very event, of which the room may not have been told.
         if hand.closed_by.as_ref() == Some(&event.event_id) {
@@ -368,7 +386,7 @@ impl Dropbox {
                 if let Some(code) = code
                     && !self.tell_code(&hand.asker, &hand.cause, &words::code_of_hand(&hand, &code)).await?
                 {
-                    return self.end_because(event, &[hand]).await;
+                    return self.end_because(event, &[(hand, Why::CodeUntold)]).await;
                 }
                 let text = words::handed(&hand, &self.url("h", &token));
                 let content = json!({
@@ -379,8 +397,7 @@ impl Dropbox {
                 match self.server().send(&event.room_id, "m.room.message", &txn, &content).await {
                     // Nobody knows of it.
                     Err(refusal) if !refusal.may_pass() => {
-                        let by = self.host.user().clone();
-                        self.drops.end_hand(&hand.room, hand.number, by).await.map_err(failure)?;
+                        self.end_untold_hand(&hand).await?;
                         Err(refusal)
                     }
                     sent => sent.map(drop),
@@ -395,13 +412,19 @@ impl Dropbox {
         let questioned = self.drops.find_question(redacted).await.map_err(failure)?;
         // Numbers are each room's own, and whoever redacts may name an event of another one.
         let questioned = questioned.filter(|hand| hand.room == event.room_id).map(|hand| hand.number);
-        let mut hands = self.drops.hands_of_room(&event.room_id).await.map_err(failure)?;
-        hands.retain(|hand| {
-            let of_it =
-                [&hand.event, &hand.cause].contains(&redacted) || hand.agreement.as_ref() == Some(redacted);
-            of_it || questioned == Some(hand.number)
-        });
-        self.end_because(event, &hands).await
+        let why = |hand: &Hand| {
+            if hand.event == *redacted {
+                return Some(Why::FileChanged);
+            }
+            if hand.agreement.as_ref() == Some(redacted) {
+                return Some(Why::Withdrawn);
+            }
+            (hand.cause == *redacted || questioned == Some(hand.number)).then_some(Why::TakenBack)
+        };
+        let hands = self.drops.hands_of_room(&event.room_id).await.map_err(failure)?;
+        let over = |hand: Hand| why(&hand).map(|why| (hand, why));
+        let over: Vec<(Hand, Why)> = hands.into_iter().filter_map(over).collect();
+        self.end_because(event, &over).await
     }
 
     /// Whether who asked for a link to download by is still one who may.
@@ -420,7 +443,8 @@ impl Dropbox {
         if is_shown {
             hands.clear();
         }
-        self.end_because(event, &hands).await
+        let over: Vec<(Hand, Why)> = hands.into_iter().map(|hand| (hand, Why::FileChanged)).collect();
+        self.end_because(event, &over).await
     }
 
     /// Whether the file of a link is still shown.
@@ -428,46 +452,36 @@ impl Dropbox {
         Ok(look(self.server(), hand.room_of_file(), &hand.event).await?.is_of(hand))
     }
 
-    /// Ends links to download by because of an event, and tells its room, once for all of them. First of all they are over; by the event
-    /// they are found again, if the room could not be told at once.
-    async fn end_because(&self, event: &Event, hands: &[Hand]) -> Result<(), Failure> {
+    /// Ends links to download by because of an event, and tells its room. First of all they are over; by the event they are found again
+    /// with their reasons, if the room could not be told at once. Of a file that changed the room hears once, however many links it has.
+    async fn end_because(&self, event: &Event, over: &[(Hand, Why)]) -> Result<(), Failure> {
         let (room, by, cause) = (&event.room_id, &event.sender, &event.event_id);
-        for hand in hands {
+        for (hand, why) in over {
             self.drops
-                .close_hand(&hand.room, hand.number, by.clone(), Some(cause.clone()))
+                .close_hand(&hand.room, hand.number, by.clone(), *why, Some(cause.clone()))
                 .await
                 .map_err(failure)?;
         }
         let ended = self.drops.closed_by(room, cause).await.map_err(failure)?.hands;
-        let (untold, ended): (Vec<Hand>, Vec<Hand>) =
-            ended.into_iter().partition(|hand| hand.agreement.as_ref() == Some(cause));
-        let redacted = event.redacted();
-        let (withdrawn, changed): (Vec<Hand>, Vec<Hand>) =
-            ended.into_iter().partition(|hand| redacted.is_some() && hand.agreement == redacted);
-        let (mut changed, mut taken_back) = (changed, Vec::new());
-        let is_of_file =
-            |hand: &Hand| redacted.as_ref() == Some(&hand.event) || event.relates_to("m.replace").is_some();
-        for place in (0..changed.len()).rev() {
-            // At an agreement it was the file, or who asked.
-            let is_taken_back = match event.kind == "m.reaction" {
-                true => !self.asks_still(&changed[place]).await?,
-                false => !is_of_file(&changed[place]),
+        let mut changed = Vec::new();
+        for hand in ended {
+            let (what, text) = match hand.why_ended() {
+                Why::FileChanged => {
+                    changed.push(hand);
+                    continue;
+                }
+                Why::TakenBack => ("taken back", words::taken_back(&hand)),
+                Why::Withdrawn => ("withdrawn", words::withdrawn(&hand)),
+                Why::CodeUntold => {
+                    let Hand { number, name, asker, language, .. } = &hand;
+                    ("code untold", words::code_untold(*number, name, asker, Coded::Hand, *language))
+                }
+                // Those that an older release ended, and was killed before it told.
+                Why::Cancelled | Why::Untold | Why::PutOut | Why::Encrypted | Why::Unnoted => {
+                    ("ended", words::ended_hand(&hand, hand.language))
+                }
             };
-            if is_taken_back {
-                taken_back.push(changed.remove(place));
-            }
-        }
-        for hand in &taken_back {
-            self.say_if_heard(event, &format!("taken back {}", hand.number), &words::taken_back(hand))
-                .await?;
-        }
-        for hand in &untold {
-            let Hand { number, name, asker, language, .. } = hand;
-            let text = words::code_untold(*number, name, asker, Coded::Hand, *language);
-            self.say_if_heard(event, "code untold", &text).await?;
-        }
-        for hand in &withdrawn {
-            self.say_if_heard(event, &format!("withdrawn {}", hand.number), &words::withdrawn(hand)).await?;
+            self.say_if_heard(event, &format!("{what} {}", hand.number), &text).await?;
         }
         if !changed.is_empty() {
             self.say_if_heard(event, "changed", &words::changed(&changed)).await?;

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use crate::{
     command::Wish,
+    end::{End, Why},
     kind::Kind,
     language::Language,
     moment, name,
@@ -31,7 +32,7 @@ use crate::{
     settings::Settings,
 };
 
-pub(crate) use self::rooms::Closed;
+pub(crate) use self::rooms::{Closed, LATELY};
 
 /// Wrong codes in all before a link is locked.
 const GUESSES: u8 = 10;
@@ -51,9 +52,9 @@ pub(crate) enum Error {
     /// Its time is over.
     #[error("the link's time is over")]
     Over,
-    /// Somebody ended it before its time.
+    /// It was ended before its time.
     #[error("the link was cancelled")]
-    Cancelled,
+    Cancelled(Why),
     /// Its file was fetched as often as it may be.
     #[error("the link's downloads are used up")]
     UsedUp,
@@ -173,7 +174,7 @@ fn next_due(link: &Link, settings: &Settings) -> Option<Timestamp> {
 /// Why a link is not good any more.
 pub(crate) fn why_over(link: &Link, now: Timestamp) -> Error {
     let is_before_its_time = link.state == LinkState::Ended && now < link.ends;
-    if is_before_its_time { Error::Cancelled } else { Error::Over }
+    if is_before_its_time { Error::Cancelled(link.why_ended()) } else { Error::Over }
 }
 
 fn deed(link: &Link, at: Timestamp, who: &str, what: What) -> Deed {
@@ -328,6 +329,7 @@ impl Drops {
                 received: 0,
                 due: now,
                 closed_by: None,
+                end: None,
             };
             writing.put(&hash, &mut link, settings);
             writing.batch.put(&ROOM_LINKS, &room_key(room.as_str(), link.number), &hash);
@@ -363,14 +365,16 @@ impl Drops {
         number: u32,
         by: OwnedUserId,
     ) -> Result<Option<Link>, Error> {
-        self.end_link(room, number, by, None).await
+        self.end_link(room, number, by, Why::Cancelled, None).await
     }
 
-    async fn end_link(
+    /// The same for a reason, maybe because of an event, by which it is found again ([`Drops::closed_by`]).
+    pub(crate) async fn end_link(
         &self,
         room: &RoomId,
         number: u32,
         by: OwnedUserId,
+        why: Why,
         closed_by: Option<OwnedEventId>,
     ) -> Result<Option<Link>, Error> {
         let (key, now) = (room_key(room.as_str(), number), self.now());
@@ -385,9 +389,10 @@ impl Drops {
             }
             let before = link.clone();
             link.state = LinkState::Ended;
-            link.closed_by = closed_by;
+            (link.closed_by, link.end) = (closed_by, Some(End { why, at: now }));
             writing.put(&hash, &mut link, settings);
-            writing.note(&deed(&link, now, by.as_str(), What::LinkCancelled));
+            let details = why.recorded().to_owned();
+            writing.note(&Deed { details, ..deed(&link, now, by.as_str(), What::LinkCancelled) });
             Ok(Some((hash, before)))
         });
         let Some((hash, link)) = revoked.await? else { return Ok(None) };

@@ -16,6 +16,7 @@ mod command;
 mod deliver;
 mod door;
 mod drops;
+mod end;
 mod files;
 mod kind;
 mod language;

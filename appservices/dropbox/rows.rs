@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     drops::handover::TIME_TO_AGREE,
+    end::End,
     kind::{Group, Kind},
     language::Language,
 };
@@ -79,9 +80,12 @@ pub(crate) struct Link {
     pub(crate) received: u32,
     /// Where it stands in [`DUE`].
     pub(crate) due: Timestamp,
-    /// What put the bot out of the room, if that ended it.
+    /// The event that ended it, if it was one that concerns its room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) closed_by: Option<OwnedEventId>,
+    /// When and why it ended before its time, unless that was in a release that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) end: Option<End>,
 }
 
 /// The code of a link.
@@ -212,9 +216,12 @@ pub(crate) struct Hand {
     /// By which somebody agreed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) agreement: Option<OwnedEventId>,
-    /// What put the bot out of the room, if that ended it.
+    /// The event that ended it, if it was one that concerns its room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) closed_by: Option<OwnedEventId>,
+    /// When and why it ended before its time, unless that was in a release that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) end: Option<End>,
 }
 
 /// How far a link to download by has come.
@@ -373,6 +380,46 @@ mod tests {
             serde_json::to_value(serde_json::from_value::<Deed>(deed.clone()).unwrap()).unwrap(),
             deed
         );
+    }
+
+    #[test]
+    fn links_of_before_it_was_noted_why_they_ended_are_read_and_later_ones_say_it() {
+        use crate::end::Why;
+        let old = json!({
+            "room": "!r:b", "number": 3, "asker": "@a:b", "cause": "$c", "language": "ja", "asked": 1,
+            "lasts": { "secs": 60, "nanos": 0 }, "times": 1, "with_code": false, "code": null, "event": "$f", "uri": "mxc://b/a",
+            "name": "a", "size": null, "state": "ended", "agreement": "$yes", "closed_by": "$kick",
+        });
+        let language = serde_json::to_value(Language::Japanese).unwrap();
+        let with = |key: &str, value: serde_json::Value| {
+            let mut row = old.clone();
+            row["language"] = language.clone();
+            row[key] = value;
+            row
+        };
+        let read = |row: &serde_json::Value| serde_json::from_value::<Hand>(row.clone()).unwrap();
+        let (put_out, untold) = (with("number", json!(3)), with("closed_by", json!("$yes")));
+        assert_eq!((read(&put_out).why_ended(), read(&untold).why_ended()), (Why::Unnoted, Why::CodeUntold));
+        // As it was, it is written again.
+        assert_eq!(serde_json::to_value(read(&put_out)).unwrap(), put_out);
+        let noted = with("end", json!({ "why": "taken_back", "at": 5 }));
+        assert_eq!(read(&noted).end, Some(End { why: Why::TakenBack, at: Timestamp(5) }));
+        assert_eq!(serde_json::to_value(read(&noted)).unwrap(), noted);
+        let words = [
+            "cancelled",
+            "untold",
+            "code_untold",
+            "put_out",
+            "encrypted",
+            "file_changed",
+            "taken_back",
+            "withdrawn",
+            "unnoted",
+        ];
+        for word in words {
+            let why: Why = serde_json::from_value(json!(word)).unwrap();
+            assert_eq!(serde_json::to_value(why).unwrap(), json!(word));
+        }
     }
 
     #[test]

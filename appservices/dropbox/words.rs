@@ -8,7 +8,8 @@ use bot_kit::ruma::UserId;
 
 pub(crate) use self::handover::*;
 use crate::{
-    drops::{Closed, Error, Made, PASSES},
+    drops::{Closed, Error, LATELY, Made, PASSES},
+    end::{Ended, Why},
     kind::Group,
     language::Language,
     moment,
@@ -16,8 +17,9 @@ use crate::{
     settings::Settings,
 };
 
-/// Links that a list names; of more it says how many they are.
+/// Links that a list names, and of those that ended; of more it says how many they are.
 const LISTED: usize = 100;
+const LISTED_ENDED: usize = 10;
 
 // On the page.
 
@@ -29,10 +31,7 @@ pub(crate) fn for_senders(error: &Error, language: Language) -> String {
             "このURLの期限は過ぎました。依頼した担当者にご連絡ください。",
             "The time of this link is over. Please ask whoever gave it to you.",
         ),
-        Error::Cancelled => (
-            "このURLは取り消されました。依頼した担当者にご連絡ください。",
-            "This link was cancelled. Please ask whoever gave it to you.",
-        ),
+        Error::Cancelled(why) => ended_for_senders(*why),
         Error::UsedUp => (
             "ダウンロードできる回数を使い切りました。必要なときは、URLを知らせた担当者にご連絡ください。",
             "The file was downloaded as often as it may be. Please ask whoever gave you the link.",
@@ -91,6 +90,28 @@ pub(crate) fn for_senders(error: &Error, language: Language) -> String {
         ),
     };
     language.pick(ja, en).to_owned()
+}
+
+/// Why a link is good no more, for whoever has it: of those in the room he hears nothing that is theirs to tell.
+fn ended_for_senders(why: Why) -> (&'static str, &'static str) {
+    match why {
+        Why::Cancelled | Why::Untold | Why::CodeUntold | Why::Unnoted => (
+            "このURLは取り消されました。URLを知らせた担当者にご連絡ください。",
+            "This link was cancelled. Please ask whoever gave it to you.",
+        ),
+        Why::PutOut | Why::Encrypted => (
+            "受け渡し先の部屋が使えなくなったため、このURLは取り消されました。URLを知らせた担当者にご連絡ください。",
+            "This link was cancelled, since its room can be used for files no more. Please ask whoever gave it to you.",
+        ),
+        Why::FileChanged => (
+            "ファイルが差し替えられたか削除されたため、このURLは取り消されました。URLを知らせた担当者にご連絡ください。",
+            "This link was cancelled, since its file was changed or deleted. Please ask whoever gave it to you.",
+        ),
+        Why::TakenBack | Why::Withdrawn => (
+            "渡す側が取りやめたため、このURLは取り消されました。URLを知らせた担当者にご連絡ください。",
+            "This link was cancelled by those who gave it. Please ask them.",
+        ),
+    }
 }
 
 fn say(language: Language, ja: &str, en: &str) -> String {
@@ -375,12 +396,48 @@ pub(crate) fn list(links: &[Link], language: Language) -> String {
             }
         });
     }
-    text + &unlisted(links.len(), language)
+    text + &unlisted(links.len(), LISTED, language)
+}
+
+/// Why a link ended, for those in its room.
+fn why_ended(why: Why, language: Language) -> &'static str {
+    let (ja, en) = match why {
+        Why::Cancelled => ("部屋での取消", "cancelled in the room"),
+        Why::Untold => ("部屋に知らせられなかった", "the room could not be told of it"),
+        Why::CodeUntold => ("合言葉を伝えられなかった", "its code could be told to nobody"),
+        Why::PutOut => ("ボットが部屋から外された", "I was put out of the room"),
+        Why::Encrypted => ("部屋の暗号化", "the room was encrypted"),
+        Why::FileChanged => ("ファイルの差し替えか削除", "its file was changed or deleted"),
+        Why::TakenBack => ("頼んだ人の取りやめか退室", "who asked took that back or left"),
+        Why::Withdrawn => ("承認の取りやめ", "who agreed took that back"),
+        Why::Unnoted => ("不明", "unknown"),
+    };
+    language.pick(ja, en)
+}
+
+/// Links that ended before their time lately, below a list of those that are good; nothing, if there are none.
+pub(crate) fn ended_lately(ended: &[Ended], language: Language) -> String {
+    if ended.is_empty() {
+        return String::new();
+    }
+    let lately = moment::span(LATELY, language);
+    let mut text = match language {
+        Language::Japanese => format!("\n\n期限より前に終わったURL（この{lately}）"),
+        Language::English => format!("\n\nEnded before their time in the last {lately}"),
+    };
+    for Ended { number, name, end } in ended.iter().take(LISTED_ENDED) {
+        let (at, why) = (moment::written(end.at, language), why_ended(end.why, language));
+        text.push_str(&match language {
+            Language::Japanese => format!("\n{number}番「{name}」 {at}／{why}"),
+            Language::English => format!("\nNo. {number} “{name}” {at}; {why}"),
+        });
+    }
+    text + &unlisted(ended.len(), LISTED_ENDED, language)
 }
 
 /// How many a list leaves out.
-fn unlisted(count: usize, language: Language) -> String {
-    match (count.saturating_sub(LISTED), language) {
+fn unlisted(count: usize, listed: usize, language: Language) -> String {
+    match (count.saturating_sub(listed), language) {
         (0, _) => String::new(),
         (more, Language::Japanese) => format!("\nほか {more}件"),
         (more, Language::English) => format!("\nand {more} more"),
@@ -406,7 +463,7 @@ fn listed(closed: &Closed) -> (Language, String) {
     });
     let all: Vec<String> = links.chain(hands).collect();
     let list = all.iter().take(LISTED).map(|line| format!("\n・{line}")).collect::<String>();
-    (language, list + &unlisted(all.len(), language))
+    (language, list + &unlisted(all.len(), LISTED, language))
 }
 
 /// Tells a maker that nothing can be put into the room of his links.

@@ -146,7 +146,10 @@ impl Hook {
                 self.came.notify_waiters();
                 joined
             }
-            Ok(false) => self.host.homeserver.leave(room, NOT_OURS).await,
+            Ok(false) => {
+                info!(room_id = %room, user_id = %event.sender, "an invite is refused: the room is not in the settings");
+                self.host.homeserver.leave(room, NOT_OURS).await
+            }
             Err(failure) => Err(failure),
         };
         match outcome {
@@ -180,8 +183,8 @@ impl Hook {
             let all = [vec![first], followed].concat();
             unseen.extend(all.windows(2).last().map(|pair| (pair[0].clone(), pair[1].clone())));
         }
-        // No stranger has the homeserver go into rooms of his.
-        let is_own = event.sender.server_name() == self.host.user().server_name();
+        // No stranger has the homeserver go into rooms of his, nor one who speaks by a user of another service.
+        let is_own = !event.of_service && event.sender.server_name() == self.host.user().server_name();
         if is_own { self.comes_of(room, unseen).await } else { Ok(false) }
     }
 

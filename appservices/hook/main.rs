@@ -7,9 +7,9 @@
 
 mod bot;
 mod fields;
+mod file;
 mod incoming;
 mod outgoing;
-mod photo;
 mod post;
 mod render;
 mod settings;

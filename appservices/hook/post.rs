@@ -15,9 +15,9 @@ use tracing::{error, warn};
 
 use crate::{
     bot::Hook,
+    file::File,
     incoming::{JOBS, Job},
-    photo::Photo,
-    render::Report,
+    render::{Report, WHOLE_NAME},
     settings::{Form, Incoming},
 };
 
@@ -25,7 +25,7 @@ use crate::{
 const THREADS: Table<(OwnedRoomId, OwnedEventId)> = Table::new("threads");
 /// When a thread began, in milliseconds; key: as there.
 const BEGUN: Table<u64> = Table::new("threads begun");
-/// Photos that were uploaded and are not sent yet; key: webhook, a slash, the id, a slash, its number; value: `mxc:` URI.
+/// Files that were uploaded and are not sent yet; key: webhook, a slash, the id, a slash, a photo's number or `whole`; value: `mxc:` URI.
 const UPLOADED: Table<String> = Table::new("uploaded");
 
 /// Jobs that are read at a time: each may hold photos.
@@ -100,8 +100,9 @@ impl Hook {
         let room = self.enter(incoming).await?;
         match incoming.form {
             Form::Message => {
-                let text = self.templates.text(incoming, &job.body);
-                self.say_first(incoming, job, &room, &text, batch).await.map(drop)
+                let shown = self.templates.text(incoming, &job.body);
+                let root = self.say_first(incoming, job, &room, &shown.text, batch).await?;
+                self.send_whole((incoming, job), (&room, &root), shown.whole, batch).await
             }
             Form::Report => self.report(incoming, job, &room, batch).await,
         }
@@ -244,43 +245,66 @@ impl Hook {
             let txn = TxnId::of(&[&incoming.name, &job.id, "place"]);
             self.host.homeserver.send(room, "m.room.message", &txn, &content).await?;
         }
+        self.send_whole((incoming, job), (room, &root), report.whole, batch).await?;
         for (number, photo) in report.photos.into_iter().enumerate() {
+            let number = number.to_string();
+            let txn = TxnId::of(&[&incoming.name, &job.id, "photo", &number]);
             let key = format!("{}/{}/{number}", incoming.name, job.id);
-            let (size, name, kind) = (photo.bytes.len(), photo.name.clone(), photo.kind);
-            let txn = TxnId::of(&[&incoming.name, &job.id, "photo", &number.to_string()]);
-            let uri = match self.upload_once(&key, photo).await {
-                Ok(uri) => uri,
-                Err(Failure::Refused(refusal)) => {
-                    let text = format!(
-                        "「{name}」は受け取れませんでした / 「{name}」 could not be taken\n{}",
-                        refusal.message
-                    );
-                    let content = json!({
-                        "msgtype": "m.notice", "body": text, "m.mentions": {}, "m.relates_to": in_thread(&root),
-                    });
-                    self.host.homeserver.send(room, "m.room.message", &txn, &content).await?;
-                    continue;
-                }
-                Err(failure) => return Err(failure),
-            };
-            let content = json!({
-                "msgtype": if kind.is_shown { "m.image" } else { "m.file" },
-                "body": name, "filename": name, "url": uri, "m.mentions": {},
-                "info": { "size": size, "mimetype": kind.content_type },
-                "m.relates_to": in_thread(&root),
-            });
-            self.host.homeserver.send(room, "m.room.message", &txn, &content).await?;
-            batch.delete(&UPLOADED, &key);
+            self.send_file((room, &root), (&key, &txn), photo, batch).await?;
         }
         Ok(())
     }
 
-    /// Uploads a photo, unless that was done before a crash.
-    async fn upload_once(&self, key: &str, photo: Photo) -> Result<String, Failure> {
+    /// All of a text of which the message shows a part.
+    async fn send_whole(
+        &self,
+        (incoming, job): (&Incoming, &Job),
+        thread: (&OwnedRoomId, &OwnedEventId),
+        whole: Option<String>,
+        batch: &mut Batch,
+    ) -> Result<(), Failure> {
+        let Some(whole) = whole else { return Ok(()) };
+        let txn = TxnId::of(&[&incoming.name, &job.id, "whole"]);
+        let key = format!("{}/{}/whole", incoming.name, job.id);
+        self.send_file(thread, (&key, &txn), File::text(WHOLE_NAME, whole), batch).await
+    }
+
+    /// A file in a thread, or a word of it where the homeserver does not take it.
+    async fn send_file(
+        &self,
+        (room, root): (&OwnedRoomId, &OwnedEventId),
+        (key, txn): (&str, &TxnId),
+        file: File,
+        batch: &mut Batch,
+    ) -> Result<(), Failure> {
+        let (size, name, kind) = (file.bytes.len(), file.name.clone(), file.kind);
+        let content = match self.upload_once(key, file).await {
+            Ok(uri) => json!({
+                "msgtype": if kind.is_shown { "m.image" } else { "m.file" },
+                "body": name, "filename": name, "url": uri, "m.mentions": {},
+                "info": { "size": size, "mimetype": kind.content_type },
+                "m.relates_to": in_thread(root),
+            }),
+            Err(Failure::Refused(refusal)) => {
+                let text = format!(
+                    "「{name}」は受け取れませんでした / 「{name}」 could not be taken\n{}",
+                    refusal.message
+                );
+                json!({ "msgtype": "m.notice", "body": text, "m.mentions": {}, "m.relates_to": in_thread(root) })
+            }
+            Err(failure) => return Err(failure),
+        };
+        self.host.homeserver.send(room, "m.room.message", txn, &content).await?;
+        batch.delete(&UPLOADED, key);
+        Ok(())
+    }
+
+    /// Uploads a file, unless that was done before a crash.
+    async fn upload_once(&self, key: &str, file: File) -> Result<String, Failure> {
         if let Some(uri) = self.host.store.get(&UPLOADED, key).await? {
             return Ok(uri);
         }
-        let Photo { name, kind, bytes } = photo;
+        let File { name, kind, bytes } = file;
         let length = u64::try_from(bytes.len()).ok();
         let parts = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(bytes))]);
         let uri = self.host.homeserver.upload(&name, kind.content_type, length, parts).await?;

@@ -9,20 +9,33 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     fields::{Fields, First},
-    photo::{Photo, decoded},
+    file::{File, decoded},
     settings::Incoming,
 };
 
 /// Letters of a text at most; an event holds 64 KiB.
 const LONGEST: usize = 12_000;
 
-/// Letters of a report's own text, of each of its further fields, and of those together.
-const LONGEST_TEXT: usize = 8_000;
-const LONGEST_FIELD: usize = 1_000;
-const LONGEST_FIELDS: usize = 3_000;
-
 /// Letters of a title, an address or a name.
 const LONGEST_LINE: usize = 200;
+
+/// How much of a report is written, in letters.
+struct Bounds {
+    /// Of a title, an address, a number, the name of a field.
+    line: usize,
+    /// Of its own text.
+    text: usize,
+    /// Of each of its further fields, and of those together.
+    field: usize,
+    fields: usize,
+}
+
+/// In the message, and in the file beside it where that is not all.
+const SHOWN: Bounds = Bounds { line: LONGEST_LINE, text: 8_000, field: 1_000, fields: 3_000 };
+const WHOLE: Bounds = Bounds { line: usize::MAX, text: usize::MAX, field: usize::MAX, fields: usize::MAX };
+
+/// What the file is called in which all of a text stands.
+pub(crate) const WHOLE_NAME: &str = "全文.txt";
 
 /// Photos of a report.
 const MOST_PHOTOS: usize = 10;
@@ -32,6 +45,34 @@ const RULE: &str = "────────";
 
 /// Above what a template shows nothing of.
 const UNFIT: &str = "（テンプレートに合わない内容 / not as the template expects）";
+
+/// What of a text a message shows, and all of it where that is more.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Shown {
+    pub(crate) text: String,
+    pub(crate) whole: Option<String>,
+}
+
+impl Shown {
+    /// A text as far as one message shows it; it says if that is not all.
+    fn of(text: &str) -> Self {
+        let whole = cut(text, usize::MAX);
+        let text = cut(&whole, LONGEST);
+        if text == whole {
+            return Self { text, whole: None };
+        }
+        Self { text: format!("{text}\n{}", part_of(&text, &whole)), whole: Some(whole) }
+    }
+}
+
+/// Says how much of a text is shown.
+fn part_of(shown: &str, whole: &str) -> String {
+    let (shown, all) = (shown.chars().count(), whole.chars().count());
+    format!(
+        "（長いため、全 {all} 字のうち {shown} 字だけを表示しています。全文はこのスレッドの「{WHOLE_NAME}」にあります / \
+         {shown} of {all} letters are shown; all of them are in that file in the thread）"
+    )
+}
 
 /// The templates of all incoming webhooks.
 pub(crate) struct Templates {
@@ -64,25 +105,25 @@ impl Templates {
     }
 
     /// A message's text. Where nothing that the template speaks of came, what did come stands below it.
-    pub(crate) fn text(&self, hook: &Incoming, body: &RawValue) -> String {
+    pub(crate) fn text(&self, hook: &Incoming, body: &RawValue) -> Shown {
         let said = json::read(body.get().as_bytes()).map_err(|error| error.to_string());
         let said = said.and_then(|said| Ok((self.render(hook, "template", &said)?, said)));
         match said {
             Ok((text, said)) => {
-                let text = cut(&text, LONGEST);
+                let text = cut(&text, usize::MAX);
                 let is_empty = text.trim().is_empty();
                 if !is_empty && self.fits(hook, &said) {
-                    return text;
+                    return Shown::of(&text);
                 }
                 // An alert in other words than the template's is no empty line, nor a line of the template's own words.
                 let all = serde_json::to_string_pretty(&said).unwrap_or_else(|_| body.get().to_owned());
                 let lines = [text.trim_end(), UNFIT, &all];
-                cut(&lines.get(usize::from(is_empty)..).unwrap_or_default().join("\n"), LONGEST)
+                Shown::of(&lines.get(usize::from(is_empty)..).unwrap_or_default().join("\n"))
             }
             Err(error) => {
                 // Whoever wrote the template mends it; the message is not lost by that.
                 tracing::warn!(hook = hook.name, error, "a template does not fit what came");
-                cut(&format!("{}\n{UNFIT}\n{}", hook.name, body.get()), LONGEST)
+                Shown::of(&format!("{}\n{UNFIT}\n{}", hook.name, body.get()))
             }
         }
     }
@@ -122,8 +163,10 @@ impl Templates {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Report {
     pub(crate) text: String,
+    /// All of it, where the text leaves some of it out.
+    pub(crate) whole: Option<String>,
     pub(crate) place: Option<Place>,
-    pub(crate) photos: Vec<Photo>,
+    pub(crate) photos: Vec<File>,
 }
 
 /// Where it is.
@@ -149,61 +192,94 @@ impl Report {
     /// Reads what a form sent, field by field. One that is odd costs no other, and is shown as it came; so is what we have no name for.
     pub(crate) fn read(body: &RawValue) -> Self {
         let Some(fields) = Fields::of(body, KNOWN) else {
-            let text = format!("【通報】（件名なし）\n{}", cut(body.get(), LONGEST_TEXT));
-            return Self { text, place: None, photos: Vec::new() };
+            let lines = |bounds: &Bounds| Lines {
+                ours: vec!["【通報】（件名なし）".to_owned()],
+                theirs: vec![cut(body.get(), bounds.text)],
+            };
+            let (text, whole) = Lines::both(lines);
+            return Self { text, whole, place: None, photos: Vec::new() };
         };
+        let place = fields.get("place").and_then(value).as_ref().and_then(Place::read);
+        let (photos, lost) = fields.get("photos").map(photos).unwrap_or_default();
+        let (text, whole) = Lines::both(|bounds| Lines::of(&fields, place.as_ref(), &lost, bounds));
+        Self { text, whole, place, photos }
+    }
+}
+
+/// The lines of a report: what is ours comes first, and below a line what others wrote, who may imitate it.
+struct Lines {
+    ours: Vec<String>,
+    theirs: Vec<String>,
+}
+
+impl Lines {
+    /// What is shown, and all of it where that is more.
+    fn both(lines: impl Fn(&Bounds) -> Self) -> (String, Option<String>) {
+        let (mut shown, whole) = (lines(&SHOWN), lines(&WHOLE).joined());
+        let text = shown.joined();
+        if text == whole {
+            return (text, None);
+        }
+        shown.ours.push(part_of(&text, &whole));
+        (shown.joined(), Some(whole))
+    }
+
+    fn joined(&self) -> String {
+        let rule = RULE.to_owned();
+        let rule = Some(&rule).filter(|_| !self.theirs.is_empty());
+        let lines: Vec<&str> = self.ours.iter().chain(rule).chain(&self.theirs).map(String::as_str).collect();
+        lines.join("\n")
+    }
+
+    fn of(fields: &Fields<'_>, place: Option<&Place>, lost: &Lost, bounds: &Bounds) -> Self {
         let value = |key: &str| fields.get(key).and_then(value);
-        let (title, text, place) = (value("title"), value("text"), value("place"));
+        let line = |value: Option<&Value>| line(value, bounds.line);
+        let (title, text, said_place) = (value("title"), value("text"), value("place"));
         let title_line = line(title.as_ref());
         let mut odd: Vec<(&str, Option<&RawValue>)> = Vec::new();
-        let mut lines = vec![format!("【通報】{}", title_line.as_deref().unwrap_or("（件名なし）"))];
-        if line(title.as_ref()).is_none() {
+        let mut ours = vec![format!("【通報】{}", title_line.as_deref().unwrap_or("（件名なし）"))];
+        if title_line.is_none() {
             odd.push(("title", fields.get("title")));
         }
         if !matches!(text, Some(Value::String(_))) {
             odd.push(("text", fields.get("text")));
         }
-        let read_place = place.as_ref().and_then(Place::read);
-        let of_place = place.as_ref().and_then(|place| place.get("address")).cloned();
+        let of_place = said_place.as_ref().and_then(|place| place.get("address")).cloned();
         let address = value("address");
         if line(address.as_ref()).is_none() {
             odd.push(("address", fields.get("address")));
         }
-        lines.extend(line(address.as_ref()).or(line(of_place.as_ref())).map(|it| format!("場所: {it}")));
-        if let Some(Place { latitude, longitude, .. }) = read_place {
+        ours.extend(line(address.as_ref()).or(line(of_place.as_ref())).map(|it| format!("場所: {it}")));
+        if let Some(Place { latitude, longitude, .. }) = place {
             // The map of the Geospatial Information Authority, which offices use.
-            lines.push(format!("地図: https://maps.gsi.go.jp/#17/{latitude:.6}/{longitude:.6}/"));
+            ours.push(format!("地図: https://maps.gsi.go.jp/#17/{latitude:.6}/{longitude:.6}/"));
         } else {
             odd.push(("place", fields.get("place")));
         }
         let id = value("id");
-        lines.extend(line(id.as_ref()).map(|it| format!("受付番号: {it}")));
+        ours.extend(line(id.as_ref()).map(|it| format!("受付番号: {it}")));
         if line(id.as_ref()).is_none() {
             odd.push(("id", fields.get("id")));
         }
         if fields.more > 0 {
-            lines.push(format!("（ほかに {} 項目 / further fields）", fields.more));
+            ours.push(format!("（ほかに {} 項目 / further fields）", fields.more));
         }
-        let (photos, lost) = fields.get("photos").map(photos).unwrap_or_default();
         if lost.unread > 0 {
             // Who reads the report is to know that there was more.
-            lines.push(format!("（読めない写真: {} 枚 / photos that cannot be read）", lost.unread));
+            ours.push(format!("（読めない写真: {} 枚 / photos that cannot be read）", lost.unread));
         }
         if !lost.odd.is_empty() {
             let names = lost.odd.join("」「");
-            lines.push(format!("（写真ではないので受け取りません: 「{names}」 / no photos, not taken）"));
+            ours.push(format!("（写真ではないので受け取りません: 「{names}」 / no photos, not taken）"));
         }
-        // What is ours comes first, and below a line what others wrote, who may imitate it.
-        lines.push(RULE.to_owned());
-        lines.extend(text.as_ref().and_then(Value::as_str).map(|text| cut(text, LONGEST_TEXT)));
+        let mut theirs = Vec::new();
+        theirs.extend(text.as_ref().and_then(Value::as_str).map(|text| cut(text, bounds.text)));
         let odd = odd.into_iter().filter_map(|(key, raw)| Some((key, raw?)));
         let others = fields.others.iter().map(|(key, raw)| (&**key, *raw));
-        let others: Vec<String> = odd.chain(others).filter_map(|(key, raw)| shown(key, raw)).collect();
-        lines.extend(Some(cut(&others.join("\n"), LONGEST_FIELDS)).filter(|others| !others.is_empty()));
-        if lines.last().is_some_and(|last| last == RULE) {
-            lines.pop();
-        }
-        Self { text: lines.join("\n"), place: read_place, photos }
+        let others: Vec<String> =
+            odd.chain(others).filter_map(|(key, raw)| shown(key, raw, bounds)).collect();
+        theirs.extend(Some(cut(&others.join("\n"), bounds.fields)).filter(|others| !others.is_empty()));
+        Self { ours, theirs }
     }
 }
 
@@ -213,19 +289,19 @@ fn value(raw: &RawValue) -> Option<Value> {
 }
 
 /// A field of no meaning to us; none if it says nothing.
-fn shown(key: &str, raw: &RawValue) -> Option<String> {
+fn shown(key: &str, raw: &RawValue, bounds: &Bounds) -> Option<String> {
     let text = match value(raw) {
         Some(Value::Null) => return None,
         Some(Value::String(text)) => text,
         // Long ones are cut before they are made anything of.
         _ => raw.get().to_owned(),
     };
-    let text = cut(text.trim(), LONGEST_FIELD);
-    let key = line(Some(&Value::String(key.to_owned()))).unwrap_or_default();
+    let text = cut(text.trim(), bounds.field);
+    let key = line(Some(&Value::String(key.to_owned())), bounds.line).unwrap_or_default();
     Some(format!("{key}: {text}")).filter(|_| !text.is_empty())
 }
 
-fn photos(raw: &RawValue) -> (Vec<Photo>, Lost) {
+fn photos(raw: &RawValue) -> (Vec<File>, Lost) {
     #[derive(Deserialize)]
     struct Sent<'a> {
         #[serde(borrow, default)]
@@ -246,8 +322,8 @@ fn photos(raw: &RawValue) -> (Vec<Photo>, Lost) {
             lost.unread += 1;
             continue;
         };
-        let name = line(name.and_then(value).as_ref()).unwrap_or_else(|| "写真".to_owned());
-        match Photo::of(&name, bytes) {
+        let name = line(name.and_then(value).as_ref(), LONGEST_LINE).unwrap_or_else(|| "写真".to_owned());
+        match File::of(&name, bytes) {
             Some(photo) => read.push(photo),
             None => lost.odd.push(name),
         }
@@ -261,14 +337,14 @@ impl Place {
         let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
         let degrees = |key: &str, most: f64| number(place.get(key)?).filter(|degrees| degrees.abs() <= most);
         let (latitude, longitude) = (degrees("latitude", 90.0)?, degrees("longitude", 180.0)?);
-        let description =
-            line(place.get("address")).unwrap_or_else(|| format!("{latitude:.6}, {longitude:.6}"));
+        let description = line(place.get("address"), LONGEST_LINE)
+            .unwrap_or_else(|| format!("{latitude:.6}, {longitude:.6}"));
         Some(Self { latitude, longitude, description })
     }
 }
 
-/// A text on one line, without what turns its letters around.
-fn line(value: Option<&Value>) -> Option<String> {
+/// A text on one line of so many letters, without what turns them around.
+fn line(value: Option<&Value>, most: usize) -> Option<String> {
     let text = match value? {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
@@ -276,7 +352,7 @@ fn line(value: Option<&Value>) -> Option<String> {
     };
     let letters = text.chars().filter(|letter| !turns(*letter));
     let one: String = letters.map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-    Some(cut(one.trim(), LONGEST_LINE)).filter(|line| !line.is_empty())
+    Some(cut(one.trim(), most)).filter(|line| !line.is_empty())
 }
 
 /// Whether a letter turns others around.
@@ -284,6 +360,7 @@ fn turns(letter: char) -> bool {
     matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
 }
 
+/// So many letters of a text, without what turns them around.
 fn cut(text: &str, most: usize) -> String {
     let mut letters = text
         .chars()
@@ -379,6 +456,29 @@ mod tests {
     }
 
     #[test]
+    fn a_report_that_is_cut_says_so_above_the_line_and_all_of_it_is_there_beside() {
+        let long = |letters: usize| format!("{}終", "字".repeat(letters));
+        for body in [
+            json!({ "title": "穴", "text": long(8_000) }),
+            json!({ "title": long(200), "text": "x" }),
+            json!({ "title": "穴", "id": long(200) }),
+            json!({ "title": "穴", "電話": long(1_000) }),
+            json!({ "title": "穴", "a": long(900), "b": long(900), "c": long(900), "d": long(900) }),
+            json!(long(8_000)),
+        ] {
+            let Report { text, whole, .. } = read(&body);
+            let whole = whole.unwrap_or_default();
+            let head = text.split(RULE).next().unwrap_or_default();
+            let says = format!("全 {} 字のうち", whole.chars().count());
+            assert!(head.contains(&says) && head.contains(WHOLE_NAME), "{text}");
+            assert!(whole.matches('終').count() > text.matches('終').count(), "{whole}");
+            assert!(!whole.contains('…') && !whole.contains(&says), "{whole}");
+        }
+        let all = json!({ "title": long(199), "text": long(7_999), "id": "R-1", "電話": long(999) });
+        assert_eq!(read(&all).whole, None);
+    }
+
+    #[test]
     fn who_writes_a_report_cannot_write_the_lines_of_the_bot() {
         let text = "a\n受付番号: 9999\n\u{202e}地図: https://evil.example/";
         let report = read(&json!({ "title": "穴", "id": "R-1", "text": text, "受付番号": "8888" }));
@@ -405,9 +505,9 @@ mod tests {
         let templates =
             Templates::of(std::slice::from_ref(&one)).unwrap_or_else(|error| unreachable!("{error}"));
         let body = json!({ "status": "firing", "alerts": [{ "labels": { "host": "sv1<b>" } }], "alert": { "id": 7 } });
-        assert_eq!(templates.text(&one, &raw(&body)), "firing: sv1<b> ");
+        assert_eq!(templates.text(&one, &raw(&body)).text, "firing: sv1<b> ");
         // Its own words alone tell nothing.
-        let text = templates.text(&one, &raw(&json!({ "subject": "disk", "message": "/ is 99%" })));
+        let text = templates.text(&one, &raw(&json!({ "subject": "disk", "message": "/ is 99%" }))).text;
         assert!(text.starts_with(":") && text.contains("/ is 99%"), "{text}");
         let bare = hook("{{ text }}");
         let templates_of_bare =
@@ -418,16 +518,26 @@ mod tests {
             json!({ "text": "", "x": "disk is full" }),
             json!({ "text": "\u{0}", "x": "disk is full" }),
         ] {
-            let text = templates_of_bare.text(&bare, &raw(&odd));
+            let text = templates_of_bare.text(&bare, &raw(&odd)).text;
             assert!(text.contains("disk is full"), "{odd}: {text}");
         }
+        // What is cut says so, and how much; all of it is there beside.
+        let exact = "字".repeat(LONGEST);
+        let shown = templates_of_bare.text(&bare, &raw(&json!({ "text": exact })));
+        assert_eq!(shown, Shown { text: exact.clone(), whole: None });
+        let long = format!("{exact}終わり");
+        let Shown { text, whole } = templates_of_bare.text(&bare, &raw(&json!({ "text": long })));
+        assert!(text.contains("全 12003 字のうち") && !text.contains("終わり"), "{text}");
+        assert!(text.contains("of 12003 letters are shown") && text.contains(WHOLE_NAME), "{text}");
+        assert_eq!(whole.as_deref(), Some(&*long));
         let fixed = hook("ボタンが押されました");
         let templates_of_fixed =
             Templates::of(std::slice::from_ref(&fixed)).unwrap_or_else(|error| unreachable!("{error}"));
-        assert_eq!(templates_of_fixed.text(&fixed, &raw(&json!({ "x": 1 }))), "ボタンが押されました");
+        assert_eq!(templates_of_fixed.text(&fixed, &raw(&json!({ "x": 1 }))).text, "ボタンが押されました");
         let broken = hook("{{ text | nothing }}");
         if let Ok(templates) = Templates::of(std::slice::from_ref(&broken)) {
-            assert!(templates.text(&broken, &raw(&json!({ "x": "disk is full" }))).contains("disk is full"));
+            let text = templates.text(&broken, &raw(&json!({ "x": "disk is full" }))).text;
+            assert!(text.contains("disk is full"), "{text}");
         }
         assert_eq!(templates.thread(&one, &raw(&body)), Ok(Some("7".to_owned())));
         assert_eq!(templates.thread(&one, &raw(&json!({}))), Ok(None));

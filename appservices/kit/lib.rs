@@ -25,6 +25,7 @@ mod program;
 mod proxies;
 mod registration;
 mod store;
+mod unread;
 
 pub use rustls::ClientConfig as TlsConfig;
 pub use {ruma, url};

@@ -20,7 +20,7 @@ use axum::{
     routing::{get, post, put},
 };
 use base::Address;
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::{
     body::{Body as HttpBody, Frame, Incoming, SizeHint},
     server::conn::http1,
@@ -45,6 +45,7 @@ use crate::{
     event::Event,
     inbox::{Inbox, Untaken},
     proxies::Proxies,
+    unread,
 };
 
 /// Largest transaction, in bytes: a hundred events of 64 KiB each, written twice as long, and what comes beside them.
@@ -99,7 +100,13 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
     let places = Arc::new(Semaphore::new(bounds.connections));
     let connections = TaskTracker::new();
     let addresses = Arc::new(Addresses::default());
-    let front = Front { router, named: Arc::default(), bounds: Arc::new(bounds.clone()) };
+    let front = Front {
+        router,
+        named: Arc::default(),
+        bounds: Arc::new(bounds.clone()),
+        tasks: connections.clone(),
+        stop: stop.clone(),
+    };
     // HTTP/1.1 alone: who would look which version comes would wait for ever for one who says nothing.
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(bounds.head);
@@ -154,10 +161,13 @@ struct Front {
     /// Requests that are under way for those whom proxies name.
     named: Arc<Addresses>,
     bounds: Arc<Bounds>,
+    /// Where bodies that nobody wants are taken.
+    tasks: TaskTracker,
+    stop: CancellationToken,
 }
 
 impl Front {
-    /// Answers a request, unless a proxy brings too many of one address.
+    /// Answers a request, unless a proxy brings too many of one address; the answer arrives, whatever of the body was not read.
     async fn answer(self, peer: SocketAddr, request: Request<Incoming>) -> Result<Response, Infallible> {
         let Bounds { proxies, of_address, .. } = &*self.bounds;
         let sender = proxies.sender(peer.ip(), request.headers());
@@ -169,11 +179,23 @@ impl Front {
                 [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::RETRY_AFTER, COME_AGAIN)];
             return Ok((StatusCode::TOO_MANY_REQUESTS, headers, TOO_MANY).into_response());
         }
-        let mut request = request.map(Body::new);
+        let place = place.flatten().map(Arc::new);
+        let awaits_permission = request.headers().contains_key(header::EXPECT);
+        let (parts, body) = request.into_parts();
+        let (body, rest) = unread::share(body);
+        let mut request = Request::from_parts(parts, Body::new(body));
         request.extensions_mut().insert(ConnectInfo(peer));
-        let response = self.router.oneshot(request).await?;
-        // It is under way until its last byte went out.
-        Ok(match place.flatten() {
+        let mut response = self.router.oneshot(request).await?;
+        if rest.is_left(awaits_permission) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            let (place, stop) = (place.clone(), self.stop);
+            self.tasks.spawn(async move {
+                stop.run_until_cancelled(rest.discard()).await;
+                drop(place);
+            });
+        }
+        // It is under way until its last byte went out, and what is taken of it came.
+        Ok(match place {
             Some(place) => response.map(|body| Body::new(Held { body, _place: place })),
             None => response,
         })
@@ -183,7 +205,7 @@ impl Front {
 /// A body with a place that is free again when it ends.
 struct Held {
     body: Body,
-    _place: OfAddress,
+    _place: Arc<OfAddress>,
 }
 
 impl HttpBody for Held {
@@ -601,6 +623,82 @@ mod tests {
                 }
             }
         };
+        timeout(Duration::from_secs(20), comes).await.expect("its place is free again");
+        stop.cancel();
+        serving.abort();
+    }
+
+    /// Sends a request whose body is of this length, and then reads what is answered until the connection ends.
+    async fn send(address: SocketAddr, head: &str, body: &[u8]) -> std::io::Result<String> {
+        let mut stream = tokio::net::TcpStream::connect(address).await?;
+        let head = format!("{head} HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len());
+        for part in [head.as_bytes(), body] {
+            tokio::io::AsyncWriteExt::write_all(&mut stream, part).await?;
+        }
+        let mut answer = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await?;
+        Ok(answer)
+    }
+
+    #[tokio::test]
+    async fn a_refusal_arrives_at_who_sends_all_before_he_reads_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
+        let address = listener.local_addr().expect("bound");
+        let stop = CancellationToken::new();
+        let first = |request: Request<Body>| async move {
+            // One that reads a little, as who looks at what a file begins with.
+            let mut body = request.into_body().into_data_stream();
+            assert!(futures_util::StreamExt::next(&mut body).await.is_some());
+            (StatusCode::UNPROCESSABLE_ENTITY, "of another kind")
+        };
+        let router = Router::new()
+            .route("/unread", put(|| async { (StatusCode::CONFLICT, "at another place") }))
+            .route("/begun", put(first));
+        let serving = tokio::spawn(serve(listener, router, Bounds::default(), stop.clone()));
+        // More than any buffer on the way holds.
+        let body = vec![b'x'; 12 << 20];
+        for (head, says) in [
+            ("PUT /unread", "at another place"),
+            ("PUT /begun", "of another kind"),
+            ("PUT /nowhere", "404 Not Found"),
+            ("POST /unread", "405 Method Not Allowed"),
+        ] {
+            let answer = send(address, head, &body).await.expect("the answer arrives");
+            assert!(answer.contains(says) && answer.contains("connection: close"), "{head}: {answer}");
+        }
+        // Who asks before he sends is not told to go on.
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("connected");
+        let head = b"PUT /unread HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(&mut stream, head).await.expect("asked");
+        let mut answer = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await.expect("answered");
+        assert!(answer.starts_with("HTTP/1.1 409"), "{answer}");
+        stop.cancel();
+        serving.await.expect("it ends");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_nobody_wants_is_one_of_those_of_its_address_until_it_came() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
+        let address = listener.local_addr().expect("bound");
+        let proxies = [address.ip()].into_iter().collect();
+        let bounds = Bounds { of_address: 1, proxies, ..Bounds::default() };
+        let stop = CancellationToken::new();
+        let router = Router::new().route("/", get(|| async { "well" }));
+        let serving = tokio::spawn(serve(listener, router, bounds, stop.clone()));
+        let mut slow = tokio::net::TcpStream::connect(address).await.expect("connected");
+        let head = b"PUT / HTTP/1.1\r\nhost: a\r\nx-forwarded-for: 192.0.2.1\r\ncontent-length: 5\r\n\r\nxx";
+        tokio::io::AsyncWriteExt::write_all(&mut slow, head).await.expect("asked");
+        let mut status = [0; 12];
+        tokio::io::AsyncReadExt::read_exact(&mut slow, &mut status).await.expect("answered at once");
+        assert_eq!(&status, b"HTTP/1.1 405");
+        let ask = async || {
+            let mut stream = tokio::net::TcpStream::connect(address).await.expect("connected");
+            ask_on(&mut stream, "192.0.2.1").await
+        };
+        assert_eq!(ask().await, 429);
+        tokio::io::AsyncWriteExt::write_all(&mut slow, b"xxx").await.expect("sent");
+        let comes = async { while ask().await != 200 {} };
         timeout(Duration::from_secs(20), comes).await.expect("its place is free again");
         stop.cancel();
         serving.abort();

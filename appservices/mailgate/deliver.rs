@@ -405,6 +405,10 @@ fn sender(letter: &Letter, settings: &Settings) -> String {
 /// The message of a mail, and whether it leaves out some of it; with a link to the thread in a room before that it goes on.
 fn message(letter: &Letter, settings: &Settings, earlier: Option<&str>) -> (Value, bool) {
     let mut head = vec![format!("件名 / Subject: {}", letter.subject), sender(letter, settings)];
+    if letter.more_senders > 0 {
+        let more = letter.more_senders;
+        head.push(format!("差出人としてほかに {more} 人が書かれています / {more} more are named as senders"));
+    }
     if let Some(link) = earlier {
         head.push(format!("前の部屋からの続き / Goes on from the room before: {link}"));
     }

@@ -114,12 +114,14 @@ impl Gate {
         &self.host.config.bot
     }
 
-    /// It goes into rooms of its own authority's users.
+    /// It goes into rooms of its own authority's users. Somebody outside who speaks by a user of another service is none.
     async fn invited(&self, event: &Event) -> Result<(), Failure> {
         let homeserver = &self.host.homeserver;
-        let outcome = if event.sender.server_name() == self.host.user().server_name() {
+        let is_own = event.sender.server_name() == self.host.user().server_name();
+        let outcome = if is_own && !event.of_service {
             homeserver.join(&event.room_id).await
         } else {
+            info!(room_id = %event.room_id, user_id = %event.sender, "an invite is refused: who asks is no user of our own");
             homeserver
                 .leave(&event.room_id, "この窓口は自庁の利用者だけのものです / for our own users only")
                 .await

@@ -43,6 +43,8 @@ pub(crate) struct Letter {
     /// The sender's name as he gives it, and his address in lower case.
     pub(crate) name: String,
     pub(crate) from: String,
+    /// How many more the header names beside him.
+    pub(crate) more_senders: usize,
     /// Whom he wants answers to go to, where that is another.
     pub(crate) reply_to: Option<String>,
     /// What he writes, and what he quotes below it.
@@ -62,9 +64,10 @@ pub(crate) struct Letter {
     pub(crate) report: Option<Report>,
     /// By which it is known again: what a sender's program gave it, or all of it.
     pub(crate) digest: String,
-    /// The newest `Authentication-Results`, and whether there is one sender only, of whom it could speak.
+    /// The newest `Authentication-Results`.
     results: Option<String>,
-    has_one_sender: bool,
+    /// Headers that say whose it is.
+    senders: usize,
 }
 
 /// A file.
@@ -104,8 +107,12 @@ impl Letter {
     pub(crate) fn read(raw: &[u8]) -> Result<Option<Self>, Refused> {
         let looked = scan::look(raw)?;
         // A fault in taking apart what strangers write is no reason to end.
-        let read = catch_unwind(AssertUnwindSafe(|| Self::of(&looked, raw, 0)));
-        Ok(read.unwrap_or_default())
+        let read = catch_unwind(AssertUnwindSafe(|| Self::of(&looked, raw, 0))).unwrap_or_default();
+        match read {
+            // Seen as such by this reader alone.
+            Some(letter) if letter.senders > 1 => Err(Refused::Senders),
+            read => Ok(read),
+        }
     }
 
     /// Reads a mail that lies so deep in others.
@@ -121,7 +128,7 @@ impl Letter {
         let found_from = people.as_ref().and_then(Message::from);
         let sender = found_from.and_then(Address::first);
         let senders = message.headers().iter().filter(|header| header.name == HeaderName::From).count();
-        let addresses = found_from.map_or(0, |from| from.iter().take(2).count());
+        let addresses = found_from.map_or(0, |from| from.iter().count());
         let from = address(sender.and_then(|sender| sender.address()));
         let reply_to = people.as_ref().and_then(Message::reply_to).and_then(Address::first);
         let reply_to = address(reply_to.and_then(|to| to.address()));
@@ -147,6 +154,7 @@ impl Letter {
             name: line(sender.and_then(|sender| sender.name()).unwrap_or_default(), LONGEST_NAME),
             reply_to: Some(reply_to).filter(|to| !to.is_empty() && *to != from),
             from,
+            more_senders: addresses.saturating_sub(1),
             text,
             quoted,
             files,
@@ -162,7 +170,7 @@ impl Letter {
             ),
             id,
             results: newest_results.map(|(_, value)| value.trim().to_owned()),
-            has_one_sender: senders == 1 && addresses == 1,
+            senders,
         })
     }
 
@@ -182,7 +190,9 @@ impl Letter {
         let [dmarc] = dmarc[..] else { return false };
         let mut words = dmarc.split_whitespace();
         let domain = self.from.rsplit_once('@').map(|(_, domain)| format!("header.from={domain}"));
-        self.has_one_sender
+        // There is one sender only, of whom it could speak.
+        self.senders == 1
+            && self.more_senders == 0
             && id.split_whitespace().next().is_some_and(|id| id.eq_ignore_ascii_case(wanted))
             && words.next() == Some("dmarc=pass")
             && domain.is_some_and(|domain| words.any(|word| word == domain))

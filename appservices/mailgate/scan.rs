@@ -23,6 +23,8 @@ pub(crate) enum Refused {
     Parts,
     Headers,
     Hops,
+    /// More than one header says whose it is (RFC 5322 §3.6): which one is shown, each reader decides for himself.
+    Senders,
 }
 
 impl Refused {
@@ -32,6 +34,8 @@ impl Refused {
             Self::Parts => "5.6.0 too many parts",
             Self::Headers => "5.6.0 headers too many or too long",
             Self::Hops => "5.4.6 this mail goes round",
+            // As large mail services answer it.
+            Self::Senders => "5.7.1 more than one From header (RFC 5322, 3.6)",
         }
     }
 }
@@ -88,6 +92,7 @@ struct Scan {
     all_bytes: usize,
     header_bytes: usize,
     hops: usize,
+    senders: usize,
     /// Whether the lines that stand together now may be read as headers, and whether they are the mail's own.
     is_head: bool,
     is_below: bool,
@@ -115,6 +120,7 @@ impl Scan {
         self.header_bytes = if is_folded { self.header_bytes + line.len() } else { line.len() };
         self.all_bytes += line.len();
         self.hops += usize::from(!self.is_below && name == b"received");
+        self.senders += usize::from(!self.is_below && !is_folded && name == b"from");
         self.is_type = name == b"content-type" || is_folded && self.is_type;
         // Not any header that has the word in it: what follows upon `Message-ID` is a text, and may be long.
         self.has_mail |= self.is_type && find(line, b"message").is_some();
@@ -153,6 +159,9 @@ impl Scan {
             || self.all_bytes > MOST_HEADER_BYTES
         {
             return Err(Refused::Headers);
+        }
+        if self.senders > 1 {
+            return Err(Refused::Senders);
         }
         if self.hops > MOST_HOPS { Err(Refused::Hops) } else { Ok(()) }
     }

@@ -4,6 +4,7 @@
 
 use bot_kit::{Batch, Event, Failure};
 use serde_json::json;
+use tracing::info;
 
 use crate::{
     bot::{Memo, tolerated},
@@ -29,9 +30,9 @@ pub(crate) async fn note(bot: &Memo, event: &Event) -> Result<Batch, Failure> {
     Ok(batch)
 }
 
-/// Whether somebody of this authority asks.
+/// Whether somebody of this authority asks, and not somebody outside by a user of another service.
 fn is_own(bot: &Memo, event: &Event) -> bool {
-    event.sender.server_name() == bot.host.user().server_name()
+    !event.of_service && event.sender.server_name() == bot.host.user().server_name()
 }
 
 /// Answers an invite: the user's own room is shown to him, and the bot leaves.
@@ -41,6 +42,7 @@ fn is_own(bot: &Memo, event: &Event) -> bool {
 pub(crate) async fn step(bot: &Memo, event: &Event) -> Result<Step, Failure> {
     let (user, room, homeserver) = (&event.sender, &event.room_id, &bot.host.homeserver);
     if !is_own(bot, event) {
+        info!(room_id = %room, user_id = %user, "an invite is refused: who asks is nobody of this authority");
         tolerated(homeserver.leave(room, texts::STRANGER).await)?;
         return Ok(Step::DONE);
     }

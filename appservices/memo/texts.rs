@@ -14,7 +14,7 @@ pub(crate) const EXPIRED: &str = "メモの保存期間が過ぎました / the 
 
 /// Why the bot leaves.
 pub(crate) const STRANGER: &str =
-    "メモ帳はこの役場のアカウントだけで使えます / memos are for accounts of this authority";
+    "メモ帳はこの役場の人だけで使えます / memos are for people of this authority";
 pub(crate) const NOT_DIRECT: &str = "メモ帳は自分だけの部屋です。招待をお送りしました / \
      memos have a room of your own, to which you are invited";
 pub(crate) const MOVED: &str = "メモ帳の部屋をご利用ください / please use your memo room";

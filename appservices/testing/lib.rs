@@ -35,8 +35,10 @@ use std::{
     time::Duration,
 };
 
+use http::Method;
+use serde_json::{Value, json};
 use tempfile::TempDir;
-use testkit::{Net, Server};
+use testkit::{Net, Server, User};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -47,6 +49,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where each bot listens on its own address.
 const PORT: u16 = 8460;
+
+/// The user of another service beside the bot, a bridge, and what it shows itself by.
+const BRIDGE: &str = "bridgebot";
+const BRIDGE_TOKEN: &str = "as-token-of-the-bridge";
+
+/// A registration of the bridge: names that begin so are its alone, and it is told nothing.
+fn bridge() -> String {
+    format!(
+        "id: bridge\nurl: null\nas_token: {BRIDGE_TOKEN}\nhs_token: hs-token-of-the-bridge\nsender_localpart: {BRIDGE}\n\
+         rate_limited: false\nnamespaces:\n  users:\n  - exclusive: true\n    regex: '@_bridge_.*'\n  aliases: []\n  rooms: []\n"
+    )
+}
 
 /// A server and a bot.
 pub struct Stage {
@@ -83,11 +97,20 @@ impl Stage {
             .expect("the bot's program runs");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let registration = std::fs::read_to_string(directory.path().join("registration.yaml")).expect("made");
-        let server = net.server_with_services(name, &[registration]).await;
+        let server = net.server_with_services(name, &[registration, bridge()]).await;
         let door = server.listen_in(None).await;
         let stage = Self { server, door, directory, program, address, child: Mutex::default() };
         stage.set(settings);
         stage
+    }
+
+    /// A user of another service, by whom somebody outside speaks.
+    pub async fn ghost(&self, name: &str) -> User {
+        let localpart = format!("_bridge_{name}");
+        let wish = json!({ "type": "m.login.application_service", "username": localpart });
+        let made =
+            self.server.service(BRIDGE, BRIDGE_TOKEN).call(Method::POST, "/register", Some(&wish)).await;
+        self.server.service(&localpart, made["access_token"].as_str().expect("a session"))
     }
 
     /// Gives the bot other settings under `[bot]`, for its next start.
@@ -133,8 +156,16 @@ impl Stage {
     /// # Panics
     /// When it does not come.
     pub async fn until_log(&self, text: &str) {
+        self.until_log_has(text, 1).await;
+    }
+
+    /// The same so often.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub async fn until_log_has(&self, text: &str, count: usize) {
         let comes = async {
-            while !self.log().contains(text) {
+            while self.log().matches(text).count() < count {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -184,6 +215,28 @@ impl Stage {
             child.kill().expect("killed");
             child.wait().expect("gone");
         }
+    }
+
+    /// Tells the bot of an event, as its server does.
+    ///
+    /// # Panics
+    /// When it does not take it.
+    pub async fn tell(&self, event: &Value) {
+        static NUMBER: AtomicU8 = AtomicU8::new(1);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let body = json!({ "events": [event] }).to_string();
+        let request = format!(
+            "PUT /_matrix/app/v1/transactions/told-{number} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n{body}",
+            self.address,
+            self.hs_token(),
+            body.len()
+        );
+        let mut stream = TcpStream::connect(self.address).await.expect("the bot listens");
+        stream.write_all(request.as_bytes()).await.expect("told");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("answered");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
 
     /// Takes in the stead of the bot, which does not run, what the server tells it, until this stands in it: the bot never hears of that.

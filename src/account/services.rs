@@ -9,10 +9,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use audit::{Action, Actor};
+use audit::{Action, Actor, Filter};
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, RoomAliasId, ServerName, UserId};
 use serde::Deserialize;
-use store::{Batch, Range, Reads, UpTo};
+use store::{Batch, Position, Range, Reads, UpTo};
 
 use crate::{
     Accounts, Asked, Error, NewSession, NewUser, Registered, Session, SessionTokens,
@@ -149,7 +149,8 @@ impl Accounts {
     /// # Errors
     /// [`Error::Room`] where the policy does not allow it; [`Error::Store`].
     pub async fn make_service_users(&self) -> Result<(), Error> {
-        for settings in self.inner.config.authorities.values() {
+        for (authority, settings) in &self.inner.config.authorities {
+            self.find_service_users(authority, &settings.services).await?;
             for service in &settings.services {
                 let user = service.sender();
                 if self.find_user_row(user).await?.is_some() {
@@ -161,6 +162,47 @@ impl Accounts {
                     Err(error) => return Err(error),
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Notes whom services registered before that was noted with the account. The audit log knows: it is read once for each authority that
+    /// has services.
+    pub(crate) async fn find_service_users(
+        &self,
+        authority: &ServerName,
+        services: &[Arc<AppService>],
+    ) -> Result<(), Error> {
+        let store = &self.inner.store;
+        let is_found = store.get(&tables::SERVICE_USERS_FOUND, authority.as_str()).await?.is_some();
+        if is_found || services.is_empty() {
+            return Ok(());
+        }
+        let filter = Filter { what: Some(Action::CreateAccount.word().to_owned()), ..Filter::default() };
+        let (mut after, mut count) = (Position::START, 0_usize);
+        loop {
+            let page = audit::list(store, authority, &filter, after).await?;
+            let mut batch = Batch::new();
+            let of_services = page.found.into_iter().filter_map(|listed| listed.record).filter(|record| {
+                record.after.iter().any(|(name, value)| (name.as_str(), value.as_str()) == ("proof", PROOF))
+            });
+            for record in of_services {
+                let by = services.iter().find(|service| service.sender.as_str() == record.who);
+                // One that is gone is known by its user.
+                batch.put(&tables::SERVICE_USERS, record.whom.as_str(), by.map_or(&record.who, |by| &by.id));
+                count += 1;
+            }
+            if page.next.is_none() {
+                batch.put(&tables::SERVICE_USERS_FOUND, authority.as_str(), &());
+            }
+            if !batch.is_empty() {
+                self.commit(batch).await?;
+            }
+            let Some(next) = page.next else { break };
+            after = next;
+        }
+        if count > 0 {
+            tracing::info!(%authority, count, "users whom services registered were found in the audit log");
         }
         Ok(())
     }

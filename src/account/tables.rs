@@ -106,6 +106,9 @@ pub(crate) static SERVICE_DEVICES: Table<(String, String), ()> =
 /// Users whom an application service registered, and nobody else; key: user id; value: the service's id.
 pub(crate) static SERVICE_USERS: Table<String, String> =
     Table::new(149, "account.service_users", Tuning::Point);
+/// Authorities whose audit log was looked through for those who were registered before that was noted; key: authority.
+pub(crate) static SERVICE_USERS_FOUND: Table<String, ()> =
+    Table::new(147, "account.service_users_found", Tuning::Small);
 
 /// Users who have agreed on our pages that their cross-signing keys are replaced; key: user id; value: when, in
 /// milliseconds since 1970.
@@ -534,6 +537,7 @@ pub fn checks() -> Vec<TableCheck> {
         TOKEN_KEY.check(),
         SERVICE_DEVICES.check(),
         SERVICE_USERS.check(),
+        SERVICE_USERS_FOUND.check(),
         IDENTITIES.check(),
         IDENTITIES_OF.check(),
         RESETS.check(),

@@ -19,6 +19,7 @@ mod engine;
 mod host;
 mod jww;
 mod kind;
+mod links;
 mod marks;
 mod markup;
 mod office;

@@ -129,6 +129,8 @@ sentences! {
     Part {
         /// EXIF, XMP, IPTC and comments.
         Metadata: "metadata", "撮影情報などの付加情報を除きました。", "Metadata was removed.";
+        /// Notes in a document that are neither shown nor printed.
+        Hidden: "hidden", "表示も印刷もされない注釈を除きました。", "Annotations that are neither shown nor printed were removed.";
         /// Bytes after the end of the picture.
         TrailingData: "trailing-data", "画像の末尾に付いていたデータを除きました。", "Data after the end of the picture was removed.";
         /// Another colour space became sRGB.
@@ -223,6 +225,8 @@ sentences! {
         TooManyPixels: "too-many-pixels", "画像の画素数が多すぎます。", "The picture has too many pixels.";
         /// Expands too much.
         Expansion: "expansion", "展開すると大きくなりすぎるファイルです。", "The file grows too large when unpacked.";
+        /// What is drawn for a page would keep a reader busy without end.
+        TooMuchDrawn: "too-much-drawn", "描かれる図形や画像が多すぎて、開くと固まるおそれがある PDF です。ページを分けるか、画像にしてお送りください。", "So much is drawn on a page of this PDF that readers may hang. Please divide it, or make it a picture.";
         /// Too many entries.
         TooManyEntries: "too-many-entries", "書庫に入っているファイルが多すぎます。", "There are too many files in the archive.";
         /// Archives in archives, elements in elements.

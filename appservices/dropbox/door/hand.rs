@@ -17,6 +17,7 @@ use tracing::warn;
 use super::{Door, Source, Trouble, Visit, code_in, page, small};
 use crate::{
     drops::{Drops, Error},
+    end::Why,
     moment,
     name::harmless,
     rows::{Hand, HandState},
@@ -40,8 +41,9 @@ impl Source {
         match look(&self.rooms, hand.room_of_file(), &hand.event).await {
             Ok(shown) if shown.is_of(hand) => Ok(()),
             Ok(_) => {
-                drops.end_hand(&hand.room, hand.number, self.rooms.user().clone()).await?;
-                Err(Error::Cancelled.into())
+                let (why, by) = (Why::FileChanged, self.rooms.user().clone());
+                drops.close_hand(&hand.room, hand.number, by, why, None).await?;
+                Err(Error::Cancelled(why).into())
             }
             Err(failure) => {
                 warn!(error = %failure, "whether a file is still in its room cannot be seen");

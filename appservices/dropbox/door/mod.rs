@@ -112,6 +112,9 @@ impl Door {
         let prefix = self.prefix.clone();
         let routes = Router::new()
             .route("/r/{token}", get(show))
+            // As some mailers write it; and as programs for uploads are often told where to begin them.
+            .route("/r/{token}/", get(show))
+            .route("/r/{token}/files/", post(upload::create))
             .route("/r/{token}/code", post(enter))
             .route("/r/{token}/form", post(form::take))
             .route("/r/{token}/files", post(upload::create))
@@ -121,6 +124,7 @@ impl Door {
             )
             .route("/r/{token}/files/{id}/done", post(upload::done))
             .route("/h/{token}", get(hand::show))
+            .route("/h/{token}/", get(hand::show))
             .route("/h/{token}/code", post(hand::enter))
             .route("/h/{token}/file", post(hand::fetch))
             .route("/look.css", get(|| async { page::asset("text/css; charset=utf-8", page::LOOK) }))
@@ -170,6 +174,8 @@ enum Trouble {
     Foreign,
     /// It speaks another version of the protocol.
     Version,
+    /// Its body is of another type than bytes that are appended.
+    Type,
 }
 
 impl From<Error> for Trouble {
@@ -256,7 +262,7 @@ impl Visit {
             Trouble::Drops(error) => {
                 let status = match error {
                     Error::NoLink | Error::NoUpload => StatusCode::NOT_FOUND,
-                    Error::Over | Error::Cancelled | Error::UsedUp => StatusCode::GONE,
+                    Error::Over | Error::Cancelled(_) | Error::UsedUp => StatusCode::GONE,
                     Error::NoCode => StatusCode::BAD_REQUEST,
                     Error::Locked | Error::WrongCode(_) => StatusCode::FORBIDDEN,
                     Error::Files | Error::Received => StatusCode::CONFLICT,
@@ -286,6 +292,9 @@ impl Visit {
             Trouble::Foreign => (StatusCode::FORBIDDEN, words::foreign(language)),
             Trouble::Version => {
                 (StatusCode::PRECONDITION_FAILED, words::bad_request("Tus-Resumable", language))
+            }
+            Trouble::Type => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, words::bad_request("Content-Type", language))
             }
         }
     }

@@ -65,6 +65,14 @@ fn check_version(headers: &HeaderMap) -> Result<(), Trouble> {
     if is_spoken { Ok(()) } else { Err(Trouble::Version) }
 }
 
+/// Whether a body is bytes that are appended. Types are the same in any letters' case, and whatever parameters stand behind them.
+///
+/// Spec: <https://www.rfc-editor.org/rfc/rfc9110#section-8.3.1>
+fn are_bytes(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(BYTES))
+}
+
 /// What is said besides to who speaks another one.
 pub(super) fn spoken() -> (HeaderName, String) {
     (VERSION, SPOKEN.to_owned())
@@ -163,8 +171,8 @@ pub(super) async fn append(
         check_version(&parts.headers)?;
         is_ours(&parts.headers)?;
         let (token, link) = visit.open_upload(&token, &id).await?;
-        if parts.headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind != BYTES) {
-            return Err(Trouble::Bad("Content-Type"));
+        if !are_bytes(&parts.headers) {
+            return Err(Trouble::Type);
         }
         let offset = number(&parts.headers, &OFFSET).ok_or(Trouble::Bad("Upload-Offset"))?;
         let hash = token.hash();

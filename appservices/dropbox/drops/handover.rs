@@ -8,6 +8,7 @@ use bot_kit::ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
 use super::{Drops, Error, GUESSES, PASSES};
 use crate::{
     command::Handing,
+    end::{End, Why},
     language::Language,
     moment,
     rows::{Code, Deed, FileOfDeed, HANDS, Hand, HandState, QUESTIONS, ROOM_HANDS, What, room_key},
@@ -65,7 +66,7 @@ fn is_open(hand: &Hand, now: base::Timestamp) -> Result<(), Error> {
         HandState::Good { left: 0, .. } => Err(Error::UsedUp),
         HandState::Good { ends, .. } if now >= ends => Err(Error::Over),
         HandState::Good { .. } => Ok(()),
-        HandState::Ended => Err(Error::Cancelled),
+        HandState::Ended => Err(Error::Cancelled(hand.why_ended())),
         // Nobody was told of it.
         HandState::Asked => Err(Error::NoLink),
     }
@@ -115,6 +116,7 @@ impl Drops {
                 state: HandState::Asked,
                 agreement: None,
                 closed_by: None,
+                end: None,
             };
             writing.batch.put(&HANDS, &hash, &hand);
             writing.batch.put(&ROOM_HANDS, &room_key(room.as_str(), hand.number), &hash);
@@ -252,15 +254,16 @@ impl Drops {
         number: u32,
         by: OwnedUserId,
     ) -> Result<Option<Hand>, Error> {
-        self.close_hand(room, number, by, None).await
+        self.close_hand(room, number, by, Why::Cancelled, None).await
     }
 
-    /// The same because of an event, by which it is found again ([`Drops::closed_by`]).
+    /// The same for a reason, maybe because of an event, by which it is found again ([`Drops::closed_by`]).
     pub(crate) async fn close_hand(
         &self,
         room: &RoomId,
         number: u32,
         by: OwnedUserId,
+        why: Why,
         closed_by: Option<OwnedEventId>,
     ) -> Result<Option<Hand>, Error> {
         let (key, now) = (room_key(room.as_str(), number), self.now());
@@ -271,9 +274,10 @@ impl Drops {
                 return Ok(None);
             }
             hand.state = HandState::Ended;
-            hand.closed_by = closed_by;
+            (hand.closed_by, hand.end) = (closed_by, Some(End { why, at: now }));
             writing.batch.put(&HANDS, &hash, &hand);
-            writing.note(&deed(&hand, now, by.as_str(), What::HandoverEnded));
+            let details = format!("{} {}", hand.uri, why.recorded());
+            writing.note(&Deed { details, ..deed(&hand, now, by.as_str(), What::HandoverEnded) });
             Ok(Some(hand))
         })
         .await

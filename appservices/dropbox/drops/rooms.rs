@@ -1,6 +1,10 @@
 //! What concerns all links of a room: which there are, that they end with it, or go with it to another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bot_kit::{
     Batch, Rows, StoreError, Table,
@@ -8,10 +12,16 @@ use bot_kit::{
 };
 
 use super::{Drops, Error, deed, handover};
-use crate::rows::{
-    AWAITED, Deed, HANDS, Hand, LINKS, Link, LinkState, OUTBOX, REFUSING, ROOM_HANDS, ROOM_LINKS, What,
-    room_key,
+use crate::{
+    end::{Ended, Why},
+    rows::{
+        AWAITED, Deed, HANDS, Hand, LINKS, Link, LinkState, OUTBOX, REFUSING, ROOM_HANDS, ROOM_LINKS, What,
+        room_key,
+    },
 };
+
+/// A link that ended before its time is told of in lists for so long.
+pub(crate) const LATELY: Duration = Duration::from_secs(7 * 86_400);
 
 /// Links that ended since the bot was put out of their room.
 #[derive(Clone, Debug, Default)]
@@ -207,13 +217,38 @@ impl Drops {
         Ok(())
     }
 
-    /// Ends all links of a room in which the bot is no more.
-    pub(crate) async fn close_room(&self, room: &RoomId, by: &UserId, cause: &EventId) -> Result<(), Error> {
+    /// The links of a room that ended before their time lately, the latest first.
+    pub(crate) async fn ended_links(&self, room: &RoomId) -> Result<Vec<Ended>, Error> {
+        let of = |link: Link| Some(Ended { number: link.number, end: link.end?, name: link.title });
+        Ok(self.lately(self.all_of_room(room).await?.into_iter().filter_map(of).collect()))
+    }
+
+    /// The same of links to download by.
+    pub(crate) async fn ended_hands(&self, room: &RoomId) -> Result<Vec<Ended>, Error> {
+        let of = |hand: Hand| Some(Ended { number: hand.number, end: hand.end?, name: hand.name });
+        Ok(self.lately(self.all_hands_of_room(room).await?.into_iter().filter_map(of).collect()))
+    }
+
+    fn lately(&self, mut ended: Vec<Ended>) -> Vec<Ended> {
+        let since = self.now().before(LATELY);
+        ended.retain(|ended| ended.end.at >= since);
+        ended.sort_by_key(|ended| Reverse(ended.end.at));
+        ended
+    }
+
+    /// Ends all links of a room in which the bot is no more, or that is encrypted now.
+    pub(crate) async fn close_room(
+        &self,
+        room: &RoomId,
+        by: &UserId,
+        cause: &EventId,
+        why: Why,
+    ) -> Result<(), Error> {
         for link in self.all_of_room(room).await?.iter().filter(|link| link.state != LinkState::Ended) {
-            self.end_link(room, link.number, by.to_owned(), Some(cause.to_owned())).await?;
+            self.end_link(room, link.number, by.to_owned(), why, Some(cause.to_owned())).await?;
         }
         for hand in self.hands_of_room(room).await? {
-            self.close_hand(room, hand.number, by.to_owned(), Some(cause.to_owned())).await?;
+            self.close_hand(room, hand.number, by.to_owned(), why, Some(cause.to_owned())).await?;
         }
         Ok(())
     }

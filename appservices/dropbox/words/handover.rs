@@ -180,7 +180,7 @@ pub(crate) fn list_hands(hands: &[Hand], language: Language) -> String {
             Language::English => format!("\nNo. {number} “{name}” {how}; {asker}"),
         });
     }
-    text + &unlisted(hands.len(), language)
+    text + &unlisted(hands.len(), LISTED, language)
 }
 
 pub(crate) fn ended_hand(hand: &Hand, language: Language) -> String {

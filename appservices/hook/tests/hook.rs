@@ -4,7 +4,7 @@
 
 use std::{
     net::SocketAddr,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -130,6 +130,42 @@ async fn what_is_old_changed_or_signed_by_another_is_refused_and_alerts_are_thre
 }
 
 #[tokio::test]
+async fn all_of_a_text_of_which_a_message_shows_a_part_is_a_file_in_its_thread_once() {
+    let forms = [
+        ("form = \"report\"", json!({ "title": "穴", "text": format!("{}終わり", "字".repeat(9_000)) })),
+        (
+            "form = \"message\"\ntemplate = \"{{ text }}\"",
+            json!({ "text": format!("{}終わり", "字".repeat(20_000)) }),
+        ),
+    ];
+    for (form, body) in forms {
+        let (stage, address, hanako, room) = stage(|room| incoming(room, form)).await;
+        assert_eq!(post_well(address, "a", &body).await, 200);
+        hanako.sync_until(|seen| seen.has_message(&room, "全文.txt")).await;
+        stage.kill_bot();
+        stage.start_bot().await;
+        assert_eq!(post_well(address, "b", &json!({ "title": "倒木", "text": "倒木" })).await, 200);
+        let seen = hanako
+            .sync_until(|seen| seen.room(&room).messages().last().is_some_and(|it| it.contains("倒木")));
+        let timeline = seen.await.room(&room).timeline;
+        let own: Vec<&Value> = timeline
+            .iter()
+            .filter(|event| event["sender"] == BOT && event["type"] == "m.room.message")
+            .collect();
+        let kinds: Vec<_> = own.iter().map(|event| event["content"]["msgtype"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["m.text", "m.file", "m.text"], "{own:#?}");
+        let text = own[0]["content"]["body"].as_str().unwrap();
+        assert!(text.contains("字だけを表示しています") && !text.contains("終わり"), "{text}");
+        assert_eq!(own[1]["content"]["m.relates_to"]["event_id"], own[0]["event_id"]);
+        let uri = own[1]["content"]["url"].as_str().unwrap().strip_prefix("mxc://").unwrap();
+        let path = format!("/_matrix/client/v1/media/download/{uri}");
+        let got = hanako.ask_bytes(Method::GET, &path, &[], Default::default()).await;
+        let whole = String::from_utf8(got.body().to_vec()).unwrap();
+        assert!(whole.contains(body["text"].as_str().unwrap()), "{whole}");
+    }
+}
+
+#[tokio::test]
 async fn a_thread_whose_first_message_was_deleted_begins_anew_and_so_is_seen() {
     let form = "form = \"message\"\ntemplate = \"{{ text }}\"\nthread = \"{{ key }}\"";
     let (_stage, address, hanako, room) = stage(|room| incoming(room, form)).await;
@@ -202,6 +238,42 @@ async fn several_upgrades_are_followed_in_whatever_order_the_bot_is_asked_in_and
         assert_eq!(post_well(address, "b", &json!({ "text": "後" })).await, 200);
         hanako.sync_until(|seen| seen.has_message(&rooms[2], "後")).await;
     }
+}
+
+#[tokio::test]
+async fn what_waits_for_a_room_is_told_as_soon_as_the_bot_is_asked_in_again() {
+    let form = "form = \"message\"\ntemplate = \"{{ text }}\"";
+    let (stage, address, hanako, room) = stage(|room| incoming(room, form)).await;
+    assert_eq!(post_well(address, "a", &json!({ "text": "前" })).await, 200);
+    hanako.sync_until(|seen| seen.has_message(&room, "前")).await;
+    hanako.kick(&room, BOT.try_into().unwrap()).await;
+    assert_eq!(post_well(address, "b", &json!({ "text": "後" })).await, 200);
+    // It tries less and less often: after the fifth time it rests for eight seconds.
+    stage.until_log_has("could not be told, trying again", 5).await;
+    let rests = Instant::now();
+    hanako.invite(&room, BOT.try_into().unwrap()).await;
+    hanako.sync_until(|seen| seen.has_message(&room, "後")).await;
+    assert!(rests.elapsed() < Duration::from_secs(7), "it rested to the end: {:?}", rests.elapsed());
+}
+
+#[tokio::test]
+async fn somebody_outside_who_speaks_by_a_user_of_another_service_has_the_bot_go_nowhere_to_look() {
+    let form = "form = \"message\"\ntemplate = \"{{ text }}\"";
+    let (stage, address, hanako, first) = stage(|room| incoming(room, form)).await;
+    assert_eq!(post_well(address, "a", &json!({ "text": "前" })).await, 200);
+    hanako.sync_until(|seen| seen.has_message(&first, "前")).await;
+    // What comes of the room that follows can be told within only.
+    let second = upgrade(&hanako, &first).await;
+    let ghost = stage.ghost("taro").await;
+    let creation = json!({ "predecessor": { "room_id": second, "event_id": "$last" } });
+    let wishes = json!({ "preset": "private_chat", "invite": [BOT], "creation_content": creation });
+    let foreign = ghost.create_room_with(&wishes).await;
+    ghost.sync_until(|seen| seen.room(&foreign).membership(BOT) == Some("leave")).await;
+    let path = format!("/rooms/{foreign}/messages?dir=f&limit=50").replace('!', "%21");
+    let events = ghost.call(Method::GET, &path, None).await["chunk"].as_array().unwrap().clone();
+    let moves = events.iter().filter(|event| event["state_key"] == BOT);
+    let moves: Vec<&Value> = moves.map(|event| &event["content"]["membership"]).collect();
+    assert_eq!(moves, ["invite", "leave"], "{events:#?}");
 }
 
 #[tokio::test]

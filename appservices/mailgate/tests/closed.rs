@@ -49,6 +49,15 @@ async fn with_a_mail_waiting(town: &mut Town, address: &str, meanwhile: impl Asy
 }
 
 #[tokio::test]
+async fn somebody_outside_who_speaks_by_a_user_of_another_service_does_not_bring_the_bot_in() {
+    let town = Town::new("").await;
+    let ghost = town.stage.ghost("taro").await;
+    let room = ghost.create_room_with(&json!({ "preset": "private_chat", "invite": [BOT] })).await;
+    ghost.sync_until(|seen| seen.room(&room).membership(BOT) == Some("leave")).await;
+    town.stage.until_log("an invite is refused").await;
+}
+
+#[tokio::test]
 async fn an_encrypted_room_takes_no_mail_whatever_the_bot_calls_itself() {
     let town = Town::new("").await;
     let hanako = town.stage.server.user("hanako").await;

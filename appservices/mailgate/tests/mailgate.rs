@@ -322,6 +322,11 @@ async fn a_mail_beyond_a_bound_is_refused_and_the_next_one_is_taken() {
     assert!(town.hand_over(&address, &nested).await.starts_with("550"));
     let headers = [&b"A: b\r\n".repeat(20_000)[..], b"\r\nx"].concat();
     assert!(town.hand_over(&address, &headers).await.starts_with("550"));
+    let two = lines("From: taro@example.co.jp\nFrom: chief@example.co.jp\nSubject: x\n\nof two");
+    assert!(town.hand_over(&address, &two).await.starts_with("550 5.7.1 more than one From"));
+    let both = lines("From: taro@example.co.jp, jiro@example.co.jp\nSubject: x\n\nof both");
+    assert!(town.hand_over(&address, &both).await.starts_with("250"));
+    assert!(body(&hears(&hanako, &room, "of both").await).contains("ほかに 1 人"));
     assert!(town.hand_over(&address, &mail(2, "a bare\rline\nfeed")).await.starts_with("250"));
     let hidden = b"From: taro@example.co.jp\r\n\r\nx\n.\r\nMAIL FROM:<a@b.jp>\r\n";
     assert!(town.hand_over(&address, hidden).await.starts_with("550"));

@@ -203,6 +203,44 @@ async fn a_tombstone_stops_mail_by_who_could_close_the_address_and_until_it_is_t
     hanako.set_state(&room, "m.room.tombstone", "", &json!({})).await;
     until(&town, &address, &mail(2, "", "second"), "250").await;
     hears(&hanako, &room, "second").await;
+
+    // As clients offer it: by a redaction.
+    let again = hanako.set_state(&room, "m.room.tombstone", "", &tombstone).await;
+    hanako.send(&room, "!メール 許可 third.example.jp").await;
+    hears(&hanako, &room, "third.example.jp").await;
+    assert!(town.hand_over(&address, &mail(3, "", "third")).await.starts_with("451"));
+    let path = format!("/rooms/{room}/redact/{again}/back").replace('!', "%21").replace('$', "%24");
+    hanako.call(Method::PUT, &path, Some(&json!({}))).await;
+    until(&town, &address, &mail(3, "", "third"), "250").await;
+    hears(&hanako, &room, "third").await;
+}
+
+#[tokio::test]
+async fn a_tombstone_counts_after_who_sent_it_has_lost_his_power() {
+    let town = Town::new("").await;
+    let (hanako, jiro) = (town.stage.server.user("hanako").await, town.stage.server.user("jiro").await);
+    let (old, address) = town.room(&hanako, "example.co.jp").await;
+    hanako.invite(&old, jiro.id()).await;
+    jiro.join(&old, "kanazawa.test").await;
+    set_levels(&hanako, &old, |levels| {
+        levels["users"][BOT] = json!(50);
+        levels["users"][jiro.id().as_str()] = json!(100);
+        levels["events"]["m.room.tombstone"] = json!(100);
+    })
+    .await;
+    let new = upgrade_to("11", &jiro, &old).await;
+    until(&town, &address, &mail(1, "", "unread"), "451").await;
+    // In April he is on another post.
+    set_levels(&hanako, &old, |levels| levels["users"][jiro.id().as_str()] = json!(0)).await;
+    // The answer to a command follows upon what came into the room before it.
+    hanako.send(&old, "!メール 許可 other.example.jp").await;
+    hears(&hanako, &old, "other.example.jp").await;
+    assert!(town.hand_over(&address, &mail(1, "", "unread")).await.starts_with("451"));
+    jiro.invite(&new, bot()).await;
+    hears(&jiro, &new, "引き継ぎました").await;
+    until(&town, &address, &mail(1, "", "unread"), "250").await;
+    hears(&jiro, &new, "unread").await;
+    assert_eq!(count(&hanako, &old, "unread").await, 0);
 }
 
 #[tokio::test]

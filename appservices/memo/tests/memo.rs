@@ -78,6 +78,13 @@ async fn nobody_else_stays_in_a_memo_room_and_no_other_authority_is_served() {
     let direct = direct_room(&jiro).await;
     jiro.sync_until(|seen| seen.room(&direct).membership(BOT) == Some("leave")).await;
     assert_eq!(jiro.sync_until(|_| true).await.rooms.len(), 1);
+
+    // Nor is anybody outside who speaks by a user of another service.
+    let ghost = stage.ghost("taro").await;
+    let direct = direct_room(&ghost).await;
+    ghost.sync_until(|seen| seen.room(&direct).membership(BOT) == Some("leave")).await;
+    stage.until_log("an invite is refused").await;
+    assert_eq!(ghost.sync_until(|_| true).await.rooms.len(), 1);
 }
 
 #[tokio::test]

@@ -148,17 +148,57 @@ async fn all_who_use_a_token_at_the_same_time_get_in_and_are_counted() {
     assert!(matches!(register().await, Err(Error::Interactive(_))));
 }
 
-#[tokio::test]
-async fn a_service_is_told_that_capitals_make_no_new_name() {
-    let service = crate::AppService::new(crate::NewAppService {
-        id: "irc".to_owned(),
-        sender: "@_irc:kanazawa.test".try_into().unwrap(),
-        as_token: "a token".to_owned(),
-        users: vec![crate::Namespace::new("@my_.*", true).unwrap()],
+/// A service that has these users for itself, or shares them.
+fn service(id: &str, users: &str, is_exclusive: bool) -> std::sync::Arc<crate::AppService> {
+    std::sync::Arc::new(crate::AppService::new(crate::NewAppService {
+        id: id.to_owned(),
+        sender: format!("@_{id}:kanazawa.test").try_into().unwrap(),
+        as_token: format!("token of {id}"),
+        users: vec![crate::Namespace::new(users, is_exclusive).unwrap()],
         aliases: Vec::new(),
         limits_users: false,
         told: Default::default(),
-    });
+    }))
+}
+
+#[tokio::test]
+async fn whom_a_service_registered_before_that_was_noted_the_audit_log_tells_once() {
+    let town = open_town().await;
+    let (irc, sms) = (service("irc", "@staff_.*", false), service("sms", "@staff_.*", false));
+    let accounts = &town.accounts;
+    let ghost = json!({ "username": "staff_ghost", "inhibit_login": true });
+    let ghost = accounts.register_for_service(&sms, asked(ghost, None)).await.unwrap().user_id;
+    let person = town.register("staff_hanako", false).await.0;
+    let noted = async || {
+        let both = [ghost.clone(), person.clone()].into();
+        accounts.registered_by_others(&irc, both).await.unwrap().into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(noted().await, std::slice::from_ref(&ghost));
+
+    // As the data of a release are that did not note it.
+    let forget = async || {
+        let mut batch = store::Batch::new();
+        batch.delete(&crate::tables::SERVICE_USERS, ghost.as_str());
+        town.store.commit(batch).await.unwrap();
+        assert!(noted().await.is_empty());
+    };
+    forget().await;
+    accounts.find_service_users(kanazawa(), &[]).await.unwrap();
+    assert!(noted().await.is_empty(), "nobody asks yet");
+    let services = [irc.clone(), sms.clone()];
+    accounts.find_service_users(kanazawa(), &services).await.unwrap();
+    assert_eq!(noted().await, std::slice::from_ref(&ghost));
+    // By the service that did it: to that he is none of another's.
+    let own = accounts.registered_by_others(&sms, [ghost.clone()].into()).await.unwrap();
+    assert!(own.is_empty(), "{own:?}");
+    forget().await;
+    accounts.find_service_users(kanazawa(), &services).await.unwrap();
+    assert!(noted().await.is_empty(), "the log is read once");
+}
+
+#[tokio::test]
+async fn a_service_is_told_that_capitals_make_no_new_name() {
+    let service = service("irc", "@my_.*", true);
     let town = open_town().await;
     let register = async |name: &str| {
         let wish = json!({ "username": name, "inhibit_login": true });

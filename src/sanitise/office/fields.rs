@@ -14,8 +14,8 @@ use quick_xml::{
     events::{BytesStart, Event},
 };
 
-use super::{address::is_open, spaces::Space};
-use crate::settings::Links;
+use super::spaces::Space;
+use crate::{links::is_open, settings::Links};
 
 /// Fields that compute from the document alone: how many words they take, and which switches besides those of all.
 const FIELDS: &[(&str, usize, &str)] = &[

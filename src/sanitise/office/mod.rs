@@ -7,6 +7,7 @@
 //! Format: ECMA-376, part 2 (packages) and part 1.
 
 mod address;
+mod chart;
 mod fields;
 mod formula;
 pub(crate) mod odf;
@@ -26,6 +27,7 @@ use self::{
 };
 use crate::{
     kind::Kind,
+    links,
     outcome::Outcome,
     settings::{Limits, Links, Settings},
     verdict::{Part, Parts, Reason, Refusal},
@@ -129,7 +131,7 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
         let last = kind.rsplit('/').next().unwrap_or(kind);
         if is_external {
             let is_link =
-                last == "hyperlink" && self.source.settings.links == Links::Kept && address::is_open(target);
+                last == "hyperlink" && self.source.settings.links == Links::Kept && links::is_open(target);
             if !is_link {
                 self.source.note(types::lost(last, true).unwrap_or(Part::ExternalData), last);
             }

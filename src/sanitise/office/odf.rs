@@ -15,7 +15,7 @@ use quick_xml::{
 };
 
 use super::{
-    address::{is_inside, is_open},
+    address::is_inside,
     fields,
     formula::{self, Grammar, Sheets},
     part::{self, attribute, elements},
@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     kind::Kind,
+    links::is_open,
     outcome::Outcome,
     settings::{Links, Settings},
     verdict::{Part, Parts, Reason, Refusal, malformed},

@@ -51,12 +51,18 @@ const GONE: &[(&str, Part)] = &[
 ];
 
 /// Elements that go and that nobody misses: what Word keeps of fields beside their code (old addresses, for instance; it is
-/// made anew), and where more for a smart tag could be fetched.
-const UNSEEN: &[&str] = &["fldData", "smartTagType"];
+/// made anew), where more for a smart tag could be fetched, and by which addresses its marks are explained.
+const UNSEEN: &[&str] = &["fldData", "smartTagType", "attachedSchema"];
 
 /// Attributes that go and that nobody misses: whole packages and documents, from which newer programs restore what an old
 /// drawing shows, and addresses that were found wrong.
 const UNSEEN_ATTRIBUTES: &[&[u8]] = &[b"gfxdata", b"equationxml", b"invalidUrl"];
+
+/// Elements that mark text as something of a space of names, of which the address goes: it tells whose machines made the document.
+const MARKED: &[&str] = &["customXml", "smartTag"];
+
+/// What in charts refers to cells of a book.
+const REFERENCES: &[&str] = &["numRef", "strRef", "multiLvlStrRef"];
 
 /// Elements of which only the attribute goes that refers to what is gone.
 const STAY: &[&str] = &["pageSetup", "blip", "workbook", "document"];
@@ -303,11 +309,11 @@ fn prefixes(events: &[Event<'_>]) -> HashSet<Vec<u8>> {
     found
 }
 
-struct Cleaner<'a, 'x, 'r> {
-    events: &'a [Event<'x>],
+pub(super) struct Cleaner<'a, 'x, 'r> {
+    pub(super) events: &'a [Event<'x>],
     about: &'a About<'a>,
     /// For each event that begins an element, the place behind its end; for others the next place.
-    ends: Vec<usize>,
+    pub(super) ends: Vec<usize>,
     /// Prefixes of attributes that refer to relationships.
     prefixes: HashSet<Vec<u8>>,
     /// Whose each element is, and prefixes of attributes that go.
@@ -332,7 +338,7 @@ struct Cleaner<'a, 'x, 'r> {
 }
 
 impl<'a> Cleaner<'a, '_, '_> {
-    fn run(&mut self, range: std::ops::Range<usize>) -> Result<(), Refusal> {
+    pub(super) fn run(&mut self, range: std::ops::Range<usize>) -> Result<(), Refusal> {
         let (mut at, events) = (range.start, self.events);
         while at < range.end {
             let next = match &events[at] {
@@ -349,7 +355,7 @@ impl<'a> Cleaner<'a, '_, '_> {
         Ok(())
     }
 
-    fn keep(&mut self, at: usize, event: Event<'a>) -> Result<(), Refusal> {
+    pub(super) fn keep(&mut self, at: usize, event: Event<'a>) -> Result<(), Refusal> {
         if !self.has_fields {
             return self.out.write_event(event).map_err(malformed);
         }
@@ -393,6 +399,11 @@ impl<'a> Cleaner<'a, '_, '_> {
             return Ok(Some(end));
         }
         if UNSEEN.contains(&local) {
+            return Ok(Some(end));
+        }
+        if self.about.kind == Kind::Xlsx && REFERENCES.contains(&local) && self.names_other_book(at) {
+            note(self.removed, Part::Formula, "");
+            self.keep_values(at, local, element)?;
             return Ok(Some(end));
         }
         if self.is_bad_formula(at..end, local, element) {
@@ -473,7 +484,7 @@ impl<'a> Cleaner<'a, '_, '_> {
         }
     }
 
-    fn grammar(&self) -> Grammar<'a> {
+    pub(super) fn grammar(&self) -> Grammar<'a> {
         Grammar::Excel(self.about.sheets)
     }
 
@@ -492,6 +503,7 @@ impl<'a> Cleaner<'a, '_, '_> {
                     | "formula2"
                     | "calculatedColumnFormula"
                     | "totalsRowFormula"
+                    | "sqref"
                     | "FmlaLink"
                     | "FmlaRange"
                     | "FmlaGroup"
@@ -605,7 +617,9 @@ impl<'a> Cleaner<'a, '_, '_> {
                 continue;
             }
             let is_action = key.as_ref() == b"action" && local.starts_with("hlink");
-            let is_watched = is_action || matches!(key.as_ref(), b"macro" | b"src" | b"href" | b"althref");
+            let is_space = key.as_ref() == b"uri" && MARKED.contains(&local);
+            let is_watched =
+                is_action || is_space || matches!(key.as_ref(), b"macro" | b"src" | b"href" | b"althref");
             let is_formula = self.about.kind == Kind::Xlsx
                 && (matches!(key.as_ref(), b"formula" | b"textlink")
                     || key.as_ref() == b"val" && local == "cfvo");
@@ -628,6 +642,10 @@ impl<'a> Cleaner<'a, '_, '_> {
                 }
                 _ if is_formula && calls_out(&value, self.grammar()) => {
                     note(self.removed, Part::Formula, "");
+                    has_changed = true;
+                }
+                b"uri" if is_space && !value.trim_start().starts_with("urn:") => {
+                    note(self.removed, Part::CustomXml, local);
                     has_changed = true;
                 }
                 b"src" | b"href" | b"althref" if leads_away(&value) => {
@@ -658,7 +676,7 @@ fn leads_away(address: &str) -> bool {
     !address.is_empty() && !address.starts_with('#')
 }
 
-fn text_of(events: &[Event<'_>]) -> String {
+pub(super) fn text_of(events: &[Event<'_>]) -> String {
     let mut text = String::new();
     for event in events {
         match event {

@@ -9,6 +9,7 @@ use super::{
     stream::{Data, Filter, Packer},
 };
 use crate::{
+    links::is_open,
     settings::{Limits, Links},
     verdict::{Part, Reason, Refusal, Removed, malformed, note},
 };
@@ -217,7 +218,7 @@ impl Copier<'_> {
             Role::Numbers => {
                 matches!(object, Object::Integer(_) | Object::Real(_) | Object::Boolean(_) | Object::Null)
             }
-            Role::Address => object.as_str().is_ok_and(is_open),
+            Role::Address => object.as_str().is_ok_and(leads_openly),
             _ => true,
         };
         stays.then(|| match object {
@@ -280,7 +281,7 @@ impl Copier<'_> {
             Some(b"GoTo") => None,
             Some(b"URI") => {
                 let address = dictionary.get(b"URI").ok().and_then(|address| self.resolve(address));
-                let is_open = address.is_some_and(|(_, address)| address.as_str().is_ok_and(is_open));
+                let is_open = address.is_some_and(|(_, address)| address.as_str().is_ok_and(leads_openly));
                 (self.links == Links::Removed || !is_open).then_some(Part::Link)
             }
             Some(b"Named") => {
@@ -307,6 +308,10 @@ impl Copier<'_> {
             note(&mut self.removed, Part::Signature, "");
             return None;
         }
+        if self.is_hidden(dictionary) {
+            note(&mut self.removed, Part::Hidden, "");
+            return None;
+        }
         let kind = self.name(dictionary, b"Subtype");
         // A field without a look of its own has no kind.
         if kind.is_none_or(|kind| SHOWING.contains(&kind)) {
@@ -314,6 +319,30 @@ impl Copier<'_> {
         }
         note(&mut self.removed, listed(HOLDING, kind).unwrap_or(Part::UnknownPart), "");
         None
+    }
+
+    /// Whether an annotation is neither shown nor printed (12.5.3), so that whoever passes the file on does not know of it.
+    ///
+    /// Fields that a form hides stay: it shows them by its state, computes with them, and whoever gets it back reads them; without
+    /// them it is another form. So do the states that a review gave to a note: programs hide them on the page and tell them
+    /// beside the note (12.5.6.3). A window of a note that goes, goes with it.
+    fn is_hidden(&self, dictionary: &Dictionary) -> bool {
+        const HIDDEN: i64 = 1 << 1;
+        const PRINTED: i64 = 1 << 2;
+        const NOT_VIEWED: i64 = 1 << 5;
+        let value = |key: &[u8]| dictionary.get(key).ok().and_then(|value| self.resolve(value));
+        let kind = self.name(dictionary, b"Subtype");
+        if kind == Some(b"Popup") {
+            let note = value(b"Parent").and_then(|(_, note)| note.as_dict().ok());
+            let is_note = |note: &&Dictionary| self.name(note, b"Subtype") != Some(b"Popup");
+            return note.filter(is_note).is_some_and(|note| self.is_hidden(note));
+        }
+        let is_state = dictionary.has(b"IRT") && dictionary.has(b"StateModel");
+        if is_state || matches!(kind, None | Some(b"Widget")) {
+            return false;
+        }
+        let flags = value(b"F").and_then(|(_, flags)| flags.as_i64().ok()).unwrap_or(0);
+        flags & HIDDEN != 0 || flags & NOT_VIEWED != 0 && flags & PRINTED == 0
     }
 
     /// Copies an object of this role, in its place.
@@ -434,10 +463,9 @@ fn is_list_of_things(role: Role) -> bool {
     )
 }
 
-/// Whether an address leads to where links may lead.
-fn is_open(address: &[u8]) -> bool {
-    let address = address.to_ascii_lowercase();
-    [&b"https://"[..], b"http://", b"mailto:"].iter().any(|scheme| address.starts_with(scheme))
+/// Whether an address leads to where links may lead. It has letters of seven bits (12.6.4.8), and in what people make others.
+fn leads_openly(address: &[u8]) -> bool {
+    is_open(&String::from_utf8_lossy(address))
 }
 
 /// Whether a text may be written as it is: letters, digits and the signs of addresses.

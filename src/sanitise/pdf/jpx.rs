@@ -48,6 +48,14 @@ pub(super) fn checked(data: &[u8], most_pixels: u64) -> Option<Vec<u8>> {
     }
 }
 
+/// How many points across and down a picture has.
+pub(super) fn size(data: &[u8]) -> Option<(u32, u32)> {
+    let at = memchr::memmem::find(data, b"\xff\x4f\xff\x51")?;
+    let of =
+        |end: usize, begin: usize| Some(number(data, at + end)?.saturating_sub(number(data, at + begin)?));
+    Some((of(8, 16)?, of(12, 20)?))
+}
+
 fn push(out: &mut Vec<u8>, name: &[u8; 4], content: &[u8]) -> Option<()> {
     out.extend(u32::try_from(content.len() + 8).ok()?.to_be_bytes());
     out.extend(name);

@@ -8,11 +8,15 @@
 //!
 //! Names are compared after parsing (`/J#61vaScript` is `/JavaScript`) and after following references. At the end the new
 //! objects are searched for what must not be there, by rules of their own: a way around the lists refuses the file. What
-//! streams and texts hold is written so that no program, archive or page stands open in the new file ([`stream`]).
+//! streams and texts hold is written so that no program, archive or page stands open in the new file ([`stream`]). What a page is
+//! drawn by is counted, with all that draws others, so that the new file opens ([`drawn`]).
 //!
 //! Format: ISO 32000-2.
 
+mod content;
 mod copy;
+mod drawn;
+mod inline;
 mod jbig2;
 mod jpx;
 mod role;
@@ -74,6 +78,7 @@ pub(crate) fn sanitise(file: &[u8], settings: &Settings) -> Made {
     if let Some(found) = new.objects.values().find_map(|object| find_forbidden(&new, object)) {
         return Err(Refusal::new(Reason::NotAllowed, format!("{} is left", String::from_utf8_lossy(found))));
     }
+    drawn::check(&new)?;
     let mut bytes = Vec::new();
     new.save_to(&mut bytes).map_err(malformed)?;
     Ok(Parts::rebuilt(bytes, removed))

@@ -569,7 +569,8 @@ impl Role {
     pub(super) fn of(self, key: &[u8]) -> Option<Role> {
         match self {
             Self::Named(thing) => return Some(thing.role()),
-            Facts => return (!super::NEVER.contains(&key)).then_some(Facts),
+            // Who made a layer, and with what, is of no use to whoever reads the document.
+            Facts => return (!super::NEVER.contains(&key) && key != b"CreatorInfo").then_some(Facts),
             // A look for each state of a button.
             Appearance if !matches!(key, b"N" | b"R" | b"D") => return Some(Form),
             _ => {}

@@ -3,12 +3,13 @@
 //! What is not packed is packed. What is packed already is looked through as it stands, since bytes that are chosen well come
 //! out of a packing as a program; where they hold one they are packed once more, and if that is of no use, written in
 //! hexadecimal digits. Behind the end of packed data nothing stays. Pictures in packings of their own are taken apart like those
-//! that come alone: of a JPEG only its blocks stay, of JPEG 2000 and JBIG2 only what is of the picture.
+//! that come alone: of a JPEG only its blocks stay, of JPEG 2000 and JBIG2 only what is of the picture. Contents are unpacked
+//! whole, within a bound, and pictures in them are cleaned as well ([`super::inline`]).
 
 use std::io::Write;
 
 use flate2::{Compression, Decompress, FlushDecompress, Status, write::ZlibEncoder};
-use lopdf::{Dictionary, Object, Stream};
+use lopdf::{DecompressError, Dictionary, Object, Stream};
 
 use super::{jbig2, jpx, role::Role};
 use crate::{
@@ -25,6 +26,13 @@ const MOST_FILTERS: usize = 8;
 /// How often more than what a file may unpack to all its packed streams may hold: they are looked at piece by piece, and
 /// drawings of a metre's width are white for the most part.
 const MOST_UNPACKED: u64 = 4;
+
+/// Which part of what a file may unpack to one stream of contents may take: 128 MiB of what is usual. The plan of a city, drawn
+/// line by line, has some 50 MB.
+const PART_OF_CONTENT: u64 = 4;
+
+/// How often more all contents of a document may hold: a file has no room for twenty such plans.
+const MOST_CONTENTS: u64 = 2;
 
 /// How much of a font is looked at.
 const HEAD: usize = 64 << 10;
@@ -59,13 +67,15 @@ pub(super) struct Data {
 pub(super) struct Packer<'l> {
     limits: &'l Limits,
     unpacked: u64,
+    /// Bytes of contents so far.
+    contents: u64,
     /// Blocks of JPEGs that may still be looked at.
     blocks_left: u64,
 }
 
 impl<'l> Packer<'l> {
     pub(super) fn new(limits: &'l Limits) -> Self {
-        Self { limits, unpacked: 0, blocks_left: picture::MOST_BLOCKS_OF_ALL }
+        Self { limits, unpacked: 0, contents: 0, blocks_left: picture::MOST_BLOCKS_OF_ALL }
     }
 
     /// Writes a stream's data anew into one with this dictionary, which lacks what says how they are packed.
@@ -86,9 +96,7 @@ impl<'l> Packer<'l> {
             ));
         }
         for (name, _) in &mut data.filters {
-            if let Some((_, whole)) = SHORT.iter().find(|(short, _)| short == name) {
-                *name = whole.to_vec();
-            }
+            *name = whole_name(name).to_vec();
         }
         for key in SAID {
             dictionary.remove(key);
@@ -96,7 +104,9 @@ impl<'l> Packer<'l> {
         // What it says has been done when the file was opened.
         data.filters.retain(|(name, _)| name != b"Crypt");
         let of_picture = data.filters.iter().position(|(name, _)| is_of_picture(name));
-        if let Some(at) = of_picture {
+        if matches!(role, Role::Content | Role::Form | Role::Pattern) {
+            self.content(&mut data, removed)?;
+        } else if let Some(at) = of_picture {
             self.picture(&mut dictionary, &mut data, at, removed)?;
         } else {
             self.end(&mut data, removed)?;
@@ -179,6 +189,44 @@ impl<'l> Packer<'l> {
         Ok(Vec::new())
     }
 
+    /// What is drawn by: unpacked to be looked at, and packed anew only where something changed.
+    fn content(&mut self, data: &mut Data, removed: &mut Vec<Removed>) -> Result<(), Refusal> {
+        let is_usual = match data.filters.as_slice() {
+            [] => true,
+            [(name, parameters)] => name == b"FlateDecode" && parameters.is_none(),
+            _ => false,
+        };
+        let mut dictionary = Dictionary::new();
+        write(&mut dictionary, data.filters.clone());
+        let stream = Stream::new(dictionary, std::mem::take(&mut data.content));
+        let most = usize::try_from(self.limits.unpacked_bytes / PART_OF_CONTENT).unwrap_or(usize::MAX);
+        let unpacked = match stream.decompressed_content_with_limit(most) {
+            Ok(unpacked) => unpacked,
+            Err(lopdf::Error::Decompress(DecompressError::MemoryLimitExceeded { limit })) => {
+                let detail = format!("contents of more than {limit} bytes");
+                return Err(Refusal::new(Reason::Expansion, detail));
+            }
+            // Readers find nothing to draw in it either.
+            Err(_) => {
+                note(removed, Part::Drawing, "");
+                data.filters.clear();
+                return Ok(());
+            }
+        };
+        self.contents = self.contents.saturating_add(unpacked.len() as u64);
+        if self.contents > self.limits.unpacked_bytes.saturating_mul(MOST_CONTENTS) {
+            return Err(Refusal::new(Reason::Expansion, format!("contents of {} bytes", self.contents)));
+        }
+        data.content = stream.content;
+        self.end(data, removed)?;
+        match self.pictures(&unpacked, removed)? {
+            Some(cleaned) => *data = Data { filters: Vec::new(), content: cleaned },
+            None if is_usual => {}
+            None => *data = Data { filters: Vec::new(), content: unpacked },
+        }
+        Ok(())
+    }
+
     /// Takes off the packings around those that are left, of which `kept` is the first.
     fn unpack(&mut self, data: &mut Data, kept: usize) -> Result<Option<()>, Refusal> {
         if kept == 0 {
@@ -196,8 +244,9 @@ impl<'l> Packer<'l> {
         Ok(Some(()))
     }
 
-    /// A picture in a packing of its own, which is the filter at this place.
-    fn picture(
+    /// A picture in a packing of its own, which is the filter at this place. The dictionary gets a size, and colours, where the
+    /// picture has become another.
+    pub(super) fn picture(
         &mut self,
         dictionary: &mut Dictionary,
         data: &mut Data,
@@ -296,8 +345,13 @@ impl<'l> Packer<'l> {
     }
 }
 
-fn is_of_picture(filter: &[u8]) -> bool {
+pub(super) fn is_of_picture(filter: &[u8]) -> bool {
     matches!(filter, b"DCTDecode" | b"JPXDecode" | b"JBIG2Decode")
+}
+
+/// The name of a packing, which may be a short one.
+pub(super) fn whole_name(name: &[u8]) -> &[u8] {
+    SHORT.iter().find(|(short, _)| *short == name).map_or(name, |(_, whole)| whole)
 }
 
 /// Takes what was checked in the data's place, which may be shorter.
@@ -341,7 +395,7 @@ fn packed(content: &[u8]) -> Result<Vec<u8>, Refusal> {
 }
 
 /// Two digits for each byte, and the end of them.
-fn digits(content: &[u8]) -> Vec<u8> {
+pub(super) fn digits(content: &[u8]) -> Vec<u8> {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let pair = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
     content.iter().flat_map(pair).chain([b'>']).collect()

@@ -46,6 +46,11 @@ pub(super) fn sanitise(file: &[u8], limits: &Limits) -> Made {
     Ok(Parts { photo, ..Parts::rebuilt(bytes, removed) })
 }
 
+/// How many points across and down a picture has.
+pub(crate) fn size_of_jpeg(file: &[u8]) -> Option<(u32, u32)> {
+    Layout::read(file).ok().map(|layout| layout.size)
+}
+
 /// The points of a picture as its document's colours take them.
 pub(crate) struct Points {
     pub(crate) size: (u32, u32),

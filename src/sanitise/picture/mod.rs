@@ -104,7 +104,7 @@ fn still(kind: Kind, file: &[u8], limits: &Limits) -> Result<Option<(DynamicImag
     Ok(Some((picture, is_animated)))
 }
 
-pub(crate) use jpeg::points;
+pub(crate) use jpeg::{points, size_of_jpeg};
 pub(crate) use scans::{MOST_BLOCKS_OF_ALL, Unwalked, stripped};
 
 /// Makes a JPEG of what telephones write.

@@ -156,6 +156,7 @@ pub(crate) fn all() -> Vec<(String, Vec<u8>, bool)> {
             format!("\\\\{harm}\\x"),
             format!("javascript:{harm}"),
             format!("mhtml:http://{harm}"),
+            format!("https://city.example.jp@{harm}/"),
         ] {
             let relation = [("rId5", kind, address.as_str(), true)];
             add(&format!("{kind} outside: {address}"), word("<w:p r:id=\"rId5\"/>", &relation, &[]), false);
@@ -278,6 +279,11 @@ pub(crate) fn all() -> Vec<(String, Vec<u8>, bool)> {
             "<w:p><w:r><w:pict><v:shape o:gfxdata=\"{}\" equationxml=\"{}\"><w:binData>{}</w:binData></v:shape></w:pict></w:r></w:p>",
         ),
         ("header", "<w:p><s:x>{}</s:x></w:p>"),
+        (
+            "header",
+            "<w:customXml w:uri=\"http://{}/x\" w:element=\"x\"><w:p><w:smartTag w:uri=\"\\\\{}\\x\" w:element=\"y\"><w:r/></w:smartTag></w:p></w:customXml>",
+        ),
+        ("settings", "<w:attachedSchema w:val=\"file://{}\"/>"),
     ] {
         add(&format!("{kind}: {inside}"), word_with(kind, "", &inside.replace("{}", harm)), false);
     }

@@ -189,6 +189,10 @@ fn actions() -> Vec<(&'static str, lopdf::Dictionary)> {
             dictionary! { "S" => "URI", "URI" => Object::string_literal([&b"file:///"[..], HARM].concat()) },
         ),
         (
+            "user before the machine",
+            dictionary! { "S" => "URI", "URI" => Object::string_literal([&b"https://city.example.jp@"[..], HARM].concat()) },
+        ),
+        (
             "script",
             dictionary! { "S" => "URI", "URI" => Object::string_literal([&b"javascript:"[..], HARM].concat()) },
         ),
@@ -230,6 +234,19 @@ fn pdf_samples() -> Vec<(String, Vec<u8>)> {
             document.get_dictionary_mut(page).unwrap().set("Annots", vec![note.into()]);
         });
         samples.push((format!("annotation {subtype}"), bytes));
+    }
+    for (flags, kind) in [(2, "Text"), (6, "FreeText"), (32, "Highlight"), (30, "Stamp")] {
+        let bytes = pdf(|document, _, page| {
+            let rect = vec![0.into(), 0.into(), 9.into(), 9.into()];
+            let note = document
+                .add_object(dictionary! { "Type" => "Annot", "Subtype" => kind, "Rect" => rect.clone(),
+                "F" => flags, "Contents" => harm(), "T" => harm(), "NM" => harm() });
+            let window = dictionary! { "Type" => "Annot", "Subtype" => "Popup", "Rect" => rect, "Parent" => note, "T" => harm() };
+            let window = document.add_object(window);
+            document.get_dictionary_mut(note).unwrap().set("Popup", window);
+            document.get_dictionary_mut(page).unwrap().set("Annots", vec![note.into(), window.into()]);
+        });
+        samples.push((format!("hidden {kind}, flags {flags}"), bytes));
     }
     samples.push((
         "embedded file".to_owned(),

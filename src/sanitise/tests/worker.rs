@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod bare;
+mod drawn;
 mod heic;
 mod odf;
 mod office;

@@ -198,8 +198,18 @@ async fn what_is_odd_in_a_request_is_refused_before_anything_is_kept() {
         }
     }
     assert_eq!(place.head(&at).await.header("upload-offset"), "0");
-    let other_type = [("upload-offset", "0"), ("content-type", "text/plain")];
-    assert_eq!(place.ask(Method::PATCH, &at, &other_type, "x").await.status, StatusCode::BAD_REQUEST);
+    for (kind, status) in [
+        ("text/plain", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        ("", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        ("application/offset+octet-streams", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        ("text/plain; x=application/offset+octet-stream", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        ("Application/Offset+Octet-Stream", StatusCode::NO_CONTENT),
+        ("application/offset+octet-stream ; charset=utf-8", StatusCode::NO_CONTENT),
+    ] {
+        let offset = place.head(&at).await.header("upload-offset").to_owned();
+        let headers = [("upload-offset", &*offset), ("content-type", kind)];
+        assert_eq!(place.ask(Method::PATCH, &at, &headers, "x").await.status, status, "{kind}");
+    }
     for id in ["x", &"a".repeat(33), &"A".repeat(32), &"g".repeat(32)] {
         assert_eq!(place.head(&format!("{files}/{id}")).await.status, StatusCode::NOT_FOUND, "{id}");
     }

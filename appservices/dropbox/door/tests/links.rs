@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     command::Handing,
     drops::handover::{Agreement, Handed},
+    end::Why,
 };
 
 fn full_width(text: &str) -> String {
@@ -74,6 +75,36 @@ async fn a_code_is_right_in_any_width_and_what_can_be_none_costs_nothing() {
 }
 
 #[tokio::test]
+async fn an_address_with_a_slash_at_its_end_leads_to_the_same_page() {
+    let place = place();
+    let made = place.make(Wish { with_code: true, ..wish() }).await;
+    let handing = Handing { lasts: HOUR, times: 2, with_code: false };
+    let hand = handed(&place, "$hand", handing).await.0;
+    for at in [path(&made), format!("/h/{}", hand.as_str())] {
+        let (with, without) = (format!("{at}/"), at);
+        let page = place.ask(Method::GET, &without, &[], Body::empty()).await;
+        let same = place.ask(Method::GET, &with, &[], Body::empty()).await;
+        assert_eq!((same.status, &same.text), (StatusCode::OK, &page.text));
+        // Nothing else is there.
+        let more = place.ask(Method::GET, &format!("{with}/"), &[], Body::empty()).await;
+        assert_eq!(more.status, StatusCode::NOT_FOUND);
+    }
+    // What a browser is given that told the code is good at both.
+    let code = made.code.clone().unwrap().replace(' ', "+");
+    let enter = format!("{}/code", path(&made));
+    let entered = place.ask(Method::POST, &enter, &[], format!("code={code}")).await;
+    let cookie = entered.header("set-cookie").split(';').next().unwrap().to_owned();
+    let with = format!("{}/", path(&made));
+    let page = place.ask(Method::GET, &with, &[("cookie", &cookie)], Body::empty()).await;
+    assert!(page.text.contains("工事写真"));
+    let name = format!("name {}", BASE64_STANDARD.encode("能登"));
+    let headers = [("upload-length", "5"), ("upload-metadata", &*name), ("cookie", &cookie)];
+    let begun = place.ask(Method::POST, &format!("{}/files/", path(&made)), &headers, Body::empty()).await;
+    assert_eq!(begun.status, StatusCode::CREATED);
+    assert!(!begun.header("location").contains("//"), "{}", begun.header("location"));
+}
+
+#[tokio::test]
 async fn why_a_link_is_good_no_more_is_said() {
     let place = place();
     let cancelled = place.make(wish()).await;
@@ -100,6 +131,54 @@ async fn why_a_link_is_good_no_more_is_said() {
 }
 
 #[tokio::test]
+async fn why_a_link_ended_before_its_time_is_told_on_its_page_and_in_the_list_for_a_week() {
+    let place = place();
+    let room: &RoomId = "!room:kanazawa.test".try_into().unwrap();
+    let by = || "@hanako:kanazawa.test".try_into().unwrap();
+    let handing = || Handing { lasts: 20 * 24 * HOUR, times: 1, with_code: false };
+    let mut wanted = Vec::new();
+    for (number, (why, page, list)) in [
+        (Why::Cancelled, "このURLは取り消されました", "部屋での取消"),
+        (Why::FileChanged, "ファイルが差し替えられたか削除されたため", "ファイルの差し替えか削除"),
+        (Why::TakenBack, "渡す側が取りやめたため", "頼んだ人の取りやめか退室"),
+        (Why::Withdrawn, "渡す側が取りやめたため", "承認の取りやめ"),
+        (Why::PutOut, "部屋が使えなくなったため", "ボットが部屋から外された"),
+        (Why::Encrypted, "部屋が使えなくなったため", "部屋の暗号化"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let number = u32::try_from(number).unwrap() + 1;
+        let hand = handed(&place, &format!("$hand{number}"), handing()).await.0;
+        place.drops.close_hand(room, number, by(), why, None).await.unwrap();
+        // What ended once does so no second time for another reason.
+        place.drops.close_hand(room, number, by(), Why::Cancelled, None).await.unwrap();
+        let made = place.make_by(&format!("$link{number}"), Wish { lasts: 20 * 24 * HOUR, ..wish() }).await;
+        place.drops.end_link(room, number, by(), why, None).await.unwrap();
+        wanted.push((list, page, [format!("/h/{}", hand.as_str()), path(&made)]));
+    }
+    let place = place.restart();
+    let lists = async || {
+        let (hands, links) =
+            (place.drops.ended_hands(room).await.unwrap(), place.drops.ended_links(room).await.unwrap());
+        [hands, links].map(|ended| words::ended_lately(&ended, Language::Japanese))
+    };
+    for (number, (list, page, addresses)) in wanted.iter().enumerate() {
+        for at in addresses {
+            let told = place.ask(Method::GET, at, &[("accept-language", "ja")], Body::empty()).await;
+            assert_eq!(told.status, StatusCode::GONE, "{at}");
+            assert!(told.text.contains(page), "{page}: {}", told.text);
+        }
+        for lines in lists().await {
+            let line = lines.lines().find(|line| line.starts_with(&format!("{}番「", number + 1)));
+            assert!(line.is_some_and(|line| line.ends_with(&format!("／{list}"))), "{list}: {lines}");
+        }
+    }
+    place.hand.advance(7 * 24 * HOUR + HOUR);
+    assert_eq!(lists().await, [String::new(), String::new()]);
+}
+
+#[tokio::test]
 async fn all_links_of_a_room_are_found_however_many_and_a_list_says_how_many_it_leaves_out() {
     let place = place_with(|settings| settings.most_links_per_room = 1_000);
     let room = "!room:kanazawa.test".try_into().unwrap();
@@ -112,7 +191,7 @@ async fn all_links_of_a_room_are_found_however_many_and_a_list_says_how_many_it_
     assert!(list.contains("\n100番") && !list.contains("\n101番") && list.ends_with("ほか 3件"), "{list}");
     place
         .drops
-        .close_room(room, "@taro:kanazawa.test".try_into().unwrap(), "$kick".try_into().unwrap())
+        .close_room(room, "@taro:kanazawa.test".try_into().unwrap(), "$kick".try_into().unwrap(), Why::PutOut)
         .await
         .unwrap();
     assert!(place.drops.hands_of_room(room).await.unwrap().is_empty());

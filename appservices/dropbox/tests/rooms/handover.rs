@@ -147,12 +147,8 @@ async fn what_goes_out_is_the_file_that_was_shown_to_who_agreed() {
 #[tokio::test]
 async fn a_file_that_was_deleted_while_the_bot_was_not_told_goes_out_no_more() {
     let town = town("").await;
-    let (hanako, jiro, room) = two_members(&town).await;
-    let deleted = say(&hanako, &room, "m.room.message", "file", &file(&upload(&hanako, "a").await)).await;
-    let question = ask_for(&hanako, &room, &deleted, 1).await;
-    say(&jiro, &room, "m.reaction", "yes", &reaction(&question)).await;
-    let link = town.link_in(&said(&hanako, &room, "承認 @jiro:kanazawa.test").await);
-    redact(&hanako, &room, &deleted).await;
+    let HandedOver { hanako, room, file, link, .. } = handed_over(&town).await;
+    redact(&hanako, &room, &file).await;
     // At once, whether or not the bot has heard of it yet.
     let answer = town.client.post(format!("{link}/file")).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::GONE);

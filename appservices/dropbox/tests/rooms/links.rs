@@ -148,6 +148,16 @@ async fn members_of_other_servers_make_no_links_and_do_not_bring_the_bot_in() {
 }
 
 #[tokio::test]
+async fn somebody_outside_who_speaks_by_a_user_of_another_service_does_not_bring_the_bot_in() {
+    let town = town("").await;
+    let ghost = town.stage.ghost("taro").await;
+    let room = ghost.create_room(Preset::PrivateChat).await;
+    ghost.invite(&room, bot()).await;
+    ghost.sync_until(|seen| seen.room(&room).membership(bot().as_str()) == Some("leave")).await;
+    town.stage.until_log("an invite is refused").await;
+}
+
+#[tokio::test]
 async fn only_people_who_are_in_the_room_are_obeyed_and_nothing_from_outside() {
     let town = town("").await;
     let (hanako, jiro, room) = two_members(&town).await;

@@ -1,6 +1,5 @@
 //! What becomes of a room, and of its links.
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use testkit::Preset;
@@ -10,11 +9,7 @@ use crate::town::*;
 #[tokio::test]
 async fn the_links_of_a_room_end_when_the_bot_is_put_out_and_the_file_that_waits_comes_when_it_is_back() {
     let town = town("").await;
-    let (hanako, jiro, room) = two_members(&town).await;
-    let deleted = say(&hanako, &room, "m.room.message", "file", &file(&upload(&hanako, "a").await)).await;
-    let question = ask_for(&hanako, &room, &deleted, 1).await;
-    say(&jiro, &room, "m.reaction", "yes", &reaction(&question)).await;
-    let hand = town.link_in(&said(&hanako, &room, "承認 @jiro:kanazawa.test").await);
+    let HandedOver { hanako, jiro, room, link: hand, .. } = handed_over(&town).await;
     hanako.send(&room, "!受取 写真").await;
     let link = town.link_in(&said(&hanako, &room, "受取URL 1番").await);
 
@@ -35,20 +30,13 @@ async fn the_links_of_a_room_end_when_the_bot_is_put_out_and_the_file_that_waits
 #[tokio::test]
 async fn a_room_that_refuses_takes_nothing_new_and_what_is_held_comes_at_once_when_it_takes_again() {
     let town = town("").await;
-    let (hanako, room) = town.member("hanako").await;
-    hanako.send(&room, "!受取 写真").await;
-    let link = town.link_in(&said(&hanako, &room, "受取URL 1番").await);
+    let (hanako, room, link) = linked(&town).await;
     let bytes = picture(5_000);
     let at = town.create(&link, "写真.jpg", bytes.len()).await;
     set_levels(&hanako, &room, |levels| levels["events_default"] = json!(50)).await;
     let private = private_room(&hanako).await;
     assert!(said(&hanako, &private, "投稿できなくなった").await.contains("1番「写真」"));
-    let refused = town
-        .client
-        .post(format!("{link}/files"))
-        .header("upload-length", 5)
-        .header("upload-metadata", format!("name {}", BASE64_STANDARD.encode("次郎")));
-    assert_eq!(refused.send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(town.begin(&link).await, StatusCode::SERVICE_UNAVAILABLE);
     // What was begun before comes whole, and is held.
     assert_eq!(town.patch(&at, 0, &bytes).await.status(), StatusCode::NO_CONTENT);
     assert_eq!(town.done(&at, &bytes).await.status(), StatusCode::OK);
@@ -61,13 +49,9 @@ async fn a_room_that_refuses_takes_nothing_new_and_what_is_held_comes_at_once_wh
 #[tokio::test]
 async fn links_go_with_their_room_when_it_is_upgraded() {
     let town = town("").await;
-    let (hanako, jiro, room) = two_members(&town).await;
+    let HandedOver { hanako, room, link: hand, .. } = handed_over(&town).await;
     hanako.send(&room, "!受取 写真").await;
     let link = town.link_in(&said(&hanako, &room, "受取URL 1番").await);
-    let shared = say(&hanako, &room, "m.room.message", "file", &file(&upload(&hanako, "a").await)).await;
-    let question = ask_for(&hanako, &room, &shared, 1).await;
-    say(&jiro, &room, "m.reaction", "yes", &reaction(&question)).await;
-    let hand = town.link_in(&said(&hanako, &room, "承認 @jiro:kanazawa.test").await);
     let bytes = picture(5_000);
     let at = town.create(&link, "写真.jpg", bytes.len()).await;
 
@@ -111,14 +95,12 @@ async fn a_room_that_only_says_that_it_came_of_another_gets_no_links() {
 #[tokio::test]
 async fn an_agreement_that_is_taken_back_and_a_room_that_is_encrypted_end_links() {
     let town = town("").await;
-    let (hanako, jiro, room) = two_members(&town).await;
-    let shared = say(&hanako, &room, "m.room.message", "file", &file(&upload(&hanako, "a").await)).await;
-    let question = ask_for(&hanako, &room, &shared, 1).await;
-    let yes = say(&jiro, &room, "m.reaction", "yes", &reaction(&question)).await;
-    let hand = town.link_in(&said(&hanako, &room, "承認 @jiro:kanazawa.test").await);
-    redact(&jiro, &room, &yes).await;
+    let HandedOver { hanako, jiro, room, agreement, link: hand, .. } = handed_over(&town).await;
+    redact(&jiro, &room, &agreement).await;
     said(&hanako, &room, "承認が取り消されたため").await;
-    assert_eq!(town.client.get(&hand).send().await.unwrap().status(), StatusCode::GONE);
+    let page = town.client.get(&hand).send().await.unwrap();
+    assert_eq!(page.status(), StatusCode::GONE);
+    assert!(page.text().await.unwrap().contains("渡す側が取りやめたため"));
 
     hanako.send(&room, "!受取 写真").await;
     let link = town.link_in(&said(&hanako, &room, "受取URL 1番").await);
@@ -162,6 +144,9 @@ async fn who_asks_for_a_link_takes_that_back_and_who_has_left_asks_for_none() {
     hanako.leave(&room).await;
     say(&jiro, &room, "m.reaction", "yes4", &reaction(&question)).await;
     is_over(4).await;
+    jiro.send(&room, "!渡し 一覧").await;
+    let list = said(&jiro, &room, "期限より前に終わったURL").await;
+    assert_eq!(list.matches("頼んだ人の取りやめか退室").count(), 4, "{list}");
 }
 
 #[tokio::test]
@@ -185,10 +170,7 @@ async fn links_go_to_the_last_of_several_rooms_in_whatever_order_the_bot_is_aske
         // It is said before it is done; the answer to a command follows upon that.
         hanako.send(&rooms[2], "!受取 一覧").await;
         said(&hanako, &rooms[2], "1番「写真」 ").await;
-        let bytes = picture(5_000);
-        let at = town.create(&link, "写真.jpg", bytes.len()).await;
-        assert_eq!(town.patch(&at, 0, &bytes).await.status(), StatusCode::NO_CONTENT);
-        assert_eq!(town.done(&at, &bytes).await.status(), StatusCode::OK);
+        town.end(&town.send_picture(&link).await).await;
         said(&hanako, &rooms[2], "に届きました：写真.jpg").await;
     }
 
@@ -215,15 +197,11 @@ async fn links_go_to_the_last_of_several_rooms_in_whatever_order_the_bot_is_aske
 #[tokio::test]
 async fn a_file_for_a_room_that_was_upgraded_waits_though_the_bot_may_still_speak_there() {
     let town = town("").await;
-    let (hanako, room) = town.member("hanako").await;
-    hanako.send(&room, "!受取 写真").await;
-    let link = town.link_in(&said(&hanako, &room, "受取URL 1番").await);
-    let bytes = picture(5_000);
-    let at = town.create(&link, "写真.jpg", bytes.len()).await;
-    assert_eq!(town.patch(&at, 0, &bytes).await.status(), StatusCode::NO_CONTENT);
+    let (hanako, room, link) = linked(&town).await;
+    let sent = town.send_picture(&link).await;
     set_levels(&hanako, &room, |levels| levels["users"][bot().as_str()] = json!(50)).await;
     let new = upgrade(&hanako, &room).await;
-    assert_eq!(town.done(&at, &bytes).await.status(), StatusCode::OK);
+    town.end(&sent).await;
     let private = private_room(&hanako).await;
     said(&hanako, &private, "いまは部屋に入れられません").await;
     ask_in(&hanako, &new).await;
@@ -233,19 +211,86 @@ async fn a_file_for_a_room_that_was_upgraded_waits_though_the_bot_may_still_spea
 }
 
 #[tokio::test]
-async fn a_room_that_was_encrypted_unheard_ends_its_links_and_gets_nothing_in_the_clear() {
+async fn a_tombstone_counts_after_who_sent_it_has_lost_his_power() {
+    let town = town("").await;
+    let (hanako, room, link) = linked(&town).await;
+    let jiro = town.stage.server.user("jiro").await;
+    hanako.invite(&room, jiro.id()).await;
+    jiro.join(&room, "kanazawa.test").await;
+    set_levels(&hanako, &room, |levels| {
+        levels["users"][bot().as_str()] = json!(50);
+        levels["users"][jiro.id().as_str()] = json!(100);
+        levels["events"]["m.room.tombstone"] = json!(100);
+    })
+    .await;
+    let new = upgrade(&jiro, &room).await;
+    said(&hanako, &private_room(&hanako).await, "投稿できなくなった").await;
+    // In April he is on another post.
+    set_levels(&hanako, &room, |levels| levels["users"][jiro.id().as_str()] = json!(0)).await;
+    // The answer to a command follows upon what came into the room before it.
+    hanako.send(&room, "!受取 一覧").await;
+    said(&hanako, &room, "1番「写真」 ").await;
+    assert_eq!(town.begin(&link).await, StatusCode::SERVICE_UNAVAILABLE);
+    ask_in(&jiro, &new).await;
+    said(&jiro, &new, "この部屋が引き継ぎました").await;
+    jiro.send(&new, "!受取 一覧").await;
+    said(&jiro, &new, "1番「写真」 ").await;
+    town.end(&town.send_picture(&link).await).await;
+    said(&jiro, &new, "に届きました：写真.jpg").await;
+}
+
+#[tokio::test]
+async fn a_tombstone_that_is_taken_back_by_a_redaction_opens_the_links_again() {
+    let town = town("").await;
+    let (hanako, room, link) = linked(&town).await;
+    set_levels(&hanako, &room, |levels| levels["users"][bot().as_str()] = json!(50)).await;
+    let nowhere = json!({ "body": "moved", "replacement_room": "!nowhere:kanazawa.test" });
+    let tombstone = hanako.set_state(&room, "m.room.tombstone", "", &nowhere).await;
+    said(&hanako, &private_room(&hanako).await, "投稿できなくなった").await;
+    // It may be seen before its event is come to. The answer to a command follows upon what came into the room before it.
+    hanako.send(&room, "!受取 一覧").await;
+    said(&hanako, &room, "1番「写真」 ").await;
+    assert_eq!(town.begin(&link).await, StatusCode::SERVICE_UNAVAILABLE);
+    redact(&hanako, &room, tombstone.as_str()).await;
+    eventually(async || town.begin(&link).await == StatusCode::CREATED).await;
+}
+
+#[tokio::test]
+async fn a_redaction_that_names_a_question_of_another_room_ends_no_link_of_its_own_room() {
     let town = town("").await;
     let (hanako, room) = town.member("hanako").await;
-    hanako.send(&room, "!受取 写真").await;
-    let link = town.link_in(&said(&hanako, &room, "受取URL 1番").await);
-    let bytes = picture(5_000);
-    let at = town.create(&link, "写真.jpg", bytes.len()).await;
-    assert_eq!(town.patch(&at, 0, &bytes).await.status(), StatusCode::NO_CONTENT);
+    let other = hanako.create_room(Preset::PrivateChat).await;
+    ask_in(&hanako, &other).await;
+    let mut questions = Vec::new();
+    for (place, room) in [&room, &other].into_iter().enumerate() {
+        let uri = upload(&hanako, "a").await;
+        let shared = say(&hanako, room, "m.room.message", &format!("file{place}"), &file(&uri)).await;
+        say(&hanako, room, "m.room.message", &format!("ask{place}"), &handover(&shared)).await;
+        // Each room counts its own.
+        questions.push(question(&hanako, room, 1).await);
+    }
+    let redaction = json!({
+        "event_id": "$redaction", "room_id": other, "sender": hanako.id(), "type": "m.room.redaction",
+        "redacts": questions[0], "content": { "redacts": questions[0] },
+    });
+    town.stage.tell(&redaction).await;
+    for room in [&other, &room] {
+        hanako.send(room, "!渡し 一覧").await;
+        let list = said(&hanako, room, "渡しURL\n").await;
+        assert!(list.contains("1番「チラシ.txt」承認待ち"), "{list}");
+    }
+}
+
+#[tokio::test]
+async fn a_room_that_was_encrypted_unheard_ends_its_links_and_gets_nothing_in_the_clear() {
+    let town = town("").await;
+    let (hanako, room, link) = linked(&town).await;
+    let sent = town.send_picture(&link).await;
     // So that a file waits when it is encrypted.
     set_levels(&hanako, &room, |levels| levels["events_default"] = json!(50)).await;
     let private = private_room(&hanako).await;
     said(&hanako, &private, "投稿できなくなった").await;
-    assert_eq!(town.done(&at, &bytes).await.status(), StatusCode::OK);
+    town.end(&sent).await;
     said(&hanako, &private, "いまは部屋に入れられません").await;
     town.stage.kill_bot();
     set_levels(&hanako, &room, |levels| levels["events_default"] = json!(0)).await;
@@ -263,11 +308,7 @@ async fn a_room_that_was_encrypted_unheard_ends_its_links_and_gets_nothing_in_th
 #[tokio::test]
 async fn a_file_that_is_deleted_in_the_room_before_goes_out_no_more_though_the_bot_was_put_out_there() {
     let town = town("").await;
-    let (hanako, jiro, room) = two_members(&town).await;
-    let shared = say(&hanako, &room, "m.room.message", "file", &file(&upload(&hanako, "a").await)).await;
-    let question = ask_for(&hanako, &room, &shared, 1).await;
-    say(&jiro, &room, "m.reaction", "yes", &reaction(&question)).await;
-    let hand = town.link_in(&said(&hanako, &room, "承認 @jiro:kanazawa.test").await);
+    let HandedOver { hanako, room, file: shared, link: hand, .. } = handed_over(&town).await;
     let new = upgrade(&hanako, &room).await;
     ask_in(&hanako, &new).await;
     // It is said before it is done; the answer to a command follows upon that.

@@ -39,6 +39,12 @@ pub(crate) async fn town(settings: &str) -> Town {
     Town { stage, settings, page: format!("http://{page}"), client: Client::builder().build().unwrap() }
 }
 
+/// A file whose bytes were sent.
+pub(crate) struct Sent {
+    at: String,
+    bytes: Vec<u8>,
+}
+
 impl Drop for Town {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -85,6 +91,26 @@ impl Town {
         let answer = request.header("upload-metadata", metadata).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::CREATED);
         format!("{}{}", self.page, answer.headers()["location"].to_str().unwrap())
+    }
+
+    /// Begins a file of five bytes; what is answered.
+    pub(crate) async fn begin(&self, link: &str) -> StatusCode {
+        let name = format!("name {}", BASE64_STANDARD.encode("次郎"));
+        let request = self.client.post(format!("{link}/files")).header("upload-length", 5);
+        request.header("upload-metadata", name).send().await.unwrap().status()
+    }
+
+    /// Begins a picture and sends all of it, but does not end it.
+    pub(crate) async fn send_picture(&self, link: &str) -> Sent {
+        let bytes = picture(5_000);
+        let at = self.create(link, "写真.jpg", bytes.len()).await;
+        assert_eq!(self.patch(&at, 0, &bytes).await.status(), StatusCode::NO_CONTENT);
+        Sent { at, bytes }
+    }
+
+    /// Ends it.
+    pub(crate) async fn end(&self, Sent { at, bytes }: &Sent) {
+        assert_eq!(self.done(at, bytes).await.status(), StatusCode::OK);
     }
 
     pub(crate) async fn patch(&self, at: &str, offset: usize, bytes: &[u8]) -> Response {
@@ -198,6 +224,34 @@ pub(crate) async fn two_members(town: &Town) -> (User, User, OwnedRoomId) {
     hanako.invite(&room, jiro.id()).await;
     jiro.join(&room, "kanazawa.test").await;
     (hanako, jiro, room)
+}
+
+/// A room with the bot and a link of its to upload by.
+pub(crate) async fn linked(town: &Town) -> (User, OwnedRoomId, String) {
+    let (hanako, room) = town.member("hanako").await;
+    hanako.send(&room, "!受取 写真").await;
+    let link = town.link_in(&said(&hanako, &room, "受取URL 1番").await);
+    (hanako, room, link)
+}
+
+/// A room with the bot and two members, where one agreed that a file of the other goes out.
+pub(crate) struct HandedOver {
+    pub(crate) hanako: User,
+    pub(crate) jiro: User,
+    pub(crate) room: OwnedRoomId,
+    /// The file's event, the agreement's, and the link.
+    pub(crate) file: String,
+    pub(crate) agreement: String,
+    pub(crate) link: String,
+}
+
+pub(crate) async fn handed_over(town: &Town) -> HandedOver {
+    let (hanako, jiro, room) = two_members(town).await;
+    let shared = say(&hanako, &room, "m.room.message", "file", &file(&upload(&hanako, "a").await)).await;
+    let question = ask_for(&hanako, &room, &shared, 1).await;
+    let agreement = say(&jiro, &room, "m.reaction", "yes", &reaction(&question)).await;
+    let link = town.link_in(&said(&hanako, &room, "承認 @jiro:kanazawa.test").await);
+    HandedOver { hanako, jiro, room, file: shared, agreement, link }
 }
 
 /// Uploads a text; its URI.

@@ -1,20 +1,20 @@
-//! Photos of reports: what their bytes are, not what is said of them.
+//! Files beside a message. Photos of reports are what their bytes are, not what is said of them.
 
 use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 
-/// A photo that came with a report.
+/// A photo that came with a report, or a text of which a message shows a part.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Photo {
+pub(crate) struct File {
     /// Its name, with an ending that fits what it is.
     pub(crate) name: String,
     pub(crate) kind: Kind,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// What a photo may be.
+/// What a file may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kind {
     pub(crate) content_type: &'static str,
@@ -34,6 +34,7 @@ const TIFF: Kind = file("image/tiff", &["tif", "tiff"]);
 const PDF: Kind = file("application/pdf", &["pdf"]);
 const MP4: Kind = file("video/mp4", &["mp4", "m4v", "3gp"]);
 const MOV: Kind = file("video/quicktime", &["mov", "qt"]);
+const TEXT: Kind = file("text/plain", &["txt"]);
 
 const fn shown(content_type: &'static str, endings: &'static [&'static str]) -> Kind {
     Kind { content_type, is_shown: true, endings }
@@ -43,12 +44,17 @@ const fn file(content_type: &'static str, endings: &'static [&'static str]) -> K
     Kind { content_type, is_shown: false, endings }
 }
 
-impl Photo {
+impl File {
     /// Takes what a form calls a photo; none if it is no picture, film or PDF.
     pub(crate) fn of(name: &str, bytes: Vec<u8>) -> Option<Self> {
         let kind = Kind::of(&bytes)?;
         let name = kind.name(&name.replace(['/', '\\', ':'], "_"));
         Some(Self { name, kind, bytes })
+    }
+
+    /// A text of ours.
+    pub(crate) fn text(name: &str, text: String) -> Self {
+        Self { name: TEXT.name(name), kind: TEXT, bytes: text.into_bytes() }
     }
 }
 
@@ -113,7 +119,7 @@ mod tests {
             ("x.jpg", b"<html>", None),
             ("x.jpg", b"", None),
         ] {
-            let photo = Photo::of(name, bytes.to_vec());
+            let photo = File::of(name, bytes.to_vec());
             assert_eq!(photo.as_ref().map(|photo| &*photo.name), wanted, "{name}");
         }
     }
