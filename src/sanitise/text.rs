@@ -121,6 +121,21 @@ fn step(
     Ok(None)
 }
 
+/// Whether letters are of the kinds that people write with here, but for one in five. Nearly all bytes are letters in UTF-16, those
+/// of what is encrypted or packed as well: half of them are of none of these.
+fn is_written_by_people(letters: &str) -> bool {
+    let is_usual = |letter: &char| {
+        matches!(letter, '\0'..='\u{5ff}' | '\u{2000}'..='\u{33ff}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}'
+            | '\u{fe00}'..='\u{ffee}' | '\u{1f000}'..='\u{1faff}' | '\u{20000}'..='\u{2fa1f}' | '\u{e0100}'..='\u{e01ef}')
+    };
+    let usual = letters.chars().filter(is_usual).count();
+    let hangul = letters.chars().filter(|letter| ('\u{ac00}'..='\u{d7a3}').contains(letter)).count();
+    let all = letters.chars().count();
+    // Letters of one's own (外字) stand here and there; Korean is either most of a text or none of it.
+    let known = if hangul > all / 2 { usual + hangul } else { usual };
+    known * 5 >= all * 4
+}
+
 /// A text in letters, and how it was written.
 pub(crate) struct Text {
     pub(crate) letters: String,
@@ -168,6 +183,9 @@ impl Text {
             letters.ok_or_else(|| Refusal::new(Reason::Unknown, "neither a known type nor text"))?;
         // DOS's programs end a text by 1A.
         let body = letters.strip_suffix('\u{1a}').unwrap_or(&letters);
+        if (encoding == UTF_16LE || encoding == UTF_16BE) && !is_written_by_people(body) {
+            return Err(Refusal::new(Reason::Unknown, "nobody writes with letters of so many kinds"));
+        }
         let is_odd =
             |letter: char| letter.is_control() && !matches!(letter, '\t' | '\n' | '\r' | '\u{c}' | '\u{85}');
         if let Some(odd) = body.chars().find(|letter| is_odd(*letter)) {
