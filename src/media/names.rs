@@ -14,7 +14,7 @@
 //! What is said in encrypted events is not seen. Who looks into a room that is open to the world without coming in is in none:
 //! for him names count no more than for those who never heard of the room.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use engine::{Brought, Emptied, Projection, Rows, Shown};
 use percent_encoding::percent_decode_str;

@@ -183,9 +183,6 @@ impl Text {
             letters.ok_or_else(|| Refusal::new(Reason::Unknown, "neither a known type nor text"))?;
         // DOS's programs end a text by 1A.
         let body = letters.strip_suffix('\u{1a}').unwrap_or(&letters);
-        if (encoding == UTF_16LE || encoding == UTF_16BE) && !is_written_by_people(body) {
-            return Err(Refusal::new(Reason::Unknown, "nobody writes with letters of so many kinds"));
-        }
         let is_odd =
             |letter: char| letter.is_control() && !matches!(letter, '\t' | '\n' | '\r' | '\u{c}' | '\u{85}');
         if let Some(odd) = body.chars().find(|letter| is_odd(*letter)) {
@@ -248,7 +245,11 @@ impl Text {
         // Where the bytes of its ASCII are those of any, its lines have been looked at, with what is told between them.
         let is_ascii = self.encoding == SHIFT_JIS || self.encoding == EUC_JP;
         let short = if is_ascii { Ok(()) } else { script::check_short(&bytes, under) };
+        let is_wide = self.encoding == UTF_16LE || self.encoding == UTF_16BE;
         match markup.and_then(|()| script::check(&bytes, under)).and(short) {
+            Ok(()) if is_wide && !is_written_by_people(&self.letters) => {
+                Err(Refusal::new(Reason::Unknown, "nobody writes with letters of so many kinds"))
+            }
             Ok(()) => Ok(None),
             // Two ASCII letters make one of these, which may look like anything by chance. In Unicode they are none.
             Err(_) if self.encoding == ISO_2022_JP => Ok(Some(in_unicode(&self.letters))),
