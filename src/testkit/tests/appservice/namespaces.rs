@@ -87,25 +87,38 @@ async fn a_room_that_is_named_concerns_a_service_while_somebody_of_its_authority
 }
 
 #[tokio::test]
-async fn a_room_concerns_a_service_once_it_has_an_alias_of_its_namespace() {
+async fn a_room_concerns_a_service_while_it_has_an_alias_of_its_namespace() {
     let irc = Service::new("irc").await;
     let net = Net::new();
     let registration = with_namespaces(&irc, "", "#_irc_.*", "");
     let server = net.server_with_services("kanazawa.test", &[registration]).await;
     let (hanako, bot) = (server.user("hanako").await, irc.bot(&server));
-    let room = hanako.create_room(Preset::PublicChat).await;
+    let (room, next) =
+        (hanako.create_room(Preset::PublicChat).await, hanako.create_room(Preset::PublicChat).await);
     hanako.send(&room, "名前がない").await;
     let alias = |name: &str| format!("/directory/room/%23{name}:kanazawa.test");
     hanako.call(Method::PUT, &alias("irc"), Some(&json!({ "room_id": room }))).await;
     hanako.send(&room, "ほかの名前").await;
-    bot.join(&room, "kanazawa.test").await;
-    bot.call(Method::PUT, &alias("_irc_town"), Some(&json!({ "room_id": room }))).await;
-    bot.leave(&room).await;
-    // What is known of a room's aliases is believed for a minute.
-    net.advance(std::time::Duration::from_secs(61));
+    for room in [&room, &next] {
+        bot.join(room, "kanazawa.test").await;
+    }
+    for name in ["_irc_town", "_irc_city"] {
+        bot.call(Method::PUT, &alias(name), Some(&json!({ "room_id": room }))).await;
+    }
+    bot.call(Method::PUT, &alias("_irc_next"), Some(&json!({ "room_id": next }))).await;
+    for room in [&room, &next] {
+        bot.leave(room).await;
+    }
+    // At once, though what was known of the room is older; and as it was when something happened, however long after that it
+    // is looked at.
     hanako.send(&room, "名前がある").await;
-    let record = irc.until(|record| record.texts().contains(&"名前がある".to_owned())).await;
-    assert_eq!(record.texts(), ["名前がある"]);
+    bot.call(Method::DELETE, &alias("_irc_town"), None).await;
+    hanako.send(&room, "もう一つある").await;
+    bot.call(Method::DELETE, &alias("_irc_city"), None).await;
+    hanako.send(&room, "もうない").await;
+    hanako.send(&next, "次の部屋").await;
+    let record = irc.until(|record| record.texts().contains(&"次の部屋".to_owned())).await;
+    assert_eq!(record.texts(), ["名前がある", "もう一つある", "次の部屋"]);
 }
 
 #[tokio::test]
