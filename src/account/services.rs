@@ -24,6 +24,7 @@ use crate::{
     sessions::Entry,
     tables, tokens,
     uia::parse_login_name,
+    users::Closing,
 };
 
 impl Accounts {
@@ -286,6 +287,53 @@ impl Accounts {
         };
         let (device, tokens) = self.begin_for_service(service, &user, session).await?;
         Ok(Registered { user_id: user, session: Some((device, tokens)) })
+    }
+
+    /// Closes the account of a user that a service has registered, or has to itself, for good, as [`Accounts::deactivate`] does;
+    /// without a question, as such a user has no password. A person's account, for whom it may act as well, and the one that it is
+    /// known by it does not close.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`]; [`Error::BadRequest`], [`Error::Contended`], [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountdeactivate>
+    pub async fn deactivate_for_service(
+        &self,
+        service: &AppService,
+        user: &UserId,
+        asked: Asked,
+    ) -> Result<(), Error> {
+        let wish = Closing::deserialize(serde_json::Value::Object(asked.request))
+            .map_err(|error| Error::BadRequest(error.to_string()))?;
+        let by = Actor::user(service.sender(), false, asked.from);
+        let mut attempts = base::Attempts::default();
+        loop {
+            let mut reads = Reads::new();
+            let row = reads.get(&tables::USERS, user.as_str());
+            let registered = reads.get(&tables::SERVICE_USERS, user.as_str());
+            let mut found = self.inner.store.read(reads).await?;
+            let (row, registered) = (found.take(row)?, found.take(registered)?);
+            let is_its_own = match registered {
+                Some(by) if by == service.id => true,
+                Some(by) if self.is_anothers(service, &by) => false,
+                _ => service.keeps_user(user),
+            };
+            if !service.covers_user(user) || *user == service.sender || !is_its_own {
+                return Err(Error::Forbidden(
+                    "An application service closes the accounts of users that it has registered",
+                ));
+            }
+            let row = row.ok_or(Error::NotFound("no such user"))?;
+            if row.admin {
+                return Err(Error::Forbidden(
+                    "An application service does not close an administrator's account",
+                ));
+            }
+            match self.try_to_close(user, &row, wish.remains(), &by).await {
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                done => return done,
+            }
+        }
     }
 
     /// Logs a service in as one of its users, whom `name` names as at a log-in.

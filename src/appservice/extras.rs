@@ -243,7 +243,8 @@ impl AppServices {
     async fn counts(&self, devices: &[Called], extras: &mut Extras) -> Result<(), Error> {
         let (mut one_time, mut fallback) = (json!({}), json!({}));
         let mut bytes = 0;
-        for (place, Called { device: key, counts: last, .. }) in devices.iter().take(MOST_DEVICES).enumerate() {
+        for (place, Called { device: key, counts: last, .. }) in devices.iter().take(MOST_DEVICES).enumerate()
+        {
             let (user, device) = key;
             // Before the read: what comes after it is told next time.
             let as_of = self.0.store.head();
@@ -360,7 +361,8 @@ mod tests {
     #[test]
     fn whose_devices_changed_is_told_in_parts_and_each_once() {
         let user = |number: usize| OwnedUserId::try_from(format!("@{number:04}:a.test")).unwrap();
-        let mut all = ListChanges { changed: (0..100).map(user).collect(), left: (100..150).map(user).collect() };
+        let mut all =
+            ListChanges { changed: (0..100).map(user).collect(), left: (100..150).map(user).collect() };
         let (whole, mut told, mut parts) = (all.clone(), ListChanges::default(), 0);
         while !all.is_empty() {
             let part = first_of(&mut all, 300);

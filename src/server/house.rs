@@ -328,7 +328,9 @@ impl House {
             accounts: accounts.clone(),
             to_device: to_device.clone(),
             encryption: encryption.clone(),
-            carrier: Arc::new(Services::open(clock.clone()).map_err(|error| anyhow!(causes::of_network(&error)))?),
+            carrier: Arc::new(
+                Services::open(clock.clone()).map_err(|error| anyhow!(causes::of_network(&error)))?,
+            ),
             clock: clock.clone(),
             random: random.clone(),
             tasks: &edges,

@@ -396,3 +396,35 @@ async fn senders_of_another(exclusive: bool, names: &str) {
     let record = say(&irc.bot(&server), "own", "?user_id=@_irc_jiro:kanazawa.test").await;
     assert_eq!(named_with(&record, "own"), None);
 }
+
+/// tuwunel#72: a service for double puppets names everybody, for itself alone nobody.
+#[tokio::test]
+async fn a_service_that_names_everybody_takes_nobody_from_the_service_that_has_them_to_itself() {
+    let irc = Service::new("irc").await;
+    let net = Net::new();
+    let puppets = "id: doublepuppet\nurl: null\nas_token: token-of-the-double-puppets\nhs_token: not-used-by-us\n\
+                   sender_localpart: doublepuppet\nrate_limited: false\nnamespaces:\n  users:\n  - exclusive: false\n    \
+                   regex: '@.*:kanazawa\\.test'\n";
+    let registrations = [puppets.to_owned(), irc.registration()];
+    let server = net.server_with_services("kanazawa.test", &registrations).await;
+    let (hanako, bot) = (server.user("hanako").await, irc.bot(&server));
+    make_ghost(&bot, "_irc_taro").await;
+    bot.call(Method::PUT, &format!("/devices/BRIDGE?user_id={GHOST}"), Some(&json!({}))).await;
+    let room = bridged(&irc, &server, &hanako).await;
+    join_as(&bot, GHOST, &room).await;
+    let whoami = format!("/account/whoami?user_id={GHOST}&device_id=BRIDGE");
+    assert_eq!(bot.call(Method::GET, &whoami, None).await["device_id"], "BRIDGE");
+
+    let puppet = server.service("doublepuppet", "token-of-the-double-puppets");
+    let send = format!("/rooms/{room}/send/m.room.message/1?user_id={}", hanako.id());
+    puppet.call(Method::PUT, &send, Some(&json!({ "msgtype": "m.text", "body": "電話から" }))).await;
+    irc.until(|record| record.texts() == ["電話から"]).await;
+    let taken =
+        json!({ "type": "m.login.application_service", "username": "_irc_jiro", "inhibit_login": true });
+    let (status, answer) = puppet.ask(Method::POST, "/_matrix/client/v3/register", Some(&taken)).await;
+    assert!(status == StatusCode::BAD_REQUEST && answer.contains("M_EXCLUSIVE"), "{answer}");
+    // It may act for the bridge's ghost as well, which it names; the bridge's device is the bridge's.
+    let whoami = format!("/_matrix/client/v3/account/whoami?user_id={GHOST}&device_id=BRIDGE");
+    let (status, answer) = puppet.ask(Method::GET, &whoami, None).await;
+    assert!(status == StatusCode::BAD_REQUEST && answer.contains("M_UNKNOWN_DEVICE"), "{answer}");
+}
