@@ -30,10 +30,9 @@ pub struct ServiceDevice {
     /// Its id.
     pub device: OwnedDeviceId,
     maker: String,
+    /// As it is noted.
+    noted: String,
 }
-
-/// What is said to a service that wants something of another's device.
-const ANOTHERS: Error = Error::Forbidden("This device is another application service's");
 
 impl Accounts {
     /// The devices that services made for this user of theirs, or for all.
@@ -53,9 +52,9 @@ impl Accounts {
         let makers = store.get_many(&tables::SERVICE_USERS, &unknown).await?;
         let makers: HashMap<String, String> =
             unknown.into_iter().zip(makers).filter_map(|(user, by)| Some((user.to_owned(), by?))).collect();
-        let device = |((user, device), maker): ((String, String), String)| {
-            let maker = if maker.is_empty() { makers.get(&user).cloned().unwrap_or_default() } else { maker };
-            Some(ServiceDevice { user: UserId::parse(user).ok()?, device: device.into(), maker })
+        let device = |((user, device), noted): ((String, String), String)| {
+            let maker = made_by(&noted, makers.get(&user).map(String::as_str)).to_owned();
+            Some(ServiceDevice { user: UserId::parse(user).ok()?, device: device.into(), maker, noted })
         };
         Ok(rows.into_iter().filter_map(device).collect())
     }
@@ -88,7 +87,7 @@ impl Accounts {
         let mut found = self.inner.store.read(reads).await?;
         let (maker, registered) = (found.take(maker)?, found.take(registered)?);
         match maker.as_deref().map(|maker| made_by(maker, registered.as_deref())) {
-            Some(by) if self.is_anothers(service, by) => Err(ANOTHERS),
+            Some(by) if self.is_anothers(service, by) => Err(anothers()),
             _ => Ok(maker),
         }
     }
@@ -160,14 +159,21 @@ impl Accounts {
             let row = self.row_for_service(service, user).await?;
             let mut batch = Batch::new();
             batch.require(&tables::USERS, user.as_str(), Some(&row));
-            for device in devices {
-                let device = <&DeviceId>::from(device.as_str());
-                let maker = self.check_maker(service, user, device).await?;
-                batch.require(&tables::SERVICE_DEVICES, &(user.as_str(), device.as_str()), maker.as_ref());
+            let made = self.devices_of_services(Some(user)).await?;
+            if made
+                .iter()
+                .any(|it| devices.contains(it.device.as_str()) && self.is_anothers(service, &it.maker))
+            {
+                return Err(anothers());
             }
             let ended = self.end_devices(&mut batch, user, &|device: &str| devices.contains(device)).await?;
             if ended.devices.is_empty() {
                 return Ok(());
+            }
+            for device in &ended.devices {
+                // Whoever has made it anew meanwhile may be another service.
+                let noted = made.iter().find(|it| it.device.as_str() == device).map(|it| &it.noted);
+                batch.require(&tables::SERVICE_DEVICES, &(user.as_str(), device.as_str()), noted);
             }
             let by = Actor::user(service.sender(), false, from);
             let deed = self.deed(Action::RemoveDevices, &by, user).before("devices", ended.names());
@@ -214,6 +220,11 @@ impl Accounts {
         }
         Ok(row)
     }
+}
+
+/// What is said to a service that wants something of another's device.
+fn anothers() -> Error {
+    Error::Forbidden("This device is another application service's")
 }
 
 /// By which service a device was made, whose row says `maker`: where that is from before it was noted, by the one that registered

@@ -113,7 +113,7 @@ impl Interest {
     pub(crate) fn of_room(&self, room: RoomSerial) -> BTreeSet<Place> {
         let Some(known) = self.rooms.get(&room) else { return BTreeSet::new() };
         let named = known.named.iter().chain(known.aliases.keys());
-        let named = named.filter(|place| known.resident.contains(place));
+        let named = named.filter(|place| known.resident.contains(*place));
         known.users.keys().chain(named).copied().collect()
     }
 

@@ -221,7 +221,7 @@ impl Round {
         for lane in self.lanes.iter().filter(wants) {
             let own = all
                 .iter()
-                .filter(|device| user.is_none_or(|user| user == device.user))
+                .filter(|device| user.is_none_or(|user| *user == *device.user))
                 .filter(|device| self.services.0.accounts.is_device_of(&lane.service, device))
                 .map(|device| (device.user.clone(), device.device.clone()))
                 .collect();

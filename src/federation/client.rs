@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use base::{ByteSize, Clock};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use pdu::{Authorities, lenient};
 use room::RemoteError;
 use ruma::ServerName;
@@ -239,7 +239,7 @@ impl Client {
 
 /// How long a server wishes to be left alone, as it says in an answer.
 pub(crate) fn retry_after(headers: &HeaderMap, clock: &Clock) -> Option<Duration> {
-    let text = |name| headers.get(name)?.to_str().ok();
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok();
     base::retry_after(text(header::RETRY_AFTER)?, text(header::DATE), clock.now())
 }
 

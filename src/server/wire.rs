@@ -89,7 +89,7 @@ pub(crate) async fn ask(
     let ask = async {
         let response = sender.send_request(request).await.map_err(|error| told(&error))?;
         let status = response.status().as_u16();
-        let text = |name| response.headers().get(name)?.to_str().ok();
+        let text = |name: HeaderName| response.headers().get(name)?.to_str().ok();
         let retry_after = text(header::RETRY_AFTER)
             .and_then(|wish| base::retry_after(wish, text(header::DATE), clock.now()));
         let body = Limited::new(response.into_body(), question.largest).collect().await;

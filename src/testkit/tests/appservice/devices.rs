@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use store::{Batch, Table, Tuning};
 use testkit::{Net, Preset, Server, User};
 
 use super::service::{Record, Service, bridged};
@@ -281,8 +283,8 @@ async fn a_device_is_told_of_as_many_keys_as_before_when_it_has_uploaded_as_many
     irc.later(&net, |record| told_of_one(record) == 2).await;
 }
 
-#[tokio::test]
-async fn of_two_services_that_share_a_user_each_is_told_what_comes_for_the_device_that_it_made() {
+/// Two bridges that look after the same people.
+async fn neighbours() -> (Service, Service, Net, Server) {
     let (irc, sms) = (Service::new("irc").await, Service::new("sms").await);
     let net = Net::new();
     let shared = |service: &Service, own: &str| {
@@ -293,6 +295,12 @@ async fn of_two_services_that_share_a_user_each_is_told_what_comes_for_the_devic
     };
     let registrations = [shared(&irc, "@_irc_.*"), shared(&sms, "@_sms_.*")];
     let server = net.server_with_services("kanazawa.test", &registrations).await;
+    (irc, sms, net, server)
+}
+
+#[tokio::test]
+async fn of_two_services_that_share_a_user_each_is_told_what_comes_for_the_device_that_it_made() {
+    let (irc, sms, _net, server) = neighbours().await;
     let (hanako, bot) = (server.user("hanako").await, irc.bot(&server));
     let ghost =
         json!({ "type": "m.login.application_service", "username": "shared_taro", "inhibit_login": true });
@@ -346,4 +354,52 @@ async fn what_is_sent_to_a_device_of_a_service_comes_as_it_was_written() {
     assert_eq!(status, StatusCode::OK, "{answer}");
     let has_it = |record: &Record| record.transactions().any(|heard| heard.raw.contains(content));
     irc.until(has_it).await;
+}
+
+static SERVICE_DEVICES: Table<(String, String), Bytes> =
+    Table::new(156, "account.service_devices", Tuning::Small);
+
+#[tokio::test]
+async fn a_device_from_before_its_maker_was_noted_is_of_who_registered_its_user_or_claims_it_first() {
+    let (irc, sms, _net, server) = neighbours().await;
+    let (one, other) = (irc.bot(&server), sms.bot(&server));
+    let ghost =
+        json!({ "type": "m.login.application_service", "username": "shared_taro", "inhibit_login": true });
+    one.call(Method::POST, "/register", Some(&ghost)).await;
+    server.user("shared_hanako").await;
+    let (taro, hanako) = ("@shared_taro:kanazawa.test", "@shared_hanako:kanazawa.test");
+    let device = |user: &str| format!("/_matrix/client/v3/devices/BRIDGE?user_id={user}");
+    let mut batch = Batch::new();
+    for user in [taro, hanako] {
+        assert_eq!(one.ask(Method::PUT, &device(user), Some(&json!({}))).await.0, StatusCode::CREATED);
+        batch.put(&SERVICE_DEVICES, &(user, "BRIDGE"), &Bytes::new());
+    }
+    let store = server.look(|house| house.store.clone());
+    store.commit(batch).await.unwrap();
+    drop(store);
+    server.crash_and_restart().await;
+
+    let acts = async |bot: &User, user: &str| {
+        let path = format!("/_matrix/client/v3/account/whoami?user_id={user}&device_id=BRIDGE");
+        bot.ask(Method::GET, &path, None).await.0
+    };
+    assert_eq!((acts(&one, taro).await, acts(&other, taro).await), (StatusCode::OK, StatusCode::BAD_REQUEST));
+    // Nobody knows whose this one is, as a person's account is no service's.
+    assert_eq!((acts(&one, hanako).await, acts(&other, hanako).await), (StatusCode::OK, StatusCode::OK));
+    assert_eq!(other.ask(Method::PUT, &device(hanako), Some(&json!({}))).await.0, StatusCode::OK);
+    assert_eq!(
+        (acts(&one, hanako).await, acts(&other, hanako).await),
+        (StatusCode::BAD_REQUEST, StatusCode::OK)
+    );
+    let content = json!({ "messages": { taro: { "BRIDGE": {} }, hanako: { "BRIDGE": {} } } });
+    server.user("jiro").await.call(Method::PUT, "/sendToDevice/m.test/1", Some(&content)).await;
+    for (service, user) in [(&irc, taro), (&sms, hanako)] {
+        let to = |record: &Record| -> Vec<String> {
+            let told = told(record, ["to_device", "de.sorunome.msc2409.to_device"]);
+            let messages = told.into_iter().flat_map(|list| list.as_array().cloned().unwrap());
+            messages.map(|message| message["to_user_id"].as_str().unwrap().to_owned()).collect()
+        };
+        let record = service.until(|record| !to(record).is_empty()).await;
+        assert_eq!(to(&record), [user]);
+    }
 }
