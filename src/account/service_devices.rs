@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 use audit::{Action, Actor};
 use base::{Address, Attempts};
-use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId};
 use store::{Batch, Order, Range, Reads, Topic};
 
 use crate::{
@@ -67,8 +67,11 @@ impl Accounts {
     /// Whether another service that there is has this id. One that is registered no more has no devices: whoever has its users
     /// now goes on with them, also where the same service has another name.
     pub(crate) fn is_anothers(&self, service: &AppService, maker: &str) -> bool {
-        let services = &self.settings(service.sender.server_name()).services;
-        maker != service.id && services.iter().any(|other| other.id == maker)
+        self.is_other(service.sender.server_name(), &service.id, maker)
+    }
+
+    fn is_other(&self, authority: &ServerName, own: &str, maker: &str) -> bool {
+        maker != own && self.settings(authority).services.iter().any(|other| other.id == maker)
     }
 
     /// Refuses a service another's device; by which service it was made, as it is noted.
@@ -185,23 +188,29 @@ impl Accounts {
         }
     }
 
-    /// Ends all sessions of a service's user and removes all devices but those of other services, as `by` wishes.
+    /// As [`Accounts::log_out_everywhere`], by who acts on this device: where that is a service, as itself or by a session that it
+    /// began, the devices of other services stay.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn log_out_everywhere_for_service(
+    pub async fn log_out_everywhere_from(
         &self,
-        service: &AppService,
         user: &UserId,
+        device: &DeviceId,
+        service: Option<&AppService>,
         by: &Actor,
     ) -> Result<(), Error> {
         let all = self.devices_of_services(Some(user)).await?;
-        let others: HashSet<OwnedDeviceId> = all
-            .into_iter()
-            .filter(|device| self.is_anothers(service, &device.maker))
-            .map(|device| device.device)
+        let began = || all.iter().find(|it| it.device == *device).map(|it| it.maker.as_str());
+        let Some(own) = service.map(AppService::id).or_else(began) else {
+            return self.log_out_everywhere(user, by).await;
+        };
+        let others: HashSet<&str> = all
+            .iter()
+            .filter(|it| self.is_other(user.server_name(), own, &it.maker))
+            .map(|it| it.device.as_str())
             .collect();
-        let ends = |device: &str| !others.contains(<&DeviceId>::from(device));
+        let ends = |device: &str| !others.contains(device);
         self.end_sessions(user, Action::SignOutEverywhere, by, ends).await
     }
 

@@ -503,7 +503,9 @@ async fn a_device_is_of_the_service_that_made_it_where_two_share_its_user() {
     let device = |device: &str| v3(&format!("/devices/{device}"), user);
     let whoami = |device: &str| format!("{}&device_id={device}", v3("/account/whoami", user));
     assert_eq!(by(&town, IRC, "PUT", &device("IRC"), json!({})).await.status, 201);
-    by(&town, SMS, "POST", LOGIN, login_as("staff_hanako", "SMS")).await.ok();
+    let session = by(&town, SMS, "POST", LOGIN, login_as("staff_hanako", "SMS")).await.ok();
+    assert_eq!(by(&town, IRC, "PUT", &device("IRC2"), json!({})).await.status, 201);
+    assert_eq!(by(&town, SMS, "PUT", &device("SMS2"), json!({})).await.status, 201);
 
     for (one, own, others) in [(IRC, "IRC", "SMS"), (SMS, "SMS", "IRC")] {
         by(&town, one, "GET", &whoami(own), json!({})).await.ok();
@@ -519,7 +521,13 @@ async fn a_device_is_of_the_service_that_made_it_where_two_share_its_user() {
     let phone = colleague.device.as_str();
     by(&town, SMS, "GET", &whoami(phone), json!({})).await.ok();
 
-    // Who ends all that is theirs ends nothing of the other's.
+    // Who ends all that is theirs ends nothing of the other's, also by a session.
+    let again = by(&town, SMS, "POST", LOGIN, login_as("staff_hanako", "SMS2")).await.ok();
+    town.person("hs1", &again).post("/logout/all", json!({})).await.ok();
+    by(&town, IRC, "GET", &whoami("IRC2"), json!({})).await.ok();
+    by(&town, SMS, "GET", &whoami("SMS"), json!({})).await.fails(400, "M_UNKNOWN_DEVICE");
+    town.person("hs1", &session).get("/account/whoami").await.fails(401, "M_UNKNOWN_TOKEN");
+    assert_eq!(by(&town, SMS, "PUT", &device("SMS"), json!({})).await.status, 201);
     by(&town, IRC, "POST", &v3("/logout/all", user), json!({})).await.ok();
     by(&town, SMS, "GET", &whoami("SMS"), json!({})).await.ok();
     by(&town, IRC, "GET", &whoami("IRC"), json!({})).await.fails(400, "M_UNKNOWN_DEVICE");
