@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use base::{ByteSize, Clock};
 use bytes::Bytes;
 use gateway::{Post, Protocol, Services};
-use http::{Request, Response, Version, header};
+use http::{Request, Response, Version};
 use push::{Answer, Gateways, Unreached};
 use ruma::api::client::push::{Pusher, PusherKind};
 
