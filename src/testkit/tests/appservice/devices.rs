@@ -350,7 +350,7 @@ async fn what_is_sent_to_a_device_of_a_service_comes_as_it_was_written() {
         r#"{"a":{"$serde_json::private::RawValue":"[1, 2]"},"b":{"$serde_json::private::Number":"1"}}"#;
     let body = format!(r#"{{"messages":{{"{}":{{"BRIDGE":{content}}}}}}}"#, bot.id());
     let path = "/_matrix/client/v3/sendToDevice/m.test/1";
-    let (status, answer) = hanako.ask_text(Method::PUT, path, Some(&body)).await;
+    let (status, answer) = hanako.ask_text(Method::PUT, path, Some(body.as_str())).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     let has_it = |record: &Record| record.transactions().any(|heard| heard.raw.contains(content));
     irc.until(has_it).await;

@@ -402,7 +402,7 @@ async fn senders_of_another(exclusive: bool, names: &str) {
 async fn a_service_that_names_everybody_takes_nobody_from_the_service_that_has_them_to_itself() {
     let irc = Service::new("irc").await;
     let net = Net::new();
-    let puppets = "id: doublepuppet\nurl: null\nas_token: token-of-the-double-puppets\nhs_token: not-used-by-us\n\
+    let puppets = "id: doublepuppet\nurl: null\nas_token: token-of-the-double-puppets\nhs_token: not-used-by-us-as-it-has-no-address\n\
                    sender_localpart: doublepuppet\nrate_limited: false\nnamespaces:\n  users:\n  - exclusive: false\n    \
                    regex: '@.*:kanazawa\\.test'\n";
     let registrations = [puppets.to_owned(), irc.registration()];
