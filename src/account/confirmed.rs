@@ -11,6 +11,7 @@ use crate::{
     Accounts, Asked, DeviceEnds, Error,
     confirms::CROSS_SIGNING,
     interactive::Settled,
+    service::NO_DEVICE,
     tables::{self, UserRow},
 };
 
@@ -105,13 +106,18 @@ impl Accounts {
     /// Demands in a batch that a device is there still, as it is now.
     ///
     /// # Errors
-    /// [`Error::UnknownToken`] when it is not, [`Error::Store`].
+    /// [`Error::UnknownToken`] when it is not, [`Error::MissingParam`] where an application service acts on none,
+    /// [`Error::Store`].
     pub async fn require_device(
         &self,
         batch: &mut Batch,
         user: &UserId,
         device: &DeviceId,
     ) -> Result<(), Error> {
+        if device.as_str() == NO_DEVICE {
+            // Its token is good.
+            return Err(Error::MissingParam("An application service has to name a `device_id` for this"));
+        }
         let key = (user.as_str(), device.as_str());
         let row = self.inner.store.get(&tables::DEVICES, &key).await?;
         let row = row.ok_or(Error::UnknownToken { soft_logout: false })?;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use store::{Batch, Range, Topic};
 
 use crate::{
-    Accounts, Asked, Error, Standing,
+    Accounts, AppService, Asked, Error, Standing,
     interactive::Settled,
     log::{Change, log_change},
     password::DEAR_ATTEMPTS,
@@ -205,22 +205,38 @@ impl Accounts {
         }
     }
 
-    /// Adds a device to a batch, keeping the name of one that exists. The batch fails when that changes:
-    /// tokens for a device that was removed meanwhile would be dead.
+    /// Adds a device to a batch, keeping the name of one that exists: one of its user, or of a service that signs in. The batch
+    /// fails when that changes: tokens for a device that was removed meanwhile would be dead.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] for a service where the device is another's; [`Error::Store`].
     pub(crate) async fn put_device(
         &self,
         batch: &mut Batch,
         user: &UserId,
         device: &DeviceId,
         name: Option<String>,
+        service: Option<&AppService>,
     ) -> Result<DeviceRow, Error> {
         let key = (user.as_str(), device.as_str());
         self.check_not_dehydrated(batch, user, device).await?;
-        // Whose session it is now, who begins it says.
-        batch.delete(&tables::SERVICE_DEVICES, &key);
+        // Whose it is now, who begins the session says.
+        let (maker, new) = match service {
+            Some(service) => (self.check_maker(service, user, device).await?, Some(&service.id)),
+            None => (self.inner.store.get(&tables::SERVICE_DEVICES, &key).await?, None),
+        };
+        batch.require(&tables::SERVICE_DEVICES, &key, maker.as_ref());
+        match new {
+            Some(new) => batch.put(&tables::SERVICE_DEVICES, &key, new),
+            None => batch.delete(&tables::SERVICE_DEVICES, &key),
+        }
         let old = self.inner.store.get(&tables::DEVICES, &key).await?;
         if let Some(old) = old {
             batch.require(&tables::DEVICES, &key, Some(&old));
+            if maker.as_ref() != new {
+                // Whoever tells services what comes for their devices has to hear of it.
+                log_device(batch, user, device);
+            }
             return Ok(old);
         }
         // A log-in does not fail for a long name: the name is cut.

@@ -97,7 +97,7 @@ impl Accounts {
         batch.add(&tables::LOG_INS, user_key, 1);
         let ended = self.end_tokens(batch, user, |other| other == device_key).await?;
         let name = new.client_name.map(str::to_owned);
-        let known = self.put_device(batch, user, device, name).await?;
+        let known = self.put_device(batch, user, device, name, None).await?;
         let grant = tokens::new_name(&self.inner.random);
         let kind = RefreshKind::Grant(&grant);
         let issued = self.put_tokens(

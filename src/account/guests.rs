@@ -90,7 +90,7 @@ impl Accounts {
         let until_ms = self.now_ms().saturating_add(millis(GUEST_LIFETIME));
         batch.put(&tables::GUESTS, &guest_key(&user_id), &GuestRow { address, until_ms });
         let device_id = self.new_device_id();
-        let known = self.put_device(&mut batch, &user_id, &device_id, device_name).await?;
+        let known = self.put_device(&mut batch, &user_id, &device_id, device_name, None).await?;
         let pair = NewPair::new(&self.inner.random, &self.inner.token_key, None);
         let tokens = self.put_tokens(&mut batch, authority, user_id.as_str(), device_id.as_str(), pair, None);
         let deed = self.deed(Action::Register, &Actor::stranger(from), &user_id).after("proof", "guest");

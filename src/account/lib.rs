@@ -106,6 +106,7 @@ pub use push_ruleset::PushRules;
 pub use register::{NewUser, Registered};
 pub use registration_tokens::RegistrationToken;
 pub use service::{AppService, Namespace, NewAppService, ServiceAddress, Told};
+pub use service_devices::ServiceDevice;
 pub use sessions::{Session, SessionTokens};
 pub use shared_secret::SharedSecretRegister;
 pub use stages::{StageOutcome, StageProof};

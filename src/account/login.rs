@@ -6,7 +6,7 @@ use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId, api::client
 use store::Batch;
 
 use crate::{
-    Accounts, Error, SessionTokens,
+    Accounts, AppService, Error, SessionTokens,
     devices::check_device_id,
     failures::Attempt,
     guesses::Guesser,
@@ -76,7 +76,7 @@ pub(crate) enum By<'a> {
     /// A login token, which is spent by it.
     Token(&'a Spending),
     /// The application service that has this user for itself.
-    Service(&'a UserId),
+    Service(&'a AppService),
 }
 
 impl Accounts {
@@ -194,17 +194,21 @@ impl Accounts {
         }
         batch.add(&tables::LOG_INS, user_id.as_str(), 1);
         let ended = self.end_tokens(&mut batch, user_id, |ended| ended == device.as_str()).await?;
-        let known = self.put_device(&mut batch, user_id, &device, session.device_name.clone()).await?;
+        let service = match by {
+            By::Service(service) => Some(service),
+            By::Password | By::Token(_) => None,
+        };
+        let name = session.device_name.clone();
+        let known = self.put_device(&mut batch, user_id, &device, name, service).await?;
         let (user, device_key) = (user_id.as_str(), device.as_str());
-        if let By::Service(_) = by {
-            batch.put(&tables::SERVICE_DEVICES, &(user, device_key), &());
-        }
         let issued = self.put_log_in(&mut batch, user_id, device_key, session.refresh);
         batch.touch([store::Topic::device(user, device_key)]);
         let (actor, proof) = match by {
             By::Password => (Actor::user(user_id, row.admin, session.from), None),
             By::Token(_) => (Actor::user(user_id, row.admin, session.from), Some("login_token")),
-            By::Service(sender) => (Actor::user(sender, false, session.from), Some(service::PROOF)),
+            By::Service(service) => {
+                (Actor::user(service.sender(), false, session.from), Some(service::PROOF))
+            }
         };
         let mut deed = self.deed(Action::SignIn, &actor, user_id);
         if let Some(proof) = proof {

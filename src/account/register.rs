@@ -216,7 +216,7 @@ impl Accounts {
             self.inner.rooms.policy().sign_in(user_id, settled.from).map_err(room::Error::from)?;
             let device = wish.device_id.clone().unwrap_or_else(|| self.new_device_id());
             let name = wish.initial_device_display_name.clone();
-            let known = self.put_device(&mut batch, user_id, &device, name).await?;
+            let known = self.put_device(&mut batch, user_id, &device, name, None).await?;
             deed = signed_in(deed, &device, &known, settled.agent.as_deref());
             device_row = Some(known);
             let issued = self.put_log_in(&mut batch, user_id, device.as_str(), wish.refresh_token);

@@ -176,7 +176,8 @@ impl AppService {
         self.sender == user || kept
     }
 
-    pub(crate) fn keeps_alias(&self, alias: &RoomAliasId) -> bool {
+    /// Whether an alias is its alone: one of its exclusive namespaces.
+    pub fn keeps_alias(&self, alias: &RoomAliasId) -> bool {
         self.aliases.iter().filter(|names| names.exclusive).any(|names| names.covers(alias.as_str()))
     }
 }

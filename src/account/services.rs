@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use audit::{Action, Actor, Filter};
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, RoomAliasId, ServerName, UserId};
 use serde::Deserialize;
-use store::{Batch, Position, Range, Reads, UpTo};
+use store::{Batch, Position, Reads, UpTo};
 
 use crate::{
     Accounts, Asked, Error, NewSession, NewUser, Registered, Session, SessionTokens,
@@ -20,9 +20,11 @@ use crate::{
     login::By,
     register::{Wish, parse_new_user_id},
     service::{AppService, NO_DEVICE, PROOF, acting_hash},
+    service_devices::made_by,
     sessions::Entry,
     tables, tokens,
     uia::parse_login_name,
+    users::Closing,
 };
 
 impl Accounts {
@@ -43,29 +45,11 @@ impl Accounts {
         self.inner.config.authorities.values().flat_map(|settings| &settings.services)
     }
 
-    /// The devices that services made for these users of theirs, or for all.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn devices_of_services(
-        &self,
-        user: Option<&UserId>,
-    ) -> Result<Vec<(OwnedUserId, OwnedDeviceId)>, Error> {
-        let range = match user {
-            Some(user) => Range::prefix(user.as_str()),
-            None => Range::all(),
-        };
-        let store = &self.inner.store;
-        let rows = store.scan(&tables::SERVICE_DEVICES, range, store::Order::Ascending, usize::MAX).await?;
-        let device = |(user, device): (String, String)| Some((UserId::parse(user).ok()?, device.into()));
-        Ok(rows.into_iter().filter_map(|(key, ())| device(key)).collect())
-    }
-
     /// A service as one of its users, its own where none is named, and on one of his devices if one is named.
     ///
     /// # Errors
     /// [`Error::Forbidden`] for a user who is not one of its, or has no account; [`Error::UnknownDevice`] for a device that
-    /// he has not; [`Error::Store`].
+    /// he has not, or that is another service's; [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/application-service-api/#identity-assertion>
     pub async fn act_as(
@@ -92,11 +76,16 @@ impl Accounts {
         let moderation = reads.get(&tables::MODERATION, user.as_str());
         let guest = reads.get(&tables::GUESTS, &tables::guest_key(user));
         let known = reads.get(&tables::DEVICES, &(user.as_str(), device_key));
+        let maker = reads.get(&tables::SERVICE_DEVICES, &(user.as_str(), device_key));
+        let registered = reads.get(&tables::SERVICE_USERS, user.as_str());
         let mut found = self.inner.store.read(reads).await?;
         if found.take(row)?.is_none_or(|row| row.deactivated) {
             return Err(Error::Forbidden("The application service has not registered this user"));
         }
-        if found.take(known)?.is_none() && device.is_some() {
+        let (maker, registered) = (found.take(maker)?, found.take(registered)?);
+        let is_anothers =
+            maker.is_some_and(|maker| self.is_anothers(service, made_by(&maker, registered.as_deref())));
+        if device.is_some() && (found.take(known)?.is_none() || is_anothers) {
             return Err(Error::UnknownDevice);
         }
         let session = Session {
@@ -300,10 +289,58 @@ impl Accounts {
         Ok(Registered { user_id: user, session: Some((device, tokens)) })
     }
 
+    /// Closes the account of a user that a service has registered, or has to itself, for good, as [`Accounts::deactivate`] does;
+    /// without a question, as such a user has no password. A person's account, for whom it may act as well, and the one that it is
+    /// known by it does not close.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`]; [`Error::BadRequest`], [`Error::Contended`], [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountdeactivate>
+    pub async fn deactivate_for_service(
+        &self,
+        service: &AppService,
+        user: &UserId,
+        asked: Asked,
+    ) -> Result<(), Error> {
+        let wish = Closing::deserialize(serde_json::Value::Object(asked.request))
+            .map_err(|error| Error::BadRequest(error.to_string()))?;
+        let by = Actor::user(service.sender(), false, asked.from);
+        let mut attempts = base::Attempts::default();
+        loop {
+            let mut reads = Reads::new();
+            let row = reads.get(&tables::USERS, user.as_str());
+            let registered = reads.get(&tables::SERVICE_USERS, user.as_str());
+            let mut found = self.inner.store.read(reads).await?;
+            let (row, registered) = (found.take(row)?, found.take(registered)?);
+            let is_its_own = match registered {
+                Some(by) if by == service.id => true,
+                Some(by) if self.is_anothers(service, &by) => false,
+                _ => service.keeps_user(user),
+            };
+            if !service.covers_user(user) || *user == service.sender || !is_its_own {
+                return Err(Error::Forbidden(
+                    "An application service closes the accounts of users that it has registered",
+                ));
+            }
+            let row = row.ok_or(Error::NotFound("no such user"))?;
+            if row.admin {
+                return Err(Error::Forbidden(
+                    "An application service does not close an administrator's account",
+                ));
+            }
+            match self.try_to_close(user, &row, wish.remains(), &by).await {
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                done => return done,
+            }
+        }
+    }
+
     /// Logs a service in as one of its users, whom `name` names as at a log-in.
     ///
     /// # Errors
-    /// [`Error::Exclusive`] for a user outside its namespaces; [`Error::Forbidden`] where there is no such account;
+    /// [`Error::Exclusive`] for a user outside its namespaces; [`Error::Forbidden`] where there is no such account, or the
+    /// device is another service's;
     /// [`Error::Deactivated`], [`Error::Locked`], [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#appservice-login>
@@ -339,7 +376,7 @@ impl Accounts {
                 return Err(Error::Forbidden("An application service does not log in as an administrator"));
             }
             self.may_sign_in(user, session.from).await?;
-            match self.try_to_begin(user, &row, &session, By::Service(&service.sender)).await {
+            match self.try_to_begin(user, &row, &session, By::Service(service)).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
             }

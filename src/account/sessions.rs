@@ -226,7 +226,7 @@ impl Accounts {
         self.end_sessions(user, Action::SignOutEverywhere, by, |_| true).await
     }
 
-    async fn end_sessions(
+    pub(crate) async fn end_sessions(
         &self,
         user: &UserId,
         what: Action,

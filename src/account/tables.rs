@@ -99,8 +99,9 @@ pub(crate) static LOG_IN_NAMES: Table<TokenHash, LogInNameRow> =
 
 /// What refresh tokens are marked with, so that those that were given out are told from others; key: nothing.
 pub(crate) static TOKEN_KEY: Table<String, Bytes> = Table::new(155, "account.token_key", Tuning::Point);
-/// Devices on which an application service signed in, and not their user; key: user id, device id.
-pub(crate) static SERVICE_DEVICES: Table<(String, String), ()> =
+/// Devices that an application service made, or on which it signed in, and not their user; key: user id, device id; value: the
+/// service's id, empty where the device is from before that was noted.
+pub(crate) static SERVICE_DEVICES: Table<(String, String), String> =
     Table::new(156, "account.service_devices", Tuning::Small);
 
 /// Users whom an application service registered, and nobody else; key: user id; value: the service's id.

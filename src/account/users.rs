@@ -138,14 +138,8 @@ impl Accounts {
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountdeactivate>
     pub async fn deactivate(&self, user: &UserId, device: &DeviceId, asked: Asked) -> Result<(), Error> {
-        #[derive(Deserialize)]
-        struct Wish {
-            #[serde(default)]
-            erase: bool,
-        }
         let settled = self.settle(user.as_str(), "deactivate", &["erase"], asked).await?;
-        let wish: Wish = settled.parse()?;
-        let remains = if wish.erase { Remains::Nothing } else { Remains::Data };
+        let remains = settled.parse::<Closing>()?.remains();
         let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
         loop {
             let row = self.confirm_with_password(user, device, &settled).await?;
@@ -272,6 +266,19 @@ impl Accounts {
     pub(crate) async fn commit(&self, batch: Batch) -> Result<(), Error> {
         self.inner.store.commit(batch).await?;
         Ok(())
+    }
+}
+
+/// What is asked with the end of an account.
+#[derive(Deserialize)]
+pub(crate) struct Closing {
+    #[serde(default)]
+    erase: bool,
+}
+
+impl Closing {
+    pub(crate) fn remains(&self) -> Remains {
+        if self.erase { Remains::Nothing } else { Remains::Data }
     }
 }
 

@@ -44,6 +44,8 @@ pub enum Verb {
 pub struct Answer {
     /// The status.
     pub status: u16,
+    /// `Retry-After`.
+    pub retry_after: Option<Duration>,
     /// The body, bounded by whoever carries it.
     pub body: Bytes,
 }

@@ -13,7 +13,7 @@ use room::{
     read::event::{Keep, StoredEvent},
     tables::Membership,
 };
-use ruma::{OwnedRoomId, OwnedUserId};
+use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId};
 use store::{Batch, Entries, Position, Term};
 use tracing::warn;
 
@@ -42,6 +42,8 @@ struct Happened {
     room_id: OwnedRoomId,
     event: Option<EventSerial>,
     member: Option<(OwnedUserId, Membership)>,
+    /// An alias that leads to the room from here on, or does so no more.
+    alias: Option<(OwnedRoomAliasId, bool)>,
     /// Whether it took a place in the room's timeline; else it concerns its member alone.
     is_placed: bool,
 }
@@ -163,7 +165,7 @@ impl AppServices {
         if !unknown.is_empty() {
             let ids = rooms.ids_of_rooms(&unknown).await?;
             let wanted = unknown.into_iter().zip(ids).filter_map(|(room, id)| Some((room, id?))).collect();
-            interest.learn(rooms, &wanted, self.0.clock.instant()).await?;
+            interest.learn(rooms, &wanted).await?;
         }
         let mut told: BTreeMap<Place, Moments> = BTreeMap::new();
         for (room, users) in typing {
@@ -209,13 +211,17 @@ impl AppServices {
             .filter(|happened| happened.is_placed)
             .map(|happened| (happened.room, happened.room_id.clone()))
             .collect();
-        interest.learn(rooms, &wanted, self.0.clock.instant()).await?;
+        interest.learn(rooms, &wanted).await?;
         let keys: Vec<_> = happened.iter().filter_map(|it| Some((it.room, it.event?))).collect();
         let mut events = rooms.find_events(&keys, Keep::All).await?.into_iter();
         let gone = interest.gone(rooms, happened.iter().filter_map(Happened::change)).await?;
         let since = self.0.clock.now().millis();
         let mut due = Vec::new();
         for happened in happened {
+            if let Some((alias, leads)) = &happened.alias {
+                interest.note_alias(happened.room, alias, *leads);
+                continue;
+            }
             let event = match happened.event {
                 Some(_) => events.next().flatten(),
                 None => self.invitation(&happened).await?,
@@ -264,6 +270,7 @@ impl Happened {
                 room_id: entry.room_id,
                 event: Some(entry.event),
                 member: entry.member,
+                alias: None,
                 is_placed: true,
             }),
             Entry::Membership(entry) => Some(Self {
@@ -272,6 +279,17 @@ impl Happened {
                 room_id: entry.room_id,
                 event: None,
                 member: Some((entry.user_id, entry.membership)),
+                alias: None,
+                is_placed: false,
+            }),
+            Entry::Alias(entry) => Some(Self {
+                position,
+                room: entry.room,
+                room_id: entry.room_id,
+                event: None,
+                member: None,
+                alias: Some((entry.alias, entry.leads)),
+                // Nothing is to be read of a room for it: what is not known of one is read when something happens there.
                 is_placed: false,
             }),
             // What was before we came has happened to nobody here; receipts are of the moment.

@@ -9,21 +9,16 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
-    time::Duration,
 };
 
 use account::AppService;
-use base::Instant;
 use room::{RoomSerial, Rooms, read::event::StoredEvent, tables::Membership};
-use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, UserId};
+use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, UserId};
 
 use crate::Error;
 
 /// Rooms of which something is known; when there are more, all are read anew as something happens there.
 const MOST_ROOMS: usize = 50_000;
-
-/// How long the aliases of a room are believed: no entry of the log tells of them.
-const ALIASES_KEPT: Duration = Duration::from_secs(60);
 
 /// The place of a service in the list of all.
 pub(crate) type Place = usize;
@@ -41,9 +36,10 @@ struct Known {
     users: BTreeMap<Place, BTreeSet<OwnedUserId>>,
     /// Services whose authority is in the room.
     resident: BTreeSet<Place>,
-    /// Services whose namespaces name the room or an alias of it.
+    /// Services whose namespaces name the room.
     named: BTreeSet<Place>,
-    read: Instant,
+    /// Its aliases that namespaces of services name.
+    aliases: BTreeMap<Place, BTreeSet<OwnedRoomAliasId>>,
 }
 
 /// A change of who is in a room.
@@ -66,15 +62,12 @@ impl Interest {
         &mut self,
         rooms: &Rooms,
         wanted: &BTreeMap<RoomSerial, OwnedRoomId>,
-        now: Instant,
     ) -> Result<(), Error> {
         if self.rooms.len() > MOST_ROOMS {
             self.rooms.clear();
         }
         let has_aliases = self.services.iter().any(|service| service.has_aliases());
-        let is_known = |known: &Known| !has_aliases || now.since(known.read) < ALIASES_KEPT;
-        let unknown: Vec<RoomSerial> =
-            wanted.keys().copied().filter(|room| !self.rooms.get(room).is_some_and(is_known)).collect();
+        let unknown = self.unknown(wanted.keys().copied());
         if unknown.is_empty() {
             return Ok(());
         }
@@ -90,7 +83,7 @@ impl Interest {
                 users: BTreeMap::new(),
                 resident: BTreeSet::new(),
                 named: BTreeSet::new(),
-                read: now,
+                aliases: BTreeMap::new(),
             };
             for (place, service) in self.services.iter().enumerate() {
                 let server = service.sender().server_name();
@@ -102,8 +95,13 @@ impl Interest {
                 if members.iter().any(|user| user.server_name() == server) {
                     known.resident.insert(place);
                 }
-                if service.names_room(&id) || aliases.iter().any(|alias| service.covers_alias(alias)) {
+                if service.names_room(&id) {
                     known.named.insert(place);
+                }
+                let own: BTreeSet<_> =
+                    aliases.iter().filter(|alias| service.covers_alias(alias)).cloned().collect();
+                if !own.is_empty() {
+                    known.aliases.insert(place, own);
                 }
             }
             self.rooms.insert(room, known);
@@ -114,7 +112,9 @@ impl Interest {
     /// Whom something in a room concerns, whatever it is and whoever does it.
     pub(crate) fn of_room(&self, room: RoomSerial) -> BTreeSet<Place> {
         let Some(known) = self.rooms.get(&room) else { return BTreeSet::new() };
-        known.users.keys().copied().chain(known.named.intersection(&known.resident).copied()).collect()
+        let named = known.named.iter().chain(known.aliases.keys());
+        let named = named.filter(|place| known.resident.contains(*place));
+        known.users.keys().chain(named).copied().collect()
     }
 
     /// The id of a room of which something is known.
@@ -173,6 +173,25 @@ impl Interest {
     /// Whether a service has the authority of this user.
     fn is_of_service(&self, user: &UserId) -> bool {
         self.services.iter().any(|service| service.sender().server_name() == user.server_name())
+    }
+
+    /// Notes that an alias leads to a room from here on, or does so no more.
+    pub(crate) fn note_alias(&mut self, room: RoomSerial, alias: &RoomAliasId, leads: bool) {
+        let Some(known) = self.rooms.get_mut(&room) else { return };
+        for (place, service) in self.services.iter().enumerate() {
+            if !service.covers_alias(alias) {
+                continue;
+            }
+            let own = known.aliases.entry(place).or_default();
+            if leads {
+                own.insert(alias.to_owned());
+            } else {
+                own.remove(alias);
+            }
+            if own.is_empty() {
+                known.aliases.remove(&place);
+            }
+        }
     }
 
     /// Notes who came or went, and whether the last of an authority did.

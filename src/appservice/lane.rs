@@ -20,7 +20,7 @@ use room::{
         view::{Form, Look},
     },
 };
-use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use ruma::{OwnedUserId, UserId};
 use store::{Batch, Order, Position, Range, Term};
 use tracing::{debug, error, info, warn};
 
@@ -35,8 +35,14 @@ use crate::{
 /// Events of a transaction.
 const MOST_EVENTS: usize = 100;
 
-/// A transaction of more bytes has no further event.
-const LARGEST: usize = 1 << 20;
+/// Bytes of a transaction. What proxies in front of services take by default is a MiB at the least (nginx's
+/// `client_max_body_size`; Apache, HAProxy, Caddy and Traefik take more), and one that is refused there is repeated for ever; so it
+/// is three quarters of that. An event that is larger goes alone: it has less than 64 KiB, and with what it redacts or replaces
+/// beside it not four times as much.
+const LARGEST: usize = 768 << 10;
+
+/// Where a service takes no more bytes than this, nothing goes along with events.
+const TIGHT: usize = 128 << 10;
 
 /// Events that wait for a service at most: three years of a thousand a day. What comes then is not told to it, and the log says so.
 const MOST_WAITING: u64 = 1_000_000;
@@ -51,6 +57,9 @@ const OF_SERVICES: &str = "jp.yakuba.services";
 /// Waits after failures of a service.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// No service is left alone for longer, whatever it asks for.
+const LONGEST_REST: Duration = Duration::from_secs(10 * 60);
 
 /// After so many failures in a row somebody has to look.
 const ALARM: u32 = 8;
@@ -81,6 +90,8 @@ struct Lane {
 
 #[derive(Default)]
 struct State {
+    /// Fewer bytes than others have, where the service has found a transaction too large.
+    takes: Option<usize>,
     waiting: u64,
     /// When the oldest began to wait, in milliseconds.
     oldest: Option<u64>,
@@ -99,12 +110,22 @@ struct Transaction {
     extras: Extras,
 }
 
+/// What became of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Taken,
+    /// It is too large for the service, or for what stands before it, and can be told in smaller ones.
+    TooLarge,
+}
+
 /// What of a transaction that was taken has still to be written.
 #[derive(Default)]
 struct Taken {
     keys: Vec<u64>,
     /// Up to where it was told whose devices changed, if that has moved.
     lists: Option<Position>,
+    /// The one under way was too large: what it had is told by other ones.
+    is_split: bool,
 }
 
 impl Taken {
@@ -198,10 +219,12 @@ impl Round {
         }
         let all = self.services.0.accounts.devices_of_services(user).await?;
         for lane in self.lanes.iter().filter(wants) {
-            let is_own = |(owner, _): &&(OwnedUserId, OwnedDeviceId)| {
-                user.is_none_or(|user| user == owner) && lane.service.covers_user(owner)
-            };
-            let own = all.iter().filter(is_own).cloned().collect();
+            let own = all
+                .iter()
+                .filter(|device| user.is_none_or(|user| *user == *device.user))
+                .filter(|device| self.services.0.accounts.is_device_of(&lane.service, device))
+                .map(|device| (device.user.clone(), device.device.clone()))
+                .collect();
             lane.state.lock().devices.set(user, own);
             lane.bells.more.notify_one();
         }
@@ -272,11 +295,14 @@ impl Round {
                 }
                 continue;
             };
-            if !transaction.is_empty {
-                self.send(lane, address, &transaction).await;
+            if !transaction.is_empty && self.send(lane, address, &transaction).await == Sent::TooLarge {
+                // Nobody has seen it: a new one may have another id and less of it.
+                lane.takes_less_than(transaction.body.len());
+                taken = Taken { is_split: true, ..Taken::default() };
+                continue;
             }
             let Transaction { keys, extras, .. } = transaction;
-            taken = Taken { keys, lists: lane.has_told(extras) };
+            taken = Taken { keys, lists: lane.has_told(extras), is_split: false };
         }
     }
 
@@ -293,6 +319,8 @@ impl Round {
         let sending = match after {
             // That is the one that was taken.
             Some(_) => None,
+            // And that the one that was too large.
+            None if taken.is_split => None,
             None => inner.store.get(&SENDING, id).await?,
         };
         let through = sending.as_ref().map_or(u64::MAX, |sending| sending.through);
@@ -301,8 +329,10 @@ impl Round {
             .map(|((_, position), item)| (position, item))
             .filter(|(position, _)| *position <= through)
             .collect();
+        let takes = lane.state.lock().takes.unwrap_or(LARGEST);
         let extras = match sending {
             Some(_) => lane.no_extras(),
+            None if takes < TIGHT && !items.is_empty() => lane.no_extras(),
             None => self.services.extras(&lane.service, lane.wanted(!items.is_empty())).await?,
         };
         if items.is_empty() && sending.is_none() && taken.is_empty() && extras.is_empty() {
@@ -311,7 +341,7 @@ impl Round {
             return Ok(None);
         }
         // All that was written down, whatever its size is by now.
-        let largest = if sending.is_some() { usize::MAX } else { LARGEST };
+        let largest = if sending.is_some() { usize::MAX } else { takes.saturating_sub(extras.len()) };
         let (keys, body, is_empty) = self.render(&lane.service, &items, largest, &extras).await?;
         let count = keys.len();
         let mut batch = Batch::new();
@@ -330,7 +360,7 @@ impl Round {
                 Some(row.id)
             }
             (sending, None) => {
-                if sending.is_some() || !taken.keys.is_empty() {
+                if sending.is_some() || taken.is_split || !taken.keys.is_empty() {
                     batch.delete(&SENDING, id);
                 }
                 // What is of the moment is not written down.
@@ -383,10 +413,12 @@ impl Round {
         let (mut keys, mut body, mut is_empty) = (Vec::new(), b"{\"events\":[".to_vec(), true);
         let mut senders = BTreeSet::new();
         for ((position, _), event) in items.iter().zip(events) {
-            keys.push(*position);
             // Of a room that is purged meanwhile nothing is told.
-            let Some(event) = event else { continue };
-            senders.insert(event.sender().to_owned());
+            let Some(event) = event else {
+                keys.push(*position);
+                continue;
+            };
+            let (sender, before) = (event.sender().to_owned(), body.len());
             let find = |other: Option<EventSerial>| other.and_then(|other| around.get(&other)).cloned();
             let (replaced, redaction) = (find(event.meta().replaces), find(event.meta().redacted_by));
             let replaces = replaced.as_ref().map(|replaced| replaced.event_id().to_owned());
@@ -395,10 +427,13 @@ impl Round {
                 body.push(b',');
             }
             look.write(&mut body, Form::Full, now);
-            is_empty = false;
-            if body.len() >= largest {
+            if !is_empty && body.len() > largest {
+                body.truncate(before);
                 break;
             }
+            keys.push(*position);
+            senders.insert(sender);
+            is_empty = false;
         }
         body.push(b']');
         let others = || inner.accounts.services().filter(|other| other.id() != service.id());
@@ -419,8 +454,8 @@ impl Round {
         Ok((keys, body.into(), is_empty && extras.is_empty()))
     }
 
-    /// Sends a transaction until it is taken.
-    async fn send(&self, lane: &Lane, address: &ServiceAddress, transaction: &Transaction) {
+    /// Sends a transaction until it is taken, or known to be too large.
+    async fn send(&self, lane: &Lane, address: &ServiceAddress, transaction: &Transaction) -> Sent {
         let inner = &self.services.0;
         let service = lane.service.id();
         let (mut backoff, mut failures) = (Backoff::new(FIRST_WAIT, LONGEST_WAIT), 0_u32);
@@ -436,9 +471,19 @@ impl Round {
             // Before it is asked: that it speaks while an older request of ours fails must not be missed.
             let speaks = lane.bells.back.notified();
             let answer = inner.clock.timeout(DEADLINE, inner.carrier.ask(question)).await;
+            let mut wish = None;
             let (outcome, cause) = match answer {
                 Ok(Ok(answer)) if (200..300).contains(&answer.status) => ("taken", String::new()),
-                Ok(Ok(answer)) => ("refused", format!("status {}", answer.status)),
+                Ok(Ok(answer)) => {
+                    if answer.status == 413 && transaction.can_be_split() {
+                        inner.outcomes.with(&[("service", service), ("outcome", "too_large")]).inc();
+                        let size_bytes = transaction.body.len();
+                        info!(service, size_bytes, "a transaction is too large for an application service");
+                        return Sent::TooLarge;
+                    }
+                    wish = answer.retry_after.filter(|_| matches!(answer.status, 429 | 503));
+                    ("refused", format!("status {}", answer.status))
+                }
                 Ok(Err(crate::Unreached::Late)) | Err(_) => ("late", "no answer in time".to_owned()),
                 Ok(Err(error)) => ("unreached", error.to_string()),
             };
@@ -452,9 +497,9 @@ impl Round {
                     );
                 }
                 failing.set(0);
-                return;
+                return Sent::Taken;
             }
-            let wait = backoff.next(&inner.random);
+            let wait = backoff.next(&inner.random).max(wish.unwrap_or_default().min(LONGEST_REST));
             // Counted beside the waits, which begin anew: who speaks and takes nothing is to be looked at as well.
             failures = failures.saturating_add(1);
             self.complain(service, &transaction.id, &cause, failures, began);
@@ -489,7 +534,22 @@ impl Round {
     }
 }
 
+impl Transaction {
+    /// Whether less of it at a time makes it smaller: an event goes alone at the least.
+    fn can_be_split(&self) -> bool {
+        self.keys.len() > 1 || !self.keys.is_empty() && !self.extras.is_empty()
+    }
+}
+
 impl Lane {
+    /// Has the next transactions made smaller, as one of so many bytes was too large.
+    fn takes_less_than(&self, bytes: usize) {
+        let mut state = self.state.lock();
+        state.takes = Some(state.takes.unwrap_or(LARGEST).min(bytes / 2));
+        // What went along with it was not told.
+        state.devices.touch(None);
+    }
+
     /// What is to be told besides events, and with events or without.
     fn wanted(&self, with_events: bool) -> Wanted {
         let told = self.service.told();
@@ -501,7 +561,7 @@ impl Lane {
             state.devices.add_bare(&mut devices, MOST_DEVICES);
         }
         Wanted {
-            moments: std::mem::take(&mut state.moments),
+            moments: state.moments.take(),
             devices,
             readers: if told.devices { state.devices.users() } else { BTreeSet::new() },
             lists: state.devices.lists,

@@ -46,7 +46,7 @@ impl AppServices {
             let Some((room, _)) = page.last() else { break };
             last = Some(*room);
             let wanted: BTreeMap<RoomSerial, OwnedRoomId> = page.into_iter().collect();
-            interest.learn(rooms, &wanted, began).await?;
+            interest.learn(rooms, &wanted).await?;
             for room in wanted.keys() {
                 let places = interest.of_room(*room);
                 if places.is_empty() {

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use encryption::KeyCounts;
+use encryption::{KeyCounts, ListChanges};
 use room::RoomSerial;
 use ruma::{OwnedDeviceId, OwnedRoomId, OwnedUserId, UserId};
 use store::{Position, Topic};
@@ -15,6 +15,9 @@ use to_device::ToDevice;
 
 /// Things of each kind that wait for a service; what comes then is not told.
 const MOST: usize = 1_000;
+
+/// Things of each kind that are told in a transaction.
+const MOST_AT_ONCE: usize = 100;
 
 /// A receipt: room, whose it is, thread.
 pub(crate) type ReceiptKey = (RoomSerial, OwnedUserId, String);
@@ -56,6 +59,27 @@ impl Moments {
         self.typing.is_empty() && self.receipts.is_empty() && self.present.is_empty()
     }
 
+    /// Takes as much as is told at once; the rest stays.
+    pub(crate) fn take(&mut self) -> Self {
+        fn first<K: Ord, V>(all: &mut BTreeMap<K, V>) -> BTreeMap<K, V> {
+            let mut taken = BTreeMap::new();
+            while taken.len() < MOST_AT_ONCE
+                && let Some((key, value)) = all.pop_first()
+            {
+                taken.insert(key, value);
+            }
+            taken
+        }
+        let (typing, receipts) = (first(&mut self.typing), first(&mut self.receipts));
+        let mut present = BTreeSet::new();
+        while present.len() < MOST_AT_ONCE
+            && let Some(user) = self.present.pop_first()
+        {
+            present.insert(user);
+        }
+        Self { typing, receipts, present }
+    }
+
     /// Adds what came later, as far as there is room.
     pub(crate) fn add(&mut self, later: Self) {
         let Self { typing, receipts, present } = later;
@@ -89,13 +113,15 @@ pub(crate) struct Devices {
     pub(crate) looked: Option<Looked>,
 }
 
-/// Whose devices changed was looked at for users up to one, and is for the others.
+/// Whose devices changed was looked at for users up to one, and is for the others; or not all of it was told yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Looked {
     /// For all of them up to this position.
     pub(crate) through: Position,
-    /// The last one for whom it was.
-    pub(crate) last: OwnedUserId,
+    /// The last one for whom it was; none once it was for all.
+    pub(crate) last: Option<OwnedUserId>,
+    /// What was found and has still to be told.
+    pub(crate) rest: ListChanges,
 }
 
 impl Devices {
@@ -207,6 +233,15 @@ mod tests {
         moments.add(Moments { typing: [(room(0), Vec::new())].into(), ..Moments::default() });
         assert_eq!((moments.typing.len(), moments.receipts.len(), moments.present.len()), (MOST, MOST, MOST));
         assert!(moments.typing.get(&room(0)).unwrap().is_empty());
+
+        // It is told in parts.
+        let mut told = (0, 0, 0);
+        for _ in 0..MOST / MOST_AT_ONCE {
+            let part = moments.take();
+            assert!(part.typing.len() == MOST_AT_ONCE && part.present.len() == MOST_AT_ONCE);
+            told = (told.0 + part.typing.len(), told.1 + part.receipts.len(), told.2 + part.present.len());
+        }
+        assert_eq!((told, moments.is_empty()), ((MOST, MOST, MOST), true));
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod language;
 mod lend;
 mod metrics;
 mod random;
+mod retry_after;
 mod size;
 mod tasks;
 pub mod telemetry;
@@ -32,6 +33,7 @@ pub use clock::{Clock, Elapsed, Instant, LONGEST_REST, ManualClock, SHORTEST_RES
 pub use fold::{Term, folded, legible};
 pub use metrics::{Counter, CounterFamily, Gauge, GaugeFamily, Histogram, HistogramFamily, Metrics};
 pub use random::Random;
+pub use retry_after::retry_after;
 pub use size::{ByteSize, SizeError};
 pub use tasks::{Task, TaskFailed, Tasks};
 pub use tokio_util::sync::CancellationToken;

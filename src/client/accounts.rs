@@ -55,9 +55,11 @@ pub(crate) async fn deactivate(
     call: RawCall<Option<User>>,
 ) -> Result<Response, ApiError> {
     let asked = asked(&call)?;
-    let User { user_id, device_id, .. } = known(call.caller)?;
-
-    api.accounts.deactivate(&user_id, &device_id, asked).await?;
+    let caller = known(call.caller)?;
+    match caller.service() {
+        Some(service) => api.accounts.deactivate_for_service(service, &caller.user_id, asked).await?,
+        None => api.accounts.deactivate(&caller.user_id, &caller.device_id, asked).await?,
+    }
 
     Ok(json_response(StatusCode::OK, &json!({ "id_server_unbind_result": "no-support" })))
 }

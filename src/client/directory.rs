@@ -64,8 +64,16 @@ pub(crate) async fn delete_alias(
     call: Call<delete_alias::v3::Request, User>,
 ) -> Result<delete_alias::v3::Response, ApiError> {
     let (user, alias) = (&call.caller.user_id, &call.request.room_alias);
+    let by = actor(&call.caller, call.address);
     api.accounts.check_alias(call.caller.service(), alias)?;
-    api.engine.delete_alias(user, alias, &actor(&call.caller, call.address)).await?;
+    match call.caller.service() {
+        // What is its alone whoever made it, and of what it shares what its users made.
+        Some(service) => {
+            let is_own = |maker: &UserId| service.keeps_alias(alias) || service.covers_user(maker);
+            api.engine.delete_alias_of(user, alias, &is_own, &by).await?;
+        }
+        None => api.engine.delete_alias(user, alias, &by).await?,
+    }
     Ok(delete_alias::v3::Response::new())
 }
 

@@ -208,6 +208,7 @@ pub(crate) async fn log_out_everywhere(
     call: Call<logout_all::v3::Request, User>,
 ) -> Result<logout_all::v3::Response, ApiError> {
     let by = actor(&call.caller, call.address);
-    api.accounts.log_out_everywhere(&call.caller.user_id, &by).await?;
+    let User { user_id, device_id, .. } = &call.caller;
+    api.accounts.log_out_everywhere_from(user_id, device_id, call.caller.service(), &by).await?;
     Ok(logout_all::v3::Response::new())
 }

@@ -4,8 +4,9 @@
 
 use audit::{Action, Actor};
 use room::{
-    Error,
+    Error, RoomSerial,
     attempts::Attempts,
+    log::AliasEntry,
     read::{
         aliases::{ALIASES, AliasRow, ROOM_ALIASES},
         room::{RoomInfo, bind},
@@ -104,6 +105,7 @@ impl Engine {
         let row = AliasRow { room_id: room.room_id.clone(), room: room.serial, creator: creator.to_owned() };
         batch.insert(&ALIASES, alias.as_str(), &row);
         batch.put(&ROOM_ALIASES, &(room.serial, alias.as_str()), &());
+        note(batch, room.serial, &room.room_id, alias, true);
         let deed = self.deed(Action::PutAlias, by, alias.as_str()).after("room", &room.room_id);
         deed.write(batch, alias.server_name());
     }
@@ -114,13 +116,28 @@ impl Engine {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::NotAllowed`]; [`Error::Contended`]; [`Error::Commit`].
     pub async fn delete_alias(&self, user: &UserId, alias: &RoomAliasId, by: &Actor) -> Result<(), Error> {
+        self.delete_alias_of(user, alias, &|_| false, by).await
+    }
+
+    /// As [`Engine::delete_alias`], also what was made by somebody for whom `is_own` says so: for who acts for several users.
+    ///
+    /// # Errors
+    /// As [`Engine::delete_alias`].
+    pub async fn delete_alias_of(
+        &self,
+        user: &UserId,
+        alias: &RoomAliasId,
+        is_own: &(dyn Fn(&UserId) -> bool + Sync),
+        by: &Actor,
+    ) -> Result<(), Error> {
         let mut attempts = Attempts::default();
         loop {
-            let row = self.alias_at_disposal(user, alias).await?;
+            let row = self.alias_at_disposal(user, alias, is_own).await?;
             let mut batch = Batch::new();
             batch.require(&ALIASES, alias.as_str(), Some(&row));
             batch.delete(&ALIASES, alias.as_str());
             batch.delete(&ROOM_ALIASES, &(row.room, alias.as_str()));
+            note(&mut batch, row.room, &row.room_id, alias, false);
             let deed = self.deed(Action::RemoveAlias, by, alias.as_str()).before("room", &row.room_id);
             deed.write(&mut batch, alias.server_name());
             match self.store().commit(batch).await {
@@ -183,7 +200,7 @@ impl Engine {
         let mut attempts = Attempts::default();
         loop {
             let row = match from {
-                None => self.alias_at_disposal(user, alias).await?,
+                None => self.alias_at_disposal(user, alias, &|_| false).await?,
                 Some(from) => match self.store().get(&ALIASES, alias.as_str()).await? {
                     Some(row) if row.room_id == *from => row,
                     _ => return Ok(()),
@@ -196,6 +213,10 @@ impl Engine {
             batch.replace(&ALIASES, alias.as_str(), &row, &moved);
             batch.delete(&ROOM_ALIASES, &(row.room, alias.as_str()));
             batch.put(&ROOM_ALIASES, &(room.serial, alias.as_str()), &());
+            if row.room != room.serial {
+                note(&mut batch, row.room, &row.room_id, alias, false);
+                note(&mut batch, room.serial, to, alias, true);
+            }
             let deed = self.deed(Action::PutAlias, by, alias.as_str());
             let deed = deed.before("room", &row.room_id).after("room", to);
             deed.write(&mut batch, alias.server_name());
@@ -210,17 +231,28 @@ impl Engine {
 
     /// An alias that the user may take away. Power in a room reaches the aliases of the user's own authority only,
     /// as it would if the other one were another server.
-    async fn alias_at_disposal(&self, user: &UserId, alias: &RoomAliasId) -> Result<AliasRow, Error> {
+    async fn alias_at_disposal(
+        &self,
+        user: &UserId,
+        alias: &RoomAliasId,
+        is_own: &(dyn Fn(&UserId) -> bool + Sync),
+    ) -> Result<AliasRow, Error> {
         if alias.server_name() != user.server_name() {
             return Err(Error::NotAllowed("the alias is one of another server".to_owned()));
         }
         let row = self.store().get(&ALIASES, alias.as_str()).await?;
         let row = row.ok_or_else(|| Error::NotFound(format!("the alias {alias} stands for no room")))?;
         if row.creator == user
+            || is_own(&row.creator)
             || self.rooms().may_set_state(user, &row.room_id, "m.room.canonical_alias").await?
         {
             return Ok(row);
         }
         Err(Error::NotAllowed("only who made an alias, or may name the room, can delete it".to_owned()))
     }
+}
+
+/// Notes in the log that an alias leads to a room, or does so no more.
+pub(crate) fn note(batch: &mut Batch, room: RoomSerial, room_id: &RoomId, alias: &RoomAliasId, leads: bool) {
+    AliasEntry { room, room_id: room_id.to_owned(), alias: alias.to_owned(), leads }.write(batch);
 }

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base::ByteSize;
+use base::{ByteSize, Clock};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use pdu::{Authorities, lenient};
 use room::RemoteError;
 use ruma::ServerName;
@@ -235,6 +235,12 @@ impl Client {
         request.extensions_mut().insert(outgoing.cause);
         Ok(request)
     }
+}
+
+/// How long a server wishes to be left alone, as it says in an answer.
+pub(crate) fn retry_after(headers: &HeaderMap, clock: &Clock) -> Option<Duration> {
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok();
+    base::retry_after(text(header::RETRY_AFTER)?, text(header::DATE), clock.now())
 }
 
 /// Whether a peer has answered well. Not every 200 is a peer's: whoever has a name for every name (a

@@ -182,12 +182,12 @@ impl Federation {
 
     /// The way to push gateways.
     pub fn gateways(&self) -> Arc<dyn push::Gateways> {
-        Arc::new(PushGateways(self.0.client.clone()))
+        Arc::new(PushGateways { client: self.0.client.clone(), clock: self.0.clock.clone() })
     }
 
     /// The way to push services.
     pub fn push_services(&self) -> Arc<dyn gateway::Services> {
-        Arc::new(PushGateways(self.0.client.clone()))
+        Arc::new(PushGateways { client: self.0.client.clone(), clock: self.0.clock.clone() })
     }
 
     /// What other servers ask us of files.

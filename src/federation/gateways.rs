@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base::ByteSize;
+use base::{ByteSize, Clock};
 use bytes::Bytes;
 use gateway::{Post, Protocol, Services};
-use http::{Request, Response, Version, header};
+use http::{Request, Response, Version};
 use push::{Answer, Gateways, Unreached};
 use ruma::api::client::push::{Pusher, PusherKind};
 
-use crate::{Budget, TransportError, client::Client};
+use crate::{
+    Budget, TransportError,
+    client::{self, Client},
+};
 
 /// Largest answer of a gateway: it names the push keys that it rejects.
 const LARGEST_ANSWER: ByteSize = ByteSize::kib(64);
@@ -19,7 +22,10 @@ const LARGEST_ANSWER: ByteSize = ByteSize::kib(64);
 const LONGEST_REST: Duration = Duration::from_secs(3_600);
 
 /// Tells push gateways, and push services.
-pub(crate) struct PushGateways(pub(crate) Client);
+pub(crate) struct PushGateways {
+    pub(crate) client: Client,
+    pub(crate) clock: Clock,
+}
 
 #[async_trait]
 impl Gateways for PushGateways {
@@ -31,7 +37,7 @@ impl Gateways for PushGateways {
         let headers = vec![("content-type", json()), ("accept", json())];
         let post = Post { url: data.url.clone(), headers, body, protocol: Protocol::Usual };
         let answer = self.send(post, deadline).await.map_err(|error| Unreached(error.to_string()))?;
-        let (status, retry_after) = (answer.status().as_u16(), retry_after(&answer));
+        let (status, retry_after) = (answer.status().as_u16(), self.retry_after(&answer));
         Ok(Answer { status, retry_after, body: answer.into_body() })
     }
 }
@@ -41,7 +47,7 @@ impl Services for PushGateways {
     async fn post(&self, post: Post, deadline: Duration) -> Result<gateway::Answer, gateway::Unreached> {
         let answer = self.send(post, deadline).await;
         let answer = answer.map_err(|error| gateway::Unreached(error.to_string()))?;
-        let (status, retry_after) = (answer.status().as_u16(), retry_after(&answer));
+        let (status, retry_after) = (answer.status().as_u16(), self.retry_after(&answer));
         Ok(gateway::Answer { status, retry_after, body: answer.into_body() })
     }
 }
@@ -57,12 +63,10 @@ impl PushGateways {
             request = request.version(Version::HTTP_2);
         }
         let request = request.body(body).map_err(|error| TransportError::Request(error.to_string()))?;
-        self.0.notify(request, Budget { deadline, response: LARGEST_ANSWER }).await
+        self.client.notify(request, Budget { deadline, response: LARGEST_ANSWER }).await
     }
-}
 
-fn retry_after(answer: &Response<Bytes>) -> Option<Duration> {
-    let text = answer.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
-    // As a date it is not worth a clock that agrees with theirs: then the usual wait.
-    text.trim().parse().ok().map(|seconds| Duration::from_secs(seconds).min(LONGEST_REST))
+    fn retry_after(&self, answer: &Response<Bytes>) -> Option<Duration> {
+        client::retry_after(answer.headers(), &self.clock).map(|wait| wait.min(LONGEST_REST))
+    }
 }

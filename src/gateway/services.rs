@@ -43,7 +43,7 @@ pub enum Protocol {
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// `Retry-After` in seconds.
+    /// `Retry-After`.
     pub retry_after: Option<Duration>,
     /// The body, bounded by whoever carries it.
     pub body: Bytes,

@@ -21,6 +21,9 @@ const MOST_NEWS: i64 = MOST_WAITING / 2;
 /// Largest mail, in bytes, with its HTML: ours are shorter.
 const LARGEST: usize = 64 << 10;
 
+/// Longest link in a mail's head, in bytes. It cannot be folded, and a line has 998 (RFC 5322, 2.1.1) with what is around it.
+const LONGEST_LINK: usize = 900;
+
 /// A mail to somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mail {
@@ -155,7 +158,8 @@ impl Mails {
     /// [`Error::Full`], [`Error::TooLarge`], [`Error::Store`].
     pub async fn put(&self, batch: &mut Batch, authority: &str, mail: &Mail) -> Result<(), Error> {
         let html = mail.html.as_ref().map_or(0, String::len);
-        if mail.subject.len() + mail.text.len() + html > LARGEST {
+        let link = mail.unsubscribe.as_ref().map_or(0, String::len);
+        if mail.subject.len() + mail.text.len() + html > LARGEST || link > LONGEST_LINK {
             return Err(Error::TooLarge);
         }
         let is_news = mail.unsubscribe.is_some();

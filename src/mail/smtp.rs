@@ -24,6 +24,9 @@ const EACH_COMMAND: Duration = Duration::from_secs(30);
 /// Nor for a whole mail than this.
 const WHOLE: Duration = Duration::from_secs(120);
 
+/// Longest subject, and name of who sends, in characters.
+const LONGEST_HEADING: usize = 250;
+
 /// How the connection to a server is protected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Security {
@@ -118,7 +121,10 @@ impl Way {
         if let Some((name, password)) = user {
             transport = transport.credentials(Credentials::new(name, password));
         }
-        Ok(Self { transport: transport.build(), from: Mailbox::new(from_name, address) })
+        Ok(Self {
+            transport: transport.build(),
+            from: Mailbox::new(from_name.as_deref().map(heading), address),
+        })
     }
 }
 
@@ -164,12 +170,12 @@ fn written(letter: &Letter, from: &Mailbox) -> Result<Message, Refusal> {
     let begun = Message::builder()
         .from(from.clone())
         .to(Mailbox::new(None, to))
-        .subject(letter.subject.clone())
+        .subject(heading(&letter.subject))
         .date(at)
         .message_id(Some(format!("<{}@{domain}>", letter.id)));
-    let text = letter.text.clone();
+    let text = lines(&letter.text);
     let message = match &letter.html {
-        Some(html) => begun.multipart(MultiPart::alternative_plain_html(text, html.clone())),
+        Some(html) => begun.multipart(MultiPart::alternative_plain_html(text, lines(html))),
         // RFC 2045, 4 demands the version of each; the builder names it for those of several parts alone.
         None => begun.header(MIME_VERSION_1_0).header(ContentType::TEXT_PLAIN).body(text),
     };
@@ -186,6 +192,25 @@ fn written(letter: &Letter, from: &Mailbox) -> Result<Message, Refusal> {
         say("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned());
     }
     Ok(message)
+}
+
+/// A text for the head of a mail: one line without what is no letter there, so short that it fits however it has to be written.
+/// Lettre encodes what is not ASCII, and folds at spaces; the rest goes as it stands, a word of any length among it, and what
+/// looks as if it were encoded (RFC 2047) already.
+fn heading(text: &str) -> String {
+    let dark = |letter: char| if letter.is_control() { ' ' } else { letter };
+    let clean: String = text.chars().map(dark).collect();
+    let line = clean.split_whitespace().collect::<Vec<_>>().join(" ").replace("=?", "= ?");
+    match line.char_indices().nth(LONGEST_HEADING) {
+        None => line,
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default().trim_end()),
+    }
+}
+
+/// A text of which each line ends as those of mails do (lettre looks for `\n` alone), without what does nothing but harm.
+fn lines(text: &str) -> String {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    text.replace(|letter: char| letter.is_control() && !matches!(letter, '\n' | '\t'), "")
 }
 
 /// What another attempt is worth. Of what a server refuses for good, that is only what it says of the address or of the

@@ -1,5 +1,6 @@
 //! Pushers: where a user's devices want to be told of notifications. They are kept for the devices that set them, and go
-//! with these. What they are told is `delivery`'s work, which hears by the log of each that comes or goes.
+//! with these; but those that send mails are the account's, and go with the address: who has signed out everywhere is whom a
+//! mail is for. What they are told is `delivery`'s work, which hears by the log of each that comes or goes.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3pushersset>
 
@@ -20,7 +21,8 @@ use crate::{
     waiting::{self, Key, TOLD},
 };
 
-/// Pushers; key: user id, device id, app id, push key.
+/// Pushers; key: user id, device id, app id, push key. Those that send mails are of no device; older ones name the one that set
+/// them.
 static PUSHERS: Table<Key, PusherRow> = Table::new(170, "push.pushers", Tuning::Small);
 
 /// The same by what tells them apart elsewhere; key: app id, push key, user id, device id.
@@ -72,6 +74,9 @@ const GIVEN_UP_AFTER_COUNT: u32 = 20;
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3pushersset>
 const MAIL_APP: &str = "m.email";
 
+/// The device of pushers that are of the account.
+const NO_DEVICE: &str = "";
+
 /// Most pushers of a user.
 const MOST: usize = 50;
 
@@ -110,7 +115,7 @@ impl Push {
         Ok(rows.into_iter().filter_map(|(_, row)| serde_json::from_str(&row.json).ok()).collect())
     }
 
-    /// Sets a pusher for a device, in the place of the user's own with the same ids. Others of his authority lose theirs
+    /// Sets a pusher for a device, or for the account where it sends mails, in the place of the user's own with the same ids. Others of his authority lose theirs
     /// with these, unless it is to be added to them: a phone that changes hands tells its new owner only.
     ///
     /// Mails go to an address that is the user's own alone, as he has proved; so nobody takes another's pusher away by
@@ -139,7 +144,8 @@ impl Push {
             return Err(Error::TooLarge("a pusher has at most 16 KiB"));
         }
         let (app, push_key) = (&pusher.ids.app_id, &pusher.ids.pushkey);
-        let key: Key = (user.to_string(), device.to_string(), app.clone(), push_key.clone());
+        let of_device = if address.is_some() { NO_DEVICE } else { device.as_str() };
+        let key: Key = (user.to_string(), of_device.to_owned(), app.clone(), push_key.clone());
         for _ in 0..ATTEMPTS {
             let mut batch = Batch::new();
             self.accounts().require_device(&mut batch, user, device).await?;
@@ -329,7 +335,7 @@ impl DeviceEnds for PusherEnds {
         devices: &[OwnedDeviceId],
     ) -> Result<(), account::Error> {
         for (key, _) in rows_of(&self.store, user).await? {
-            if devices.iter().any(|device| device.as_str() == key.1) {
+            if !is_of_mails(&key) && devices.iter().any(|device| device.as_str() == key.1) {
                 delete(batch, &key);
             }
         }
@@ -346,6 +352,14 @@ impl DeviceEnds for PusherEnds {
             if is_of_mails(&key) && key.3 == email.as_str() {
                 delete(batch, &key);
             }
+        }
+        Ok(())
+    }
+
+    async fn put_close(&self, batch: &mut Batch, user: &UserId) -> Result<(), account::Error> {
+        // Those of its devices are among them, which go with these already.
+        for (key, _) in rows_of(&self.store, user).await? {
+            delete(batch, &key);
         }
         Ok(())
     }

@@ -7,10 +7,10 @@
 //! then the fields, and readers understand what earlier versions wrote.
 
 use bytes::Bytes;
-use ruma::{OwnedRoomId, OwnedUserId};
+use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
-use store::{CodecError, Topic, Value};
+use store::{Batch, CodecError, Topic, Value};
 
 use crate::{
     ids::{EventSerial, Order, RoomSerial},
@@ -29,6 +29,8 @@ pub const ERASURE: u8 = 4;
 
 /// [`HistoryEntry`]: events from before we came took their places, many at once.
 pub const HISTORY: u8 = 8;
+/// [`AliasEntry`]: an alias of ours leads to a room from here on, or does so no more. It wakes nobody by a topic.
+pub const ALIAS: u8 = 9;
 
 /// Touched by every [`HISTORY`] entry, and by nothing else: for consumers that want history too. Whoever reads what
 /// happens now is not woken, and passes over one entry for all that came with one answer of another server.
@@ -114,6 +116,27 @@ impl HistoryEntry {
     }
 }
 
+/// An alias of ours leads to a room, or does so no more. One that is moved has an entry for each of the two rooms.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasEntry {
+    /// The room.
+    pub room: RoomSerial,
+    /// The room's id.
+    pub room_id: OwnedRoomId,
+    /// The alias.
+    pub alias: OwnedRoomAliasId,
+    /// Whether it leads there from here on.
+    pub leads: bool,
+}
+store::row!(AliasEntry, schema = 1);
+
+impl AliasEntry {
+    /// Adds the entry to a batch.
+    pub fn write(&self, batch: &mut Batch) {
+        batch.log(ALIAS, self.encode(), []);
+    }
+}
+
 /// An entry of the log that a room wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -125,6 +148,8 @@ pub enum Entry {
     Membership(MembershipEntry),
     /// See [`HISTORY`].
     History(HistoryEntry),
+    /// See [`ALIAS`].
+    Alias(AliasEntry),
 }
 
 impl Entry {
@@ -142,6 +167,7 @@ impl Entry {
             RECEIPT => Some(Self::Receipt(ReceiptEntry::decode(payload)?)),
             MEMBERSHIP => Some(Self::Membership(MembershipEntry::decode(payload)?)),
             HISTORY => Some(Self::History(HistoryEntry::decode(payload)?)),
+            ALIAS => Some(Self::Alias(AliasEntry::decode(payload)?)),
             _ => None,
         })
     }
@@ -153,6 +179,7 @@ impl Entry {
             Self::Receipt(entry) => (RECEIPT, entry.encode()),
             Self::Membership(entry) => (MEMBERSHIP, entry.encode()),
             Self::History(entry) => (HISTORY, entry.encode()),
+            Self::Alias(entry) => (ALIAS, entry.encode()),
         }
     }
 }

@@ -328,7 +328,9 @@ impl House {
             accounts: accounts.clone(),
             to_device: to_device.clone(),
             encryption: encryption.clone(),
-            carrier: Arc::new(Services::open().map_err(|error| anyhow!(causes::of_network(&error)))?),
+            carrier: Arc::new(
+                Services::open(clock.clone()).map_err(|error| anyhow!(causes::of_network(&error)))?,
+            ),
             clock: clock.clone(),
             random: random.clone(),
             tasks: &edges,
@@ -363,7 +365,7 @@ impl House {
             to_device.clone(),
             config.client_config(),
         );
-        let providers = Providers::open(&config.upstream_ca_files())
+        let providers = Providers::open(&config.upstream_ca_files(), clock.clone())
             .map_err(|error| anyhow!(causes::of_network(&error)))?;
         let upstream = Upstream::new(config.upstream()?, Arc::new(providers), clock.clone(), random.clone());
         let oauth = OAuth::new(store.clone(), accounts.clone(), clock.clone(), random.clone());

@@ -6,6 +6,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use base::Clock;
 use bytes::Bytes;
 use http::{Method, header};
 use rustls::ClientConfig;
@@ -21,6 +22,7 @@ const LARGEST: usize = 256 << 10;
 /// The way to providers.
 pub(crate) struct Providers {
     tls: Arc<ClientConfig>,
+    clock: Clock,
 }
 
 impl Providers {
@@ -28,8 +30,8 @@ impl Providers {
     ///
     /// # Errors
     /// Files that hold no certificates.
-    pub(crate) fn open(ca_files: &[PathBuf]) -> Result<Providers, federation::OpenError> {
-        Ok(Providers { tls: federation::tls_client(federation::Trust::System, ca_files)? })
+    pub(crate) fn open(ca_files: &[PathBuf], clock: Clock) -> Result<Providers, federation::OpenError> {
+        Ok(Providers { tls: federation::tls_client(federation::Trust::System, ca_files)?, clock })
     }
 
     async fn try_to_ask(&self, question: Question) -> Result<Answer, WebError> {
@@ -43,8 +45,9 @@ impl Providers {
         }
         let body = Bytes::from(question.form.unwrap_or_default());
         let question = wire::Question { method, url: question.url, headers, body, largest: LARGEST };
-        let (status, body) = wire::ask(&self.tls, question).await.map_err(WebError)?;
-        Ok(Answer { status, body })
+        let answer = wire::ask(&self.tls, question, &self.clock).await.map_err(WebError)?;
+        let wire::Answer { status, retry_after, body } = answer;
+        Ok(Answer { status, retry_after, body })
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use appservice::{Answer, Carrier, Question, Unreached, Verb};
 use async_trait::async_trait;
+use base::Clock;
 use http::{Method, header};
 use rustls::ClientConfig;
 
@@ -18,6 +19,7 @@ const LARGEST: usize = 1 << 20;
 /// The way to services.
 pub(crate) struct Services {
     tls: Arc<ClientConfig>,
+    clock: Clock,
 }
 
 impl Services {
@@ -25,8 +27,8 @@ impl Services {
     ///
     /// # Errors
     /// Where there are none.
-    pub(crate) fn open() -> Result<Services, federation::OpenError> {
-        Ok(Services { tls: federation::tls_client(federation::Trust::System, &[])? })
+    pub(crate) fn open(clock: Clock) -> Result<Services, federation::OpenError> {
+        Ok(Services { tls: federation::tls_client(federation::Trust::System, &[])?, clock })
     }
 
     async fn try_to_ask(&self, question: Question) -> Result<Answer, Unreached> {
@@ -41,8 +43,9 @@ impl Services {
         }
         let body = body.unwrap_or_default();
         let question = wire::Question { method, url: question.url, headers, body, largest: LARGEST };
-        let (status, body) = wire::ask(&self.tls, question).await.map_err(Unreached::Failed)?;
-        Ok(Answer { status, body })
+        let answer = wire::ask(&self.tls, question, &self.clock).await.map_err(Unreached::Failed)?;
+        let wire::Answer { status, retry_after, body } = answer;
+        Ok(Answer { status, retry_after, body })
     }
 }
 

@@ -262,6 +262,8 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     // From here on there are organisations. An older program would let the hour of what is approved pass.
     |_| Box::pin(async { Ok(()) }),
     |store| Box::pin(media::note_names(store)),
+    // From here on it is noted which service made a device, in a row that an older program cannot read.
+    |_| Box::pin(async { Ok(()) }),
 ];
 
 /// Opens the store over its storage, which is closed when that fails.

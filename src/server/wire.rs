@@ -1,7 +1,8 @@
 //! Connections to servers that the configuration names, in whatever network they are, and single questions on them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use base::Clock;
 use bytes::Bytes;
 use http::{HeaderName, Method, Request, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -49,12 +50,24 @@ pub(crate) struct Question {
     pub(crate) largest: usize,
 }
 
-/// Asks on a connection of its own, which ends with the question, for an answer in JSON: its status and body. No redirect is
-/// followed, and the time is for the caller to bound.
+/// What a server answers.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// How long it wishes to be left alone.
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) body: Bytes,
+}
+
+/// Asks on a connection of its own, which ends with the question, for an answer in JSON. No redirect is followed, and the time is
+/// for the caller to bound.
 ///
 /// # Errors
 /// Why there is no answer, for the log.
-pub(crate) async fn ask(tls: &Arc<ClientConfig>, question: Question) -> Result<(u16, Bytes), String> {
+pub(crate) async fn ask(
+    tls: &Arc<ClientConfig>,
+    question: Question,
+    clock: &Clock,
+) -> Result<Answer, String> {
     let told = |error: &dyn std::fmt::Display| error.to_string();
     let uri: Uri = question.url.parse().map_err(|error: http::uri::InvalidUri| told(&error))?;
     let wire = connect(tls, &uri).await?;
@@ -76,8 +89,11 @@ pub(crate) async fn ask(tls: &Arc<ClientConfig>, question: Question) -> Result<(
     let ask = async {
         let response = sender.send_request(request).await.map_err(|error| told(&error))?;
         let status = response.status().as_u16();
+        let text = |name: HeaderName| response.headers().get(name)?.to_str().ok();
+        let retry_after = text(header::RETRY_AFTER)
+            .and_then(|wish| base::retry_after(wish, text(header::DATE), clock.now()));
         let body = Limited::new(response.into_body(), question.largest).collect().await;
-        Ok((status, body.map_err(|error| told(&error))?.to_bytes()))
+        Ok(Answer { status, retry_after, body: body.map_err(|error| told(&error))?.to_bytes() })
     };
     tokio::pin!(ask, connection);
     // The connection is carried on here and not by a task of its own: it ends with the question.

@@ -115,7 +115,7 @@ impl Out {
     /// A list of messages to a device.
     pub(crate) fn messages(&mut self, messages: &[Message]) {
         self.raw("[");
-        for Message { sender, kind, content } in messages {
+        for Message { sender, kind, content, .. } in messages {
             self.comma();
             self.raw("{");
             self.key("type");

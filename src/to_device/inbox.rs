@@ -32,6 +32,8 @@ pub struct Message {
     pub kind: String,
     /// Its content's JSON.
     pub content: Bytes,
+    /// Its place: what was told up to there is told no more.
+    pub position: Position,
 }
 
 /// What a device is told.
@@ -217,7 +219,7 @@ fn page(rows: Vec<((String, String, Position), MessageRow)>, limit: usize) -> Pa
         if page.messages.len() == limit || (bytes > PAGE_BYTES && !page.messages.is_empty()) {
             break;
         }
-        page.messages.push(Message { sender, kind, content });
+        page.messages.push(Message { sender, kind, content, position });
         last = position;
     }
     page.rest = (page.messages.len() < count).then_some(last);

@@ -1,5 +1,7 @@
 //! The port by which providers are asked.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -33,6 +35,8 @@ impl std::fmt::Debug for Question {
 pub struct Answer {
     /// The status.
     pub status: u16,
+    /// `Retry-After`.
+    pub retry_after: Option<Duration>,
     /// The body.
     pub body: Bytes,
 }

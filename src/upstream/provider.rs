@@ -33,6 +33,8 @@ pub(crate) struct Provider {
     clock: Clock,
     random: Random,
     known: Mutex<Option<Known>>,
+    /// How long it wished to be left alone when it failed last.
+    wished: Mutex<Option<Duration>>,
     /// So many questions may be under way: whoever makes codes up makes us ask.
     places: tokio::sync::Semaphore,
     /// Who holds it asks; the others wait for what he finds.
@@ -59,7 +61,7 @@ impl Provider {
         let asking = Asking { pauses, not_before: None, keys_not_before: None };
         let (known, asking) = (Mutex::default(), tokio::sync::Mutex::new(asking));
         let places = tokio::sync::Semaphore::new(MOST_QUESTIONS);
-        Provider { issuer, web, clock, random, known, places, asking }
+        Provider { issuer, web, clock, random, known, wished: Mutex::default(), places, asking }
     }
 
     fn known(&self, no_older_than: Duration) -> Option<Known> {
@@ -90,7 +92,8 @@ impl Provider {
                     return Ok(known);
                 }
                 Err(error) => {
-                    let pause = asking.pauses.next(&self.random);
+                    let wished = self.wished.lock().take().unwrap_or_default().min(LONGEST_PAUSE);
+                    let pause = asking.pauses.next(&self.random).max(wished);
                     asking.not_before = Some(self.clock.instant() + pause);
                     tracing::warn!(issuer = self.issuer, %error, "the identity provider could not be asked");
                     error
@@ -143,7 +146,10 @@ impl Provider {
         let answer = self.ask_whatever(question).await?;
         match answer.status {
             200 => Ok(answer.body),
-            status => Err(Error::Unavailable(format!("the answer is {status}"))),
+            status => {
+                *self.wished.lock() = answer.retry_after.filter(|_| matches!(status, 429 | 503));
+                Err(Error::Unavailable(format!("the answer is {status}")))
+            }
         }
     }
 

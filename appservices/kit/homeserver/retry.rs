@@ -109,10 +109,12 @@ impl From<reqwest::Error> for Failure {
     }
 }
 
-/// What `Retry-After` says.
+/// What `Retry-After` says; of a time that is past, nothing.
 pub(super) fn after(answer: &Response) -> Option<Duration> {
-    let seconds = answer.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
+    let text = |name: header::HeaderName| answer.headers().get(name)?.to_str().ok();
+    let now = base::Clock::system().now();
+    let wait = base::retry_after(text(header::RETRY_AFTER)?, text(header::DATE), now)?;
+    (!wait.is_zero()).then_some(wait.min(LONGEST_PAUSE))
 }
 
 /// What an answer that is no success means.

@@ -34,7 +34,7 @@ use super::{
     work::{Sliced, commit, note_emptied},
 };
 use crate::{
-    Engine,
+    Engine, aliases,
     delays::tables::{DELAY_TXNS, DELAYED, DELAYED_STATE},
     graph::AUTH,
     people::Gone,
@@ -153,6 +153,7 @@ impl Engine {
             batch.require(&ALIASES, alias.as_str(), Some(&stored));
             batch.delete(&ALIASES, alias.as_str());
             if let Ok(alias) = RoomAliasId::parse(alias) {
+                aliases::note(&mut batch, row.room, room_id, &alias, false);
                 let deed = self.deed(Action::RemoveAlias, &row.actor(), alias.as_str());
                 deed.before("room", room_id).write(&mut batch, alias.server_name());
             }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use bytes::Bytes;
 use room::{
     Begin, EventSerial, Order, RoomSerial, Root, StateKeySerial,
-    log::{Entry, EventEntry, HistoryEntry, MembershipEntry, ReceiptEntry},
+    log::{AliasEntry, Entry, EventEntry, HistoryEntry, MembershipEntry, ReceiptEntry},
     people::{NameRow, PersonRow, WalkRow, WordRow},
     read::lacking::{Filling, LackingRow},
     tables::{
@@ -284,6 +284,11 @@ fn log_entries_are_stored_as_ever() {
     let (kind, payload) = Entry::History(history.clone()).encode();
     assert_eq!((kind, hex(&payload).as_str()), (8, "01010421723a61bc05c105"));
     assert_eq!(Entry::decode(kind, &payload).unwrap(), Some(Entry::History(history)));
+    let alias = "#s:a".try_into().unwrap();
+    let alias = Entry::Alias(AliasEntry { room: RoomSerial(1), room_id: room_id(), alias, leads: true });
+    let (kind, payload) = alias.encode();
+    assert_eq!((kind, hex(&payload).as_str()), (9, "01010421723a610423733a6101"));
+    assert_eq!(Entry::decode(kind, &payload).unwrap(), Some(alias));
     for (entry, expected, unversioned) in [
         (event, (5, "01010421723a610201010440753a6101"), 1),
         (receipt, (6, "01010421723a610440753a61066d2e726561640001"), 2),

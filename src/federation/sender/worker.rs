@@ -21,7 +21,7 @@ use super::{
     transaction::{Content, Transaction},
 };
 use crate::{
-    client::{Body, Outgoing, is_success},
+    client::{self, Body, Outgoing, is_success},
     path::Path,
     tables::LAST_SENT,
     transport::{Budget, Cause},
@@ -193,9 +193,7 @@ impl Inner {
                 status if is_final(status, answer.body()) => (Outcome::Refused, "refused"),
                 status => {
                     debug!(destination = %name, txn_id = transaction.id, %status, "transaction not taken");
-                    let wait = answer.headers().get(http::header::RETRY_AFTER);
-                    let wait =
-                        wait.and_then(|value| value.to_str().ok()?.parse().ok().map(Duration::from_secs));
+                    let wait = client::retry_after(answer.headers(), &self.clock);
                     let wait = wait.map(|wait| wait.min(self.config.longest_retry));
                     (Outcome::Failed { wait }, "error")
                 }

@@ -346,3 +346,91 @@ async fn news_that_an_address_refuses_are_counted_until_it_takes_one_and_keep_a_
     assert!(matches!(full, Err(Error::Full)));
     mails.put(&mut Batch::new(), AUTHORITY, &mail("taro@example.jp")).await.unwrap();
 }
+
+/// RFC 5322, 2.1.1 and 2.2; RFC 5321, 4.5.3.1.6: lines of 998 bytes at most that end in CRLF, headers of ASCII alone.
+fn assert_is_a_mail(got: &server::Got) {
+    assert_eq!(got.odd, 0, "each line ends in CRLF, and holds none of its halves");
+    let head = got.lines().iter().take_while(|line| !line.is_empty());
+    for line in head {
+        let is_written = |byte: u8| (b' '..=b'~').contains(&byte) || byte == b'\t';
+        assert!(line.bytes().all(is_written), "{line:?}");
+        assert!(line.starts_with([' ', '\t']) || line.split_once(": ").is_some(), "{line:?}");
+        assert!(!line.trim().is_empty(), "no line of a folded header is empty");
+    }
+    for line in got.lines() {
+        assert!(line.len() <= 998 && !line.contains('\0'), "{} bytes", line.len());
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_is_a_mail_whatever_is_in_it() {
+    let texts = [
+        "x".repeat(5_000),
+        format!("https://example.jp/{}", "a".repeat(3_000)),
+        "防災".repeat(2_000),
+        format!("{}\n{}", "short", "y".repeat(1_200)),
+        "a\rb\nc\r\nd\r\n.\r\n..\n.\nRCPT TO:<x@example.jp>\n".to_owned(),
+        "a\u{0}b\u{7}c\u{1b}[31m".to_owned(),
+        String::new(),
+        "trailing   \n\t\n".to_owned(),
+    ];
+    let subjects = [
+        "件名".repeat(200),
+        "s".repeat(1_500),
+        "words ".repeat(300),
+        "a\r\nBcc: taro@example.jp".to_owned(),
+        "=?utf-8?b?44GC?= に見える".to_owned(),
+        " ".to_owned(),
+        String::new(),
+    ];
+    let names = [
+        None,
+        Some("金沢市 \"総務課\" <窓口>, 係; (1)".to_owned()),
+        Some("City Hall, \"General\" <x@example.jp>".to_owned()),
+        Some("長い名前".repeat(60)),
+        Some("a\r\nBcc: taro@example.jp".to_owned()),
+    ];
+    let sink = SmtpSink::plain(Answers::default()).await;
+    for (place, from_name) in names.into_iter().enumerate() {
+        let server = SmtpServer {
+            user: None,
+            from_name,
+            from: "oshirase@市役所.example.jp".parse().unwrap(),
+            ..smtp_to(&sink, Security::None)
+        };
+        let carrier = Smtp::new([(AUTHORITY.to_owned(), server)]).unwrap();
+        for (text, subject) in texts.iter().zip(subjects.iter().cycle().skip(place)) {
+            for html in [None, Some(format!("<p>{text}</p>"))] {
+                let unsubscribe = Some(format!("https://example.jp/u?token={}", "t".repeat(700)));
+                let (text, subject) = (text.clone(), subject.clone());
+                let letter = Letter { text, subject, html, unsubscribe, ..letter() };
+                carrier.carry(&letter).await.unwrap();
+                let got = sink.next().await;
+                assert_is_a_mail(&got);
+                let from = format!("oshirase@{}.example.jp", puny());
+                assert_eq!(got.from, from);
+                let shown = got.header("From");
+                assert!(shown == from || shown.ends_with(&format!("<{from}>")), "{shown}");
+                assert_eq!(
+                    (got.header("Bcc"), got.header("To").as_str()),
+                    (String::new(), "hanako@example.jp")
+                );
+            }
+        }
+    }
+}
+
+/// 市役所, as DNS has it.
+fn puny() -> String {
+    let from: crate::EmailAddress = "a@市役所.example.jp".parse().unwrap();
+    from.domain().split('.').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_link_that_does_not_fit_a_line_is_refused_before_it_waits() {
+    let (post, sink) = (Post::new().await, SmtpSink::plain(Answers::default()).await);
+    let mails = post.mails(smtp(&sink, Security::None, None));
+    let long = Some(format!("https://example.jp/{}", "u".repeat(1_000)));
+    let refused = Mail { unsubscribe: long, ..mail("hanako@example.jp") };
+    assert!(matches!(mails.put(&mut Batch::new(), AUTHORITY, &refused).await, Err(Error::TooLarge)));
+}

@@ -36,9 +36,16 @@ pub(super) struct Got {
     pub(super) login: Option<String>,
     pub(super) encrypted: bool,
     lines: Vec<String>,
+    /// Lines that end in another way than a mail's have to.
+    pub(super) odd: usize,
 }
 
 impl Got {
+    /// As it came, without the dots that SMTP adds.
+    pub(super) fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
     /// A header, unfolded.
     pub(super) fn header(&self, name: &str) -> String {
         let mut found = None::<String>;
@@ -272,10 +279,17 @@ async fn hear<S: AsyncRead + AsyncWrite + Unpin>(
             }
             "DATA" => {
                 say(&mut socket, "354 go on").await?;
-                while let Some(line) = read(&mut socket).await? {
+                loop {
+                    let mut line = String::new();
+                    if socket.read_line(&mut line).await? == 0 {
+                        return Ok(None);
+                    }
+                    let is_odd = line.strip_suffix("\r\n").is_none_or(|line| line.contains('\r'));
+                    let line = line.trim_end_matches(['\r', '\n']).to_owned();
                     if line == "." {
                         break;
                     }
+                    got.odd += usize::from(is_odd);
                     got.lines.push(line.strip_prefix('.').map(str::to_owned).unwrap_or(line));
                 }
                 shared.taken.fetch_add(1, Ordering::SeqCst);

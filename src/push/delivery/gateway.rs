@@ -27,7 +27,7 @@ pub trait Gateways: Send + Sync + 'static {
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// `Retry-After` in seconds.
+    /// `Retry-After`.
     pub retry_after: Option<Duration>,
     /// The body, bounded by whoever carries it.
     pub body: Bytes,

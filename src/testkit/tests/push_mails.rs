@@ -5,10 +5,12 @@
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Value, json};
+use store::{Table, Tuning};
 use testkit::{Net, PASSWORD, Preset, Server, User};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -25,6 +27,9 @@ const MOMENT: Duration = Duration::from_millis(100);
 const MINUTE: Duration = Duration::from_secs(60);
 
 const TARO: &str = "taro@example.jp";
+
+static PUSHERS: Table<(String, String, String, String), Bytes> =
+    Table::new(170, "push.pushers", Tuning::Small);
 
 /// A mail as it came.
 #[derive(Clone, Debug, Default)]
@@ -464,4 +469,29 @@ async fn an_address_that_refuses_mail_after_mail_is_written_to_no_more() {
     assert_eq!((post.asked(), post.count()), (before + 5, 1));
     let listed: Value = taro.call(Method::GET, "/account/3pid", None).await;
     assert_eq!(listed["threepids"].as_array().unwrap().len(), 1, "the address stays his");
+}
+
+#[tokio::test]
+async fn mails_are_the_accounts_and_go_on_when_every_device_has_signed_out_until_it_is_closed() {
+    let (net, server, post) = net().await;
+    let (hanako, taro, room) = two(&server, &post).await;
+    let desktop = taro.another_device().await;
+    assert_eq!(pushers(&desktop).await, 1, "each device is shown them");
+    set(&desktop, TARO).await;
+    assert_eq!(pushers(&taro).await, 1, "and changes them");
+
+    taro.call(Method::POST, "/logout", Some(&json!({}))).await;
+    assert_eq!(pushers(&desktop).await, 1);
+    hanako.send(&room, "一").await;
+    assert!(post.later(&net, 2).await.text().contains("hanako: 一"));
+
+    desktop.call(Method::POST, "/logout/all", Some(&json!({}))).await;
+    hanako.send(&room, "二").await;
+    assert!(post.later(&net, 3).await.text().contains("hanako: 二"));
+
+    let accounts = server.look(|house| house.accounts.clone());
+    accounts.close_account(taro.id(), &audit::Actor::operator("test")).await.unwrap();
+    let store = server.look(|house| house.store.clone());
+    let all = store::Range::prefix(taro.id().as_str());
+    assert_eq!(store.scan(&PUSHERS, all, store::Order::Ascending, 1).await.unwrap(), []);
 }

@@ -276,6 +276,8 @@ fn metadata_are_the_issuers_own_and_lead_nowhere_in_the_clear() {
 struct Site {
     asked: AtomicUsize,
     is_away: Mutex<bool>,
+    /// With what it says so, where it answers that it is not there.
+    wish: Mutex<Option<Duration>>,
     keys: Mutex<Value>,
 }
 
@@ -286,6 +288,9 @@ impl Web for Site {
         if *self.is_away.lock() {
             return Err(WebError("away".to_owned()));
         }
+        if let Some(wish) = *self.wish.lock() {
+            return Ok(Answer { status: 503, retry_after: Some(wish), body: Bytes::new() });
+        }
         let body = match question.url.ends_with("/keys") {
             true => json!({ "keys": *self.keys.lock() }),
             false => json!({
@@ -293,7 +298,7 @@ impl Web for Site {
                 "token_endpoint": "https://id.example.jp/t", "jwks_uri": "https://id.example.jp/keys",
             }),
         };
-        Ok(Answer { status: 200, body: Bytes::from(body.to_string()) })
+        Ok(Answer { status: 200, retry_after: None, body: Bytes::from(body.to_string()) })
     }
 }
 
@@ -340,6 +345,25 @@ async fn a_provider_that_is_away_is_asked_seldom_and_what_is_known_goes_on_for_a
     assert_eq!(site.asked.load(Relaxed), 4);
     hand.advance(Duration::from_secs(24 * 3_600));
     assert!(matches!(provider.get().await, Err(Error::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn a_provider_is_left_alone_for_as_long_as_it_wishes_within_bounds() {
+    let (provider, site, hand) = provider();
+    *site.wish.lock() = Some(Duration::from_secs(120));
+    assert!(provider.get().await.is_err());
+    *site.wish.lock() = None;
+    hand.advance(Duration::from_secs(119));
+    assert!(provider.get().await.is_err(), "longer than the first pause");
+    hand.advance(Duration::from_secs(2));
+    assert!(provider.get().await.is_ok());
+
+    hand.advance(Duration::from_secs(25 * 60 * 60));
+    *site.wish.lock() = Some(Duration::from_secs(86_400));
+    assert!(provider.get().await.is_err());
+    *site.wish.lock() = None;
+    hand.advance(Duration::from_secs(301));
+    assert!(provider.get().await.is_ok(), "no wish keeps people out for a day");
 }
 
 #[tokio::test]

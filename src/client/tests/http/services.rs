@@ -488,3 +488,147 @@ async fn a_service_shows_rooms_in_directories_by_names_of_a_bounded_length() {
     by(&town, IRC, "PUT", &path("libera"), shown.clone()).await.ok();
     by(&town, IRC, "PUT", &path("libera"), shown).await.ok();
 }
+
+fn login_as(user: &str, device: &str) -> Value {
+    json!({ "type": "m.login.application_service", "identifier": { "type": "m.id.user", "user": user },
+        "device_id": device })
+}
+
+#[tokio::test]
+async fn a_device_is_of_the_service_that_made_it_where_two_share_its_user() {
+    let town = town().await;
+    // A colleague for whom both bridges act.
+    let colleague = town.user("staff_hanako").await;
+    let user = "@staff_hanako:hs1";
+    let device = |device: &str| v3(&format!("/devices/{device}"), user);
+    let whoami = |device: &str| format!("{}&device_id={device}", v3("/account/whoami", user));
+    assert_eq!(by(&town, IRC, "PUT", &device("IRC"), json!({})).await.status, 201);
+    let session = by(&town, SMS, "POST", LOGIN, login_as("staff_hanako", "SMS")).await.ok();
+    assert_eq!(by(&town, IRC, "PUT", &device("IRC2"), json!({})).await.status, 201);
+    assert_eq!(by(&town, SMS, "PUT", &device("SMS2"), json!({})).await.status, 201);
+
+    for (one, own, others) in [(IRC, "IRC", "SMS"), (SMS, "SMS", "IRC")] {
+        by(&town, one, "GET", &whoami(own), json!({})).await.ok();
+        by(&town, one, "GET", &whoami(others), json!({})).await.fails(400, "M_UNKNOWN_DEVICE");
+        by(&town, one, "PUT", &device(others), json!({})).await.fails(403, "M_FORBIDDEN");
+        by(&town, one, "DELETE", &device(others), json!({})).await.fails(403, "M_FORBIDDEN");
+        let both = json!({ "devices": [own, others] });
+        by(&town, one, "POST", &v3("/delete_devices", user), both).await.fails(403, "M_FORBIDDEN");
+        by(&town, one, "POST", LOGIN, login_as("staff_hanako", others)).await.fails(403, "M_FORBIDDEN");
+        assert_eq!(by(&town, one, "PUT", &device(own), json!({})).await.status, 200);
+    }
+    // The colleague's own one she shares with both, as she does her account.
+    let phone = colleague.device.as_str();
+    by(&town, SMS, "GET", &whoami(phone), json!({})).await.ok();
+
+    // Who ends all that is theirs ends nothing of the other's, also by a session.
+    let again = by(&town, SMS, "POST", LOGIN, login_as("staff_hanako", "SMS2")).await.ok();
+    town.person("hs1", &again).post("/logout/all", json!({})).await.ok();
+    by(&town, IRC, "GET", &whoami("IRC2"), json!({})).await.ok();
+    by(&town, SMS, "GET", &whoami("SMS"), json!({})).await.fails(400, "M_UNKNOWN_DEVICE");
+    town.person("hs1", &session).get("/account/whoami").await.fails(401, "M_UNKNOWN_TOKEN");
+    assert_eq!(by(&town, SMS, "PUT", &device("SMS"), json!({})).await.status, 201);
+    by(&town, IRC, "POST", &v3("/logout/all", user), json!({})).await.ok();
+    by(&town, SMS, "GET", &whoami("SMS"), json!({})).await.ok();
+    by(&town, IRC, "GET", &whoami("IRC"), json!({})).await.fails(400, "M_UNKNOWN_DEVICE");
+    by(&town, SMS, "DELETE", &device("SMS"), json!({})).await.ok();
+    // A name that is free again is whosever makes it.
+    assert_eq!(by(&town, IRC, "PUT", &device("SMS"), json!({})).await.status, 201);
+    by(&town, SMS, "GET", &whoami("SMS"), json!({})).await.fails(400, "M_UNKNOWN_DEVICE");
+    // And a person who signs in on it takes it back.
+    let body = json!({ "type": "m.login.password", "user": "staff_hanako", "password": PASSWORD,
+        "device_id": "SMS" });
+    town.ask("POST", LOGIN, body).await.ok();
+    by(&town, SMS, "GET", &whoami("SMS"), json!({})).await.ok();
+}
+
+#[tokio::test]
+async fn a_service_that_acts_on_no_device_is_told_to_name_one_and_no_device_comes_of_it() {
+    let town = town().await;
+    register(&town, IRC, "_irc_taro").await.ok();
+    let user = "@_irc_taro:hs1";
+    let pusher = json!({ "kind": "http", "app_id": "a", "pushkey": "k", "lang": "ja", "app_display_name": "A",
+        "device_display_name": "D", "data": { "url": "https://push.test/_matrix/push/v1/notify" } });
+    let key = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    let master = json!({ "master_key": { "user_id": user, "usage": ["master"],
+        "keys": { format!("ed25519:{key}"): key } } });
+    for (method, path, body) in [
+        ("POST", "/pushers/set", pusher),
+        ("POST", "/keys/upload", json!({})),
+        ("POST", "/keys/device_signing/upload", master),
+        ("POST", "/logout", json!({})),
+    ] {
+        by(&town, IRC, method, &v3(path, user), body).await.fails(400, "M_MISSING_PARAM");
+    }
+    let dehydrated =
+        format!("/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device?user_id={user}");
+    let left = json!({ "device_id": "LEFT", "device_data": { "algorithm": "a" } });
+    let answer = by(&town, IRC, "PUT", &dehydrated, left).await;
+    assert_eq!(answer.status, 400, "{}", answer.text);
+    let nameless = by(&town, IRC, "PUT", &v3("/devices/", user), json!({})).await;
+    assert!(matches!(nameless.status, 400 | 404), "{}", nameless.text);
+    for body in [
+        json!({ "type": "m.login.application_service", "username": "_irc_jiro", "device_id": "" }),
+        json!({ "type": "m.login.application_service", "username": "_irc_jiro", "device_id": 1 }),
+    ] {
+        assert_eq!(by(&town, IRC, "POST", REGISTER, body).await.status, 400);
+    }
+    assert_eq!(by(&town, IRC, "POST", LOGIN, login_as("_irc_taro", "")).await.status, 400);
+    let devices = by(&town, IRC, "GET", &v3("/devices", user), json!({})).await.ok();
+    assert_eq!(devices["devices"], json!([]));
+    by(&town, IRC, "GET", &v3("/account/whoami", "@_irc_jiro:hs1"), json!({}))
+        .await
+        .fails(403, "M_FORBIDDEN");
+}
+
+#[tokio::test]
+async fn a_service_closes_the_accounts_of_its_ghosts_unasked_and_of_nobody_else() {
+    let town = town().await;
+    for name in ["_irc_taro", "_irc_jiro", "staff_ghost"] {
+        register(&town, IRC, name).await.ok();
+    }
+    town.user("staff_hanako").await;
+    let close = |user: &str| v3("/account/deactivate", user);
+    // A person for whom it acts, its own user, and one that another service has registered.
+    for (token, user) in [(IRC, "@staff_hanako:hs1"), (IRC, "@_irc:hs1"), (SMS, "@staff_ghost:hs1")] {
+        by(&town, token, "POST", &close(user), json!({})).await.fails(403, "M_FORBIDDEN");
+        by(&town, token, "GET", &v3("/account/whoami", user), json!({})).await.ok();
+    }
+    by(&town, SMS, "POST", &close("@_irc_jiro:hs1"), json!({})).await.fails(403, "M_FORBIDDEN");
+    by(&town, IRC, "POST", &close("@_irc_taro:hs1"), json!({ "erase": "yes" }))
+        .await
+        .fails(400, "M_BAD_JSON");
+
+    for user in ["@_irc_taro:hs1", "@staff_ghost:hs1"] {
+        let answer = by(&town, IRC, "POST", &close(user), json!({ "erase": true })).await.ok();
+        assert_eq!(answer["id_server_unbind_result"], "no-support");
+        by(&town, IRC, "GET", &v3("/account/whoami", user), json!({})).await.fails(403, "M_FORBIDDEN");
+    }
+    by(&town, IRC, "POST", &close("@_irc_taro:hs1"), json!({})).await.fails(403, "M_FORBIDDEN");
+    register(&town, IRC, "_irc_taro").await.fails(400, "M_USER_IN_USE");
+    by(&town, IRC, "GET", &v3("/account/whoami", "@_irc_jiro:hs1"), json!({})).await.ok();
+}
+
+#[tokio::test]
+async fn a_service_takes_away_any_alias_that_is_its_alone_and_no_other() {
+    let town = town().await;
+    for name in ["_irc_taro", "_irc_jiro"] {
+        register(&town, IRC, name).await.ok();
+    }
+    let room = room_of(&town, "@_irc_taro:hs1").await;
+    let alias = |name: &str, user: &str| v3(&format!("/directory/room/%23{name}:hs1"), user);
+    let (taro, jiro) = ("@_irc_taro:hs1", "@_irc_jiro:hs1");
+    let there = json!({ "room_id": room });
+    by(&town, IRC, "PUT", &alias("_irc_town", taro), there.clone()).await.ok();
+    by(&town, SMS, "DELETE", &alias("_irc_town", "@_sms:hs1"), json!({})).await.fails(400, "M_EXCLUSIVE");
+    // By another ghost, who is not in the room, and by the bridge itself.
+    by(&town, IRC, "DELETE", &alias("_irc_town", jiro), json!({})).await.ok();
+    by(&town, IRC, "PUT", &alias("_irc_town", taro), there).await.ok();
+    by(&town, IRC, "DELETE", &alias("_irc_town", "@_irc:hs1"), json!({})).await.ok();
+    by(&town, IRC, "DELETE", &alias("_irc_town", jiro), json!({})).await.fails(404, "M_NOT_FOUND");
+
+    let hanako = town.user("hanako").await;
+    let hers = hanako.create_room(json!({ "room_alias_name": "town" })).await;
+    assert!(!hers.is_empty());
+    by(&town, IRC, "DELETE", &alias("town", jiro), json!({})).await.fails(400, "M_EXCLUSIVE");
+}

@@ -120,12 +120,12 @@ impl Web for Provider {
                     Some(tokens) => tokens,
                     None => {
                         let body = json!({ "error": "invalid_grant" }).to_string().into();
-                        return Ok(Answer { status: 400, body });
+                        return Ok(Answer { status: 400, retry_after: None, body });
                     }
                 }
             }
         };
-        Ok(Answer { status: 200, body: body.to_string().into() })
+        Ok(Answer { status: 200, retry_after: None, body: body.to_string().into() })
     }
 }
 

@@ -128,3 +128,47 @@ async fn a_service_that_does_not_speak_it_is_told_nothing() {
         assert_eq!(*service.begun.borrow(), 0, "{protocols:?}");
     }
 }
+
+/// What users write as the address of a gateway is looked at also where no name is looked up for it, in whatever way it is written.
+#[tokio::test]
+async fn addresses_without_a_name_are_judged_where_there_is_no_dns() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let open = |allow: &[&str]| {
+        let allow = allow.iter().map(|range| range.parse().unwrap()).collect();
+        let gateways = AddressPolicy { allow, ..AddressPolicy::default() };
+        let config = NetworkConfig { gateways, dns: false, ..NetworkConfig::default() };
+        Network::open(&config, &Clock::system(), &Random::seeded(1), &Metrics::new()).unwrap()
+    };
+    let network = open(&[]);
+    for host in [
+        "127.0.0.1",
+        "127.0.0.1.",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "0.0.0.0",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::127.0.0.1]",
+        "[64:ff9b::7f00:1]",
+        "localhost",
+    ] {
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            let url = format!("http://{host}:{port}/_matrix/push/v1/notify");
+            let request = Request::post(url).version(version).body(Bytes::from_static(b"{}")).unwrap();
+            let answer =
+                network.notify(request, Budget { deadline: AMPLE, response: ByteSize::kib(1) }).await;
+            assert!(matches!(answer, Err(TransportError::Connect(_))), "{host} {answer:?}");
+        }
+    }
+    assert!(listener.accept().is_err(), "nobody came");
+    // The same that is allowed is gone to.
+    let request = Request::post(format!("http://127.0.0.1:{port}/_matrix/push/v1/notify"));
+    let request = request.body(Bytes::from_static(b"{}")).unwrap();
+    let budget = Budget { deadline: Duration::from_secs(2), response: ByteSize::kib(1) };
+    let _late = open(&["127.0.0.1"]).notify(request, budget).await;
+    assert!(listener.accept().is_ok());
+}

@@ -433,3 +433,100 @@ async fn a_service_that_is_new_is_not_told_what_was_before_it_also_after_the_nex
     let told = irc.record().texts();
     assert_eq!(told.iter().filter(|text| *text == "前").count(), 1, "{told:?}");
 }
+
+/// What nginx takes of a request if nobody says otherwise.
+const USUAL: usize = 1 << 20;
+
+#[tokio::test]
+async fn transactions_are_smaller_than_what_proxies_take_however_much_waits() {
+    let irc = Service::new("irc").await;
+    let net = Net::new();
+    let more = "receive_ephemeral: true\norg.matrix.msc3202: true";
+    let server = net.server_with_services("kanazawa.test", &[irc.registration_with(more)]).await;
+    let hanako = server.user("hanako").await;
+    let (room, bot) = (bridged(&irc, &server, &hanako).await, irc.bot(&server));
+    bot.call(Method::PUT, "/devices/BRIDGE", Some(&json!({}))).await;
+    irc.until(|record| record.events().len() == 1).await;
+    irc.will(Conduct::Fails(500));
+    let mut texts = Vec::new();
+    for number in 0..40 {
+        let text = format!("{number}{}", "長い話".repeat(4_500));
+        hanako.send(&room, &text).await;
+        let content = json!({ "number": number, "long": "x".repeat(50_000) });
+        let message = json!({ "messages": { bot.id().as_str(): { "BRIDGE": content } } });
+        hanako.call(Method::PUT, &format!("/sendToDevice/m.test/{number}"), Some(&message)).await;
+        texts.push(text);
+    }
+    irc.will(Conduct::Takes);
+    let numbers = |record: &Record| -> Vec<u64> {
+        let mut known = BTreeSet::new();
+        let taken = record.transactions().filter(|heard| heard.is_taken && known.insert(&heard.path));
+        let messages =
+            taken.flat_map(|heard| heard.body["to_device"].as_array().cloned().unwrap_or_default());
+        messages.map(|message| message["content"]["number"].as_u64().unwrap()).collect()
+    };
+    let record = irc.later(&net, |it| it.texts().len() >= 40 && numbers(it).len() >= 40).await;
+    assert_eq!(record.texts(), texts, "all, in order, once");
+    assert_eq!(numbers(&record), (0..40).collect::<Vec<_>>());
+    for heard in record.transactions() {
+        assert!(heard.size_bytes < USUAL / 10 * 8, "{} bytes", heard.size_bytes);
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_large_for_what_stands_before_a_service_is_told_in_smaller_transactions() {
+    let irc = Service::new("irc").await;
+    let (net, server) = town(&[&irc]).await;
+    let hanako = server.user("hanako").await;
+    let room = bridged(&irc, &server, &hanako).await;
+    irc.until(|record| record.events().len() == 1).await;
+    irc.will(Conduct::Fails(500));
+    let mut texts = Vec::new();
+    for number in 0..20 {
+        let text = format!("{number}{}", "x".repeat(30_000));
+        hanako.send(&room, &text).await;
+        texts.push(text);
+    }
+    irc.will(Conduct::TakesUpTo(100_000));
+    let has_all = |record: &Record| {
+        let taken = |heard: &&Heard| heard.size_bytes <= 100_000 && heard.is_taken;
+        let events = record.transactions().filter(taken).flat_map(|heard| heard.body["events"].as_array());
+        events.flatten().filter(|event| event["type"] == "m.room.message").count() >= 20
+    };
+    let record = irc.later(&net, has_all).await;
+    let mut told = Vec::new();
+    let mut ids = BTreeSet::new();
+    for heard in record.transactions().filter(|heard| heard.size_bytes <= 100_000 && heard.is_taken) {
+        assert!(ids.insert(heard.path.clone()), "each once");
+        for event in heard.body["events"].as_array().unwrap() {
+            told.extend(event["content"]["body"].as_str().map(str::to_owned));
+        }
+    }
+    assert_eq!(told, texts);
+    // A transaction that was too large was none: its id stands for nothing else.
+    for heard in record.transactions().filter(|heard| heard.size_bytes > 100_000) {
+        assert!(!ids.contains(&heard.path), "{}", heard.path);
+    }
+}
+
+#[tokio::test]
+async fn a_service_is_left_alone_for_as_long_as_it_wishes() {
+    for wish in [
+        "Retry-After: 300\r\n",
+        "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 08:54:37 GMT\r\n",
+    ] {
+        let irc = Service::new("irc").await;
+        let (net, server) = town(&[&irc]).await;
+        let hanako = server.user("hanako").await;
+        let room = bridged(&irc, &server, &hanako).await;
+        irc.until(|record| record.events().len() == 1).await;
+        irc.will(Conduct::FailsWith(429, wish));
+        hanako.send(&room, "待つ").await;
+        irc.until(|record| record.transactions().any(|heard| !heard.is_taken)).await;
+        let begun = net.now();
+        irc.will(Conduct::Takes);
+        irc.later(&net, |record| record.texts() == ["待つ"]).await;
+        let waited = net.now().since(begun);
+        assert!(waited >= Duration::from_secs(300), "{waited:?}");
+    }
+}

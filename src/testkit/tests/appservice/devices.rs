@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use store::{Batch, Table, Tuning};
 use testkit::{Net, Preset, Server, User};
 
 use super::service::{Record, Service, bridged};
@@ -279,4 +281,125 @@ async fn a_device_is_told_of_as_many_keys_as_before_when_it_has_uploaded_as_many
     hanako.call(Method::POST, "/keys/claim", Some(&claim)).await;
     irc.will(super::service::Conduct::Takes);
     irc.later(&net, |record| told_of_one(record) == 2).await;
+}
+
+/// Two bridges that look after the same people.
+async fn neighbours() -> (Service, Service, Net, Server) {
+    let (irc, sms) = (Service::new("irc").await, Service::new("sms").await);
+    let net = Net::new();
+    let shared = |service: &Service, own: &str| {
+        let whole = service.registration_with("receive_ephemeral: true\norg.matrix.msc3202: true");
+        let own = format!("exclusive: true\n    regex: '{own}'");
+        assert!(whole.contains(&own));
+        whole.replace(&own, "exclusive: false\n    regex: '@shared_.*'")
+    };
+    let registrations = [shared(&irc, "@_irc_.*"), shared(&sms, "@_sms_.*")];
+    let server = net.server_with_services("kanazawa.test", &registrations).await;
+    (irc, sms, net, server)
+}
+
+#[tokio::test]
+async fn of_two_services_that_share_a_user_each_is_told_what_comes_for_the_device_that_it_made() {
+    let (irc, sms, _net, server) = neighbours().await;
+    let (hanako, bot) = (server.user("hanako").await, irc.bot(&server));
+    let ghost =
+        json!({ "type": "m.login.application_service", "username": "shared_taro", "inhibit_login": true });
+    bot.call(Method::POST, "/register", Some(&ghost)).await;
+    let taro = "@shared_taro:kanazawa.test";
+    for (service, device) in [(&irc, "IRC"), (&sms, "SMS")] {
+        let path = format!("/devices/{device}?user_id={taro}");
+        service.bot(&server).call(Method::PUT, &path, Some(&json!({}))).await;
+    }
+    let content = |device: &str| json!({ "for": device });
+    let all = json!({ "messages": { taro: { "IRC": content("IRC"), "SMS": content("SMS") } } });
+    hanako.call(Method::PUT, "/sendToDevice/m.test/1", Some(&all)).await;
+    let devices_in = |record: &Record| -> BTreeSet<String> {
+        let told = told(record, ["to_device", "de.sorunome.msc2409.to_device"]);
+        let messages = told.into_iter().flat_map(|list| list.as_array().cloned().unwrap());
+        messages.map(|message| message["to_device_id"].as_str().unwrap().to_owned()).collect()
+    };
+    let counted = |record: &Record| -> BTreeSet<String> {
+        let told =
+            told(record, ["device_one_time_keys_count", "org.matrix.msc3202.device_one_time_keys_count"]);
+        told.iter().filter_map(|all| all[taro].as_object()).flat_map(|it| it.keys().cloned()).collect()
+    };
+    for (service, device) in [(&irc, "IRC"), (&sms, "SMS")] {
+        let own = BTreeSet::from([device.to_owned()]);
+        service.until(|record| devices_in(record) == own && counted(record) == own).await;
+    }
+    // Also when both have had time for more.
+    hanako.call(Method::PUT, "/sendToDevice/m.test/2", Some(&all)).await;
+    for (service, device) in [(&irc, "IRC"), (&sms, "SMS")] {
+        let twice = |record: &Record| {
+            let told = told(record, ["to_device", "de.sorunome.msc2409.to_device"]);
+            told.iter().map(|list| list.as_array().unwrap().len()).sum::<usize>() >= 2
+        };
+        let record = service.until(twice).await;
+        let own = BTreeSet::from([device.to_owned()]);
+        assert_eq!((devices_in(&record), counted(&record)), (own.clone(), own));
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_to_a_device_of_a_service_comes_as_it_was_written() {
+    let (irc, _net, server) = town("receive_ephemeral: true").await;
+    let (hanako, bot) = (server.user("hanako").await, irc.bot(&server));
+    make_device(&bot, "BRIDGE").await;
+    // Names by which serde_json knows texts and numbers of its own.
+    let content =
+        r#"{"a":{"$serde_json::private::RawValue":"[1, 2]"},"b":{"$serde_json::private::Number":"1"}}"#;
+    let body = format!(r#"{{"messages":{{"{}":{{"BRIDGE":{content}}}}}}}"#, bot.id());
+    let path = "/_matrix/client/v3/sendToDevice/m.test/1";
+    let (status, answer) = hanako.ask_text(Method::PUT, path, Some(body.as_str())).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let has_it = |record: &Record| record.transactions().any(|heard| heard.raw.contains(content));
+    irc.until(has_it).await;
+}
+
+static SERVICE_DEVICES: Table<(String, String), Bytes> =
+    Table::new(156, "account.service_devices", Tuning::Small);
+
+#[tokio::test]
+async fn a_device_from_before_its_maker_was_noted_is_of_who_registered_its_user_or_claims_it_first() {
+    let (irc, sms, _net, server) = neighbours().await;
+    let (one, other) = (irc.bot(&server), sms.bot(&server));
+    let ghost =
+        json!({ "type": "m.login.application_service", "username": "shared_taro", "inhibit_login": true });
+    one.call(Method::POST, "/register", Some(&ghost)).await;
+    server.user("shared_hanako").await;
+    let (taro, hanako) = ("@shared_taro:kanazawa.test", "@shared_hanako:kanazawa.test");
+    let device = |user: &str| format!("/_matrix/client/v3/devices/BRIDGE?user_id={user}");
+    let mut batch = Batch::new();
+    for user in [taro, hanako] {
+        assert_eq!(one.ask(Method::PUT, &device(user), Some(&json!({}))).await.0, StatusCode::CREATED);
+        batch.put(&SERVICE_DEVICES, &(user, "BRIDGE"), &Bytes::new());
+    }
+    let store = server.look(|house| house.store.clone());
+    store.commit(batch).await.unwrap();
+    drop(store);
+    server.crash_and_restart().await;
+
+    let acts = async |bot: &User, user: &str| {
+        let path = format!("/_matrix/client/v3/account/whoami?user_id={user}&device_id=BRIDGE");
+        bot.ask(Method::GET, &path, None).await.0
+    };
+    assert_eq!((acts(&one, taro).await, acts(&other, taro).await), (StatusCode::OK, StatusCode::BAD_REQUEST));
+    // Nobody knows whose this one is, as a person's account is no service's.
+    assert_eq!((acts(&one, hanako).await, acts(&other, hanako).await), (StatusCode::OK, StatusCode::OK));
+    assert_eq!(other.ask(Method::PUT, &device(hanako), Some(&json!({}))).await.0, StatusCode::OK);
+    assert_eq!(
+        (acts(&one, hanako).await, acts(&other, hanako).await),
+        (StatusCode::BAD_REQUEST, StatusCode::OK)
+    );
+    let content = json!({ "messages": { taro: { "BRIDGE": {} }, hanako: { "BRIDGE": {} } } });
+    server.user("jiro").await.call(Method::PUT, "/sendToDevice/m.test/1", Some(&content)).await;
+    for (service, user) in [(&irc, taro), (&sms, hanako)] {
+        let to = |record: &Record| -> Vec<String> {
+            let told = told(record, ["to_device", "de.sorunome.msc2409.to_device"]);
+            let messages = told.into_iter().flat_map(|list| list.as_array().cloned().unwrap());
+            messages.map(|message| message["to_user_id"].as_str().unwrap().to_owned()).collect()
+        };
+        let record = service.until(|record| !to(record).is_empty()).await;
+        assert_eq!(to(&record), [user]);
+    }
 }

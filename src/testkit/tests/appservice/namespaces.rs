@@ -87,25 +87,38 @@ async fn a_room_that_is_named_concerns_a_service_while_somebody_of_its_authority
 }
 
 #[tokio::test]
-async fn a_room_concerns_a_service_once_it_has_an_alias_of_its_namespace() {
+async fn a_room_concerns_a_service_while_it_has_an_alias_of_its_namespace() {
     let irc = Service::new("irc").await;
     let net = Net::new();
     let registration = with_namespaces(&irc, "", "#_irc_.*", "");
     let server = net.server_with_services("kanazawa.test", &[registration]).await;
     let (hanako, bot) = (server.user("hanako").await, irc.bot(&server));
-    let room = hanako.create_room(Preset::PublicChat).await;
+    let (room, next) =
+        (hanako.create_room(Preset::PublicChat).await, hanako.create_room(Preset::PublicChat).await);
     hanako.send(&room, "名前がない").await;
     let alias = |name: &str| format!("/directory/room/%23{name}:kanazawa.test");
     hanako.call(Method::PUT, &alias("irc"), Some(&json!({ "room_id": room }))).await;
     hanako.send(&room, "ほかの名前").await;
-    bot.join(&room, "kanazawa.test").await;
-    bot.call(Method::PUT, &alias("_irc_town"), Some(&json!({ "room_id": room }))).await;
-    bot.leave(&room).await;
-    // What is known of a room's aliases is believed for a minute.
-    net.advance(std::time::Duration::from_secs(61));
+    for room in [&room, &next] {
+        bot.join(room, "kanazawa.test").await;
+    }
+    for name in ["_irc_town", "_irc_city"] {
+        bot.call(Method::PUT, &alias(name), Some(&json!({ "room_id": room }))).await;
+    }
+    bot.call(Method::PUT, &alias("_irc_next"), Some(&json!({ "room_id": next }))).await;
+    for room in [&room, &next] {
+        bot.leave(room).await;
+    }
+    // At once, though what was known of the room is older; and as it was when something happened, however long after that it
+    // is looked at.
     hanako.send(&room, "名前がある").await;
-    let record = irc.until(|record| record.texts().contains(&"名前がある".to_owned())).await;
-    assert_eq!(record.texts(), ["名前がある"]);
+    bot.call(Method::DELETE, &alias("_irc_town"), None).await;
+    hanako.send(&room, "もう一つある").await;
+    bot.call(Method::DELETE, &alias("_irc_city"), None).await;
+    hanako.send(&room, "もうない").await;
+    hanako.send(&next, "次の部屋").await;
+    let record = irc.until(|record| record.texts().contains(&"次の部屋".to_owned())).await;
+    assert_eq!(record.texts(), ["名前がある", "もう一つある", "次の部屋"]);
 }
 
 #[tokio::test]
@@ -382,4 +395,36 @@ async fn senders_of_another(exclusive: bool, names: &str) {
     join_as(&irc.bot(&server), "@_irc_jiro:kanazawa.test", &room).await;
     let record = say(&irc.bot(&server), "own", "?user_id=@_irc_jiro:kanazawa.test").await;
     assert_eq!(named_with(&record, "own"), None);
+}
+
+/// tuwunel#72: a service for double puppets names everybody, for itself alone nobody.
+#[tokio::test]
+async fn a_service_that_names_everybody_takes_nobody_from_the_service_that_has_them_to_itself() {
+    let irc = Service::new("irc").await;
+    let net = Net::new();
+    let puppets = "id: doublepuppet\nurl: null\nas_token: token-of-the-double-puppets\nhs_token: not-used-by-us-as-it-has-no-address\n\
+                   sender_localpart: doublepuppet\nrate_limited: false\nnamespaces:\n  users:\n  - exclusive: false\n    \
+                   regex: '@.*:kanazawa\\.test'\n";
+    let registrations = [puppets.to_owned(), irc.registration()];
+    let server = net.server_with_services("kanazawa.test", &registrations).await;
+    let (hanako, bot) = (server.user("hanako").await, irc.bot(&server));
+    make_ghost(&bot, "_irc_taro").await;
+    bot.call(Method::PUT, &format!("/devices/BRIDGE?user_id={GHOST}"), Some(&json!({}))).await;
+    let room = bridged(&irc, &server, &hanako).await;
+    join_as(&bot, GHOST, &room).await;
+    let whoami = format!("/account/whoami?user_id={GHOST}&device_id=BRIDGE");
+    assert_eq!(bot.call(Method::GET, &whoami, None).await["device_id"], "BRIDGE");
+
+    let puppet = server.service("doublepuppet", "token-of-the-double-puppets");
+    let send = format!("/rooms/{room}/send/m.room.message/1?user_id={}", hanako.id());
+    puppet.call(Method::PUT, &send, Some(&json!({ "msgtype": "m.text", "body": "電話から" }))).await;
+    irc.until(|record| record.texts() == ["電話から"]).await;
+    let taken =
+        json!({ "type": "m.login.application_service", "username": "_irc_jiro", "inhibit_login": true });
+    let (status, answer) = puppet.ask(Method::POST, "/_matrix/client/v3/register", Some(&taken)).await;
+    assert!(status == StatusCode::BAD_REQUEST && answer.contains("M_EXCLUSIVE"), "{answer}");
+    // It may act for the bridge's ghost as well, which it names; the bridge's device is the bridge's.
+    let whoami = format!("/_matrix/client/v3/account/whoami?user_id={GHOST}&device_id=BRIDGE");
+    let (status, answer) = puppet.ask(Method::GET, &whoami, None).await;
+    assert!(status == StatusCode::BAD_REQUEST && answer.contains("M_UNKNOWN_DEVICE"), "{answer}");
 }

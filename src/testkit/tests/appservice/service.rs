@@ -26,7 +26,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub(crate) enum Conduct {
     Takes,
+    /// What has no more bytes.
+    TakesUpTo(usize),
     Fails(u16),
+    /// With these headers.
+    FailsWith(u16, &'static str),
     Hangs,
 }
 
@@ -37,6 +41,8 @@ pub(crate) struct Heard {
     pub(crate) path: String,
     pub(crate) token: Option<String>,
     pub(crate) body: Value,
+    pub(crate) raw: String,
+    pub(crate) size_bytes: usize,
     pub(crate) is_taken: bool,
 }
 
@@ -225,7 +231,11 @@ async fn hear(
             break (head, bytes[end + 4..].to_vec());
         }
     };
-    let conduct = conduct.lock().clone();
+    let conduct = match conduct.lock().clone() {
+        Conduct::TakesUpTo(most) if body.len() > most => Conduct::Fails(413),
+        Conduct::TakesUpTo(_) => Conduct::Takes,
+        conduct => conduct,
+    };
     let mut line = head.lines().next().unwrap().split(' ').map(str::to_owned);
     let heard = Heard {
         method: line.next().unwrap(),
@@ -234,6 +244,8 @@ async fn hear(
             .lines()
             .find_map(|line| line.to_lowercase().strip_prefix("authorization: bearer ").map(str::to_owned)),
         body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+        raw: String::from_utf8_lossy(&body).into_owned(),
+        size_bytes: body.len(),
         is_taken: matches!(conduct, Conduct::Takes),
     };
     let path = heard.path.clone();
@@ -247,10 +259,11 @@ async fn hear(
         release.notified().await;
     }
     let known = answers.lock().iter().find(|(known, ..)| path.starts_with(known)).cloned();
-    let (status, body) = match (known, conduct) {
-        (Some((_, status, body)), _) => (status, body.to_string()),
-        (None, Conduct::Takes) => (200, "{}".to_owned()),
-        (None, Conduct::Fails(status)) => (status, "{}".to_owned()),
+    let (status, headers, body) = match (known, conduct) {
+        (Some((_, status, body)), _) => (status, "", body.to_string()),
+        (None, Conduct::Takes | Conduct::TakesUpTo(_)) => (200, "", "{}".to_owned()),
+        (None, Conduct::Fails(status)) => (status, "", "{}".to_owned()),
+        (None, Conduct::FailsWith(status, headers)) => (status, headers, "{}".to_owned()),
         (None, Conduct::Hangs) => {
             // Until the other side has enough of it.
             socket.read_u8().await.ok();
@@ -260,8 +273,9 @@ async fn hear(
     };
     record.send_modify(|record| record.under_way -= 1);
     let length = body.len();
-    let answer =
-        format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    let answer = format!(
+        "HTTP/1.1 {status} X\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
     // Whoever has given up finds it closed.
     socket.write_all(answer.as_bytes()).await.ok();
 }

@@ -36,6 +36,10 @@ enum Conduct {
     /// Once it is told to.
     RejectsAfter(&'static str, watch::Receiver<bool>),
     Fails(u16),
+    /// With these headers.
+    FailsWith(u16, &'static str),
+    /// Takes it, and says this.
+    Says(&'static [u8]),
     /// For this key alone.
     FailsFor(&'static str),
     Redirects(String),
@@ -122,9 +126,9 @@ async fn hear(mut socket: TcpStream, conduct: Arc<Mutex<Conduct>>, heard: Arc<wa
     while let Some(body) = request(&mut socket, &mut bytes).await {
         let conduct = conduct.lock().clone();
         let is_taken = match conduct {
-            Conduct::Takes | Conduct::Rejects(_) | Conduct::RejectsAfter(..) => true,
+            Conduct::Takes | Conduct::Says(_) | Conduct::Rejects(_) | Conduct::RejectsAfter(..) => true,
             Conduct::FailsFor(key) => !body.contains(key),
-            Conduct::Fails(_) | Conduct::Redirects(_) | Conduct::Hangs => false,
+            Conduct::Fails(_) | Conduct::FailsWith(..) | Conduct::Redirects(_) | Conduct::Hangs => false,
         };
         heard.send_modify(|heard| {
             heard.requests += 1;
@@ -140,6 +144,14 @@ async fn hear(mut socket: TcpStream, conduct: Arc<Mutex<Conduct>>, heard: Arc<wa
                 (200, String::new(), json!({ "rejected": [key] }).to_string())
             }
             Conduct::Fails(status) => (status, String::new(), PAGE.to_owned()),
+            Conduct::FailsWith(status, headers) => (status, headers.to_owned(), PAGE.to_owned()),
+            Conduct::Says(body) => {
+                let head = format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\n\r\n", body.len());
+                if socket.write_all(&[head.as_bytes(), body].concat()).await.is_err() {
+                    return;
+                }
+                continue;
+            }
             Conduct::FailsFor(_) if !is_taken => (502, String::new(), String::new()),
             Conduct::FailsFor(_) => (200, String::new(), "{}".to_owned()),
             Conduct::Redirects(to) => (302, format!("Location: {to}\r\n"), String::new()),

@@ -251,3 +251,79 @@ async fn where_the_newest_is_deleted_or_read_in_its_thread_what_waited_before_it
     assert_eq!((told["event_id"].as_str(), &told["counts"]["unread"]), (Some(last.as_str()), &json!(4)));
     assert_eq!(gateway.heard().taken.len(), 4);
 }
+
+#[tokio::test]
+async fn a_gateway_is_left_alone_for_as_long_as_it_wishes_by_seconds_and_by_a_date() {
+    for wish in [
+        "Retry-After: 500\r\n",
+        "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 08:57:57 GMT\r\n",
+    ] {
+        let (net, server) = net().await;
+        let (hanako, taro, room) = two(&server).await;
+        let gateway = Gateway::new().await;
+        gateway.will(Conduct::FailsWith(429, wish));
+        set(&taro, &pusher("k1", &gateway.url())).await;
+        hanako.send(&room, "待つ").await;
+        gateway.until(|heard| heard.requests == 1).await;
+        let begun = net.now();
+        gateway.will(Conduct::Takes);
+        let mut heard = gateway.heard.clone();
+        loop {
+            net.advance(Duration::from_secs(50));
+            let found = tokio::time::timeout(MOMENT, heard.wait_for(|heard| !heard.taken.is_empty())).await;
+            if found.is_ok() {
+                break;
+            }
+        }
+        let waited = net.now().since(begun);
+        assert!(waited >= Duration::from_secs(500), "{waited:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_text_of_ours_rejects_nobody_and_keeps_nothing_waiting() {
+    let (_net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let gateway = Gateway::new().await;
+    set(&taro, &pusher("k1", &gateway.url())).await;
+    // A page in Shift_JIS; a list of keys in it, and in UTF-16; nothing; and no list.
+    let answers: [&'static [u8]; 6] = [
+        b"<title>\x8e\xf3\x82\xaf\x8e\xe6\x82\xe8</title>",
+        b"{\"rejected\":[\"\x8c\xae\"]}",
+        b"\xff\xfe{\0}\0",
+        b"",
+        b"[]",
+        b"{\"rejected\":{\"k1\":true}}",
+    ];
+    for (place, answer) in answers.into_iter().enumerate() {
+        gateway.will(Conduct::Says(answer));
+        hanako.send(&room, &place.to_string()).await;
+        gateway.taken(place + 1).await;
+    }
+    gateway.will(Conduct::Takes);
+    hanako.send(&room, "最後").await;
+    let told = gateway.taken(7).await;
+    assert_eq!(told[6]["content"]["body"], "最後");
+    assert_eq!(keys(&taro).await, ["k1"]);
+}
+
+/// element-x-ios#3151: no client shows such an invitation, so nothing would take the number away again.
+#[tokio::test]
+async fn an_invitation_by_who_is_ignored_neither_rings_nor_counts() {
+    let (_net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let mallory = server.user("mallory").await;
+    let gateway = Gateway::new().await;
+    set(&taro, &pusher("k1", &gateway.url())).await;
+    let list = format!("/user/{}/account_data/m.ignored_user_list", taro.id());
+    let ignores = json!({ "ignored_users": { (mallory.id().as_str()): {} } });
+    taro.call(Method::PUT, &list, Some(&ignores)).await;
+    let lure = mallory.create_room(Preset::PrivateChat).await;
+    mallory.invite(&lure, taro.id()).await;
+    let event = hanako.send(&room, "一").await;
+    let told = gateway.taken(1).await;
+    assert_eq!((told[0]["room_id"].as_str(), &told[0]["counts"]["unread"]), (Some(room.as_str()), &json!(1)));
+    read(&taro, &room, event.as_str()).await;
+    let told = gateway.taken(2).await;
+    assert!(matches!(told[1]["counts"]["unread"].as_u64(), None | Some(0)), "{told:?}");
+}
