@@ -169,7 +169,9 @@ impl Accounts {
     pub async fn commit_provisioned(&self, batch: Batch, put: PutProvisioned) -> Result<(), Error> {
         match self.inner.store.commit(batch).await {
             Ok(_) => {}
-            Err(CommitError::Conflict { which, .. }) if Some(which) == put.taken => return Err(Error::UserInUse),
+            Err(CommitError::Conflict { which, .. }) if Some(which) == put.taken => {
+                return Err(Error::UserInUse);
+            }
             Err(cause) => return Err(cause.into()),
         }
         self.forget_tokens(&put.ended.tokens);

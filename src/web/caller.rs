@@ -383,8 +383,11 @@ impl Identify for Source {
         // In a query it would stand in logs.
         let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header.and_then(|value| value.split_once(' '));
-        let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
-        let name = token.filter(|token| token.len() <= LONGEST_TOKEN).and_then(|token| sources.find(authority, token));
+        let token =
+            token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+        let name = token
+            .filter(|token| token.len() <= LONGEST_TOKEN)
+            .and_then(|token| sources.find(authority, token));
         let name = name.ok_or_else(|| ApiError::unauthorized("The token of this source is needed"))?;
         Ok(Source { authority: authority.to_owned(), name })
     }

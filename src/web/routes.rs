@@ -57,7 +57,13 @@ pub struct Routes<S> {
 impl<S: Send + Sync + 'static> Routes<S> {
     /// No routes yet. Bodies up to 2 MiB are taken.
     pub fn new(state: Arc<S>) -> Routes<S> {
-        Routes { state, body_limit: DEFAULT_BODY_LIMIT, any_host: false, error_form: None, routes: Vec::new() }
+        Routes {
+            state,
+            body_limit: DEFAULT_BODY_LIMIT,
+            any_host: false,
+            error_form: None,
+            routes: Vec::new(),
+        }
     }
 
     /// The routes that follow take bodies up to this size; larger ones get a 413.

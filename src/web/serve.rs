@@ -142,7 +142,9 @@ impl Incoming {
         kit.limits.admit(class, &standing, address)?;
         let limit = match standing {
             Standing::Stranger | Standing::Claims(_) => body_limit.min(STRANGERS_LIMIT),
-            Standing::User(..) | Standing::Unlimited(_) | Standing::Operator | Standing::Source(_) => body_limit,
+            Standing::User(..) | Standing::Unlimited(_) | Standing::Operator | Standing::Source(_) => {
+                body_limit
+            }
         };
         let body = BodyStream::new(&kit, body, limit);
         let caller = C::prove(shown, &Bytes::new())?;

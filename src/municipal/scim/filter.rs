@@ -130,8 +130,9 @@ impl Filter {
                 let exact = place.leaf().is_some_and(|leaf| leaf.exact);
                 let is_moment = place.leaf().is_some_and(|leaf| matches!(leaf.kind, Kind::DateTime));
                 let values = place.values(holder);
-                let fits =
-                    |operator| values.iter().any(|value| compares(value, operator, literal, exact, is_moment));
+                let fits = |operator| {
+                    values.iter().any(|value| compares(value, operator, literal, exact, is_moment))
+                };
                 match (operator, literal) {
                     (Operator::Eq, Literal::Null) => !values.iter().any(|value| is_something(value)),
                     (Operator::Ne, Literal::Null) => values.iter().any(|value| is_something(value)),
@@ -139,9 +140,11 @@ impl Filter {
                     (operator, _) => fits(*operator),
                 }
             }
-            Self::Within(place, filter) => {
-                place.whole(holder).iter().filter_map(|value| value.as_object()).any(|value| filter.matches(value))
-            }
+            Self::Within(place, filter) => place
+                .whole(holder)
+                .iter()
+                .filter_map(|value| value.as_object())
+                .any(|value| filter.matches(value)),
         }
     }
 
@@ -191,7 +194,9 @@ impl Place {
     /// What is compared in the end: of a complex attribute that is named as a whole, its value.
     fn leaf(&self) -> Option<&'static Attribute> {
         match self {
-            Self::Resource(name) => Some(name.part.or_else(|| name.attribute.part("value")).unwrap_or(name.attribute)),
+            Self::Resource(name) => {
+                Some(name.part.or_else(|| name.attribute.part("value")).unwrap_or(name.attribute))
+            }
             Self::Part(part) => Some(part),
             Self::Nowhere => None,
         }
@@ -400,7 +405,8 @@ impl<'a> Parser<'a> {
 
     fn name(&mut self) -> Result<&'a str, Error> {
         self.skip_spaces();
-        let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, ':' | '.' | '_' | '-' | '$');
+        let is_of_name =
+            |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, ':' | '.' | '_' | '-' | '$');
         let end = self.rest.find(|letter| !is_of_name(letter)).unwrap_or(self.rest.len());
         let (name, rest) = self.rest.split_at(end);
         if name.is_empty() {
@@ -424,7 +430,9 @@ impl<'a> Parser<'a> {
             ("le", Le),
         ];
         let found = words.into_iter().find(|(word, _)| self.takes_word(word));
-        found.map(|(_, operator)| operator).ok_or_else(|| wrong("eq, ne, co, sw, ew, gt, ge, lt, le or pr is missing"))
+        found
+            .map(|(_, operator)| operator)
+            .ok_or_else(|| wrong("eq, ne, co, sw, ew, gt, ge, lt, le or pr is missing"))
     }
 
     fn literal(&mut self) -> Result<Literal, Error> {

@@ -16,7 +16,8 @@ use crate::{
     schema::GROUPS_TYPE as TYPE,
     scim::{Asking, Kept, Scim, Told, Versions, check_version, whole},
     tables::{
-        COUNT_GROUPS, COUNTS, EXTERNAL_IDS, GROUPS, GROUPS_OF, GroupRow, MEMBERS, TIMES_JOINED, TIMES_REMOVED, USERS,
+        COUNT_GROUPS, COUNTS, EXTERNAL_IDS, GROUPS, GROUPS_OF, GroupRow, MEMBERS, TIMES_JOINED,
+        TIMES_REMOVED, USERS,
     },
     users::{Change, changed},
     value::{self, MOST_MEMBERS, Resource},
@@ -44,7 +45,8 @@ impl Parted {
     fn whole(&self) -> Resource {
         let mut whole = self.says.clone();
         if !self.members.is_empty() {
-            whole.insert("members".to_owned(), self.members.iter().map(|id| json!({ "value": id })).collect());
+            whole
+                .insert("members".to_owned(), self.members.iter().map(|id| json!({ "value": id })).collect());
         }
         whole
     }
@@ -104,7 +106,12 @@ impl Scim {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Store`].
-    pub(crate) async fn get_group(&self, asking: &Asking<'_>, id: &str, members: bool) -> Result<Told, Error> {
+    pub(crate) async fn get_group(
+        &self,
+        asking: &Asking<'_>,
+        id: &str,
+        members: bool,
+    ) -> Result<Told, Error> {
         let row = self.group_row(asking, id).await?;
         let members = if members { self.members(asking, id).await? } else { BTreeSet::new() };
         tell(asking, id, &row, &members)
@@ -274,9 +281,7 @@ pub(crate) fn tell(
 ) -> Result<Told, Error> {
     let mut told = whole(&TYPE, &asking.base, id, row)?;
     if !members.is_empty() {
-        let member = |user: &String| {
-            json!({ "value": user, "$ref": format!("{}/Users/{user}", asking.base), "type": "User" })
-        };
+        let member = |user: &String| json!({ "value": user, "$ref": format!("{}/Users/{user}", asking.base), "type": "User" });
         told.body.insert("members".to_owned(), members.iter().map(member).collect());
     }
     Ok(told)

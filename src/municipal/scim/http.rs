@@ -144,10 +144,7 @@ async fn carry_out(scim: &Scim, call: &RawCall<Caller>) -> Result<Response, Erro
     }
 }
 
-fn only_read(
-    call: &RawCall<Caller>,
-    told: impl FnOnce() -> Result<Value, Error>,
-) -> Result<Response, Error> {
+fn only_read(call: &RawCall<Caller>, told: impl FnOnce() -> Result<Value, Error>) -> Result<Response, Error> {
     match call.parts.method == Method::GET {
         true => Ok(answer(StatusCode::OK, &told()?)),
         false => Err(Error::Method),

@@ -120,7 +120,12 @@ impl Scim {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a filter that would have too much looked at, [`Error::Store`].
-    pub(crate) async fn list(&self, asking: &Asking<'_>, of: &'static Type, query: &Query) -> Result<Value, Error> {
+    pub(crate) async fn list(
+        &self,
+        asking: &Asking<'_>,
+        of: &'static Type,
+        query: &Query,
+    ) -> Result<Value, Error> {
         let candidates = self.candidates(asking, of, query.filter.as_ref()).await?;
         let listing = match std::ptr::eq(of, &USER_TYPE) {
             true => self.list_users(asking, query, candidates).await?,
@@ -243,10 +248,7 @@ impl Scim {
                     put_groups(&mut told.body, std::mem::take(groups));
                 }
                 let fits = query.filter.as_ref().is_none_or(|filter| filter.matches(&told.body));
-                if fits
-                    && listing.takes(query)
-                    && listing.push(told, row.says().len(), MOST_BYTES)
-                {
+                if fits && listing.takes(query) && listing.push(told, row.says().len(), MOST_BYTES) {
                     chosen.push(id.as_str());
                 }
             }
@@ -344,7 +346,8 @@ pub(crate) fn said_in_body(body: &Map<String, Value>) -> Result<Said, Error> {
         }
         Some(_) => Err(wrong(key)),
     };
-    let filter = field("filter").map(|value| value.as_str().map(str::to_owned).ok_or_else(|| wrong("filter")));
+    let filter =
+        field("filter").map(|value| value.as_str().map(str::to_owned).ok_or_else(|| wrong("filter")));
     Ok(Said {
         filter: filter.transpose()?,
         start_index: number("startIndex")?,

@@ -96,7 +96,11 @@ mod tests {
     fn a_name_is_found_in_every_spelling_and_nothing_else_is() {
         let found = |text: &str| match find(&USERS, text) {
             Named::Attribute(name) => {
-                format!("{}{}", name.attribute.name, name.part.map_or(String::new(), |part| format!(".{}", part.name)))
+                format!(
+                    "{}{}",
+                    name.attribute.name,
+                    name.part.map_or(String::new(), |part| format!(".{}", part.name))
+                )
             }
             Named::Extension(schema) => schema.name.to_owned(),
             Named::PassedOver => "passed over".to_owned(),

@@ -39,7 +39,10 @@ struct Operation<'a> {
 
 /// Where an operation leads.
 enum Target {
-    Attribute { name: Name, filter: Option<Filter> },
+    Attribute {
+        name: Name,
+        filter: Option<Filter>,
+    },
     Extension(&'static str),
     /// What is known and not kept: it is done by doing nothing.
     PassedOver,
@@ -49,7 +52,11 @@ enum Target {
 ///
 /// # Errors
 /// [`Error::Invalid`]; then nothing of it counts.
-pub(crate) fn apply(of: &'static Type, before: &Resource, body: &Map<String, Value>) -> Result<Resource, Error> {
+pub(crate) fn apply(
+    of: &'static Type,
+    before: &Resource,
+    body: &Map<String, Value>,
+) -> Result<Resource, Error> {
     let mut after = before.clone();
     for operation in operations(body)? {
         carry_out(of, &mut after, &operation)?;
@@ -65,7 +72,8 @@ fn field<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
 
 fn operations(body: &Map<String, Value>) -> Result<Vec<Operation<'_>>, Error> {
     let syntax = |detail: &str| Error::invalid(Wrong::Syntax, detail);
-    let all = field(body, "Operations").and_then(Value::as_array).ok_or_else(|| syntax("Operations is a list"))?;
+    let all =
+        field(body, "Operations").and_then(Value::as_array).ok_or_else(|| syntax("Operations is a list"))?;
     if all.len() > MOST_OPERATIONS {
         return Err(syntax("there are more than 1,000 operations"));
     }
@@ -297,10 +305,15 @@ fn set_in_list(
 ) -> Result<(), Error> {
     let (attribute, key) = (name.attribute, name.attribute.name);
     if attribute.parts().iter().all(|part| part.mutability == Mutability::Immutable) {
-        return Err(Error::invalid(Wrong::Mutability, format!("the values of {key} are added and removed, not changed")));
+        return Err(Error::invalid(
+            Wrong::Mutability,
+            format!("the values of {key} are added and removed, not changed"),
+        ));
     }
     let new = match name.part {
-        Some(part) => value::single(part, given)?.map(|value| Map::from_iter([(part.name.to_owned(), value)])),
+        Some(part) => {
+            value::single(part, given)?.map(|value| Map::from_iter([(part.name.to_owned(), value)]))
+        }
         None => match value::single(attribute, given)? {
             Some(Value::Object(parts)) => Some(parts),
             _ => None,
@@ -311,7 +324,9 @@ fn set_in_list(
         return remove(place, name, filter, None);
     };
     let becomes_primary = new.get("primary") == Some(&Value::Bool(true));
-    let fits = |value: &Value| value.as_object().is_some_and(|value| filter.is_none_or(|filter| filter.matches(value)));
+    let fits = |value: &Value| {
+        value.as_object().is_some_and(|value| filter.is_none_or(|filter| filter.matches(value)))
+    };
     let mut found = false;
     if let Some(all) = list(place, key) {
         let chosen: Vec<bool> = all.iter().map(fits).collect();
@@ -376,8 +391,12 @@ fn remove(
     };
     let Some(all) = list(place, key) else { return Ok(()) };
     let fits = |value: &Value| {
-        let by_filter = filter.is_none_or(|filter| value.as_object().is_some_and(|value| filter.matches(value)));
-        by_filter && named.as_ref().is_none_or(|named| value.get("value").is_some_and(|value| named.contains(&value.to_string())))
+        let by_filter =
+            filter.is_none_or(|filter| value.as_object().is_some_and(|value| filter.matches(value)));
+        by_filter
+            && named.as_ref().is_none_or(|named| {
+                value.get("value").is_some_and(|value| named.contains(&value.to_string()))
+            })
     };
     match name.part {
         None => all.retain(|value| !fits(value)),

@@ -303,7 +303,11 @@ static USER_SCHEMA: Schema = Schema {
         Attribute::text("preferredLanguage", "The language that the user prefers."),
         Attribute::text("locale", "How dates and numbers are written for the user."),
         Attribute::text("timezone", "The user's time zone."),
-        Attribute::new("active", Kind::Boolean, "Whether the account may be used. It is locked while this is false."),
+        Attribute::new(
+            "active",
+            Kind::Boolean,
+            "Whether the account may be used. It is locked while this is false.",
+        ),
         Attribute::new("emails", Kind::Complex(EMAIL), "E-mail addresses.").many(),
         Attribute::new("phoneNumbers", Kind::Complex(PHONE), "Telephone numbers.").many(),
         Attribute::new("groups", Kind::Complex(GROUPS), "The groups that the user is in.").many().read_only(),

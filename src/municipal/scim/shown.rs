@@ -88,7 +88,10 @@ impl Shown {
 
 fn wishes(of: &'static Type, text: &str) -> Result<Vec<Wish>, Error> {
     if text.len() > LONGEST || text.split(',').count() > MOST {
-        return Err(Error::invalid(Wrong::Value, "a list of attributes has at most 100 names and 4,096 bytes"));
+        return Err(Error::invalid(
+            Wrong::Value,
+            "a list of attributes has at most 100 names and 4,096 bytes",
+        ));
     }
     let wish = |text: &str| match name::find(of, text.trim()) {
         Named::Attribute(name) => Some(Wish::Attribute(name)),
@@ -164,7 +167,8 @@ fn put_in(told: &mut Map<String, Value>, whole: &Map<String, Value>, wish: &Wish
             }
         }
         Value::Array(all) => {
-            let entry = holder.entry(key).or_insert_with(|| Value::Array(vec![Value::Object(Map::new()); all.len()]));
+            let entry =
+                holder.entry(key).or_insert_with(|| Value::Array(vec![Value::Object(Map::new()); all.len()]));
             let Value::Array(entry) = entry else { return };
             for (entry, value) in entry.iter_mut().zip(all) {
                 if let (Value::Object(entry), Some(value)) = (entry, value.get(part.name)) {

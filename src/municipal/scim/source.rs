@@ -30,6 +30,12 @@ impl TokenHash {
         Self(Sha256::digest(token.as_bytes()).into())
     }
 
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
     /// Reads the hash from 64 hexadecimal digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

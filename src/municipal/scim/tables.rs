@@ -115,8 +115,7 @@ mod tests {
             is_locked: true,
         };
         assert_eq!(&account.encode()[..], b"\x01\x01s\x01i\x01\x01e\x00\x01");
-        let group =
-            GroupRow { says: "{}".into(), revision: 1, created: Timestamp(2), changed: Timestamp(3) };
+        let group = GroupRow { says: "{}".into(), revision: 1, created: Timestamp(2), changed: Timestamp(3) };
         assert_eq!(&group.encode()[..], b"\x01\x02{}\x01\x02\x03");
     }
 }

@@ -17,8 +17,8 @@ use crate::{
     schema::{ENTERPRISE, USERS as TYPE},
     scim::{Asking, Kept, Scim, Told, Versions, check_version, whole},
     tables::{
-        ACCOUNTS, AccountRow, COUNT_USERS, COUNTS, EXTERNAL_IDS, GROUPS, GROUPS_OF, GroupRow, MEMBERS, TIMES_JOINED,
-        TIMES_REMOVED, USER_NAMES, USERS, UserRow,
+        ACCOUNTS, AccountRow, COUNT_USERS, COUNTS, EXTERNAL_IDS, GROUPS, GROUPS_OF, GroupRow, MEMBERS,
+        TIMES_JOINED, TIMES_REMOVED, USER_NAMES, USERS, UserRow,
     },
     value::{self, Resource},
 };
@@ -97,7 +97,8 @@ impl Scim {
         }
         if self.store.get(&USER_NAMES, &(scope, saying.name.as_str())).await?.is_some() {
             return Err(Error::Conflict(
-                "同じ userName の利用者が既にあります。 / another user of this source has this userName".to_owned(),
+                "同じ userName の利用者が既にあります。 / another user of this source has this userName"
+                    .to_owned(),
             ));
         }
         let localpart = localpart(asking, &saying.resource)?;
@@ -110,7 +111,13 @@ impl Scim {
 
         let id = self.new_id();
         let now = self.clock.now();
-        let row = UserRow { account: user.to_string(), says: saying.json(), revision: 1, created: now, changed: now };
+        let row = UserRow {
+            account: user.to_string(),
+            says: saying.json(),
+            revision: 1,
+            created: now,
+            changed: now,
+        };
         let is_locked = saying.is_active() == Some(false);
         let mut batch = Batch::new();
         batch.insert(&USERS, &(scope, id.as_str()), &row);
@@ -134,7 +141,8 @@ impl Scim {
                     identity,
                     locked: is_locked,
                 };
-                let put = self.accounts.put_provisioned(&mut batch, &source.authority, &new, &asking.by).await;
+                let put =
+                    self.accounts.put_provisioned(&mut batch, &source.authority, &new, &asking.by).await;
                 (put.map_err(|error| of_account(error, &user))?, is_locked)
             }
             Some(known) => {
@@ -144,7 +152,8 @@ impl Scim {
                     check_may_end(asking, &user, known.admin)?;
                 }
                 let was_locked = self.is_locked(&user).await?;
-                let follows = Following { display_name: Some(&name), email, identity, lock, lost_email: None };
+                let follows =
+                    Following { display_name: Some(&name), email, identity, lock, lost_email: None };
                 let put = self.accounts.put_following(&mut batch, &user, &follows, &asking.by).await;
                 (put.map_err(|error| of_account(error, &user))?, is_locked && (is_held || !was_locked))
             }
@@ -242,7 +251,13 @@ impl Scim {
         self.store.get(&USERS, &(asking.source.scope.as_str(), id)).await?.ok_or(Error::NotFound)
     }
 
-    async fn tell_user(&self, asking: &Asking<'_>, id: &str, row: &UserRow, groups: bool) -> Result<Told, Error> {
+    async fn tell_user(
+        &self,
+        asking: &Asking<'_>,
+        id: &str,
+        row: &UserRow,
+        groups: bool,
+    ) -> Result<Told, Error> {
         let mut told = whole(&TYPE, &asking.base, id, row)?;
         if groups {
             let mut of_users = self.groups_of(asking, &[id]).await?;
@@ -252,7 +267,11 @@ impl Scim {
     }
 
     /// The groups of users, as users' resources tell them, in the order of `ids`.
-    pub(crate) async fn groups_of(&self, asking: &Asking<'_>, ids: &[&str]) -> Result<Vec<Vec<Value>>, Error> {
+    pub(crate) async fn groups_of(
+        &self,
+        asking: &Asking<'_>,
+        ids: &[&str],
+    ) -> Result<Vec<Vec<Value>>, Error> {
         let scope = asking.source.scope.as_str();
         let ranges = ids.iter().map(|id| Range::prefix(&(scope, *id))).collect();
         let rows = self.store.scan_many(&GROUPS_OF, ranges, Order::Ascending, MOST_GROUPS_OF).await?;
@@ -337,7 +356,8 @@ impl Scim {
 
         let mut batch = Batch::new();
         let names = [&before, &after].map(|saying| value::shown_name(&saying.resource));
-        let mails = [&before, &after].map(|saying| value::mail(&saying.resource).filter(|_| source.settings.emails));
+        let mails =
+            [&before, &after].map(|saying| value::mail(&saying.resource).filter(|_| source.settings.emails));
         let has_another_mail = mails[0] != mails[1];
         let is_another_person = before.external_id != after.external_id;
         let follows = Following {
@@ -370,12 +390,14 @@ impl Scim {
             Some(false) => false,
             None => account.is_locked,
         };
-        let of_account_now = AccountRow { external_id: after.external_id.clone(), is_locked, ..account.clone() };
+        let of_account_now =
+            AccountRow { external_id: after.external_id.clone(), is_locked, ..account.clone() };
         batch.replace(&ACCOUNTS, user.as_str(), &account, &of_account_now);
         if before.name != after.name {
             if self.store.get(&USER_NAMES, &(scope, after.name.as_str())).await?.is_some() {
                 return Err(Error::Conflict(
-                    "同じ userName の利用者が既にあります。 / another user of this source has this userName".to_owned(),
+                    "同じ userName の利用者が既にあります。 / another user of this source has this userName"
+                        .to_owned(),
                 ));
             }
             batch.delete(&USER_NAMES, &(scope, before.name.as_str()));
@@ -519,8 +541,11 @@ fn check_may_end(asking: &Asking<'_>, user: &UserId, is_admin: bool) -> Result<(
 
 /// The localpart of a new account.
 fn localpart(asking: &Asking<'_>, resource: &Resource) -> Result<String, Error> {
-    let mut claims: Map<String, Value> =
-        resource.iter().filter(|(key, _)| *key != ENTERPRISE).map(|(key, value)| (key.clone(), value.clone())).collect();
+    let mut claims: Map<String, Value> = resource
+        .iter()
+        .filter(|(key, _)| *key != ENTERPRISE)
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
     if let Some(Value::Object(enterprise)) = resource.get(ENTERPRISE) {
         claims.extend(enterprise.clone());
     }

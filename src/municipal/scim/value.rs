@@ -37,7 +37,8 @@ pub(crate) fn resource(of: &'static Type, body: &Map<String, Value>) -> Result<R
                 if found.attribute.mutability != Mutability::ReadOnly
                     && let Some(value) = attribute(found.attribute, value)?
                 {
-                    holder(&mut made, found.extension.map(|schema| schema.urn)).insert(found.attribute.name.to_owned(), value);
+                    holder(&mut made, found.extension.map(|schema| schema.urn))
+                        .insert(found.attribute.name.to_owned(), value);
                 }
             }
             Named::Extension(schema) => {
@@ -83,7 +84,10 @@ pub(crate) fn holder<'a>(resource: &'a mut Resource, extension: Option<&str>) ->
 /// [`Wrong::Value`].
 pub(crate) fn check(of: &'static Type, resource: &Resource) -> Result<(), Error> {
     for needed in of.core.attributes.iter().filter(|attribute| attribute.required) {
-        if !resource.get(needed.name).is_some_and(|value| value.as_str().is_some_and(|text| !text.trim().is_empty())) {
+        if !resource
+            .get(needed.name)
+            .is_some_and(|value| value.as_str().is_some_and(|text| !text.trim().is_empty()))
+        {
             return Err(Error::value(format!("{} is needed", needed.name)));
         }
     }
@@ -92,7 +96,8 @@ pub(crate) fn check(of: &'static Type, resource: &Resource) -> Result<(), Error>
             return Err(Error::value(format!("{key} has at most {LONGEST_KEY} bytes")));
         }
     }
-    let size: usize = resource.iter().filter(|(key, _)| *key != "members").map(|(_, value)| size(value)).sum();
+    let size: usize =
+        resource.iter().filter(|(key, _)| *key != "members").map(|(_, value)| size(value)).sum();
     if size > LARGEST {
         return Err(Error::value("the resource is larger than 32 KiB"));
     }
@@ -158,7 +163,9 @@ pub(crate) fn single(attribute: &Attribute, value: &Value) -> Result<Option<Valu
     let name = attribute.name;
     let made = match (attribute.kind, value) {
         (_, Value::Null) => return Ok(None),
-        (Kind::Text | Kind::Reference(_) | Kind::DateTime, Value::String(text)) => return text_of(name, text),
+        (Kind::Text | Kind::Reference(_) | Kind::DateTime, Value::String(text)) => {
+            return text_of(name, text);
+        }
         (Kind::Text, Value::Number(number)) => Value::from(number.to_string()),
         (Kind::Boolean, Value::Bool(is)) => Value::from(*is),
         // As Entra ID writes them.
@@ -206,7 +213,8 @@ fn complex(name: &str, parts: &[Attribute], object: &Map<String, Value>) -> Resu
 
 /// The name that others are shown, as far as the resource tells one.
 pub(crate) fn shown_name(user: &Resource) -> String {
-    let text = |key: &str| user.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
+    let text =
+        |key: &str| user.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
     let part = |key: &str| user.get("name").and_then(|name| name.get(key)).and_then(Value::as_str);
     let parts = || {
         let both: Vec<&str> = ["familyName", "givenName"].into_iter().filter_map(part).collect();
@@ -222,7 +230,8 @@ pub(crate) fn mail(user: &Resource) -> Option<&str> {
     let is_work = |value: &&Value| {
         value.get("type").and_then(Value::as_str).is_some_and(|kind| kind.eq_ignore_ascii_case("work"))
     };
-    let chosen = all.iter().find(|value| is_primary(value)).or_else(|| all.iter().find(is_work)).or(all.first())?;
+    let chosen =
+        all.iter().find(|value| is_primary(value)).or_else(|| all.iter().find(is_work)).or(all.first())?;
     chosen.get("value")?.as_str()
 }
 

@@ -12,6 +12,7 @@ mod gateway;
 mod listeners;
 mod providers;
 mod rates;
+mod scim;
 mod services;
 mod types;
 mod upstream;
@@ -29,6 +30,7 @@ pub use self::contacts::{
 };
 pub use self::gateway::{GatewayAppConfig, GatewayConfig, GatewayKind};
 pub use self::listeners::{Listener, ListenerTls, Serves};
+pub use self::scim::ScimConfig;
 pub use self::types::{
     Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, LimitsConfig, Log,
     MediaSettings, OldKey, PeersSetting, PresenceSettings, PrivateAddresses, ProxiesConfig,

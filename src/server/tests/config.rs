@@ -18,8 +18,9 @@ fn all_keys_set() -> String {
         Some(key) if !key.starts_with([' ', '#']) && !key.is_empty() => key,
         _ => line,
     });
-    // `url` and `url_file` exclude each other.
-    lines.filter(|line| !line.starts_with("url_file")).collect::<Vec<_>>().join("\n")
+    // `url` and `url_file` exclude each other, as do a token's file and its hash.
+    let excluded = ["url_file", "token_sha256"];
+    lines.filter(|line| !excluded.iter().any(|key| line.starts_with(key))).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

@@ -2,4 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod accounts;
+mod answers;
+mod groups;
 mod protocol;
+mod town;

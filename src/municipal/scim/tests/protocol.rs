@@ -99,11 +99,33 @@ fn what_is_no_filter_is_refused_and_so_is_what_is_too_deep_or_too_long() {
     assert!(Filter::parse(&USERS, &deep(16)).is_ok());
     assert!(Filter::parse(&USERS, &many(100)).is_ok());
     for text in [
-        "", "userName", "userName eq", "userName is \"x\"", "eq \"x\"", "userName eq \"x", "userName eq x", "(title pr",
-        "title pr)", "title pr title pr", "title pr and", "and title pr", "emails[type eq \"work\"", "title[type pr]",
-        "emails[emails[type pr]]", "active gt true", "active co \"t\" or active lt \"x\"", "userName eq \"\\x\"",
-        "emails[]", "not", "title pr or or title pr", "userName eq 1e999", "\0",
-        &deep(17), &many(101), &"not ".repeat(17), &format!("title eq \"{}\"", "x".repeat(4_096)),
+        "",
+        "userName",
+        "userName eq",
+        "userName is \"x\"",
+        "eq \"x\"",
+        "userName eq \"x",
+        "userName eq x",
+        "(title pr",
+        "title pr)",
+        "title pr title pr",
+        "title pr and",
+        "and title pr",
+        "emails[type eq \"work\"",
+        "title[type pr]",
+        "emails[emails[type pr]]",
+        "active gt true",
+        "active co \"t\" or active lt \"x\"",
+        "userName eq \"\\x\"",
+        "emails[]",
+        "not",
+        "title pr or or title pr",
+        "userName eq 1e999",
+        "\0",
+        &deep(17),
+        &many(101),
+        &"not ".repeat(17),
+        &format!("title eq \"{}\"", "x".repeat(4_096)),
     ] {
         assert_eq!(wrong_of(Filter::parse(&USERS, text)), Wrong::Filter, "{text}");
     }
@@ -111,7 +133,8 @@ fn what_is_no_filter_is_refused_and_so_is_what_is_too_deep_or_too_long() {
 
 /// What a body of operations makes of a resource.
 fn patched(of: &'static Type, before: &Resource, operations: Value) -> Result<Resource, Error> {
-    let body = json!({ "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": operations });
+    let body =
+        json!({ "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": operations });
     patch::apply(of, before, &object(body))
 }
 
@@ -167,13 +190,18 @@ fn entra_id_is_understood() {
 
 #[test]
 fn groups_are_changed_as_entra_id_and_okta_do() {
-    let group = json!({ "displayName": "防災", "members": [{ "value": "a" }, { "value": "b", "display": "B" }] });
+    let group =
+        json!({ "displayName": "防災", "members": [{ "value": "a" }, { "value": "b", "display": "B" }] });
     let group = value::resource(&GROUPS_TYPE, &object(group)).unwrap();
     assert_eq!(group["members"], json!([{ "value": "a" }, { "value": "b" }]));
     let members = |operations: Value| {
         let after = patched(&GROUPS_TYPE, &group, operations).unwrap();
         let members = after.get("members").and_then(Value::as_array).cloned().unwrap_or_default();
-        members.iter().map(|member| member["value"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+        members
+            .iter()
+            .map(|member| member["value"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     let table = [
         (json!([{ "op": "Add", "path": "members", "value": [{ "value": "c" }, { "value": "a" }] }]), "a b c"),
@@ -279,7 +307,10 @@ fn a_name_to_show_is_found_in_what_is_said() {
     let shown = |body: Value| value::shown_name(&object(body));
     assert_eq!(shown(json!({ "displayName": " 山田 花子 ", "userName": "h" })), "山田 花子");
     assert_eq!(shown(json!({ "name": { "formatted": "山田花子" }, "userName": "h" })), "山田花子");
-    assert_eq!(shown(json!({ "name": { "familyName": "山田", "givenName": "花子" }, "userName": "h" })), "山田 花子");
+    assert_eq!(
+        shown(json!({ "name": { "familyName": "山田", "givenName": "花子" }, "userName": "h" })),
+        "山田 花子"
+    );
     assert_eq!(shown(json!({ "userName": "h" })), "h");
 }
 
@@ -298,10 +329,15 @@ fn answers_hold_what_is_wanted() {
     assert_eq!(told(None, Some("emails,id,name,meta,active")), "externalId id schemas User userName");
     assert_eq!(told(Some(""), Some("")), "active emails externalId id meta name schemas User userName");
     let part = Shown::parse(&USERS, Some("emails.type,name.givenName"), None).unwrap().of(hanako());
-    assert_eq!(Value::Object(part), json!({ "emails": [{ "type": "work" }, { "type": "home" }], "name": { "givenName": "花子" } }));
+    assert_eq!(
+        Value::Object(part),
+        json!({ "emails": [{ "type": "work" }, { "type": "home" }], "name": { "givenName": "花子" } })
+    );
     let part = Shown::parse(&USERS, None, Some("emails.value")).unwrap().of(hanako());
     assert_eq!(part["emails"], json!([{ "type": "work", "primary": true }, { "type": "home" }]));
-    for (only, but) in [(Some("a"), Some("b")), (Some(&*"a,".repeat(101)), None), (None, Some(&*"x".repeat(4_097)))] {
+    for (only, but) in
+        [(Some("a"), Some("b")), (Some(&*"a,".repeat(101)), None), (None, Some(&*"x".repeat(4_097)))]
+    {
         assert_eq!(wrong_of(Shown::parse(&USERS, only, but)), Wrong::Value);
     }
     assert!(!Shown::parse(&GROUPS_TYPE, None, Some("members")).unwrap().has("members"));
@@ -328,7 +364,8 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 24, 4, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
-            prop::collection::hash_map(key.clone(), inner, 0..4).prop_map(|all| Value::Object(all.into_iter().collect())),
+            prop::collection::hash_map(key.clone(), inner, 0..4)
+                .prop_map(|all| Value::Object(all.into_iter().collect())),
         ]
     })
 }
