@@ -47,7 +47,7 @@ def started(program, directory, port):
     subprocess.run([program, "init", directory, "--server-name", "scim.test"], check=True, stdout=subprocess.DEVNULL)
     config = pathlib.Path(directory, "yakuba.toml")
     config.write_text(configuration(port))
-    server = subprocess.Popen([program, "serve", "--begin", "--config", config])
+    server = subprocess.Popen([program, "serve", "--config", config])
     for _ in range(600):
         if server.poll() is not None:
             sys.exit("the server did not start")
