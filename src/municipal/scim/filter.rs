@@ -157,13 +157,14 @@ impl Filter {
         }
     }
 
-    /// Whether an attribute of this name is looked at anywhere.
-    pub(crate) fn looks_at(&self, attribute: &str) -> bool {
-        let is = |place: &Place| matches!(place, Place::Resource(name) if name.attribute.name == attribute);
+    /// How often an attribute of this name is looked at.
+    pub(crate) fn looks_at(&self, attribute: &str) -> usize {
         match self {
-            Self::And(all) | Self::Or(all) => all.iter().any(|one| one.looks_at(attribute)),
+            Self::And(all) | Self::Or(all) => all.iter().map(|one| one.looks_at(attribute)).sum(),
             Self::Not(one) => one.looks_at(attribute),
-            Self::Present(place) | Self::Compare(place, ..) | Self::Within(place, _) => is(place),
+            Self::Present(place) | Self::Compare(place, ..) | Self::Within(place, _) => {
+                usize::from(matches!(place, Place::Resource(name) if name.attribute.name == attribute))
+            }
         }
     }
 

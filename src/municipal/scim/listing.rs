@@ -12,10 +12,13 @@ use crate::{
     error::{Error, Wrong},
     filter::{Filter, Place},
     groups,
+    name::Name,
     schema::{Type, USERS as USER_TYPE},
     scim::{Asking, Kept, Scim, Told, whole},
     shown::Shown,
-    tables::{EXTERNAL_IDS, GROUPS, GROUPS_OF, MEMBERS, USER_NAMES, USERS},
+    tables::{
+        COUNT_GROUPS, COUNT_USERS, COUNTS, EXTERNAL_IDS, GROUPS, GROUPS_OF, MEMBERS, USER_NAMES, USERS,
+    },
     users::{folded, put_groups},
 };
 
@@ -27,6 +30,8 @@ const ROWS: usize = 500;
 /// Members that an answer tells of, in all its groups; and bytes of all its users. What is beyond comes with the next page.
 const MOST_MEMBERS_TOLD: usize = 20_000;
 const MOST_BYTES: usize = 4 << 20;
+/// Groups whose members may be read to find out whether a filter fits.
+const MOST_LOOKED_INTO: usize = 50;
 /// Resources that an index may lead to.
 const MOST_FOUND: usize = 20_000;
 
@@ -91,6 +96,11 @@ impl Listing {
     fn takes(&mut self, query: &Query) -> bool {
         self.total += 1;
         self.total >= query.start && self.found.len() < query.count && !self.is_full
+    }
+
+    /// Whether no row that is still to come would be told.
+    fn has_all(&self, query: &Query) -> bool {
+        self.found.len() >= query.count || self.is_full
     }
 
     /// Adds one, unless the answer is large enough; whether it did. The first one always has room.
@@ -167,7 +177,7 @@ impl Scim {
             });
         }
         let by_others = if is_users { "groups" } else { "members" };
-        if matches!(found, Candidates::All) && filter.looks_at(by_others) {
+        if matches!(found, Candidates::All) && filter.looks_at(by_others) > 0 {
             return Err(Error::invalid(
                 Wrong::TooMany,
                 format!("a filter for {by_others} names one of them, or the resource, by `eq`"),
@@ -230,12 +240,17 @@ impl Scim {
         candidates: Candidates,
     ) -> Result<Listing, Error> {
         let scope = asking.source.scope.as_str();
-        let asks_groups = query.filter.as_ref().is_some_and(|filter| filter.looks_at("groups"));
+        let asks_groups = query.filter.as_ref().is_some_and(|filter| filter.looks_at("groups") > 0);
         let (mut listing, mut last) = (Listing::new(), None::<String>);
         loop {
+            if query.filter.is_none() && listing.has_all(query) {
+                return self.counted(listing, scope, COUNT_USERS).await;
+            }
             let rows = self.next_rows(&USERS, scope, &candidates, last.as_deref()).await?;
             let Some((end, _)) = rows.last() else { return Ok(listing) };
             last = Some(end.clone());
+            // Whoever else waits for this thread has a turn between two looks at rows.
+            tokio::task::yield_now().await;
             let ids: Vec<&str> = rows.iter().map(|(id, _)| id.as_str()).collect();
             let mut groups = match asks_groups {
                 true => self.groups_of(asking, &ids).await?,
@@ -243,12 +258,18 @@ impl Scim {
             };
             let mut chosen = Vec::new();
             for (place, (id, row)) in rows.iter().enumerate() {
+                if query.filter.is_none() && !listing.takes(query) {
+                    continue;
+                }
                 let mut told = whole(&USER_TYPE, &asking.base, id, row)?;
                 if let Some(groups) = groups.get_mut(place) {
                     put_groups(&mut told.body, std::mem::take(groups));
                 }
-                let fits = query.filter.as_ref().is_none_or(|filter| filter.matches(&told.body));
-                if fits && listing.takes(query) && listing.push(told, row.says().len(), MOST_BYTES) {
+                let fits = |filter: &Filter| filter.matches(&told.body);
+                if query.filter.as_ref().is_some_and(|filter| !fits(filter) || !listing.takes(query)) {
+                    continue;
+                }
+                if listing.push(told, row.says().len(), MOST_BYTES) {
                     chosen.push(id.as_str());
                 }
             }
@@ -286,33 +307,83 @@ impl Scim {
         candidates: Candidates,
     ) -> Result<Listing, Error> {
         let scope = asking.source.scope.as_str();
-        let asks_members = query.filter.as_ref().is_some_and(|filter| filter.looks_at("members"));
+        let known = query.filter.as_ref().map(members_looked_at).unwrap_or_default();
+        if matches!((&known, &candidates), (Known::Not, Candidates::These(ids)) if ids.len() > MOST_LOOKED_INTO)
+        {
+            return Err(Error::invalid(Wrong::TooMany, "the filter looks at the members of too many groups"));
+        }
         let (mut listing, mut last) = (Listing::new(), None::<String>);
         loop {
+            if query.filter.is_none() && listing.has_all(query) {
+                return self.counted(listing, scope, COUNT_GROUPS).await;
+            }
             let rows = self.next_rows(&GROUPS, scope, &candidates, last.as_deref()).await?;
             let Some((end, _)) = rows.last() else { return Ok(listing) };
             last = Some(end.clone());
+            tokio::task::yield_now().await;
             for (id, row) in &rows {
-                let mut members = BTreeSet::new();
-                if asks_members {
-                    members = self.members(asking, id).await?;
+                if let Some(filter) = &query.filter {
+                    let told = match &known {
+                        Known::These(members) => groups::tell(asking, id, row, members)?,
+                        Known::Not => groups::tell(asking, id, row, &self.members(asking, id).await?)?,
+                    };
+                    if !filter.matches(&told.body) {
+                        continue;
+                    }
                 }
-                let told = groups::tell(asking, id, row, &members)?;
-                let fits = query.filter.as_ref().is_none_or(|filter| filter.matches(&told.body));
-                if !fits || !listing.takes(query) {
+                if !listing.takes(query) {
                     continue;
                 }
-                let told = match query.shown.has("members") && !asks_members {
-                    true => {
-                        members = self.members(asking, id).await?;
-                        groups::tell(asking, id, row, &members)?
-                    }
-                    false => told,
+                let members = match query.shown.has("members") {
+                    true => self.members(asking, id).await?,
+                    false => BTreeSet::new(),
                 };
-                listing.push(told.shown(&query.shown), members.len(), MOST_MEMBERS_TOLD);
+                let told = groups::tell(asking, id, row, &members)?.shown(&query.shown);
+                listing.push(told, members.len(), MOST_MEMBERS_TOLD);
             }
         }
     }
+
+    /// The same list with the number of all that there are.
+    async fn counted(&self, listing: Listing, scope: &str, what: u8) -> Result<Listing, Error> {
+        let count = self.store.get(&COUNTS, &(scope, what)).await?.unwrap_or_default();
+        Ok(Listing { total: usize::try_from(count.0).unwrap_or_default(), ..listing })
+    }
+}
+
+/// What of a group's members is known before they are read.
+enum Known {
+    /// These, and no others are asked for.
+    These(BTreeSet<String>),
+    /// Not enough.
+    Not,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self::These(BTreeSet::new())
+    }
+}
+
+/// The members that every group has which an index found for this filter, if it looks at no others.
+fn members_looked_at(filter: &Filter) -> Known {
+    let demands = filter.demands();
+    let of_members = demands.iter().filter_map(|(place, text)| match place {
+        Place::Resource(name) if name.attribute.name == "members" && is_value(name) => {
+            Some((*text).to_owned())
+        }
+        Place::Resource(_) | Place::Part(_) | Place::Nowhere => None,
+    });
+    let of_members: Vec<String> = of_members.collect();
+    match of_members.len() == filter.looks_at("members") {
+        true => Known::These(of_members.into_iter().collect()),
+        false => Known::Not,
+    }
+}
+
+/// Whether a name means the value of a complex attribute.
+fn is_value(name: &Name) -> bool {
+    name.part.is_none_or(|part| part.name == "value")
 }
 
 /// An answer that lists what never changes.
