@@ -4,7 +4,7 @@ use account::Actor;
 use ruma::user_id;
 use serde_json::{Value, json};
 
-use super::town::{PASSWORD, Town, kanazawa, source};
+use super::town::{Town, kanazawa, source};
 use crate::schema::ENTERPRISE;
 
 fn active(is: Value) -> Value {
@@ -68,7 +68,7 @@ async fn whoever_leaves_is_out_at_once_and_comes_back_to_what_he_left() {
     let ended = town.patch(&path, active("False".into())).await;
     assert_eq!((ended.status.as_u16(), &ended.body["active"]), (200, &json!(false)));
     assert!(town.accounts.authenticate(kanazawa(), &session.access).await.is_err());
-    let refreshed = town.accounts.refresh(kanazawa(), session.refresh.as_deref().unwrap(), None).await;
+    let refreshed = town.accounts.refresh(kanazawa(), session.refresh.as_deref().unwrap()).await;
     assert!(refreshed.is_err());
     assert!(town.accounts.devices(&hanako).await.unwrap().is_empty());
     assert!(town.is_locked(&hanako).await);
@@ -249,7 +249,6 @@ async fn who_signs_in_while_he_is_ended_is_out_with_the_others() {
             assert!(session.is_err() || session.unwrap().moderation.locked);
         }
     }
-    let _ = PASSWORD;
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use web::{Body, Faces, Kit, NoSignatures, Router};
 
 use crate::{Parts, Scim, Settings, Sources, TokenHash, routes};
 
-pub(super) const PASSWORD: &str = "correct horse";
+const PASSWORD: &str = "correct horse";
 /// The path of everything.
 const BASE: &str = "/_yakuba/scim/v2";
 
