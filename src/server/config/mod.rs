@@ -14,6 +14,7 @@ mod providers;
 mod rates;
 mod scim;
 mod services;
+mod sources;
 mod types;
 mod upstream;
 mod zones;

@@ -8,8 +8,8 @@ import sys
 import tempfile
 import time
 
-import httpx
-from scim2_client.engines.httpx import SyncSCIMClient
+import httpx2 as httpx
+from scim2_client.engines.httpx2 import SyncSCIMClient
 from scim2_tester import Status, check_server
 
 TOKEN = "a-token-of-more-than-thirty-two-letters"
