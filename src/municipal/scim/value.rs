@@ -84,10 +84,8 @@ pub(crate) fn holder<'a>(resource: &'a mut Resource, extension: Option<&str>) ->
 /// [`Wrong::Value`].
 pub(crate) fn check(of: &'static Type, resource: &Resource) -> Result<(), Error> {
     for needed in of.core.attributes.iter().filter(|attribute| attribute.required) {
-        if !resource
-            .get(needed.name)
-            .is_some_and(|value| value.as_str().is_some_and(|text| !text.trim().is_empty()))
-        {
+        let text = resource.get(needed.name).and_then(Value::as_str).unwrap_or_default();
+        if text.trim().is_empty() {
             return Err(Error::value(format!("{} is needed", needed.name)));
         }
     }
