@@ -38,6 +38,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("pages", 8),
     ("client", 9),
     ("federation", 9),
+    ("scim", 9),
     ("sync", 9),
     ("server", 10),
     ("yakuba", 11),

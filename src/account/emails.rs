@@ -242,7 +242,7 @@ impl Accounts {
     }
 }
 
-fn put_no_email(batch: &mut Batch, user: &UserId, email: &str) {
+pub(crate) fn put_no_email(batch: &mut Batch, user: &UserId, email: &str) {
     batch.delete(&tables::EMAILS, &(user.as_str(), email));
     batch.delete(&tables::EMAIL_OWNERS, &(user.server_name().as_str(), email));
 }

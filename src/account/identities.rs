@@ -156,7 +156,7 @@ impl Accounts {
     }
 
     /// Adds to a batch that an identity is a user's. The batch fails if it is somebody's by then.
-    fn put_identity(&self, batch: &mut Batch, user: &UserId, issuer: &str, subject: &str) {
+    pub(crate) fn put_identity(&self, batch: &mut Batch, user: &UserId, issuer: &str, subject: &str) {
         let row = IdentityRow { user: user.to_string(), linked_ms: self.now_ms() };
         batch.insert(&tables::IDENTITIES, &(user.server_name().as_str(), issuer, subject), &row);
         batch.put(&tables::IDENTITIES_OF, &(user.as_str(), issuer, subject), &());
@@ -217,6 +217,19 @@ impl Accounts {
                 done => return done,
             }
         }
+    }
+
+    /// Whose account an identity is linked with.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn identity_owner(
+        &self,
+        authority: &ServerName,
+        issuer: &str,
+        subject: &str,
+    ) -> Result<Option<OwnedUserId>, Error> {
+        self.find_identity(authority, issuer, subject).await
     }
 
     /// The providers at which a user is known.

@@ -30,7 +30,7 @@ const MAX_PROFILE_BYTES: usize = 64 * 1024;
 /// Longest name of a field, in bytes.
 const MAX_FIELD_NAME_BYTES: usize = 255;
 /// Longest display name that is taken, in bytes, so that member events stay small.
-const MAX_DISPLAY_NAME_BYTES: usize = 1024;
+pub(crate) const MAX_DISPLAY_NAME_BYTES: usize = 1024;
 
 /// A user's profile: the JSON of each field.
 #[derive(Clone, Debug, Default)]

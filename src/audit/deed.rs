@@ -39,6 +39,8 @@ pub enum Role {
     Stranger,
     /// The server itself, which does at its hour what was decided before.
     Server,
+    /// An identity system of the authority, which says who is there.
+    Source,
 }
 
 impl Role {
@@ -52,6 +54,7 @@ impl Role {
             Self::SharedSecret => "shared_secret",
             Self::Stranger => "stranger",
             Self::Server => "server",
+            Self::Source => "source",
         }
     }
 }
@@ -98,6 +101,12 @@ impl Actor {
     #[must_use]
     pub fn server() -> Self {
         Self { name: String::new(), role: Role::Server, from: None }
+    }
+
+    /// An identity system of the authority, by the name that the configuration has for it.
+    #[must_use]
+    pub fn source(name: &str, from: Option<Address>) -> Self {
+        Self { name: name.to_owned(), role: Role::Source, from }
     }
 
     /// Nobody knows who.
@@ -202,11 +211,19 @@ pub enum Action {
     VoidChanges,
     /// A change set, or one line of it, was undone.
     UndoChanges,
+    /// What a source says of somebody is kept, and his account follows it.
+    FollowSource,
+    /// A source no longer knows somebody.
+    LeaveSource,
+    /// A source made a group, or changed one.
+    PutGroup,
+    /// A source removed a group.
+    RemoveGroup,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 50] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -253,6 +270,10 @@ impl Action {
         Self::ApplyChanges,
         Self::VoidChanges,
         Self::UndoChanges,
+        Self::FollowSource,
+        Self::LeaveSource,
+        Self::PutGroup,
+        Self::RemoveGroup,
     ];
 
     /// Its word in rows, which never changes.
@@ -305,6 +326,10 @@ impl Action {
             Self::ApplyChanges => "organisation.apply",
             Self::VoidChanges => "organisation.void",
             Self::UndoChanges => "organisation.undo",
+            Self::FollowSource => "source.put_user",
+            Self::LeaveSource => "source.remove_user",
+            Self::PutGroup => "source.put_group",
+            Self::RemoveGroup => "source.remove_group",
         }
     }
 

@@ -23,6 +23,7 @@ use personnel::Personnel;
 use push::{Delivery, DeliveryParts, MailParts, Push};
 use room::{AllowAll, Policy};
 use sanitise::Worker;
+use scim::{Scim, Sources};
 use search::{Emptying, Search};
 use store::{Backend, Store};
 use sync::Syncs;
@@ -161,6 +162,8 @@ pub struct House {
     client: Arc<ClientApi>,
     client_media: Arc<MediaApi>,
     client_oauth: Arc<OAuthApi>,
+    /// What identity systems say, where there is one.
+    scim: Option<Arc<Scim>>,
     admin: Arc<AdminApi>,
     _scratch: Option<Scratch>,
 }
@@ -395,6 +398,15 @@ impl House {
             clock: clock.clone(),
             tasks: &edges,
         });
+        let sources = Sources::new(config.scim()?);
+        let scim = Scim::new(scim::Parts {
+            store: store.clone(),
+            accounts: accounts.clone(),
+            sources: sources.clone(),
+            base_urls: config.client_config().base_urls,
+            clock: clock.clone(),
+            random: random.clone(),
+        });
         let operator = random.token(OPERATOR_TOKEN);
         let kit = Kit::new(
             Arc::new(accounts.clone()),
@@ -406,6 +418,7 @@ impl House {
         )
         .with_contact(config.contact())
         .with_operator(operator.clone())
+        .with_sources(sources.clone())
         .behind(config.proxies()?)
         .with_limits(limits)
         .with_body_bounds(web::BodyBounds::of(config.limits.bodies), &metrics);
@@ -450,6 +463,7 @@ impl House {
             media,
             mails,
             personnel,
+            scim: (!sources.is_empty()).then_some(scim),
             admin: Arc::new(admin),
             _scratch: scratch,
         })
@@ -472,6 +486,9 @@ impl House {
                 .merge(client::media_routes(self.client_media.clone()))
                 .merge(client::oauth_routes(self.client_oauth.clone()))
                 .merge(sync::http::routes(self.syncs.clone()));
+            if let Some(scim) = &self.scim {
+                routes = routes.merge(scim::routes(scim.clone()));
+            }
         }
         if serves.contains(&Serves::Federation) {
             routes = routes

@@ -362,6 +362,7 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         mail::checks(),
         organisation::checks(),
         personnel::checks(),
+        scim::checks(),
         room::checks(),
         account::checks(),
         to_device::checks(),

@@ -42,7 +42,7 @@ mod server;
 mod transport;
 mod user;
 
-pub use ::server::config::{GatewayAppConfig, GatewayKind};
+pub use ::server::config::{GatewayAppConfig, GatewayKind, ScimConfig};
 pub use engine::Preset;
 pub use hostile::{Conduct, Hosted, Hostile, Raw};
 

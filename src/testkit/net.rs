@@ -13,7 +13,7 @@ use federation::{AddressPolicy, FixedAddress, Network, NetworkConfig, Transport,
 use hostile::Hostile;
 use parking_lot::RwLock;
 use ruma::{OwnedServerName, ServerName};
-use server::config::{GatewayAppConfig, PresenceSettings, ZoneConfig};
+use server::config::{GatewayAppConfig, PresenceSettings, ScimConfig, ZoneConfig};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
@@ -62,6 +62,8 @@ pub(crate) struct Inner {
     pub(crate) push_apps: Vec<GatewayAppConfig>,
     /// The port of this machine where mails are taken; none: no mails are sent.
     pub(crate) mail_port: Option<u16>,
+    /// The identity systems of each authority.
+    pub(crate) sources: Vec<ScimConfig>,
     pub(crate) authority: Option<CertificateAuthority>,
     pub(crate) zones: Zones,
     hand: ManualClock,
@@ -85,7 +87,7 @@ impl Net {
 
     /// A federation over this wire, whose chance follows from a seed.
     pub fn with(wire: Wire, seed: u64) -> Self {
-        Self::of(wire, seed, PresenceSettings::default(), Zones::default(), Vec::new(), None)
+        Self::of(wire, seed, PresenceSettings::default(), Zones::default(), Vec::new(), None, Vec::new())
     }
 
     /// A federation in memory whose servers tell who is there.
@@ -102,22 +104,30 @@ impl Net {
             Zones::default(),
             Vec::new(),
             None,
+            Vec::new(),
         )
     }
 
     /// A federation in memory whose servers have zones, and give files by the old paths as well.
     pub fn with_zones(zones: Zones) -> Self {
-        Self::of(Wire::Memory, 1, PresenceSettings::default(), zones, Vec::new(), None)
+        Self::of(Wire::Memory, 1, PresenceSettings::default(), zones, Vec::new(), None, Vec::new())
     }
 
     /// A federation over [`Wire::Tls`] whose servers have a push gateway for these apps.
     pub fn with_push_gateway(apps: Vec<GatewayAppConfig>) -> Self {
-        Self::of(Wire::Tls, 7, PresenceSettings::default(), Zones::default(), apps, None)
+        Self::of(Wire::Tls, 7, PresenceSettings::default(), Zones::default(), apps, None, Vec::new())
     }
 
     /// A federation in memory whose servers send mails, by a mail server at this port of this machine.
     pub fn with_mail(port: u16) -> Self {
-        Self::of(Wire::Memory, 1, PresenceSettings::default(), Zones::default(), Vec::new(), Some(port))
+        let presence = PresenceSettings::default();
+        Self::of(Wire::Memory, 1, presence, Zones::default(), Vec::new(), Some(port), Vec::new())
+    }
+
+    /// A federation in memory whose authorities have these identity systems.
+    pub fn with_sources(sources: Vec<ScimConfig>) -> Self {
+        let presence = PresenceSettings::default();
+        Self::of(Wire::Memory, 1, presence, Zones::default(), Vec::new(), None, sources)
     }
 
     fn of(
@@ -127,6 +137,7 @@ impl Net {
         zones: Zones,
         push_apps: Vec<GatewayAppConfig>,
         mail_port: Option<u16>,
+        sources: Vec<ScimConfig>,
     ) -> Self {
         let (clock, hand) = Clock::manual(START_MS);
         let inner = Arc::new(Inner {
@@ -136,6 +147,7 @@ impl Net {
             presence,
             push_apps,
             mail_port,
+            sources,
             zones,
             authority: (wire == Wire::Tls).then(CertificateAuthority::new),
             hand,

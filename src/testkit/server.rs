@@ -235,6 +235,7 @@ impl Server {
                 guests: true,
                 ..Registration::default()
             },
+            scim: self.net.0.sources.clone(),
             mail: self.net.0.mail_port.map(|port| mail_by(name, port)),
             // Where zones are told apart, clients are told where they are.
             client_url: (!self.net.0.zones.of.is_empty()).then(|| format!("http://{name}")),

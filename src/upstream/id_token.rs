@@ -20,6 +20,8 @@ const MOST: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Subject {
     pub(crate) subject: String,
+    /// By what the person is known here: the subject, or another claim if the settings name one.
+    pub(crate) person: String,
     /// How he was authenticated, by the provider's own word.
     pub(crate) acr: Option<String>,
     /// By which methods.
@@ -63,12 +65,15 @@ pub(crate) fn check(
     if !bool::from(said.as_bytes().ct_eq(nonce.as_bytes())) {
         return Err(no("the ID token belongs to another sign-in"));
     }
-    let subject = claims::text(all, "sub").filter(|sub| (1..=LONGEST_SUBJECT).contains(&sub.len()));
-    let subject = subject.ok_or(no("the ID token does not say who it is about"))?;
+    let name = |claim| claims::text(all, claim).filter(|name| (1..=LONGEST_SUBJECT).contains(&name.len()));
+    let subject = name("sub").ok_or(no("the ID token does not say who it is about"))?;
+    let person =
+        name(&settings.subject).ok_or(no("the ID token lacks the claim by which people are known"))?;
     let acr = claims::text(all, "acr").map(str::to_owned);
     // To have asked proves nothing.
     if !settings.acr_values.is_empty() && !acr.as_ref().is_some_and(|acr| settings.acr_values.contains(acr)) {
         return Err(Error::TooWeak);
     }
-    Ok(Subject { subject: subject.to_owned(), acr, amr: claims::texts(all, "amr", MOST) })
+    let (subject, person) = (subject.to_owned(), person.to_owned());
+    Ok(Subject { subject, person, acr, amr: claims::texts(all, "amr", MOST) })
 }

@@ -11,6 +11,8 @@ pub struct Settings {
     pub client_id: String,
     /// What proves that; a client without one is a public client.
     pub client_secret: Option<String>,
+    /// The claim of the ID token by which people are known: `sub`, unless that is another one for each client.
+    pub subject: String,
     /// What is asked for besides `openid`.
     pub scopes: Vec<String>,
     /// The localpart of a new account.

@@ -189,7 +189,7 @@ impl Upstream {
         let is_verified = said.get("email_verified") == Some(&Value::Bool(true));
         let identity = Identity {
             issuer: settings.issuer.clone(),
-            subject: about.subject,
+            subject: about.person,
             localpart: settings.localpart.fill(&said).map_err(|error| match error {
                 Error::MissingClaim { claim } => claim,
                 other => other.to_string(),

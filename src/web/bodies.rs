@@ -73,6 +73,8 @@ pub enum Holder {
     Peer(OwnedServerName),
     /// A user of ours.
     User(OwnedUserId),
+    /// The identity systems of an authority.
+    Source(OwnedServerName),
 }
 
 /// The bytes of all bodies that are in memory.
@@ -96,6 +98,7 @@ impl Bodies {
             Holder::Address(_) => self.bounds.address,
             Holder::Peer(_) => self.bounds.peer,
             Holder::User(_) => self.bounds.user,
+            Holder::Source(_) => self.bounds.peer,
         }
         .as_usize()
     }
@@ -141,6 +144,7 @@ impl From<Full> for ApiError {
             Holder::Address(_) => ApiError::over("bodies_per_address", Duration::from_secs(1)),
             Holder::Peer(_) => ApiError::over("bodies_per_peer", Duration::from_secs(1)),
             Holder::User(_) => ApiError::over("bodies_per_user", Duration::from_secs(1)),
+            Holder::Source(_) => ApiError::over("bodies_per_source", Duration::from_secs(1)),
         }
     }
 }

@@ -77,6 +77,24 @@ pub struct Open;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operator;
 
+/// An identity system of an authority, which says who is there, by the token that the configuration has for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The authority.
+    pub authority: OwnedServerName,
+    /// What the configuration calls it.
+    pub name: Arc<str>,
+}
+
+/// Whose tokens of identity systems there are.
+pub trait SourceCheck: Send + Sync {
+    /// Whether an authority has any identity system.
+    fn has_some(&self, authority: &ServerName) -> bool;
+
+    /// The name of the authority's identity system whose token this is. Takes the same time whatever is wrong.
+    fn find(&self, authority: &ServerName, token: &str) -> Option<Arc<str>>;
+}
+
 /// Another server that has signed its request to one of our authorities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -292,6 +310,8 @@ pub enum Standing {
     Claims(OwnedServerName),
     /// Somebody at the command line of the machine.
     Operator,
+    /// An identity system of this authority. How much of it is under way at once, who answers it bounds.
+    Source(OwnedServerName),
 }
 
 /// This kind of caller fits an endpoint with the authentication scheme `A`.
@@ -350,6 +370,34 @@ impl Identify for Operator {
 
     fn prove((): (), _: &Bytes) -> Result<Operator, ApiError> {
         Ok(Operator)
+    }
+}
+
+impl Identify for Source {
+    type Shown = Source;
+
+    async fn look(kit: &Arc<Kit>, parts: &Parts, face: &Face) -> Result<Source, ApiError> {
+        let authority = face.server_name();
+        let sources = kit.sources.as_ref().filter(|sources| sources.has_some(authority));
+        let sources = sources.ok_or_else(ApiError::unrecognized)?;
+        // In a query it would stand in logs.
+        let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = header.and_then(|value| value.split_once(' '));
+        let token =
+            token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+        let name = token
+            .filter(|token| token.len() <= LONGEST_TOKEN)
+            .and_then(|token| sources.find(authority, token));
+        let name = name.ok_or_else(|| ApiError::unauthorized("The token of this source is needed"))?;
+        Ok(Source { authority: authority.to_owned(), name })
+    }
+
+    fn standing(shown: &Source) -> Standing {
+        Standing::Source(shown.authority.clone())
+    }
+
+    fn prove(shown: Source, _: &Bytes) -> Result<Source, ApiError> {
+        Ok(shown)
     }
 }
 

@@ -30,6 +30,9 @@ struct Inner {
     cause: Option<Box<dyn StdError + Send + Sync>>,
 }
 
+/// How errors are told where that is not Matrix's: of a status and a sentence.
+pub type ErrorForm = fn(StatusCode, &str) -> Response;
+
 impl ApiError {
     /// An error of this status and errcode with a sentence for people.
     pub fn new(
@@ -227,8 +230,13 @@ impl ApiError {
         &self.0.message
     }
 
-    /// The answer. An error of ours is logged here, once.
+    /// The answer in the form that errors have in Matrix.
     pub(crate) fn into_response(self, request_id: &str) -> Response {
+        self.into_response_as(None, request_id)
+    }
+
+    /// The answer, in another form if there is one. An error of ours is logged here, once.
+    pub(crate) fn into_response_as(self, form: Option<ErrorForm>, request_id: &str) -> Response {
         let Inner { status, errcode, mut message, more, retry_after, known, cause } = *self.0;
         if status.is_server_error() {
             let cause = cause.as_deref().map(Chain);
@@ -244,10 +252,15 @@ impl ApiError {
                 message = format!("{message} (request {request_id})").into();
             }
         }
-        let body = Body { errcode: &errcode, error: &message, more: &more };
-        // Strings and values that were JSON before always serialise.
-        let body = serde_json::to_vec(&body).map(Bytes::from).unwrap_or_default();
-        let mut response = json_body(status, body.into());
+        let mut response = match form {
+            Some(form) => form(status, &message),
+            None => {
+                let body = Body { errcode: &errcode, error: &message, more: &more };
+                // Strings and values that were JSON before always serialise.
+                let body = serde_json::to_vec(&body).map(Bytes::from).unwrap_or_default();
+                json_body(status, body.into())
+            }
+        };
         if let Some(wait) = retry_after {
             let seconds = wait.as_millis().div_ceil(1_000).max(1);
             if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {

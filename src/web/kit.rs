@@ -14,7 +14,7 @@ use base::{Clock, Counter, CounterFamily, Gauge, HistogramFamily, Metrics, Rando
 use tracing::warn;
 
 use crate::{
-    BodyBounds, Faces, Limits, Proxies, SignatureCheck, TokenCheck,
+    BodyBounds, Faces, Limits, Proxies, SignatureCheck, SourceCheck, TokenCheck,
     bodies::{BODY_PAUSE, BODY_TIMEOUT, Bodies},
 };
 
@@ -23,6 +23,7 @@ use crate::{
 pub struct Kit {
     pub(crate) tokens: Arc<dyn TokenCheck>,
     pub(crate) signatures: Arc<dyn SignatureCheck>,
+    pub(crate) sources: Option<Arc<dyn SourceCheck>>,
     pub(crate) faces: Faces,
     pub(crate) clock: Clock,
     pub(crate) proxies: Proxies,
@@ -57,6 +58,7 @@ impl Kit {
         Kit {
             tokens,
             signatures,
+            sources: None,
             faces,
             limits: Limits::off(&clock, metrics),
             clock,
@@ -95,6 +97,13 @@ impl Kit {
     #[must_use]
     pub fn with_operator(mut self, token: String) -> Kit {
         self.operator = Some(token);
+        self
+    }
+
+    /// Believes whoever shows a token of these to be an identity system of an authority.
+    #[must_use]
+    pub fn with_sources(mut self, sources: Arc<dyn SourceCheck>) -> Kit {
+        self.sources = Some(sources);
         self
     }
 

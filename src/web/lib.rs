@@ -46,9 +46,9 @@ pub use bodies::{BodyBounds, BodyStream, Holder};
 pub use call::{Call, PathArgs, Peer, RawCall, StreamCall, costless};
 pub use caller::{
     Caller, Claimed, Identify, NoSignatures, Open, Operator, Origin, Service, SignatureCheck, SignatureError,
-    SignedHead, Standing, TokenCheck, TokenError, User,
+    SignedHead, Source, SourceCheck, Standing, TokenCheck, TokenError, User,
 };
-pub use error::ApiError;
+pub use error::{ApiError, ErrorForm};
 pub use face::{Face, Faces, TlsName};
 pub use json::{MAX_NESTING, json_bytes, json_response, json_stream, parse_json};
 pub use kit::Kit;

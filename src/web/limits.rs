@@ -211,7 +211,7 @@ impl Limits {
                 self.count_stranger(class, address)
             }
             (Standing::Stranger, _) => self.count_stranger(Class::Open, address),
-            (Standing::Unlimited(_) | Standing::Operator, _) => Ok(()),
+            (Standing::Unlimited(_) | Standing::Operator | Standing::Source(_), _) => Ok(()),
             (Standing::User(user, device), Class::Sync) => {
                 self.take(class, &Who::Device(user.as_str(), device.as_str()), user.as_str())
             }

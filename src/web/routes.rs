@@ -17,7 +17,7 @@ use ruma::api::{
 };
 
 use crate::{
-    ApiError, Body, Call, Caller, Identify, Kit, RawCall, Response, Router, StreamCall,
+    ApiError, Body, Call, Caller, ErrorForm, Identify, Kit, RawCall, Response, Router, StreamCall,
     convert::bad_request,
     json::{check_body, check_numbers},
     serve::{Endpoint, Incoming, Unrecognized},
@@ -41,6 +41,7 @@ pub(crate) struct Route {
     pub(crate) empty_args: usize,
     pub(crate) body_limit: ByteSize,
     pub(crate) any_host: bool,
+    pub(crate) error_form: Option<ErrorForm>,
     pub(crate) handler: Handler,
 }
 
@@ -49,13 +50,20 @@ pub struct Routes<S> {
     state: Arc<S>,
     body_limit: ByteSize,
     any_host: bool,
+    error_form: Option<ErrorForm>,
     routes: Vec<Route>,
 }
 
 impl<S: Send + Sync + 'static> Routes<S> {
     /// No routes yet. Bodies up to 2 MiB are taken.
     pub fn new(state: Arc<S>) -> Routes<S> {
-        Routes { state, body_limit: DEFAULT_BODY_LIMIT, any_host: false, routes: Vec::new() }
+        Routes {
+            state,
+            body_limit: DEFAULT_BODY_LIMIT,
+            any_host: false,
+            error_form: None,
+            routes: Vec::new(),
+        }
     }
 
     /// The routes that follow take bodies up to this size; larger ones get a 413.
@@ -70,6 +78,13 @@ impl<S: Send + Sync + 'static> Routes<S> {
     #[must_use]
     pub fn any_host(mut self) -> Self {
         self.any_host = true;
+        self
+    }
+
+    /// The routes that follow tell errors in this form, and not in that of Matrix.
+    #[must_use]
+    pub fn error_form(mut self, form: ErrorForm) -> Self {
+        self.error_form = Some(form);
         self
     }
 
@@ -185,6 +200,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
             empty_args,
             body_limit: self.body_limit,
             any_host: self.any_host,
+            error_form: self.error_form,
             handler: handler.clone(),
         });
     }
@@ -204,6 +220,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
             state: Arc::new(()),
             body_limit: self.body_limit,
             any_host: self.any_host,
+            error_form: self.error_form,
             routes: self.routes,
         }
     }

@@ -77,9 +77,11 @@ impl Incoming {
         limits.admit(class, &standing, address)?;
         let limit = match standing {
             Standing::Stranger => body_limit.min(STRANGERS_LIMIT),
-            Standing::User(..) | Standing::Unlimited(_) | Standing::Claims(_) | Standing::Operator => {
-                body_limit
-            }
+            Standing::User(..)
+            | Standing::Unlimited(_)
+            | Standing::Claims(_)
+            | Standing::Operator
+            | Standing::Source(_) => body_limit,
         };
         let holders = match &standing {
             Standing::User(user, _) | Standing::Unlimited(user) => vec![Holder::User(user.clone())],
@@ -87,6 +89,7 @@ impl Incoming {
                 std::iter::once(Holder::Strangers).chain(address.map(Holder::Address)).collect()
             }
             Standing::Operator => Vec::new(),
+            Standing::Source(authority) => vec![Holder::Source(authority.clone())],
         };
         let counted = match (&standing, class) {
             (Standing::User(user, _), Some(Class::Membership)) => {
@@ -139,7 +142,9 @@ impl Incoming {
         kit.limits.admit(class, &standing, address)?;
         let limit = match standing {
             Standing::Stranger | Standing::Claims(_) => body_limit.min(STRANGERS_LIMIT),
-            Standing::User(..) | Standing::Unlimited(_) | Standing::Operator => body_limit,
+            Standing::User(..) | Standing::Unlimited(_) | Standing::Operator | Standing::Source(_) => {
+                body_limit
+            }
         };
         let body = BodyStream::new(&kit, body, limit);
         let caller = C::prove(shown, &Bytes::new())?;
@@ -204,10 +209,13 @@ impl Inner {
             let handled = AssertUnwindSafe(self.handle(request)).catch_unwind().await;
             let response = match handled {
                 Ok(Ok(response)) => response,
-                Ok(Err(error)) => error.naming(self.kit.contact()).into_response(&request_id),
+                Ok(Err(error)) => {
+                    error.naming(self.kit.contact()).into_response_as(self.route.error_form, &request_id)
+                }
                 Err(_) => {
                     self.kit.panics.inc();
-                    ApiError::internal("the handler panicked").into_response(&request_id)
+                    let error = ApiError::internal("the handler panicked");
+                    error.into_response_as(self.route.error_form, &request_id)
                 }
             };
             let elapsed = self.kit.clock.instant().since(started);

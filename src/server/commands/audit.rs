@@ -313,6 +313,7 @@ fn role_in_words(word: &str) -> String {
         "shared_secret" => tr!("共有の秘密", "shared secret"),
         "stranger" => tr!("未確認", "stranger"),
         "server" => tr!("サーバー", "server"),
+        "source" => tr!("連携元", "source"),
         _ => word.to_owned(),
     }
 }
@@ -366,6 +367,10 @@ fn action_in_words(word: &str) -> String {
         Action::ApplyChanges => tr!("変更案を適用", "applied a change set"),
         Action::VoidChanges => tr!("変更案を適用できず", "could not apply a change set any more"),
         Action::UndoChanges => tr!("変更案を取り消し", "undid a change set"),
+        Action::FollowSource => tr!("人の情報を連携元に合わせる", "followed what a source says of somebody"),
+        Action::LeaveSource => tr!("連携元から外れた", "was removed by a source"),
+        Action::PutGroup => tr!("連携元のグループを設定", "set a group of a source"),
+        Action::RemoveGroup => tr!("連携元のグループを削除", "removed a group of a source"),
     }
 }
 

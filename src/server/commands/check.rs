@@ -29,6 +29,7 @@ pub(crate) async fn check(args: &ConfigArg) -> anyhow::Result<ExitCode> {
             config.account_config().err(),
             config.smtp().err(),
             config.push_apps().err(),
+            config.scim().err(),
             wrong_with_network(&config).err(),
             Certificates::open(&config).err().map(|error| anyhow!(tls::told(&error))),
         ];

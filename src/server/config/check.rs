@@ -53,6 +53,54 @@ fn check_upstream(authority: &AuthorityConfig, upstream: &UpstreamConfig, index:
     }
 }
 
+/// What is wrong with the identity systems of the authority of this number.
+fn check_sources(authority: &AuthorityConfig, index: usize, found: &mut Found) {
+    let mut names = HashMap::new();
+    for (number, source) in authority.scim.iter().enumerate() {
+        let key = |part: &str| format!("authorities.{index}.scim.{number}.{part}");
+        if !source.has_good_name() {
+            found.wrong(
+                key("name"),
+                tr!(
+                    "英小文字・数字・- ・_ で 32 文字以内にしてください",
+                    "a name has at most 32 of a-z, 0-9, - and _"
+                ),
+            );
+        }
+        if let Some(first) = names.insert(&source.name, key("name")) {
+            found.contradiction(
+                key("name"),
+                vec![first],
+                tr!("{name} が二度あります", "{name} is there twice", name = source.name),
+            );
+        }
+        if !source.has_good_token() {
+            found.contradiction(
+                key("name"),
+                vec![key("token_file"), key("token_sha256")],
+                tr!(
+                    "`token_file` か、64 桁の 16 進数の `token_sha256` の、どちらか一つが必要です",
+                    "either `token_file` or `token_sha256` with 64 hexadecimal digits is needed"
+                ),
+            );
+        }
+        if let Err(error) = source.localpart.parse::<::upstream::Template>() {
+            let text = &source.localpart;
+            found.wrong(key("localpart"), tr!("{text} はひな形ではありません: {error}", "{text}: {error}"));
+        }
+        if source.links_upstream && authority.upstream.is_none() {
+            found.contradiction(
+                key("links_upstream"),
+                vec![format!("authorities.{index}.upstream")],
+                tr!(
+                    "認証基盤 [authorities.upstream] がありません",
+                    "there is no identity provider ([authorities.upstream])"
+                ),
+            );
+        }
+    }
+}
+
 /// What is wrong with the built-in push gateway.
 fn check_gateway(config: &Config, gateway: &GatewayConfig, found: &mut Found) {
     let no_subject = || {
@@ -278,6 +326,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         if let Some(upstream) = &authority.upstream {
             check_upstream(authority, upstream, index, &mut found);
         }
+        check_sources(authority, index, &mut found);
         let Some(mail) = &authority.mail else { continue };
         let key = |part: &str| format!("authorities.{index}.mail.{part}");
         if mail.from.parse::<mail::EmailAddress>().is_err() {

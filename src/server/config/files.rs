@@ -7,7 +7,7 @@ use crate::{causes, texts::tr};
 
 impl Config {
     /// Every file with a secret: signing keys, private keys of certificates, shared secrets, passwords of mail servers,
-    /// registrations of application services, what we show identity providers, keys of buckets, accounts and keys at push
+    /// registrations of application services, what we show identity providers and what identity systems show us, keys of buckets, accounts and keys at push
     /// services.
     pub fn secret_files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
@@ -21,6 +21,8 @@ impl Config {
             let secret =
                 authority.upstream.as_ref().and_then(|upstream| upstream.client_secret_file.as_ref());
             files.extend(secret.map(|file| self.path(file)));
+            let tokens = authority.scim.iter().filter_map(|source| source.token_file.as_ref());
+            files.extend(tokens.map(|file| self.path(file)));
         }
         files.extend(self.media.s3.iter().map(|bucket| self.path(&bucket.secret_file)));
         let apps = self.push.gateway.iter().flat_map(|gateway| &gateway.apps);

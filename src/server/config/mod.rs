@@ -12,7 +12,9 @@ mod gateway;
 mod listeners;
 mod providers;
 mod rates;
+mod scim;
 mod services;
+mod sources;
 mod types;
 mod upstream;
 mod zones;
@@ -29,6 +31,7 @@ pub use self::contacts::{
 };
 pub use self::gateway::{GatewayAppConfig, GatewayConfig, GatewayKind};
 pub use self::listeners::{Listener, ListenerTls, Serves};
+pub use self::scim::ScimConfig;
 pub use self::types::{
     Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, LimitsConfig, Log,
     MediaSettings, OldKey, PeersSetting, PresenceSettings, PrivateAddresses, ProxiesConfig,

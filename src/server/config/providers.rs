@@ -28,6 +28,7 @@ impl Config {
                 issuer: config.issuer.clone(),
                 client_id: config.client_id.clone(),
                 client_secret: secret,
+                subject: config.subject.clone(),
                 scopes: config.scopes.clone(),
                 localpart: template(&config.localpart)?,
                 display_name: Some(template(&config.display_name)?),

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use web::Class;
 
 use super::{
-    BucketConfig, GatewayConfig, Listener, MailConfig, SupportConfig, TermsConfig, UpstreamConfig,
-    ZoneConfig, rates,
+    BucketConfig, GatewayConfig, Listener, MailConfig, ScimConfig, SupportConfig, TermsConfig,
+    UpstreamConfig, ZoneConfig, rates,
 };
 
 /// The whole configuration of a process.
@@ -94,6 +94,9 @@ pub struct AuthorityConfig {
     /// The identity provider at which its users sign in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<UpstreamConfig>,
+    /// The identity systems that say who is there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scim: Vec<ScimConfig>,
     /// What whoever registers has to accept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub terms: Vec<TermsConfig>,
@@ -124,6 +127,7 @@ impl AuthorityConfig {
             sign_in_page: false,
             mail: None,
             upstream: None,
+            scim: Vec::new(),
             terms: Vec::new(),
             application_services: Vec::new(),
             tls: None,

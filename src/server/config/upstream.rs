@@ -18,6 +18,9 @@ pub struct UpstreamConfig {
     /// A PEM file with a certificate authority that its certificate may be of, besides those of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    /// The claim by which people are known.
+    #[serde(default = "subject")]
+    pub subject: String,
     /// What is asked for besides `openid`.
     #[serde(default = "scopes")]
     pub scopes: Vec<String>,
@@ -45,6 +48,10 @@ pub struct UpstreamConfig {
     /// And in English.
     #[serde(default = "label_en")]
     pub label_en: String,
+}
+
+fn subject() -> String {
+    "sub".to_owned()
 }
 
 fn scopes() -> Vec<String> {

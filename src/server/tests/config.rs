@@ -18,8 +18,9 @@ fn all_keys_set() -> String {
         Some(key) if !key.starts_with([' ', '#']) && !key.is_empty() => key,
         _ => line,
     });
-    // `url` and `url_file` exclude each other.
-    lines.filter(|line| !line.starts_with("url_file")).collect::<Vec<_>>().join("\n")
+    // `url` and `url_file` exclude each other, as do a token's file and its hash.
+    let excluded = ["url_file", "token_sha256"];
+    lines.filter(|line| !excluded.iter().any(|key| line.starts_with(key))).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -71,6 +72,38 @@ fn a_new_configuration_carries_the_name_everywhere() {
     assert_eq!(config.authorities[0].name, "wajima.test:8448");
     assert_eq!(config.authorities[0].key_file, Path::new("keys/wajima.test_8448.key"));
     assert!(text.contains("\"pref.example.test\""));
+}
+
+#[test]
+fn an_identity_system_has_a_name_of_its_own_and_one_token() {
+    let with = |sources: &str| {
+        let listener = "[[listeners]]\naddress = \"127.0.0.1:1\"\nserves = [\"client\"]\n";
+        parse(&format!("[[authorities]]\nname = \"a.test\"\nkey_file = \"a.key\"\n{sources}\n{listener}"))
+    };
+    let source = |keys: &str| format!("[[authorities.scim]]\n{keys}\n");
+    let hash = format!("token_sha256 = \"{}\"", "0f".repeat(32));
+    let good = source(&format!("name = \"entra\"\n{hash}"));
+    let config = with(&good).unwrap();
+    assert_eq!(config.authorities[0].scim[0].localpart, "{userName@}");
+    assert_eq!(config.scim().unwrap().len(), 1);
+    let secret = source("name = \"okta\"\ntoken_file = \"okta.token\"");
+    let named = with(&secret).unwrap().secret_files();
+    assert!(named.iter().any(|file| file.ends_with("okta.token")), "{named:?}");
+    for (sources, problem) in [
+        (source("name = \"entra\""), "token_sha256"),
+        (source(&format!("name = \"entra\"\ntoken_file = \"x\"\n{hash}")), "token_sha256"),
+        (source("name = \"entra\"\ntoken_sha256 = \"12\""), "token_sha256"),
+        (source(&format!("name = \"A/B\"\n{hash}")), "scim.0.name"),
+        (format!("{good}{good}"), "scim.1.name"),
+        (source(&format!("name = \"entra\"\nlocalpart = \"x\"\n{hash}")), "localpart"),
+        (source(&format!("name = \"entra\"\nlinks_upstream = true\n{hash}")), "links_upstream"),
+    ] {
+        let problems = with(&sources).unwrap_err();
+        assert!(problems.iter().any(|told| told.contains(problem)), "{sources}: {problems:#?}");
+    }
+    // Two systems with one token could not be told apart.
+    let other = source(&format!("name = \"okta\"\n{hash}"));
+    assert!(with(&format!("{good}{other}")).unwrap().scim().is_err());
 }
 
 #[test]

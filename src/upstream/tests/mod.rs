@@ -121,6 +121,7 @@ fn settings() -> Settings {
         issuer: ISSUER.to_owned(),
         client_id: "yakuba".to_owned(),
         client_secret: None,
+        subject: "sub".to_owned(),
         scopes: Vec::new(),
         localpart: "{preferred_username}".parse().unwrap(),
         display_name: None,
@@ -181,6 +182,17 @@ fn an_id_token_is_for_us_from_him_now_and_of_this_sign_in() {
     ] {
         let refused = look(|all| all[name] = value.clone(), &settings);
         assert!(matches!(refused, Err(Error::Untrusted(_))), "{name} {value}");
+    }
+}
+
+#[test]
+fn people_are_known_by_another_claim_where_that_is_set_and_by_no_other() {
+    let by_oid = Settings { subject: "oid".to_owned(), ..settings() };
+    let known = look(|all| all["oid"] = json!("o-1"), &by_oid).unwrap();
+    assert_eq!((known.subject.as_str(), known.person.as_str()), ("1", "o-1"));
+    assert_eq!(look(|_| {}, &settings()).unwrap().person, "1");
+    for oid in [Value::Null, json!(""), json!(["o-1"]), json!("x".repeat(256))] {
+        assert!(matches!(look(|all| all["oid"] = oid.clone(), &by_oid), Err(Error::Untrusted(_))), "{oid}");
     }
 }
 

@@ -161,6 +161,7 @@ impl Desk {
             issuer: ISSUER.to_owned(),
             client_id: "yakuba".to_owned(),
             client_secret: Some("s&cret".to_owned()),
+            subject: "sub".to_owned(),
             scopes: vec!["profile".to_owned()],
             localpart: "{preferred_username}".parse().unwrap(),
             display_name: Some("{name}".parse().unwrap()),
