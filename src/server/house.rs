@@ -22,6 +22,7 @@ use pdu::Authorities;
 use personnel::Personnel;
 use push::{Delivery, DeliveryParts, MailParts, Push};
 use room::{AllowAll, Policy};
+use rules::Rules;
 use sanitise::Worker;
 use search::{Emptying, Search};
 use store::{Backend, Store};
@@ -33,6 +34,7 @@ use web::{Kit, Limits, Router, Routes};
 
 use crate::{
     admin::AdminApi,
+    by_rule::ByRule,
     causes,
     config::{Config, Serves},
     elsewhere::Elsewhere,
@@ -149,6 +151,8 @@ pub struct House {
     pub mails: Mails,
     /// What people do to the organisation of an authority.
     pub personnel: Personnel,
+    /// Rooms that follow from it.
+    pub rules: Rules,
     /// Metrics of the process.
     pub metrics: Metrics,
     /// The tasks of everything above the store.
@@ -393,6 +397,13 @@ impl House {
             clock: clock.clone(),
             tasks: &edges,
         });
+        let rules = Rules::new(rules::Parts {
+            store: store.clone(),
+            authorities: authorities.iter().map(|authority| authority.name().to_owned()).collect(),
+            rooms: Arc::new(ByRule { engine: engine.clone(), accounts: accounts.clone() }),
+            clock: clock.clone(),
+            tasks: &edges,
+        });
         let operator = random.token(OPERATOR_TOKEN);
         let kit = Kit::new(
             Arc::new(accounts.clone()),
@@ -422,6 +433,7 @@ impl House {
             media.clone(),
             search.clone(),
             personnel.clone(),
+            rules.clone(),
         );
         Ok(House {
             store,
@@ -448,6 +460,7 @@ impl House {
             media,
             mails,
             personnel,
+            rules,
             admin: Arc::new(admin),
             _scratch: scratch,
         })
@@ -512,6 +525,7 @@ impl House {
         self.delivery.start();
         self.services.start();
         self.personnel.start();
+        self.rules.start(self.personnel.applied());
     }
 
     /// Trims the log of changes as it grows old. Only who serves does.

@@ -358,6 +358,7 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         mail::checks(),
         organisation::checks(),
         personnel::checks(),
+        rules::checks(),
         room::checks(),
         account::checks(),
         to_device::checks(),
