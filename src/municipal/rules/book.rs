@@ -55,6 +55,15 @@ impl Book {
         self.rules.get(&rule)?.iter().rev().find_map(|entry| entry.says.as_ref())
     }
 
+    /// From which day on a rule holds that does not on this day, but will.
+    #[must_use]
+    pub fn begins(&self, rule: RuleId, day: Date) -> Option<Date> {
+        let entries = self.rules.get(&rule)?;
+        let last = entries.iter().rev().find(|entry| entry.says.is_some())?;
+        let holds = self.on(day).any(|(id, _)| id == rule);
+        last.span.from().filter(|from| *from > day && !holds)
+    }
+
     /// The same as it was known at a moment.
     #[must_use]
     pub fn as_known(&self, at: Timestamp) -> Self {

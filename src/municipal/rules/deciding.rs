@@ -224,7 +224,9 @@ impl Rules {
         (unit, key_of_room): (&str, String),
         by: &Actor,
     ) -> Result<Answer, Error> {
-        let day = self.today()?;
+        let today = self.today()?;
+        // What is made by hand is put under a rule before that begins, lest the rule makes rooms of its own.
+        let day = self.book(authority).await?.0.begins(rule, today).unwrap_or(today);
         let organisation = self.inner.organisations.load(authority).await?.organisation;
         let unit = unit_named(&organisation, None, unit, day).map_err(Error::Refused)?;
         let place = Place { rule, unit, key: key_of_room };

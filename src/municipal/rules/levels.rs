@@ -76,6 +76,12 @@ pub(crate) fn levels(
         // What may be said by everybody else has to be named: a level of its own goes before the default.
         events.retain(|kind, _| HIS_ALONE.contains(&kind.as_str()));
     }
+    if !is_creator {
+        // What only somebody above him may change stays.
+        let old = present.get("events").and_then(Value::as_object).into_iter().flatten();
+        let above = old.filter(|(_, level)| is_above(level));
+        events.extend(above.map(|(kind, level)| (kind.clone(), level.clone())));
+    }
     let mut content = present;
     let said = json!({
         "users": users,
@@ -89,7 +95,16 @@ pub(crate) fn levels(
         "redact": wish.redact,
     });
     if let Value::Object(said) = said {
-        content.extend(said);
+        for (key, value) in said {
+            if is_creator || !content.get(&key).is_some_and(is_above) {
+                content.insert(key, value);
+            }
+        }
     }
     Value::Object(content)
+}
+
+/// Whether a level is higher than that of a steward who has not made the room.
+fn is_above(level: &Value) -> bool {
+    level.as_i64().is_some_and(|level| level > STEWARD)
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The rooms that there are.
-pub type Places = BTreeMap<Place, PlaceRow>;
+pub(crate) type Places = BTreeMap<Place, PlaceRow>;
 
 /// What becomes of the rooms.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

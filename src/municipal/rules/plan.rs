@@ -48,7 +48,6 @@ pub enum Step {
 pub(crate) struct Known<'a> {
     pub(crate) authority: &'a ServerName,
     pub(crate) steward: &'a UserId,
-    pub(crate) room: &'a RoomId,
     pub(crate) row: &'a PlaceRow,
     /// Whom rules brought in.
     pub(crate) brought: &'a BTreeSet<OwnedUserId>,

@@ -141,7 +141,9 @@ impl Rules {
         accounts.retain(|_, account| *account != steward);
         let wanted = wanted(&organisation, &book, &accounts, day);
         let places = self.places(authority).await?;
-        let settled = settle(&wanted, &places, &organisation, day);
+        let mut settled = settle(&wanted, &places, &organisation, day);
+        // Rooms of a rule that is yet to come are left alone until it does.
+        settled.unwanted.retain(|place| book.begins(place.rule, day).is_none());
         Ok(View { day, steward, book, wanted, settled, places })
     }
 }

@@ -18,8 +18,9 @@ use crate::{
 };
 
 /// For which units there are rooms.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[serde(bound(deserialize = "B: Deserialize<'de>, U: Deserialize<'de>"))]
 pub struct Units<B = BodyId, U = UnitId> {
     /// Those of this body; of all, where none is said.
     pub body: Option<B>,
@@ -29,6 +30,12 @@ pub struct Units<B = BodyId, U = UnitId> {
     pub depth: Option<(u8, u8)>,
     /// Those whose name is one of these, with a `*` at either end for whatever is there; of all names, where none is said.
     pub named: Vec<String>,
+}
+
+impl<B, U> Default for Units<B, U> {
+    fn default() -> Self {
+        Self { body: None, below: None, depth: None, named: Vec::new() }
+    }
 }
 
 /// Who the members are.
@@ -165,13 +172,12 @@ fn yes() -> bool {
 /// For every unit of a kind rooms of these templates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[serde(bound(serialize = "B: Serialize, U: Serialize"))]
 #[serde(bound(deserialize = "B: Deserialize<'de>, U: Deserialize<'de>"))]
 pub struct Rule<B = BodyId, U = UnitId> {
     /// What people call it.
     pub title: String,
     /// For which units.
-    #[serde(default = "everywhere")]
+    #[serde(default)]
     pub units: Units<B, U>,
     /// Who the members are.
     #[serde(default)]
@@ -184,10 +190,6 @@ pub struct Rule<B = BodyId, U = UnitId> {
     pub hand_over_days: u16,
     /// The rooms of each unit.
     pub rooms: Vec<Template>,
-}
-
-fn everywhere<B, U>() -> Units<B, U> {
-    Units { body: None, below: None, depth: None, named: Vec::new() }
 }
 
 /// A rule as people write it: bodies and units by name or code.

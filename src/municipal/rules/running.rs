@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use crate::{
     answer::Done,
+    book::RuleId,
     error::Error,
     levels::levels,
     limits::{MEMBERS_A_SECOND, SLICE},
@@ -141,7 +142,7 @@ impl Rules {
         let spaces = Spaces { wanted: wanted_space, old: old.as_deref() };
         let Some(actual) = rooms.look(&room, &pieces(&spaces)).await? else { return Ok(None) };
         let brought = self.brought(authority, &room).await?;
-        let known = Known { authority, steward: &view.steward, room: &room, row, brought: &brought, spaces };
+        let known = Known { authority, steward: &view.steward, row, brought: &brought, spaces };
         let steps = match wanted {
             Some(wanted) => to_wanted(wanted, &actual, &known),
             None => {
@@ -532,8 +533,8 @@ fn slices(steps: &[Step]) -> Vec<Slice<'_>> {
 }
 
 /// The key of a place's row.
-pub(crate) fn key<'a>(authority: &'a str, place: &'a Place) -> (&'a str, crate::RuleId, UnitId, &'a str) {
-    (authority, place.rule, place.unit, &place.key)
+pub(crate) fn key(authority: &str, place: &Place) -> (String, RuleId, UnitId, String) {
+    (authority.to_owned(), place.rule, place.unit, place.key.clone())
 }
 
 /// Where a room stands.

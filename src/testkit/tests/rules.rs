@@ -74,9 +74,9 @@ async fn run(server: &Server) -> Done {
     }
 }
 
-async fn set(server: &Server, wish: &Value) -> RuleId {
+async fn set(server: &Server, wish: &Value, from: Option<Date>) -> RuleId {
     let wish = Box::new(serde_json::from_value(wish.clone()).unwrap());
-    match ask(server, Order::Set { rule: None, wish, from: None, until: None }).await {
+    match ask(server, Order::Set { rule: None, wish, from, until: None }).await {
         Answer::Rule(id) => id,
         other => panic!("{other:?}"),
     }
@@ -84,13 +84,17 @@ async fn set(server: &Server, wish: &Value) -> RuleId {
 
 /// A room for each 課 with a month to hand over, in a space for each 部.
 async fn set_both(server: &Server) -> RuleId {
+    set_both_from(server, None).await
+}
+
+async fn set_both_from(server: &Server, from: Option<Date>) -> RuleId {
     let space = json!({ "key": "space", "space": true, "name": "{unit}" });
     let above = json!({ "title": "部", "units": { "depth": [0, 0] }, "members": "below", "rooms": [space] });
-    set(server, &above).await;
+    set(server, &above, from).await;
     let room = json!({ "key": "main", "name": "{unit} 連絡", "topic": "{path}" });
     let units = json!({ "named": ["*課"] });
     let of_sections = json!({ "title": "課", "units": units, "hand_over_days": 30, "rooms": [room] });
-    set(server, &of_sections).await
+    set(server, &of_sections, from).await
 }
 
 /// The room that the rules have made for a unit.
@@ -217,14 +221,14 @@ async fn a_room_made_by_hand_is_given_to_the_rule_by_who_has_all_power_and_by_no
     server.user("jiro").await;
     let ken = other.user("ken").await;
     take(&server, BEFORE, "2020-04-01").await;
-    let rule = set_both(&server).await;
+    // From the next day on, so that no room is made before.
+    let rule = set_both_from(&server, Some(day("2026-04-02"))).await;
     let adopt = |room: &RoomId, unit: &str| Order::Adopt {
         room: room.to_owned(),
         rule,
         unit: unit.to_owned(),
         key: "main".to_owned(),
     };
-    // Before the running server makes them, which it does each minute: the rules have just been set.
     let foreign = ken.create_room(Preset::PublicChat).await;
     taro.join(&foreign, "wajima.test").await;
     let rules = server.look(|house| house.rules.clone());
@@ -233,13 +237,16 @@ async fn a_room_made_by_hand_is_given_to_the_rule_by_who_has_all_power_and_by_no
     assert!(refused.words().is_some(), "{refused}");
 
     // A version in which levels are all that there is, and one whose maker has all power for ever.
+    let mut made = Vec::new();
     for (version, unit, maker) in [("11", "防災課", &taro), ("12", "人事課", &hanako)] {
         let wishes = json!({ "preset": "private_chat", "name": "手作り", "room_version": version });
         let room = maker.create_room_with(&wishes).await;
-        let own = room_of_or_none(&server, unit).await;
-        assert_eq!(own, None, "the rule has made no room yet");
         ask(&server, adopt(&room, unit)).await;
-        run(&server).await;
+        made.push((version, unit, maker, room));
+    }
+    at(&net, "2026-04-02");
+    run(&server).await;
+    for (version, unit, maker, room) in made {
         assert_eq!(room_of(&server, unit).await, room);
         let users = levels(maker, &room).await["users"].clone();
         assert_eq!(users["@_rooms:kanazawa.test"], 100, "{users}");
@@ -250,9 +257,4 @@ async fn a_room_made_by_hand_is_given_to_the_rule_by_who_has_all_power_and_by_no
             assert_eq!(users, json!({ "@_rooms:kanazawa.test": 100, "@jiro:kanazawa.test": 50 }));
         }
     }
-}
-
-async fn room_of_or_none(server: &Server, unit: &str) -> Option<String> {
-    let Answer::Shown(shown) = ask(server, Order::Show { day: None }).await else { panic!() };
-    shown.rooms.into_iter().find(|room| room.unit.as_deref() == Some(unit)).map(|room| room.room)
 }

@@ -1,6 +1,11 @@
 //! What people say of rules, and what is refused.
 
 use super::*;
+use crate::Actual;
+
+fn come_in(actual: &mut Actual, name: &str) {
+    actual.members.insert(user(name), Presence::Joined);
+}
 
 #[tokio::test]
 async fn what_is_wrong_with_a_rule_is_told_and_nothing_is_written() {
@@ -71,7 +76,8 @@ async fn a_preview_of_a_rule_that_is_not_there_yet_tells_what_it_would_do_and_wr
 #[tokio::test]
 async fn a_room_made_by_hand_is_put_under_a_rule_and_keeps_who_was_in_it() {
     let town = Town::with(FIVE).await;
-    let rule = town.set(&sections()).await;
+    // From tomorrow on, so that no room is made before.
+    let rule = town.set_from(&sections(), None, Some("2026-03-02")).await;
     let room: OwnedRoomId = "!hand:kanazawa.test".try_into().unwrap();
     let adopt = |unit: &str, room: &OwnedRoomId| {
         let key = "main".to_owned();
@@ -79,19 +85,21 @@ async fn a_room_made_by_hand_is_put_under_a_rule_and_keeps_who_was_in_it() {
     };
     let told = refusal(town.ask(adopt("防災課", &room)).await);
     assert!(told.contains("このサーバーにありません"), "{told}");
-    town.rooms.by_hand(&room, |actual| drop(actual.members.insert(user("bosai"), Presence::Joined)));
+    town.rooms.by_hand(&room, |actual| come_in(actual, "bosai"));
     // Nobody of ours may (X8).
     let told = refusal(town.ask(adopt("防災課", &room)).await);
     assert!(told.contains("断られました"), "{told}");
     assert!(town.rules.places(kanazawa()).await.unwrap().is_empty());
 
-    town.rooms.by_hand(&room, |actual| drop(actual.members.insert(user("maker"), Presence::Joined)));
+    town.rooms.by_hand(&room, |actual| come_in(actual, "maker"));
     assert!(refusal(town.ask(adopt("総務部", &room)).await).contains("求めていません"));
     town.ask(adopt("防災課", &room)).await.unwrap();
     let told = refusal(town.ask(adopt("人事課", &room)).await);
     assert!(told.contains("すでに規則による部屋"), "{told}");
     assert_eq!(town.log("rules.adopt").await, [format!("rules.adopt {room}")]);
 
+    assert!(town.run().await.is_nothing(), "nothing happens before the rule begins");
+    town.at("2026-03-02");
     let done = town.run().await;
     assert_eq!((done.makes, done.joins), (1, 3));
     assert_eq!(town.room("防災課 連絡"), room);

@@ -120,8 +120,12 @@ impl Town {
 
     /// A personnel file becomes a set that is approved and applied at once.
     async fn take(&self, rows: &str, on: &str) -> SetId {
+        self.take_file(&format!("{HEADER}{rows}"), on).await
+    }
+
+    async fn take_file(&self, file: &str, on: &str) -> SetId {
         let import = Import {
-            file: FileBytes::new(format!("{HEADER}{rows}").into_bytes()),
+            file: FileBytes::new(file.as_bytes().to_vec()),
             how: How::default(),
             mapping: None,
             source: "人事".to_owned(),

@@ -30,6 +30,7 @@ pub(super) struct MadeUp {
     store: Store,
     rooms: Mutex<BTreeMap<OwnedRoomId, Room>>,
     closed: Mutex<BTreeSet<OwnedUserId>>,
+    made: AtomicI64,
     /// How many commits are made before the power goes.
     left: AtomicI64,
     /// Member events of each room, in the order in which they came.
@@ -42,6 +43,7 @@ impl MadeUp {
             store: store.clone(),
             rooms: Mutex::default(),
             closed: Mutex::default(),
+            made: AtomicI64::new(0),
             left: AtomicI64::new(i64::MAX),
             said: Mutex::default(),
         }
@@ -72,7 +74,10 @@ impl MadeUp {
         let rooms = self.rooms.lock().unwrap();
         let actual = &rooms[id].actual;
         let joined = actual.members.iter().filter(|(_, is)| **is == Presence::Joined);
-        let told = joined.filter(|(user, _)| user.localpart() != "_rooms").map(|(user, _)| {
+        let mut joined: Vec<_> = joined.map(|(user, _)| user).collect();
+        joined.retain(|user| user.localpart() != "_rooms");
+        joined.sort_by_key(|user| user.localpart());
+        let told = joined.into_iter().map(|user| {
             let mark = match level(actual, user) {
                 50.. => "!",
                 ..0 => "-",
@@ -172,7 +177,7 @@ impl Rooms for MadeUp {
         room: NewRoom,
         beside: Beside<'_>,
     ) -> Result<OwnedRoomId, VerbError> {
-        let count = self.rooms.lock().unwrap().len();
+        let count = self.made.fetch_add(1, Ordering::SeqCst);
         let id: OwnedRoomId = format!("!r{count}:kanazawa.test").try_into().unwrap();
         let mut batch = Batch::new();
         beside(&mut batch, &id, &[Outcome::Done]);
@@ -199,12 +204,9 @@ impl Rooms for MadeUp {
         changes: &[Change],
         beside: Beside<'_>,
     ) -> Result<Vec<Outcome>, VerbError> {
-        let (mut next, mut said) = (Actual::default(), Vec::new());
-        if let Some(room) = self.rooms.lock().unwrap().get(id) {
-            next = room.actual.clone();
-        } else {
-            return Err(VerbError::Refused("no room".to_owned()));
-        }
+        let found = self.rooms.lock().unwrap().get(id).map(|room| room.actual.clone());
+        let mut next = found.ok_or_else(|| VerbError::Refused("no room".to_owned()))?;
+        let mut said = Vec::new();
         let mine = level(&next, steward);
         let mut outcomes = Vec::new();
         for change in changes {
