@@ -323,12 +323,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::UserInUse`], [`Error::Store`].
-    pub(crate) async fn create_own(
-        &self,
-        user: &UserId,
-        new: &NewUser,
-        by: &Actor,
-    ) -> Result<(), Error> {
+    pub(crate) async fn create_own(&self, user: &UserId, new: &NewUser, by: &Actor) -> Result<(), Error> {
         let mut batch = Batch::new();
         let (taken, _) = self.put_user(&mut batch, user, new, None);
         batch.put(&tables::NOTICES, user.as_str(), &NoticesRow { room: None });
@@ -418,7 +413,9 @@ pub(crate) fn parse_new_user_id(name: &str, authority: &ServerName) -> Result<Ow
         return Err(Error::InvalidUsername("this user name is kept for server notices"));
     }
     if localpart == reserved::STEWARD {
-        return Err(Error::InvalidUsername("this user name is kept for who makes the rooms of the organisation"));
+        return Err(Error::InvalidUsername(
+            "this user name is kept for who makes the rooms of the organisation",
+        ));
     }
     if localpart.len() + authority.as_str().len() + 2 > MAX_USER_ID_BYTES {
         return Err(Error::InvalidUsername("the user name is too long"));

@@ -28,12 +28,10 @@ impl Accounts {
         match self.create_own(&steward, &new, &Actor::server()).await {
             Ok(()) => Ok(steward),
             // Another process was faster; or somebody had the name before it was kept for this.
-            Err(Error::UserInUse) => {
-                match self.inner.store.get(&tables::NOTICES, steward.as_str()).await? {
-                    Some(_) => Ok(steward),
-                    None => Err(Error::InvalidParam("somebody has the user name `_rooms`".to_owned())),
-                }
-            }
+            Err(Error::UserInUse) => match self.inner.store.get(&tables::NOTICES, steward.as_str()).await? {
+                Some(_) => Ok(steward),
+                None => Err(Error::InvalidParam("somebody has the user name `_rooms`".to_owned())),
+            },
             Err(error) => Err(error),
         }
     }

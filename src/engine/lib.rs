@@ -77,7 +77,8 @@ pub use self::{
     change::StateChange,
     checks::checks,
     create::{
-        Ban, Beside, CreateRoom, InitialState, Invitee, MAX_BANS, MAX_INITIAL_STATE, MAX_INVITES, Preset, alias_of,
+        Ban, Beside, CreateRoom, InitialState, Invitee, MAX_BANS, MAX_INITIAL_STATE, MAX_INVITES, Preset,
+        alias_of,
     },
     delayed::DelayedEvent,
     delays::DelayLimits,

@@ -246,6 +246,7 @@ impl Engine {
             guard.head()?;
             let mut stage = Stage::new(self, &room, guard.live()?);
             if has_all_power(&mut stage, user).await? {
+                drop(stage);
                 drop(guard);
                 let mut batch = Batch::new();
                 beside(&mut batch, &[Landed::Unchanged]);
@@ -256,6 +257,7 @@ impl Engine {
                 continue;
             }
             let givers = self.givers(&room, &mut stage, user).await?;
+            drop(stage);
             let mut given = None;
             for giver in &givers {
                 let mut stage = Stage::new(self, &room, guard.live()?);
@@ -297,7 +299,7 @@ impl Engine {
         let ours = self.store().scan(&LOCAL_MEMBERS, range, store::Order::Ascending, 20_000).await?;
         let ours = ours.into_iter().filter_map(|((_, user), ())| OwnedUserId::try_from(user).ok());
         let mut givers: Vec<(bool, i64, OwnedUserId)> = ours
-            .filter(|user| self.is_local(user) && user != except)
+            .filter(|user| self.is_local(user) && **user != *except)
             .filter_map(|user| match power.user(&user) {
                 UserPowerLevel::Infinite => Some((true, i64::MAX, user)),
                 UserPowerLevel::Int(level) if i64::from(level) >= ALL_POWER => {

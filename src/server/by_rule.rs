@@ -136,11 +136,9 @@ impl Rooms for ByRule {
                 Change::Leave(user) => {
                     RoomChange::Leave { user: user.clone(), reason: Some(REASON.to_owned()) }
                 }
-                Change::State((kind, key), content) => RoomChange::State {
-                    kind: kind.as_str().into(),
-                    key: key.clone(),
-                    content: raw(content),
-                },
+                Change::State((kind, key), content) => {
+                    RoomChange::State { kind: kind.as_str().into(), key: key.clone(), content: raw(content) }
+                }
             })
             .collect();
         let beside = |batch: &mut Batch, landed: &[Landed]| beside(batch, room, &outcomes(landed));
@@ -148,12 +146,7 @@ impl Rooms for ByRule {
         Ok(outcomes(&landed.map_err(of_room)?))
     }
 
-    async fn take_over(
-        &self,
-        steward: &UserId,
-        room: &RoomId,
-        beside: Beside<'_>,
-    ) -> Result<(), VerbError> {
+    async fn take_over(&self, steward: &UserId, room: &RoomId, beside: Beside<'_>) -> Result<(), VerbError> {
         let profile = self.accounts.member_profile(steward).await.map_err(of_account)?;
         let beside = |batch: &mut Batch, landed: &[Landed]| beside(batch, room, &outcomes(landed));
         self.engine.hand_over(steward, room, &profile, &beside).await.map_err(of_room)

@@ -167,7 +167,9 @@ impl Step {
             }
             Self::Under(_) => words!("スペースを記録する", "its space is noted"),
             Self::Leave(user) => words!("{user} が出る", "{user} leaves"),
-            Self::Drop(user) => words!("{user} は規則による参加者でなくなる", "{user} is in it by rule no more"),
+            Self::Drop(user) => {
+                words!("{user} は規則による参加者でなくなる", "{user} is in it by rule no more")
+            }
             Self::Close(day) => words!("{day} に閉じる(読むだけにする)", "is closed on {day}"),
         }
     }

@@ -44,9 +44,9 @@ impl Book {
     /// The rules that hold on a day, in their order.
     pub fn on(&self, day: Date) -> impl Iterator<Item = (RuleId, &Rule)> {
         let holds = move |entries: &'_ Vec<Entry>| entries.iter().rposition(|entry| entry.span.holds(day));
-        self.rules.iter().filter_map(move |(rule, entries)| {
-            Some((*rule, entries.get(holds(entries)?)?.says.as_ref()?))
-        })
+        self.rules
+            .iter()
+            .filter_map(move |(rule, entries)| Some((*rule, entries.get(holds(entries)?)?.says.as_ref()?)))
     }
 
     /// A rule on a day, or else as it was last: what becomes of the rooms of one that holds no more follows from it.

@@ -77,9 +77,8 @@ impl Rules {
         by: &Actor,
     ) -> Result<Answer, Error> {
         let from = from.map_or_else(|| self.today(), Ok)?;
-        let deed = |id: RuleId| {
-            self.deed(Action::EndRule, by, &id.0.to_string()).after("from", from.to_string())
-        };
+        let deed =
+            |id: RuleId| self.deed(Action::EndRule, by, &id.0.to_string()).after("from", from.to_string());
         let id = self.write(authority, Some(rule), (Span::since(from), None), by, &deed).await?;
         Ok(Answer::Rule(id))
     }
@@ -201,7 +200,8 @@ impl Rules {
             };
             if view.settled.follows.contains_key(&wanted.place) {
                 told.changes += 1;
-                let what = words!("改組後の所属の部屋になる", "becomes the room of the unit after its change");
+                let what =
+                    words!("改組後の所属の部屋になる", "becomes the room of the unit after its change");
                 told.tell(&wanted.name, what, MAX_TOLD);
             }
             steps.steps.iter().for_each(|step| told.add(&wanted.name, step, MAX_TOLD));
@@ -249,7 +249,8 @@ impl Rules {
         let create = [("m.room.create".to_owned(), String::new())];
         let actual = self.inner.rooms.look(room, &create).await?.ok_or_else(|| Error::Refused(no_room()))?;
         let create = actual.state.values().next();
-        let is_space = create.and_then(|content| content.get("type")).and_then(Value::as_str) == Some("m.space");
+        let is_space =
+            create.and_then(|content| content.get("type")).and_then(Value::as_str) == Some("m.space");
         if is_space != wanted.template.space {
             return Err(Error::Refused(words!(
                 "スペースと部屋は取り替えられません。",

@@ -69,7 +69,8 @@ pub(crate) fn levels(
         }
     }
     let wish = &template.levels;
-    let mut events: Map<String, Value> = HIS_ALONE.iter().map(|kind| ((*kind).to_owned(), json!(STEWARD))).collect();
+    let mut events: Map<String, Value> =
+        HIS_ALONE.iter().map(|kind| ((*kind).to_owned(), json!(STEWARD))).collect();
     events.extend(wish.events.iter().map(|(kind, level)| (kind.clone(), json!(level))));
     let speaks = if is_closed { json!(STEWARD) } else { json!(wish.events_default) };
     if is_closed {

@@ -137,7 +137,8 @@ mod tests {
     #[test]
     fn names_are_made_of_the_units() {
         let path = ["総務部", "防災課"];
-        let names = Names { unit: "防災課", parent: "総務部", path: &path, body: "首長部局", code: "0102" };
+        let names =
+            Names { unit: "防災課", parent: "総務部", path: &path, body: "首長部局", code: "0102" };
         assert_eq!(made_of("{unit} 連絡", &names, 200), "防災課 連絡");
         assert_eq!(made_of("{body}/{path} [{code}] {", &names, 200), "首長部局/総務部 防災課 [0102] {");
         assert_eq!(made_of("{unit}{unit}", &names, 4), "防災課防");

@@ -140,8 +140,7 @@ fn seats<'a>(units: &HashMap<UnitId, &'a Unit>) -> Vec<Seat<'a>> {
         let at = seats.len();
         let (holdings, formers) = (Vec::new(), Vec::new());
         seats.push(Seat { unit, parent, depth, end: at + 1, holdings, formers });
-        waiting
-            .extend(below.get(&Some(unit.unit)).into_iter().flatten().rev().map(|unit| (*unit, Some(at))));
+        waiting.extend(below.get(&Some(unit.unit)).into_iter().flatten().rev().map(|unit| (*unit, Some(at))));
     }
     // What is below a unit follows it: its end is that of the last of them.
     for at in (0..seats.len()).rev() {

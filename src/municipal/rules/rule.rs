@@ -219,9 +219,9 @@ impl Wish {
 
 fn body_named(organisation: &Organisation, name: &str, day: Date) -> Result<BodyId, Words> {
     let found = organisation.bodies(day).find(|body| body.name == name);
-    found.map(|body| body.body).ok_or_else(|| {
-        words!("「{name}」という機関はありません。", "There is no body \"{name}\".")
-    })
+    found
+        .map(|body| body.body)
+        .ok_or_else(|| words!("「{name}」という機関はありません。", "There is no body \"{name}\"."))
 }
 
 /// A unit by its code or name, if there is one only.

@@ -60,7 +60,9 @@ impl Rules {
                 let work = async move { rules.reconcile_if_moved(authority).await };
                 match self.aside(work).await {
                     Ok(()) | Err(Error::Stopping) => {}
-                    Err(error) => warn!(%error, "rooms do not follow their rules yet, it is tried again later"),
+                    Err(error) => {
+                        warn!(%error, "rooms do not follow their rules yet, it is tried again later")
+                    }
                 }
             }
             // Who changes something meanwhile is not missed: what he tells is kept until it is heard.
@@ -78,9 +80,8 @@ impl Rules {
             return Ok(());
         }
         let known = self.inner.looked.lock().await.get(&authority).copied();
-        let is_fresh = |looked: Looked| {
-            looked.print == print && self.inner.clock.instant().since(looked.at) < DRIFT
-        };
+        let is_fresh =
+            |looked: Looked| looked.print == print && self.inner.clock.instant().since(looked.at) < DRIFT;
         if known.is_some_and(is_fresh) {
             return Ok(());
         }
@@ -239,7 +240,8 @@ impl Run<'_> {
             came_from: old.and_then(|old| old.came_from),
         };
         let authority = self.authority;
-        let deed = |room: &RoomId| self.deed(Action::MakeRoom, room.as_str(), place).after("name", &wanted.name);
+        let deed =
+            |room: &RoomId| self.deed(Action::MakeRoom, room.as_str(), place).after("name", &wanted.name);
         let beside = |batch: &mut Batch, room: &RoomId, _: &[Outcome]| {
             deed(room).write(batch, authority);
             let key = key(authority.as_str(), place);

@@ -99,12 +99,8 @@ mod tests {
         let book = BookRow { last_rule: 1, entries: 300 };
         assert_eq!(&book.encode()[..], b"\x01\x01\xac\x02");
         let day: Date = "2026-04-01".parse().unwrap_or_else(|_| panic!("a day"));
-        let entry = EntryRow {
-            at: Timestamp(1),
-            by: "a".into(),
-            span: Span::since(day),
-            json: Some("{}".into()),
-        };
+        let entry =
+            EntryRow { at: Timestamp(1), by: "a".into(), span: Span::since(day), json: Some("{}".into()) };
         assert_eq!(&entry.encode()[..], b"\x01\x01\x01a\x01\x0a2026-04-01\x00\x01\x02{}");
         let place = PlaceRow {
             room: "!a".into(),

@@ -121,10 +121,5 @@ pub trait Rooms: Send + Sync {
     ///
     /// # Errors
     /// [`VerbError::Refused`] where nobody of ours has the power to; then nothing is changed or written.
-    async fn take_over(
-        &self,
-        steward: &UserId,
-        room: &RoomId,
-        beside: Beside<'_>,
-    ) -> Result<(), VerbError>;
+    async fn take_over(&self, steward: &UserId, room: &RoomId, beside: Beside<'_>) -> Result<(), VerbError>;
 }

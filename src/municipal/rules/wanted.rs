@@ -102,14 +102,14 @@ pub fn wanted(organisation: &Organisation, book: &Book, accounts: &Accounts, day
         let all = || chosen.iter().flat_map(|rule| rule.templates.iter().map(move |one| (*rule, one)));
         let own = all().find(|(_, template)| template.space).map(|(rule, template)| place(rule, template));
         // Spaces first, so that what is found in one comes after it.
-        for (rule, template) in
-            all().filter(|(_, one)| one.space).chain(all().filter(|(_, one)| !one.space))
+        for (rule, template) in all().filter(|(_, one)| one.space).chain(all().filter(|(_, one)| !one.space))
         {
             if wanted.rooms.len() >= MAX_ROOMS {
                 wanted.left_out += 1;
                 continue;
             }
-            let people = lists.entry((at, rule.shape())).or_insert_with(|| Arc::new(people(&roster, at, rule)));
+            let people =
+                lists.entry((at, rule.shape())).or_insert_with(|| Arc::new(people(&roster, at, rule)));
             let people = people.clone();
             let names = Naming::of(&roster, at);
             let names = names.borrowed();
@@ -181,7 +181,11 @@ impl<'a> Naming<'a> {
         let path = path.into_iter().filter_map(|at| roster.seats.get(at)).map(|seat| seat.unit.name.as_str());
         let unit = roster.seats.get(at).map(|seat| seat.unit);
         let body = unit.and_then(|unit| roster.bodies.get(&unit.body)).copied().unwrap_or_default();
-        Self { path: path.collect(), body, code: unit.and_then(|unit| unit.code.as_deref()).unwrap_or_default() }
+        Self {
+            path: path.collect(),
+            body,
+            code: unit.and_then(|unit| unit.code.as_deref()).unwrap_or_default(),
+        }
     }
 
     fn borrowed(&self) -> Names<'_> {
@@ -224,8 +228,7 @@ fn moderators<'a>(roster: &Roster<'a>, at: usize, by: &Moderators) -> Vec<&'a Ow
         return own;
     }
     let path = roster.path(at).into_iter().rev();
-    let heads = path.map(|at| -> Vec<_> {
-        present(at).filter(|one| one.post.heads).map(|one| one.account).collect()
-    });
+    let heads = path
+        .map(|at| -> Vec<_> { present(at).filter(|one| one.post.heads).map(|one| one.account).collect() });
     heads.into_iter().find(|heads| !heads.is_empty()).unwrap_or_default()
 }

@@ -138,7 +138,8 @@ fn at(net: &Net, on: &str) {
 async fn who_moves_is_in_the_new_room_with_its_history_and_out_of_the_old_one_after_the_hand_over() {
     let net = Net::new();
     let server = net.server("kanazawa.test").await;
-    let (hanako, taro, jiro) = (server.user("hanako").await, server.user("taro").await, server.user("jiro").await);
+    let (hanako, taro, jiro) =
+        (server.user("hanako").await, server.user("taro").await, server.user("jiro").await);
     take(&server, BEFORE, "2020-04-01").await;
     set_both(&server).await;
     run(&server).await;
@@ -151,9 +152,10 @@ async fn who_moves_is_in_the_new_room_with_its_history_and_out_of_the_old_one_af
     assert!(sync["rooms"]["join"][bosai.as_str()].is_object(), "{sync}");
     assert!(sync["rooms"]["invite"].as_object().is_none_or(|invites| invites.is_empty()), "{sync}");
     assert_eq!(levels(&taro, &bosai).await["users"], json!({ "@hanako:kanazawa.test": 50 }));
-    let hierarchy = format!("/_matrix/client/v1/rooms/{}/hierarchy", in_path(&space));
-    let tree = taro.call(Method::GET, &hierarchy, None).await.to_string();
-    assert!(tree.contains("防災課 連絡") && tree.contains("人事課 連絡"), "{tree}");
+    let state = taro.state(&space).await;
+    let children = state.iter().filter(|event| event["type"] == "m.space.child");
+    let children: BTreeSet<_> = children.filter_map(|event| event["state_key"].as_str()).collect();
+    assert_eq!(children, BTreeSet::from([bosai.as_str(), jinji.as_str()]));
     jiro.send(&jinji, "引き継ぎ資料").await;
 
     at(&net, "2026-04-02");

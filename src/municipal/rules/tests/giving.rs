@@ -16,7 +16,8 @@ async fn a_unit_of_the_kind_has_its_room_with_who_has_a_post_in_it() {
 }
 
 #[tokio::test]
-async fn who_is_below_is_in_the_room_above_and_rooms_are_found_in_the_space_of_their_unit_or_the_next_above() {
+async fn who_is_below_is_in_the_room_above_and_rooms_are_found_in_the_space_of_their_unit_or_the_next_above()
+{
     let town = Town::with(FIVE).await;
     let rule = town.set(&sections()).await;
     let above = town.set(&departments()).await;
@@ -95,7 +96,8 @@ async fn a_day_has_its_rules_and_its_people_and_the_days_before_stay_as_they_wer
     let mut later = sections();
     later["rooms"][0]["name"] = json!("{unit}の部屋");
     town.set_from(&later, Some(rule), Some("2026-06-01")).await;
-    let moved = FIVE.replace("3,主査 三,総務部　防災課,主査,,2020-04-01", "3,主査 三,総務部　人事課,主査,,2026-04-01");
+    let moved = FIVE
+        .replace("3,主査 三,総務部　防災課,主査,,2020-04-01", "3,主査 三,総務部　人事課,主査,,2026-04-01");
     town.at("2026-04-01");
     town.take(&moved, "2026-04-01").await;
 
@@ -122,7 +124,9 @@ async fn a_contract_that_goes_on_is_no_hand_over() {
     let town = Town::new().await;
     let file = |from: &str, until: &str| {
         let header = HEADER.trim_end();
-        format!("{header},任期満了日,任用区分\n3,主査 三,総務部　防災課,主査,,{from},bosai,{until},会計年度任用職員\n")
+        format!(
+            "{header},任期満了日,任用区分\n3,主査 三,総務部　防災課,主査,,{from},bosai,{until},会計年度任用職員\n"
+        )
     };
     town.take_file(&file("2025-04-01", "2026-03-31"), "2026-03-01").await;
     town.set(&sections()).await;
@@ -137,7 +141,8 @@ async fn a_contract_that_goes_on_is_no_hand_over() {
 async fn who_leaves_for_good_hands_nothing_over() {
     let town = Town::with(FIVE).await;
     town.set(&sections()).await;
-    let rest: String = FIVE.lines().filter(|row| !row.starts_with("3,")).map(|row| format!("{row}\n")).collect();
+    let rest: String =
+        FIVE.lines().filter(|row| !row.starts_with("3,")).map(|row| format!("{row}\n")).collect();
     town.at("2026-04-01");
     town.take(&rest, "2026-04-01").await;
     assert!(!people(&town.wanted("2026-04-01").await, "防災課 連絡").contains_key("bosai"));

@@ -199,8 +199,7 @@ impl Town {
 
     /// The rows of the audit log of one kind, as `what whom`.
     async fn log(&self, what: &str) -> Vec<String> {
-        let page =
-            audit::list(&self.store, kanazawa(), &Filter::default(), Position::START).await.unwrap();
+        let page = audit::list(&self.store, kanazawa(), &Filter::default(), Position::START).await.unwrap();
         let rows = page.found.into_iter().filter_map(|row| row.record);
         let rows = rows.filter(|row: &Record| row.what.starts_with(what));
         rows.map(|row| format!("{} {}", row.what, row.whom)).collect()

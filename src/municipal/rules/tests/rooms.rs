@@ -183,7 +183,8 @@ impl Rooms for MadeUp {
         beside(&mut batch, &id, &[Outcome::Done]);
         self.commit(batch).await?;
         let mut state: BTreeMap<Piece, Value> = room.state.into_iter().collect();
-        let mut say = |kind: &str, content: Value| drop(state.insert((kind.to_owned(), String::new()), content));
+        let mut say =
+            |kind: &str, content: Value| drop(state.insert((kind.to_owned(), String::new()), content));
         say("m.room.name", serde_json::json!({ "name": room.name }));
         if let Some(topic) = room.topic {
             say("m.room.topic", serde_json::json!({ "topic": topic }));
@@ -248,12 +249,7 @@ impl Rooms for MadeUp {
         Ok(outcomes)
     }
 
-    async fn take_over(
-        &self,
-        steward: &UserId,
-        id: &RoomId,
-        beside: Beside<'_>,
-    ) -> Result<(), VerbError> {
+    async fn take_over(&self, steward: &UserId, id: &RoomId, beside: Beside<'_>) -> Result<(), VerbError> {
         if !self.rooms.lock().unwrap()[id].actual.members.contains_key(&user("maker")) {
             return Err(VerbError::Refused("nobody of this server may give all power".to_owned()));
         }

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-
 use super::*;
 
 /// 30 departments of 29 sections each, with 13 or 14 people.
@@ -18,7 +17,13 @@ fn prefecture() -> String {
             let staff = if section % 3 == 0 { 14 } else { 13 };
             for place in 0..staff {
                 number += 1;
-                let title = if place > 0 { "主事" } else if section == 0 { "部長" } else { "課長" };
+                let title = if place > 0 {
+                    "主事"
+                } else if section == 0 {
+                    "部長"
+                } else {
+                    "課長"
+                };
                 rows.push_str(&format!("{number},職員 {number},{unit},{title},,2020-04-01,s{number}\n"));
             }
         }
