@@ -63,6 +63,7 @@ mod shared_secret;
 mod spending;
 mod stages;
 mod standing;
+mod steward;
 mod successors;
 mod tables;
 mod tags;

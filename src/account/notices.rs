@@ -85,7 +85,7 @@ impl Accounts {
             display_name: Some(WRITER.to_owned()),
             admin: false,
         };
-        match self.create_notices_writer(&writer, &new, by).await {
+        match self.create_own(&writer, &new, by).await {
             Ok(()) => Ok(writer),
             // Another request was faster; or somebody had the name before it was kept for this.
             Err(Error::UserInUse) => match self.inner.store.get(&tables::NOTICES, writer.as_str()).await? {

@@ -319,16 +319,11 @@ impl Accounts {
         Ok(user_id)
     }
 
-    /// Makes the account that writes server notices: nobody logs in to it.
+    /// Makes an account of the server's own, which writes server notices or makes rooms: nobody logs in to it.
     ///
     /// # Errors
     /// [`Error::UserInUse`], [`Error::Store`].
-    pub(crate) async fn create_notices_writer(
-        &self,
-        user: &UserId,
-        new: &NewUser,
-        by: &Actor,
-    ) -> Result<(), Error> {
+    pub(crate) async fn create_own(&self, user: &UserId, new: &NewUser, by: &Actor) -> Result<(), Error> {
         let mut batch = Batch::new();
         let (taken, _) = self.put_user(&mut batch, user, new, None);
         batch.put(&tables::NOTICES, user.as_str(), &NoticesRow { room: None });
@@ -416,6 +411,11 @@ pub(crate) fn parse_new_user_id(name: &str, authority: &ServerName) -> Result<Ow
     }
     if localpart == reserved::NOTICES {
         return Err(Error::InvalidUsername("this user name is kept for server notices"));
+    }
+    if localpart == reserved::STEWARD {
+        return Err(Error::InvalidUsername(
+            "this user name is kept for who makes the rooms of the organisation",
+        ));
     }
     if localpart.len() + authority.as_str().len() + 2 > MAX_USER_ID_BYTES {
         return Err(Error::InvalidUsername("the user name is too long"));

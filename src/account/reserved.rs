@@ -9,3 +9,11 @@ pub(crate) const NOTICES: &str = "_server";
 pub(crate) fn writer_of(authority: &ServerName) -> Option<OwnedUserId> {
     UserId::parse_with_server_name(NOTICES, authority).ok()
 }
+
+/// The localpart of who makes the rooms of an organisation.
+pub(crate) const STEWARD: &str = "_rooms";
+
+/// Who makes the rooms of an authority's organisation.
+pub(crate) fn steward_of(authority: &ServerName) -> Option<OwnedUserId> {
+    UserId::parse_with_server_name(STEWARD, authority).ok()
+}

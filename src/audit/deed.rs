@@ -219,11 +219,31 @@ pub enum Action {
     PutGroup,
     /// A source removed a group.
     RemoveGroup,
+    /// Somebody said what a rule of rooms is.
+    SetRule,
+    /// A rule of rooms was ended.
+    EndRule,
+    /// A room that somebody had made was put under a rule.
+    AdoptRoom,
+    /// A rule made a room.
+    MakeRoom,
+    /// A room of a unit became that of another one, which the unit had become.
+    MoveRoom,
+    /// A rule brought somebody into a room.
+    JoinByRule,
+    /// A rule took somebody out of a room.
+    LeaveByRule,
+    /// A rule changed a room: its name, its levels, where it is found.
+    ChangeByRule,
+    /// A room that no rule wants any more was closed.
+    CloseRoom,
+    /// A room that had been closed is used again.
+    ReopenRoom,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 60] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -274,6 +294,16 @@ impl Action {
         Self::LeaveSource,
         Self::PutGroup,
         Self::RemoveGroup,
+        Self::SetRule,
+        Self::EndRule,
+        Self::AdoptRoom,
+        Self::MakeRoom,
+        Self::MoveRoom,
+        Self::JoinByRule,
+        Self::LeaveByRule,
+        Self::ChangeByRule,
+        Self::CloseRoom,
+        Self::ReopenRoom,
     ];
 
     /// Its word in rows, which never changes.
@@ -330,6 +360,16 @@ impl Action {
             Self::LeaveSource => "source.remove_user",
             Self::PutGroup => "source.put_group",
             Self::RemoveGroup => "source.remove_group",
+            Self::SetRule => "rules.set",
+            Self::EndRule => "rules.end",
+            Self::AdoptRoom => "rules.adopt",
+            Self::MakeRoom => "rules.make_room",
+            Self::MoveRoom => "rules.move_room",
+            Self::JoinByRule => "rules.join",
+            Self::LeaveByRule => "rules.leave",
+            Self::ChangeByRule => "rules.change",
+            Self::CloseRoom => "rules.close_room",
+            Self::ReopenRoom => "rules.reopen_room",
         }
     }
 

@@ -18,6 +18,7 @@ use ruma::{
     events::{StateEventType, TimelineEventType},
 };
 use serde_json::{Map, Value, json, value::RawValue};
+use store::Batch;
 use tracing::warn;
 
 use crate::{
@@ -120,6 +121,15 @@ const INVITES_AT_ONCE: usize = 8;
 /// So much later than now, in milliseconds, and less is a room made that is not made at the first try.
 const LATER_AT_MOST_MS: u64 = 50;
 
+/// Writes into the batch that makes a room.
+pub type Beside<'a> = &'a (dyn Fn(&mut Batch, &RoomId) + Send + Sync);
+
+/// What is in the commit that makes a room beside its first events.
+struct With<'a> {
+    claim: Option<Claim<'a>>,
+    beside: Option<Beside<'a>>,
+}
+
 impl Engine {
     /// Creates a room, with all its first events in one commit.
     ///
@@ -138,12 +148,38 @@ impl Engine {
         self.create_claimed(creator, wishes, None).await
     }
 
+    /// As [`Engine::create`], with rows of who wants the room in the commit that makes it. They are written for each try
+    /// anew; where what they demand is not so any more, no room is made.
+    ///
+    /// # Errors
+    /// As [`Engine::create`]; [`Error::Contended`] where what the rows demand is not so.
+    pub async fn create_beside(
+        &self,
+        creator: &UserId,
+        wishes: CreateRoom,
+        beside: Beside<'_>,
+    ) -> Result<OwnedRoomId, Error> {
+        for state in &wishes.initial_state {
+            check_alias(state, wishes.alias.as_deref())?;
+        }
+        self.create_with(creator, wishes, With { claim: None, beside: Some(beside) }).await
+    }
+
     /// As [`Engine::create`]; with a claim, as the room that takes another's place, or the one that has taken it meanwhile.
     pub(crate) async fn create_claimed(
         &self,
         creator: &UserId,
         wishes: CreateRoom,
-        mut claim: Option<Claim<'_>>,
+        claim: Option<Claim<'_>>,
+    ) -> Result<OwnedRoomId, Error> {
+        self.create_with(creator, wishes, With { claim, beside: None }).await
+    }
+
+    async fn create_with(
+        &self,
+        creator: &UserId,
+        wishes: CreateRoom,
+        mut with: With<'_>,
     ) -> Result<OwnedRoomId, Error> {
         let version = wishes.version.unwrap_or(self.0.config.default_version);
         self.0.policy.create(creator, &version)?;
@@ -161,13 +197,13 @@ impl Engine {
         let mut later_ms = 0;
         let room = loop {
             if let Some(room) =
-                self.try_create(creator, &plan, &wishes, claim.as_ref(), later_ms, &mut attempts).await?
+                self.try_create(creator, &plan, &wishes, &with, later_ms, &mut attempts).await?
             {
                 break room;
             }
             // Of two that say the same at one moment the second is another room: see `make_create_event`.
             later_ms += self.0.random.range(1..LATER_AT_MOST_MS);
-            if let Some(claim) = &mut claim
+            if let Some(claim) = &mut with.claim
                 && let Some(made) = claim.find(self).await?
             {
                 return Ok(made);
@@ -183,7 +219,7 @@ impl Engine {
         creator: &UserId,
         plan: &Plan,
         wishes: &CreateRoom,
-        claim: Option<&Claim<'_>>,
+        with: &With<'_>,
         later_ms: u64,
         attempts: &mut Attempts,
     ) -> Result<Option<Arc<RoomInfo>>, Error> {
@@ -202,8 +238,11 @@ impl Engine {
         stage.batch().insert(&ROOMS, room.room_id.as_str(), &row);
         let row = RoomIdRow { room_id: room.room_id.clone(), version: row.version };
         stage.batch().put(&ROOM_IDS, &serial, &row);
-        if let Some(claim) = claim {
+        if let Some(claim) = &with.claim {
             claim.stage(stage.batch(), &room);
+        }
+        if let Some(beside) = with.beside {
+            beside(stage.batch(), &room.room_id);
         }
         let create_id = create.event_id().to_owned();
         stage.place(Placement::ours(create, Root::EMPTY, Vec::new())).await?;

@@ -252,6 +252,12 @@ impl Engine {
         &self.0.rooms
     }
 
+    /// The version of rooms whose creators say nothing of it.
+    #[must_use]
+    pub fn default_version(&self) -> pdu::RoomVersion {
+        self.0.config.default_version
+    }
+
     /// The store below.
     pub(crate) fn store(&self) -> &Store {
         &self.0.store

@@ -56,6 +56,7 @@ pub mod tables;
 #[cfg(test)]
 mod tests;
 mod third_party;
+mod together;
 mod told;
 mod txns;
 mod under_way;
@@ -76,7 +77,8 @@ pub use self::{
     change::StateChange,
     checks::checks,
     create::{
-        Ban, CreateRoom, InitialState, Invitee, MAX_BANS, MAX_INITIAL_STATE, MAX_INVITES, Preset, alias_of,
+        Ban, Beside, CreateRoom, InitialState, Invitee, MAX_BANS, MAX_INITIAL_STATE, MAX_INVITES, Preset,
+        alias_of,
     },
     delayed::DelayedEvent,
     delays::DelayLimits,
@@ -94,5 +96,6 @@ pub use self::{
     resident::{AcceptedJoin, MemberTemplate},
     state_answers::StateBefore,
     third_party::ThirdPartyInvite,
+    together::{Landed, RoomChange},
     upgrade::{Upgrade, Upgraded},
 };

@@ -186,7 +186,11 @@ impl Engine {
     }
 
     /// The other authority of ours that must sign a join which one of its users grants.
-    fn cosigner(&self, joining: &UserId, granting: &UserId) -> Result<Option<Arc<Authority>>, Error> {
+    pub(crate) fn cosigner(
+        &self,
+        joining: &UserId,
+        granting: &UserId,
+    ) -> Result<Option<Arc<Authority>>, Error> {
         if joining.server_name() == granting.server_name() {
             return Ok(None);
         }

@@ -15,6 +15,7 @@ use http::{Method, StatusCode, header::AUTHORIZATION};
 use media::Media;
 use pdu::Authorities;
 use personnel::Personnel;
+use rules::Rules;
 use ruma::{OwnedMxcUri, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 use search::Search;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,9 @@ const LARGEST_ORDER: ByteSize = ByteSize::mib(24);
 
 /// Where orders about the organisation of an authority go.
 pub(crate) const ORGANISATION: &str = "/_yakuba/v1/organisation";
+
+/// Where orders about the rules of an authority's rooms go.
+pub(crate) const RULES: &str = "/_yakuba/v1/rules";
 
 /// How many parked events are told one by one.
 const MOST_PARKED: usize = 100;
@@ -53,6 +57,7 @@ pub(crate) struct AdminApi {
     media: Media,
     search: Search,
     personnel: Personnel,
+    rules: Rules,
 }
 
 /// An account to make.
@@ -169,6 +174,13 @@ pub(crate) struct OrganisationOrder {
     pub(crate) proof: Option<Proof>,
 }
 
+/// What is wanted of the rules of an authority's rooms.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RulesOrder {
+    pub(crate) authority: OwnedServerName,
+    pub(crate) order: rules::Order,
+}
+
 /// By what somebody shows which account is his.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Proof {
@@ -214,6 +226,7 @@ impl AdminApi {
         media: Media,
         search: Search,
         personnel: Personnel,
+        rules: Rules,
     ) -> AdminApi {
         let started = clock.instant();
         AdminApi {
@@ -231,6 +244,7 @@ impl AdminApi {
             media,
             search,
             personnel,
+            rules,
         }
     }
 
@@ -254,6 +268,7 @@ impl AdminApi {
             .raw(Method::POST, "/_yakuba/v1/verify", verify)
             .raw(Method::POST, "/_yakuba/v1/audit/list", list_audit)
             .raw(Method::POST, "/_yakuba/v1/audit/verify", verify_audit)
+            .raw(Method::POST, RULES, change_rules)
             .body_limit(LARGEST_ORDER)
             .raw(Method::POST, ORGANISATION, change_organisation)
     }
@@ -446,5 +461,13 @@ async fn change_organisation(api: Arc<AdminApi>, call: RawCall<Operator>) -> Res
         None => (order, operator(&call)),
     };
     let answer = api.personnel.carry_out(&authority, order, &by).await?;
+    Ok(json_response(StatusCode::OK, &answer))
+}
+
+/// Does what is wanted of the rules of rooms.
+async fn change_rules(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let RulesOrder { authority, order } = call.json()?;
+    let answer = api.rules.carry_out(&authority, order, &operator(&call)).await?;
     Ok(json_response(StatusCode::OK, &answer))
 }

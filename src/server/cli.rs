@@ -219,6 +219,96 @@ enum OrgCommand {
     Undo(OrgUndoArgs),
     /// ある日に誰がどこにいるか / shows who is where on a day
     Show(OrgShowArgs),
+    /// 組織から作る部屋の規則 / the rules by which rooms follow from the organisation
+    #[command(subcommand)]
+    Rules(OrgRulesCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum OrgRulesCommand {
+    /// 規則と、規則による部屋 / shows the rules and their rooms
+    Show(OrgRulesShowArgs),
+    /// 規則を決める、変える、終える / says what a rule is, or that it ends
+    Set(OrgRulesSetArgs),
+    /// 何が行われるかを、行わずに見る / shows what would be done, and does nothing
+    Preview(OrgRulesPreviewArgs),
+    /// 手で作った部屋を規則の対象にする / puts a room that somebody made under a rule
+    Adopt(OrgRulesAdoptArgs),
+    /// 部屋をいま規則に合わせる。動いているサーバーは自分で行う / has the rooms follow their rules now; a running server does so by itself
+    Run(OrgRulesRunArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OrgRulesShowArgs {
+    /// この日の規則。なければ今日 / On this day; today without it
+    #[arg(long, value_parser = commands::org::parse_day)]
+    pub(crate) as_of: Option<Date>,
+    /// JSON で / As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OrgRulesSetArgs {
+    /// 規則を書いたファイル (JSON) / A file with the rule, in JSON
+    #[arg(required_unless_present = "end")]
+    pub(crate) file: Option<PathBuf>,
+    /// 変える規則の番号。なければ新しい規則 / The number of the rule that changes; a new one without it
+    #[arg(long)]
+    pub(crate) rule: Option<u64>,
+    /// この日から。なければ今日から / From this day on; from today without it
+    #[arg(long, value_parser = commands::org::parse_day)]
+    pub(crate) from: Option<Date>,
+    /// この日からは効かない / The first day on which it holds no more
+    #[arg(long, value_parser = commands::org::parse_day)]
+    pub(crate) until: Option<Date>,
+    /// 規則を終える。部屋は閉じられる / Ends the rule; its rooms are closed
+    #[arg(long, requires = "rule", conflicts_with_all = ["file", "until"])]
+    pub(crate) end: bool,
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OrgRulesPreviewArgs {
+    /// この規則も加えたとして (JSON のファイル) / As if this rule were there too: a file in JSON
+    pub(crate) file: Option<PathBuf>,
+    /// この番号の規則の代わりに / In the place of the rule of this number
+    #[arg(long, requires = "file")]
+    pub(crate) rule: Option<u64>,
+    /// この日の組織で。なければ今日 / As of this day; today without it
+    #[arg(long, value_parser = commands::org::parse_day)]
+    pub(crate) as_of: Option<Date>,
+    /// JSON で / As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OrgRulesAdoptArgs {
+    /// 部屋の ID / The id of the room
+    pub(crate) room: OwnedRoomId,
+    /// 規則の番号 / The number of the rule
+    #[arg(long)]
+    pub(crate) rule: u64,
+    /// 所属の名前か所属コード / The unit, by name or code
+    #[arg(long)]
+    pub(crate) unit: String,
+    /// ひな形のキー / Which of the rule's rooms it is: the key of the template
+    #[arg(long)]
+    pub(crate) key: String,
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OrgRulesRunArgs {
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
 }
 
 /// Whose organisation is meant.
@@ -511,6 +601,21 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Org(OrgCommand::Withdraw(args)) => run_async(commands::org::withdraw(&args))?,
         Command::Org(OrgCommand::Undo(args)) => run_async(commands::org::undo(&args))?,
         Command::Org(OrgCommand::Show(args)) => run_async(commands::org::show(&args))?,
+        Command::Org(OrgCommand::Rules(OrgRulesCommand::Show(args))) => {
+            run_async(commands::org::rules::show(&args))?
+        }
+        Command::Org(OrgCommand::Rules(OrgRulesCommand::Set(args))) => {
+            run_async(commands::org::rules::set(&args))?
+        }
+        Command::Org(OrgCommand::Rules(OrgRulesCommand::Preview(args))) => {
+            run_async(commands::org::rules::preview(&args))?
+        }
+        Command::Org(OrgCommand::Rules(OrgRulesCommand::Adopt(args))) => {
+            run_async(commands::org::rules::adopt(&args))?
+        }
+        Command::Org(OrgCommand::Rules(OrgRulesCommand::Run(args))) => {
+            run_async(commands::org::rules::run(&args))?
+        }
         Command::Audit(AuditCommand::Verify(args)) => return run_async(commands::audit::verify(&args)),
         Command::Audit(AuditCommand::List(args)) => run_async(commands::audit::list(&args))?,
         Command::Backup(args) => run_async(commands::data::backup(&args))?,

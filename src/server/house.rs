@@ -22,6 +22,7 @@ use pdu::Authorities;
 use personnel::Personnel;
 use push::{Delivery, DeliveryParts, MailParts, Push};
 use room::{AllowAll, Policy};
+use rules::Rules;
 use sanitise::Worker;
 use scim::{Scim, Sources};
 use search::{Emptying, Search};
@@ -34,6 +35,7 @@ use web::{Kit, Limits, Router, Routes};
 
 use crate::{
     admin::AdminApi,
+    by_rule::ByRule,
     causes,
     config::{Config, Serves},
     elsewhere::Elsewhere,
@@ -150,6 +152,8 @@ pub struct House {
     pub mails: Mails,
     /// What people do to the organisation of an authority.
     pub personnel: Personnel,
+    /// Rooms that follow from it.
+    pub rules: Rules,
     /// Metrics of the process.
     pub metrics: Metrics,
     /// The tasks of everything above the store.
@@ -407,6 +411,13 @@ impl House {
             clock: clock.clone(),
             random: random.clone(),
         });
+        let rules = Rules::new(rules::Parts {
+            store: store.clone(),
+            authorities: authorities.iter().map(|authority| authority.name().to_owned()).collect(),
+            rooms: Arc::new(ByRule { engine: engine.clone(), accounts: accounts.clone() }),
+            clock: clock.clone(),
+            tasks: &edges,
+        });
         let operator = random.token(OPERATOR_TOKEN);
         let kit = Kit::new(
             Arc::new(accounts.clone()),
@@ -437,6 +448,7 @@ impl House {
             media.clone(),
             search.clone(),
             personnel.clone(),
+            rules.clone(),
         );
         Ok(House {
             store,
@@ -464,6 +476,7 @@ impl House {
             mails,
             personnel,
             scim: (!sources.is_empty()).then_some(scim),
+            rules,
             admin: Arc::new(admin),
             _scratch: scratch,
         })
@@ -531,6 +544,7 @@ impl House {
         self.delivery.start();
         self.services.start();
         self.personnel.start();
+        self.rules.start(self.personnel.applied());
     }
 
     /// Trims the log of changes as it grows old. Only who serves does.

@@ -363,6 +363,7 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         organisation::checks(),
         personnel::checks(),
         scim::checks(),
+        rules::checks(),
         room::checks(),
         account::checks(),
         to_device::checks(),

@@ -96,6 +96,28 @@ impl From<personnel::Error> for ApiError {
     }
 }
 
+impl From<rules::Error> for ApiError {
+    fn from(error: rules::Error) -> ApiError {
+        use organisation::Error as Organisation;
+        use rules::{Error, VerbError};
+        let (status, errcode) = match error {
+            Error::NoAuthority => (StatusCode::NOT_FOUND, "M_NOT_FOUND"),
+            Error::Refused(_) => (StatusCode::BAD_REQUEST, "M_INVALID_PARAM"),
+            Error::Verb(VerbError::Refused(_)) => (StatusCode::FORBIDDEN, "M_FORBIDDEN"),
+            Error::Changed => (StatusCode::CONFLICT, "M_UNKNOWN"),
+            Error::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN"),
+            Error::Organisation(Organisation::Store(cause)) | Error::Store(cause) => return cause.into(),
+            Error::Organisation(Organisation::Commit(cause)) | Error::Commit(cause) => return cause.into(),
+            Error::Organisation(cause) => return ApiError::internal(cause),
+            Error::Verb(VerbError::Failed(_)) | Error::Unreadable(..) => return ApiError::internal(error),
+            Error::Failed(cause) => return ApiError::internal(cause),
+        };
+        let words = error.words().map(|words| (words.ja, words.en)).unwrap_or_default();
+        let (ja, en) = words;
+        ApiError::new(status, errcode, format!("{ja} / {en}")).with("ja", ja).with("en", en)
+    }
+}
+
 impl From<push::Error> for ApiError {
     fn from(error: push::Error) -> ApiError {
         match error {

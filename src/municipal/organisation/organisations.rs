@@ -62,6 +62,14 @@ impl Organisations {
             .collect())
     }
 
+    /// How often an organisation was added to: the same number as before tells that nothing has moved.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn progress(&self, authority: &ServerName) -> Result<u64, Error> {
+        Ok(self.head(authority).await?.map_or(0, |head| head.entries))
+    }
+
     /// Reads the organisation of an authority: as it was at one moment, though others write meanwhile.
     ///
     /// # Errors

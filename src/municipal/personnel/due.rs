@@ -86,7 +86,11 @@ impl Personnel {
                 .after("approved_by", approved.collect::<Vec<_>>().join(", "));
             written(&deed, authority)
         };
-        Ok(self.inner.organisations.apply_due(authority, now, &deed).await?)
+        let ended = self.inner.organisations.apply_due(authority, now, &deed).await?;
+        if !ended.is_empty() {
+            self.inner.applied.notify_one();
+        }
+        Ok(ended)
     }
 
     /// Has a set applied at once whose minute has come; one that is applied already stays so.

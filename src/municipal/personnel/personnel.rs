@@ -41,6 +41,8 @@ pub(crate) struct Inner {
     pub(crate) tasks: Tasks,
     /// Told when a set is approved, or was left half way, so that nobody waits for the next look.
     pub(crate) look: Notify,
+    /// Told when change sets came to their end.
+    pub(crate) applied: Arc<Notify>,
     /// Held by who reads a file: one takes up to some hundred megabytes while it is compared.
     reading: Mutex<()>,
 }
@@ -57,9 +59,17 @@ impl Personnel {
             clock,
             tasks: tasks.clone(),
             look: Notify::new(),
+            applied: Arc::default(),
             reading: Mutex::new(()),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// What is told when change sets were applied or undone, so that whoever follows the organisation need not wait for his
+    /// next look. One hears it.
+    #[must_use]
+    pub fn applied(&self) -> Arc<Notify> {
+        self.inner.applied.clone()
     }
 
     /// Does what somebody wants. Whoever calls has made sure that `by` may want it.

@@ -193,6 +193,15 @@ impl Rooms {
             .collect())
     }
 
+    /// What everybody is in a room of whom it says something, whoever asks; for use inside the server.
+    ///
+    /// # Errors
+    /// As [`Rooms::all_members`].
+    pub async fn everybody_in(&self, room: &RoomInfo) -> Result<Vec<(OwnedUserId, Membership)>, Error> {
+        let rows = self.member_rows(self.all_members(room).await?).await?;
+        Ok(rows.into_iter().map(|(user, row)| (user, row.membership)).collect())
+    }
+
     /// The members of a room by its current state. Rows whose key is no user id are left out.
     pub(crate) async fn member_rows(&self, all: AllMembers) -> Result<Vec<(OwnedUserId, MemberRow)>, Error> {
         Ok(self.member_rows_of(&[all]).await?.pop().unwrap_or_default())

@@ -371,6 +371,16 @@ fn action_in_words(word: &str) -> String {
         Action::LeaveSource => tr!("連携元から外れた", "was removed by a source"),
         Action::PutGroup => tr!("連携元のグループを設定", "set a group of a source"),
         Action::RemoveGroup => tr!("連携元のグループを削除", "removed a group of a source"),
+        Action::SetRule => tr!("部屋の規則を設定", "set a rule of rooms"),
+        Action::EndRule => tr!("部屋の規則を終了", "ended a rule of rooms"),
+        Action::AdoptRoom => tr!("ルームを規則の対象に", "put a room under a rule"),
+        Action::MakeRoom => tr!("規則によるルーム作成", "a rule made a room"),
+        Action::MoveRoom => tr!("改組後の所属へ移管", "a room went to the unit that another became"),
+        Action::JoinByRule => tr!("規則による参加", "a rule brought a user into a room"),
+        Action::LeaveByRule => tr!("規則による退出", "a rule took a user out of a room"),
+        Action::ChangeByRule => tr!("規則によるルーム変更", "a rule changed a room"),
+        Action::CloseRoom => tr!("ルームを閉鎖", "closed a room"),
+        Action::ReopenRoom => tr!("ルームを再開", "opened a room again"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod office;
 mod print;
+pub(crate) mod rules;
 
 use std::{collections::BTreeSet, path::Path};
 

@@ -7,9 +7,11 @@ use audit::Actor;
 use http::Method;
 use personnel::{Answer, Order};
 use ruma::OwnedServerName;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::{
-    admin::{ORGANISATION, OrganisationOrder, Proof},
+    admin::{ORGANISATION, OrganisationOrder, Proof, RULES, RulesOrder},
     ask::operator,
     causes,
     cli::WhichAuthority,
@@ -65,15 +67,7 @@ impl Office {
         match &self.desk {
             Desk::Running(running) => {
                 let order = OrganisationOrder { authority: self.authority.clone(), order, proof };
-                let body = serde_json::to_value(&order)?;
-                let (status, answer) = running.ask(Method::POST, ORGANISATION, Some(&body)).await?;
-                if status.is_success() {
-                    return serde_json::from_value(answer).or_else(|_| unexpected());
-                }
-                let said = answer[if japanese() { "ja" } else { "en" }].as_str().map(str::to_owned);
-                let errcode = answer["errcode"].as_str().unwrap_or_default();
-                let sentence = answer["error"].as_str().unwrap_or_default();
-                bail!(said.unwrap_or_else(|| causes::of_errcode(errcode, sentence)))
+                ask(running, ORGANISATION, &serde_json::to_value(&order)?).await
             }
             Desk::Here(house) => {
                 let (order, by) = match proof {
@@ -92,11 +86,41 @@ impl Office {
         }
     }
 
+    /// Has an order about the rules of rooms carried out.
+    pub(crate) async fn ask_rules(&self, order: rules::Order) -> anyhow::Result<rules::Answer> {
+        match &self.desk {
+            Desk::Running(running) => {
+                let order = RulesOrder { authority: self.authority.clone(), order };
+                ask(running, RULES, &serde_json::to_value(&order)?).await
+            }
+            Desk::Here(house) => {
+                let by = Actor::operator(&operator());
+                let done = house.rules.carry_out(&self.authority, order, &by).await;
+                done.map_err(|error| match error.words() {
+                    Some(words) => anyhow!(if japanese() { words.ja } else { words.en }),
+                    None => anyhow!(causes::of_errcode("", &error.to_string())),
+                })
+            }
+        }
+    }
+
     pub(crate) async fn close(self) {
         if let Desk::Here(house) = self.desk {
             house.close(Duration::from_secs(10)).await;
         }
     }
+}
+
+/// What the running server answers to an order; what it says where it refuses.
+async fn ask<T: DeserializeOwned>(running: &Running, path: &str, order: &Value) -> anyhow::Result<T> {
+    let (status, answer) = running.ask(Method::POST, path, Some(order)).await?;
+    if status.is_success() {
+        return serde_json::from_value(answer).or_else(|_| unexpected());
+    }
+    let said = answer[if japanese() { "ja" } else { "en" }].as_str().map(str::to_owned);
+    let errcode = answer["errcode"].as_str().unwrap_or_default();
+    let sentence = answer["error"].as_str().unwrap_or_default();
+    bail!(said.unwrap_or_else(|| causes::of_errcode(errcode, sentence)))
 }
 
 /// An answer that is none to what was asked.

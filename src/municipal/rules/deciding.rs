@@ -1,0 +1,306 @@
+//! What people decide about rules: what they say, from when on, which room made by hand is whose; and what they are shown
+//! before they do.
+
+use std::collections::BTreeMap;
+
+use audit::{Action, Actor, Deed};
+use intake::Date;
+use organisation::{Span, UnitId};
+use ruma::{RoomId, ServerName};
+use serde_json::Value;
+use store::Batch;
+
+use crate::{
+    answer::{Answer, Previewed, Shown, ShownRoom, ShownRule},
+    book::{Entry, RuleId},
+    error::Error,
+    limits::{MAX_ENTRIES, MAX_ROOMS, MAX_RULES, MAX_TOLD},
+    plan::Step,
+    reading::View,
+    rule::{Rule, Wish, unit_named},
+    rules::{Rules, written},
+    running::{key, stand},
+    tables::{BOOKS, ENTRIES, EntryRow, PLACES, PlaceRow, STANDS},
+    verbs::Outcome,
+    wanted::{Place, Standing},
+    words::{Words, words},
+};
+
+/// Most rooms that are shown at once.
+const MOST_SHOWN: usize = 10_000;
+
+/// Most letters of a rule as it is kept.
+const LONGEST_RULE: usize = 256 * 1024;
+
+impl Rules {
+    /// Says what a rule is, for some days.
+    pub(crate) async fn set(
+        &self,
+        authority: &ServerName,
+        rule: Option<RuleId>,
+        wish: Wish,
+        (from, until): (Option<Date>, Option<Date>),
+        by: &Actor,
+    ) -> Result<Answer, Error> {
+        let from = from.map_or_else(|| self.today(), Ok)?;
+        let organisation = self.inner.organisations.load(authority).await?.organisation;
+        let says = wish.resolve(&organisation, from).map_err(Error::Refused)?;
+        let span = Span::new(Some(from), until).ok_or_else(no_day)?;
+        let entry = self.entry(span, Some(says.clone()), by);
+        let id = match rule {
+            Some(id) => id,
+            None => RuleId(self.book(authority).await?.1.unwrap_or_default().last_rule.saturating_add(1)),
+        };
+        let view = self.view(authority, from, Some((id, entry))).await?;
+        if view.wanted.left_out > 0 {
+            let count = view.wanted.rooms.len() + view.wanted.left_out;
+            return Err(Error::Refused(words!(
+                "この規則では部屋が {count} 個になり、上限の {MAX_ROOMS} 個を超えます。",
+                "With this rule there would be {count} rooms; there may be {MAX_ROOMS}."
+            )));
+        }
+        let deed = |id: RuleId| {
+            let deed = self.deed(Action::SetRule, by, &id.0.to_string()).after("title", &says.title);
+            let deed = deed.after("from", from.to_string());
+            until.map_or(deed.clone(), |until| deed.after("until", until.to_string()))
+        };
+        let id = self.write(authority, rule, (span, Some(&says)), by, &deed).await?;
+        Ok(Answer::Rule(id))
+    }
+
+    /// Says that a rule holds no more.
+    pub(crate) async fn end(
+        &self,
+        authority: &ServerName,
+        rule: RuleId,
+        from: Option<Date>,
+        by: &Actor,
+    ) -> Result<Answer, Error> {
+        let from = from.map_or_else(|| self.today(), Ok)?;
+        let deed =
+            |id: RuleId| self.deed(Action::EndRule, by, &id.0.to_string()).after("from", from.to_string());
+        let id = self.write(authority, Some(rule), (Span::since(from), None), by, &deed).await?;
+        Ok(Answer::Rule(id))
+    }
+
+    fn entry(&self, span: Span, says: Option<Rule>, by: &Actor) -> Entry {
+        Entry { at: self.inner.clock.now(), by: by.name().to_owned(), span, says }
+    }
+
+    /// Adds to the book what is said of a rule.
+    async fn write(
+        &self,
+        authority: &ServerName,
+        rule: Option<RuleId>,
+        (span, says): (Span, Option<&Rule>),
+        by: &Actor,
+        deed: &(dyn Fn(RuleId) -> Deed + Sync),
+    ) -> Result<RuleId, Error> {
+        let (book, old) = self.book(authority).await?;
+        let mut row = old.unwrap_or_default();
+        let id = match rule {
+            Some(id) if book.history(id).is_empty() => return Err(Error::Refused(no_rule(id))),
+            Some(id) if book.history(id).len() >= MAX_ENTRIES => {
+                return Err(Error::Refused(words!(
+                    "この規則の変更が上限の {MAX_ENTRIES} 回に達しました。",
+                    "This rule was changed {MAX_ENTRIES} times, which is as often as it can be."
+                )));
+            }
+            Some(id) => id,
+            None if book.rules().count() >= MAX_RULES => {
+                return Err(Error::Refused(words!(
+                    "規則は {MAX_RULES} 個までです。",
+                    "There are {MAX_RULES} rules at most."
+                )));
+            }
+            None => {
+                row.last_rule = row.last_rule.saturating_add(1);
+                RuleId(row.last_rule)
+            }
+        };
+        let json = says.map(serde_json::to_string).transpose();
+        let json = json.map_err(|error| Error::Unreadable(id.0, error))?;
+        if json.as_ref().is_some_and(|json| json.len() > LONGEST_RULE) {
+            return Err(Error::Refused(words!("規則が長すぎます。", "The rule is too long.")));
+        }
+        let number = row.entries;
+        row.entries = row.entries.saturating_add(1);
+        let entry = EntryRow { at: self.inner.clock.now(), by: by.name().to_owned(), span, json };
+        let mut batch = written(&deed(id), authority);
+        match &old {
+            Some(old) => batch.replace(&BOOKS, authority.as_str(), old, &row),
+            None => batch.insert(&BOOKS, authority.as_str(), &row),
+        };
+        batch.insert(&ENTRIES, &(authority.as_str(), id, number), &entry);
+        self.inner.store.commit(batch).await?;
+        self.inner.look.notify_one();
+        Ok(id)
+    }
+
+    /// Tells the rules and rooms.
+    pub(crate) async fn show(&self, authority: &ServerName, day: Option<Date>) -> Result<Answer, Error> {
+        let day = day.map_or_else(|| self.today(), Ok)?;
+        let (book, _) = self.book(authority).await?;
+        let holding: BTreeMap<RuleId, &Rule> = book.on(day).collect();
+        let rules = book.rules().filter_map(|id| {
+            let now = holding.get(&id).copied();
+            let rule = now.or_else(|| book.last(id))?.clone();
+            Some(ShownRule { id, rule, holds: now.is_some(), entries: book.history(id).len() })
+        });
+        let organisation = self.inner.organisations.load(authority).await?.organisation;
+        let places = self.places(authority).await?;
+        let rooms = places.into_iter().take(MOST_SHOWN).map(|(place, row)| ShownRoom {
+            rule: place.rule,
+            unit: organisation.unit(place.unit, day).map(|unit| unit.name.clone()),
+            key: place.key,
+            room: row.room,
+            is_adopted: row.is_adopted,
+            closed: row.closed,
+        });
+        Ok(Answer::Shown(Shown { day, rules: rules.collect(), rooms: rooms.collect() }))
+    }
+
+    /// Tells what would be done.
+    pub(crate) async fn preview(
+        &self,
+        authority: &ServerName,
+        wish: Option<(Option<RuleId>, Wish)>,
+        day: Option<Date>,
+    ) -> Result<Answer, Error> {
+        let day = day.map_or_else(|| self.today(), Ok)?;
+        let more = match wish {
+            Some((rule, wish)) => {
+                let organisation = self.inner.organisations.load(authority).await?.organisation;
+                let says = wish.resolve(&organisation, day).map_err(Error::Refused)?;
+                // One that is not there yet comes after all that are.
+                let rule = rule.unwrap_or(RuleId(u64::MAX));
+                Some((rule, self.entry(Span::since(day), Some(says), &Actor::server())))
+            }
+            None => None,
+        };
+        let view = self.view(authority, day, more).await?;
+        Ok(Answer::Previewed(self.previewed(authority, &view).await?))
+    }
+
+    async fn previewed(&self, authority: &ServerName, view: &View) -> Result<Previewed, Error> {
+        let mut told = Previewed {
+            rooms: view.wanted.rooms.len(),
+            left_out: view.wanted.left_out,
+            ..Previewed::default()
+        };
+        for wanted in &view.wanted.rooms {
+            let Some(steps) = self.steps(authority, view, (&wanted.place, Some(wanted))).await? else {
+                told.makes += 1;
+                told.tell(&wanted.name, words!("部屋を作る", "is made"), MAX_TOLD);
+                let come = wanted.people.iter().filter(|(_, standing)| *standing != Standing::Predecessor);
+                for (user, standing) in come {
+                    told.add(&wanted.name, &Step::Join(user.clone(), *standing), MAX_TOLD);
+                }
+                continue;
+            };
+            if view.settled.follows.contains_key(&wanted.place) {
+                told.changes += 1;
+                let what =
+                    words!("改組後の所属の部屋になる", "becomes the room of the unit after its change");
+                told.tell(&wanted.name, what, MAX_TOLD);
+            }
+            steps.steps.iter().for_each(|step| told.add(&wanted.name, step, MAX_TOLD));
+        }
+        for place in &view.settled.unwanted {
+            if let Some(steps) = self.steps(authority, view, (place, None)).await? {
+                let room = view.places.get(place).map(|row| row.room.as_str()).unwrap_or_default();
+                steps.steps.iter().for_each(|step| told.add(room, step, MAX_TOLD));
+            }
+        }
+        Ok(told)
+    }
+
+    /// Puts a room that somebody made under a rule.
+    pub(crate) async fn adopt(
+        &self,
+        authority: &ServerName,
+        room: &RoomId,
+        rule: RuleId,
+        (unit, key_of_room): (&str, String),
+        by: &Actor,
+    ) -> Result<Answer, Error> {
+        let today = self.today()?;
+        // What is made by hand is put under a rule before that begins, lest the rule makes rooms of its own.
+        let day = self.book(authority).await?.0.begins(rule, today).unwrap_or(today);
+        let organisation = self.inner.organisations.load(authority).await?.organisation;
+        let unit = unit_named(&organisation, None, unit, day).map_err(Error::Refused)?;
+        let place = Place { rule, unit, key: key_of_room };
+        let view = self.view(authority, day, None).await?;
+        let wanted = view.wanted.rooms.iter().find(|wanted| wanted.place == place);
+        let wanted = wanted.ok_or_else(|| Error::Refused(not_wanted(&place)))?;
+        if view.places.contains_key(&place) {
+            return Err(Error::Refused(words!(
+                "この所属には規則による部屋がすでにあります。",
+                "The unit has a room by this rule already."
+            )));
+        }
+        let name = authority.as_str();
+        if self.inner.store.get(&STANDS, &(name, room.as_str())).await?.is_some() {
+            return Err(Error::Refused(words!(
+                "この部屋はすでに規則による部屋です。",
+                "This room is there by a rule already."
+            )));
+        }
+        let create = [("m.room.create".to_owned(), String::new())];
+        let actual = self.inner.rooms.look(room, &create).await?.ok_or_else(|| Error::Refused(no_room()))?;
+        let create = actual.state.values().next();
+        let is_space =
+            create.and_then(|content| content.get("type")).and_then(Value::as_str) == Some("m.space");
+        if is_space != wanted.template.space {
+            return Err(Error::Refused(words!(
+                "スペースと部屋は取り替えられません。",
+                "A space is not put in the place of a room, nor a room in that of a space."
+            )));
+        }
+        let row = PlaceRow {
+            room: room.to_string(),
+            since: self.inner.clock.now(),
+            is_adopted: true,
+            closed: None,
+            parent: None,
+            came_from: None,
+        };
+        let UnitId(number) = unit;
+        let deed = self
+            .deed(Action::AdoptRoom, by, room.as_str())
+            .after("rule", rule.0.to_string())
+            .after("unit", number.to_string())
+            .after("key", &place.key);
+        let beside = |batch: &mut Batch, _: &RoomId, _: &[Outcome]| {
+            deed.write(batch, authority);
+            batch.insert(&PLACES, &key(name, &place), &row);
+            batch.insert(&STANDS, &(name, room.as_str()), &stand(&place));
+        };
+        self.inner.rooms.take_over(&view.steward, room, &beside).await?;
+        self.inner.look.notify_one();
+        Ok(Answer::Rule(rule))
+    }
+}
+
+fn no_day() -> Error {
+    Error::Refused(words!(
+        "終わりの日が始まりの日より前です。",
+        "The rule would end before the day on which it begins."
+    ))
+}
+
+fn no_rule(RuleId(id): RuleId) -> Words {
+    words!("規則 {id} はありません。", "There is no rule {id}.")
+}
+
+fn no_room() -> Words {
+    words!("その部屋はこのサーバーにありません。", "There is no such room here.")
+}
+
+fn not_wanted(place: &Place) -> Words {
+    let (RuleId(rule), key) = (place.rule, &place.key);
+    words!(
+        "規則 {rule} はこの所属に「{key}」の部屋を求めていません。",
+        "Rule {rule} wants no room `{key}` for this unit."
+    )
+}
