@@ -32,6 +32,7 @@ fn prefecture() -> String {
 }
 
 #[tokio::test]
+#[expect(clippy::print_stdout, reason = "a figure")]
 async fn the_rooms_of_a_prefecture_are_wanted_in_well_under_a_second() {
     let town = Town::new().await;
     town.take(&prefecture(), "2020-04-01").await;
