@@ -631,6 +631,11 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Stack of each thread, of which the system gives what is used. Events of other servers may hold keys by which `serde_json` reads
+/// texts in texts ([`web::has_private_key`]), and are kept, since others keep them: an event of 64 KiB goes 68 texts of 127
+/// levels deep, which takes 3 MiB, and an answer of a MiB 16.
+const STACK: usize = 32 << 20;
+
 /// Runs to the end on a small runtime: threads follow the processors, and those for blocking work
 /// come and go.
 fn run_async<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -638,6 +643,7 @@ fn run_async<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .max_blocking_threads(64)
+        .thread_stack_size(STACK)
         .enable_all()
         .build()
         .with_context(|| tr!("スレッドを作れません", "no threads can be made"))?;

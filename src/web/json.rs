@@ -61,8 +61,8 @@ pub(crate) fn bad_body(error: &serde_json::Error, body: &[u8]) -> ApiError {
     ApiError::bad_json(format!("The body has an unexpected shape: {error}"))
 }
 
-/// Refuses bodies that are not UTF-8, that are lists, that hold half a surrogate pair, and those that are nested deeper
-/// than [`MAX_NESTING`].
+/// Refuses bodies that are not UTF-8, that are lists, that hold half a surrogate pair, those that are nested deeper
+/// than [`MAX_NESTING`], and those with a key that `serde_json` has for itself ([`has_private_key`]).
 ///
 /// Readers skip what they do not know without looking at its text, and it would be stored and given to
 /// clients that cannot read it; so texts are seen to here. And nobody behind has to recurse
@@ -78,7 +78,12 @@ pub(crate) fn check_body(body: &[u8]) -> Result<(), ApiError> {
         match byte {
             b'{' | b'[' => depth += 1,
             b'}' | b']' => depth = depth.saturating_sub(1),
-            b'"' => rest = skip_string(rest)?,
+            b'"' => {
+                rest = skip_string(after)?;
+                if is_private_key(after, rest) {
+                    return Err(ApiError::bad_json("The body holds a key that is kept for a reader of JSON"));
+                }
+            }
             _ => {}
         }
         if depth > MAX_NESTING {
@@ -130,6 +135,38 @@ fn is_holdable(number: &[u8]) -> bool {
     }
 }
 
+/// What keys begin with by which `serde_json` hands texts to its own types.
+const PRIVATE: &str = "$serde_json::private::";
+
+/// Whether an object in this JSON has a key that `serde_json` keeps for itself. Its `Value` reads what stands behind it anew, and
+/// counts that text's nesting anew: texts in texts go deeper than any stack, and the process is gone with its stack. Nobody
+/// else writes such keys.
+pub fn has_private_key(json: &[u8]) -> bool {
+    let mut rest = json;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'"') {
+        let inside = &rest[at + 1..];
+        // Half a surrogate pair: no reader takes that.
+        let Ok(after) = skip_string(inside) else { return true };
+        if is_private_key(inside, after) {
+            return true;
+        }
+        rest = after;
+    }
+    false
+}
+
+/// Whether a string is such a key, with its inside and what follows it.
+fn is_private_key(inside: &[u8], after: &[u8]) -> bool {
+    // Nearly no string begins so: no others are read.
+    if !inside.starts_with(b"$") && !inside.starts_with(b"\\u0024") {
+        return false;
+    }
+    let is_key = after.trim_ascii_start().starts_with(b":");
+    let length = inside.len() - after.len();
+    let text = [b"\"", &inside[..length]].concat();
+    is_key && serde_json::from_slice::<String>(&text).is_ok_and(|key| key.starts_with(PRIVATE))
+}
+
 /// What follows the string whose inside begins here.
 fn skip_string(mut rest: &[u8]) -> Result<&[u8], ApiError> {
     loop {
@@ -155,4 +192,38 @@ fn skip_string(mut rest: &[u8]) -> Result<&[u8], ApiError> {
 /// The code unit that four hexadecimal digits at the beginning stand for.
 fn escaped(digits: &[u8]) -> Option<u16> {
     u16::from_str_radix(std::str::from_utf8(digits.get(..4)?).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_a_reader_keeps_for_itself_are_found_however_they_are_spelt() {
+        for body in [
+            r#"{"$serde_json::private::RawValue":"1"}"#,
+            r#"{"a":[{"b":1,"$serde_json::private::Number" : "1"}]}"#,
+            r#"{"a":{"\u0024serde_json::private::RawValue":"1"}}"#,
+            r#"{"a":{"\u0024\u0073erde_json\u003a:private::RawValue"
+ :"1"}}"#,
+        ] {
+            assert!(has_private_key(body.as_bytes()), "{body}");
+            let refused = check_body(body.as_bytes());
+            assert_eq!(
+                refused.map_err(|error| error.status()).err(),
+                Some(StatusCode::BAD_REQUEST),
+                "{body}"
+            );
+        }
+        for body in [
+            r#"{"body":"$serde_json::private::RawValue"}"#,
+            r#"{"$":1,"$serde":{"a":"\"$serde_json::private::RawValue\":"}}"#,
+            r#"{"a":"\\","$b":"\u0024serde_json::private::Number"}"#,
+            "{}",
+            "\"",
+        ] {
+            assert!(!has_private_key(body.as_bytes()), "{body}");
+            assert!(check_body(body.as_bytes()).is_ok(), "{body}");
+        }
+    }
 }

@@ -50,7 +50,7 @@ pub use caller::{
 };
 pub use error::{ApiError, ErrorForm};
 pub use face::{Face, Faces, TlsName};
-pub use json::{MAX_NESTING, json_bytes, json_response, json_stream, parse_json};
+pub use json::{MAX_NESTING, has_private_key, json_bytes, json_response, json_stream, parse_json};
 pub use kit::Kit;
 pub use limits::{Class, Limits};
 pub use reach::Reach;

@@ -322,6 +322,8 @@ struct ReceiptData {
 enum NotTaken {
     #[error("it is larger than {LARGEST_EDU} bytes")]
     TooLarge,
+    #[error("it has a key that is kept for a reader of JSON")]
+    PrivateKey,
     #[error(transparent)]
     Malformed(#[from] serde_json::Error),
     #[error(transparent)]
@@ -393,6 +395,9 @@ impl FederationApi {
     ) -> Result<&'static str, NotTaken> {
         if raw.get().len() > LARGEST_EDU {
             return Err(NotTaken::TooLarge);
+        }
+        if web::has_private_key(raw.get().as_bytes()) {
+            return Err(NotTaken::PrivateKey);
         }
         let edu: Edu = serde_json::from_str(raw.get())?;
         match edu.edu_type.as_str() {
