@@ -162,6 +162,23 @@ impl Accounts {
         batch.put(&tables::IDENTITIES_OF, &(user.as_str(), issuer, subject), &());
     }
 
+    /// Adds to a batch that an identity is nobody's; whether it was this user's.
+    pub(crate) async fn put_no_identity(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        issuer: &str,
+        subject: &str,
+    ) -> Result<bool, Error> {
+        let key = (user.server_name().as_str(), issuer, subject);
+        let row = self.inner.store.get(&tables::IDENTITIES, &key).await?;
+        let Some(row) = row.filter(|row| row.user == user.as_str()) else { return Ok(false) };
+        batch.require(&tables::IDENTITIES, &key, Some(&row));
+        batch.delete(&tables::IDENTITIES, &key);
+        batch.delete(&tables::IDENTITIES_OF, &(user.as_str(), issuer, subject));
+        Ok(true)
+    }
+
     /// Adds the address of a new account to a batch, where nobody has it.
     async fn put_identity_email(
         &self,
@@ -192,6 +209,7 @@ impl Accounts {
         (issuer, subject): (&str, &str),
         by: &Actor,
     ) -> Result<(), Error> {
+        self.refuse_steward(user).await?;
         let mut attempts = Attempts::default();
         loop {
             match self.find_identity(user.server_name(), issuer, subject).await? {

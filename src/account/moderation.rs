@@ -29,7 +29,7 @@ enum Change {
 impl Change {
     fn of(self, before: Moderation) -> Moderation {
         match self {
-            Self::Lock(locked) => Moderation { locked, ..before },
+            Self::Lock(locked) => Moderation { locked, by_source: false, ..before },
             Self::Suspend(suspended) => Moderation { suspended, ..before },
         }
     }

@@ -43,6 +43,9 @@ pub struct Following<'a> {
     pub lost_email: Option<&'a str>,
     /// An address that it has by that word.
     pub email: Option<&'a str>,
+    /// What the identity provider knew its user by, by the same word, and does no more: whoever that is opens it no longer, and
+    /// its sessions end.
+    pub lost_identity: Option<(&'a str, &'a str)>,
     /// What the identity provider knows its user by.
     pub identity: Option<(&'a str, &'a str)>,
     /// Whether nobody is to use it: it is locked, and all its sessions end. Or whether it is no longer locked.
@@ -92,7 +95,7 @@ impl Accounts {
         }
         self.deed(Action::CreateAccount, by, &user).after("role", "user").write(batch, authority);
         if new.locked {
-            let locked = Moderation { locked: true, suspended: false };
+            let locked = Moderation { locked: true, suspended: false, by_source: true };
             batch.put(&tables::MODERATION, user.as_str(), &locked);
             self.deed(Action::LockAccount, by, &user).write(batch, authority);
         }
@@ -152,6 +155,19 @@ impl Accounts {
             self.deed(Action::AddAddress, by, user).write(batch, user.server_name());
             put.changes = true;
         }
+        if let Some((issuer, subject)) = follows.lost_identity
+            && self.put_no_identity(batch, user, issuer, subject).await?
+        {
+            if follows.lock != Some(true) {
+                put.ended = self.end_devices(batch, user, |_| true).await?;
+                self.put_browsers_end(batch, user).await?;
+                batch.touch([Topic::devices(user.as_str())]);
+            }
+            self.deed(Action::UnlinkIdentity, by, user)
+                .before("devices", put.ended.names())
+                .write(batch, user.server_name());
+            put.changes = true;
+        }
         if let Some((issuer, subject)) = follows.identity
             && self.identity_owner(user.server_name(), issuer, subject).await?.is_none()
         {
@@ -203,7 +219,9 @@ impl Accounts {
             return Ok(());
         }
         self.put_browsers_end(batch, user).await?;
-        batch.put(&tables::MODERATION, key, &Moderation { locked: true, ..before });
+        // An administrator's lock stays his.
+        let by_source = before.by_source || !before.locked;
+        batch.put(&tables::MODERATION, key, &Moderation { locked: true, by_source, ..before });
         batch.touch([Topic::devices(key)]);
         service::touch_acting(batch, user);
         self.put_chore(batch, user, Chore::Silence);
@@ -216,6 +234,7 @@ impl Accounts {
         Ok(())
     }
 
+    /// Takes away the lock that a source has set, and no administrator since.
     async fn put_back(
         &self,
         batch: &mut Batch,
@@ -225,9 +244,9 @@ impl Accounts {
     ) -> Result<(), Error> {
         let key = user.as_str();
         let stored = self.inner.store.get(&tables::MODERATION, key).await?;
-        let Some(before) = stored.filter(|before| before.locked) else { return Ok(()) };
+        let Some(before) = stored.filter(|before| before.locked && before.by_source) else { return Ok(()) };
         batch.require(&tables::MODERATION, key, Some(&before));
-        let after = Moderation { locked: false, ..before };
+        let after = Moderation { locked: false, by_source: false, ..before };
         match after == Moderation::default() {
             true => batch.delete(&tables::MODERATION, key),
             false => batch.put(&tables::MODERATION, key, &after),

@@ -115,6 +115,11 @@ impl Accounts {
         Ok(())
     }
 
+    /// Whether a service has a user to itself.
+    pub fn is_exclusive(&self, user: &UserId) -> bool {
+        self.check_user_namespaces(None, user).is_err()
+    }
+
     /// Refuses an alias of ours that a service keeps for itself to everybody else, and one outside its namespaces to a
     /// service; `by` is the service that asks.
     ///

@@ -1,7 +1,7 @@
 //! Who makes the rooms of an authority's organisation: a user of the server's own, whom nobody can register or log in as.
 
 use audit::Actor;
-use ruma::{OwnedUserId, ServerName};
+use ruma::{OwnedUserId, ServerName, UserId};
 
 use crate::{Accounts, Error, register::NewUser, reserved, tables};
 
@@ -9,6 +9,26 @@ use crate::{Accounts, Error, register::NewUser, reserved, tables};
 const NAME: &str = "組織のルーム管理 / Rooms of the organisation";
 
 impl Accounts {
+    /// Whether a user is the server's own who makes rooms. One who had the name before it was kept for this is none.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn is_steward(&self, user: &UserId) -> Result<bool, Error> {
+        if user.localpart() != reserved::STEWARD {
+            return Ok(false);
+        }
+        let row = self.inner.store.get(&tables::NOTICES, user.as_str()).await?;
+        Ok(row.is_some_and(|row| row.room.is_none()))
+    }
+
+    /// Refuses what would take the server's own user from it: rooms by rule would have nobody who may change them.
+    pub(crate) async fn refuse_steward(&self, user: &UserId) -> Result<(), Error> {
+        match self.is_steward(user).await? {
+            true => Err(Error::Forbidden("The server's own user that makes rooms is nobody's to change")),
+            false => Ok(()),
+        }
+    }
+
     /// Who makes the rooms of an authority's organisation: an account without a password that is made with the first of them.
     ///
     /// # Errors

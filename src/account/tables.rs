@@ -163,8 +163,23 @@ pub struct Moderation {
     pub locked: bool,
     /// Saying anything, coming in anywhere, and changing how it appears.
     pub suspended: bool,
+    /// The lock is that of an identity system, which may take it away; no administrator has said the same since.
+    pub by_source: bool,
 }
-row!(Moderation, schema = 1);
+row!(Moderation, schema = 2, older = { 1 => ModerationOfOld });
+
+/// What an account was kept from before identity systems locked any.
+#[derive(Debug, Serialize, Deserialize)]
+struct ModerationOfOld {
+    locked: bool,
+    suspended: bool,
+}
+
+impl From<ModerationOfOld> for Moderation {
+    fn from(old: ModerationOfOld) -> Self {
+        Self { locked: old.locked, suspended: old.suspended, by_source: false }
+    }
+}
 
 /// Where somebody is told what his authority has to say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

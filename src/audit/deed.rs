@@ -161,6 +161,8 @@ pub enum Action {
     RemoveAddress,
     /// What an identity provider knows somebody by belongs to an account.
     LinkIdentity,
+    /// What an identity provider knows somebody by belongs to an account no more.
+    UnlinkIdentity,
     /// Devices of a user were removed.
     RemoveDevices,
     /// A registration token was made or replaced.
@@ -243,7 +245,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 60] = [
+    pub const ALL: [Self; 61] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -265,6 +267,7 @@ impl Action {
         Self::AddAddress,
         Self::RemoveAddress,
         Self::LinkIdentity,
+        Self::UnlinkIdentity,
         Self::RemoveDevices,
         Self::PutRegistrationToken,
         Self::RemoveRegistrationToken,
@@ -331,6 +334,7 @@ impl Action {
             Self::AddAddress => "address.add",
             Self::RemoveAddress => "address.remove",
             Self::LinkIdentity => "identity.link",
+            Self::UnlinkIdentity => "identity.unlink",
             Self::RemoveDevices => "device.remove",
             Self::PutRegistrationToken => "registration_token.put",
             Self::RemoveRegistrationToken => "registration_token.remove",

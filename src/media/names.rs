@@ -14,15 +14,16 @@
 //! What is said in encrypted events is not seen. Who looks into a room that is open to the world without coming in is in none:
 //! for him names count no more than for those who never heard of the room.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use engine::{Brought, Emptied, Projection, Rows, Shown};
 use percent_encoding::percent_decode_str;
 use room::{
     EventSerial, FileReader, RoomSerial,
-    tables::{DEPARTURES, MEMBERSHIPS, Membership},
+    read::event::StoredEvent,
+    tables::{DEPARTURES, MEMBERSHIPS, Membership, MembershipRow},
 };
-use ruma::{ServerName, UserId};
+use ruma::{ServerName, UserId, events::TimelineEventType};
 use sanitise::{is_run_by_caption, is_run_by_name};
 use serde::{
     Deserialize, Deserializer,
@@ -66,7 +67,7 @@ pub struct Naming;
 impl Projection for Naming {
     fn show(&self, shown: &Shown<'_>, rows: &mut Rows<'_>) {
         let event = shown.event;
-        for key in keys(event.pdu().content_str(), (event.room(), event.serial())) {
+        for key in keys(is_message(event), event.pdu().content_str(), (event.room(), event.serial())) {
             rows.put(&NAMED, &key, &());
         }
     }
@@ -75,7 +76,7 @@ impl Projection for Naming {
 
     fn empty(&self, emptied: &Emptied<'_>, rows: &mut Rows<'_>) {
         let event = emptied.before;
-        for key in keys(event.pdu().content_str(), (event.room(), event.serial())) {
+        for key in keys(is_message(event), event.pdu().content_str(), (event.room(), event.serial())) {
             rows.delete(&NAMED, &key);
         }
     }
@@ -88,6 +89,8 @@ impl Projection for Naming {
 pub async fn note_names(store: &Store) -> Result<(), store::Error> {
     #[derive(Deserialize)]
     struct Event<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'a, str>,
         #[serde(borrow)]
         content: &'a RawValue,
     }
@@ -96,8 +99,8 @@ pub async fn note_names(store: &Store) -> Result<(), store::Error> {
     store.commit(old).await.map_err(CommitError::into_error)?;
     let noted = room::walk_events(store, |at, json, batch| {
         // What cannot be read is told by `verify`.
-        if let Ok(Event { content }) = serde_json::from_slice::<Event<'_>>(json) {
-            for key in keys(content.get(), at) {
+        if let Ok(Event { kind, content }) = serde_json::from_slice::<Event<'_>>(json) {
+            for key in keys(kind == "m.room.message", content.get(), at) {
                 batch.put(&NAMED, &key, &());
             }
         }
@@ -147,10 +150,8 @@ impl Media {
         let keys: Vec<_> = rooms.iter().map(|room| (user.as_str(), *room)).collect();
         let store = &self.inner.store;
         // Before the departures: who leaves meanwhile is in one of them.
-        let is_in = store.get_many(&MEMBERSHIPS, &keys).await?.into_iter().flatten().any(|row| {
-            // The change itself may be the departure, in rows from before those were kept apart.
-            row.value.membership == Membership::Join || row.value.previous == Some(Membership::Join)
-        });
+        let is_in =
+            store.get_many(&MEMBERSHIPS, &keys).await?.into_iter().flatten().any(|row| is_seen(&row.value));
         Ok(is_in || store.get_many(&DEPARTURES, &keys).await?.iter().any(Option::is_some))
     }
 
@@ -167,7 +168,7 @@ impl Media {
             store.scan(&MEMBERSHIPS, Range::prefix(user.as_str()), Order::Ascending, usize::MAX).await?
         {
             let ((_, room), row) = row;
-            if row.value.membership == Membership::Join || row.value.previous == Some(Membership::Join) {
+            if is_seen(&row.value) {
                 seen.push(room);
             }
         }
@@ -190,15 +191,25 @@ impl Media {
     }
 }
 
+/// Whether somebody is in a room, or has left it and not forgotten it. Of who has left, what was said afterwards counts as well.
+fn is_seen(row: &MembershipRow) -> bool {
+    // The change itself may be the departure, in rows from before those were kept apart.
+    !row.forgotten && (row.membership == Membership::Join || row.previous == Some(Membership::Join))
+}
+
 type Key = (String, String, u8, (RoomSerial, EventSerial));
 
+fn is_message(event: &StoredEvent) -> bool {
+    *event.pdu().kind() == TimelineEventType::RoomMessage
+}
+
 /// The rows of an event with this content.
-fn keys(content: &str, at: (RoomSerial, EventSerial)) -> BTreeSet<Key> {
+fn keys(is_message: bool, content: &str, at: (RoomSerial, EventSerial)) -> BTreeSet<Key> {
     // Canonical JSON spells this in no other way, and most events have none.
     if !content.contains("mxc://") {
         return BTreeSet::new();
     }
-    let mut found = Found::default();
+    let mut found = Found { is_message, ..Found::default() };
     // What is nested deeper than is read is passed over; nothing else can be wrong with what is stored.
     found.read(content);
     let is_run = found.names.iter().any(|name| is_run_by_name(name))
@@ -224,6 +235,8 @@ fn keys(content: &str, at: (RoomSerial, EventSerial)) -> BTreeSet<Key> {
 /// its own affair.
 #[derive(Debug, Default)]
 struct Found {
+    /// Only in a message `msgtype` says what it is.
+    is_message: bool,
     names: Vec<String>,
     /// What stands beside a name, which clients of before there were captions take for one.
     captions: Vec<String>,
@@ -320,7 +333,8 @@ impl<'de> Visitor<'de> for Walk<'_> {
                 "url" => urls.extend(text),
                 "key" | "iv" => has_key = true,
                 "msgtype" => {
-                    is_said = matches!(text.as_deref(), Some("m.text" | "m.notice" | "m.emote"));
+                    is_said = self.found.is_message
+                        && matches!(text.as_deref(), Some("m.text" | "m.notice" | "m.emote"));
                 }
                 _ => {}
             }
@@ -384,7 +398,10 @@ mod tests {
 
     fn said(content: &Value) -> Vec<(String, String, u8)> {
         let at = (RoomSerial(1), EventSerial(2));
-        keys(&content.to_string(), at).into_iter().map(|(server, id, said, _)| (server, id, said)).collect()
+        keys(true, &content.to_string(), at)
+            .into_iter()
+            .map(|(server, id, said, _)| (server, id, said))
+            .collect()
     }
 
     fn run(id: &str) -> (String, String, u8) {
@@ -428,6 +445,9 @@ mod tests {
         ] {
             assert!(said(&content).is_empty(), "{content}");
         }
+        let sticker = json!({ "msgtype": "m.text", "body": "run.bat", "info": {}, "url": url });
+        assert!(said(&sticker).is_empty());
+        assert_eq!(keys(false, &sticker.to_string(), (RoomSerial(1), EventSerial(2))).len(), 1);
         let encrypted = json!({ "body": "a.txt", "file": { "url": url, "iv": "x", "key": { "k": "y" } }, "url": "mxc://a.test/z" });
         assert_eq!(said(&encrypted), [("a.test".to_owned(), "x".to_owned(), Said::Encrypted as u8)]);
         let table = json!({ "body": "名簿.CSV", "url": url, "info": { "thumbnail_url": "mxc://b.test/y" } });

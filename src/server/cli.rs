@@ -652,3 +652,38 @@ fn run_async<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result
     runtime.shutdown_background();
     outcome
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::Value;
+
+    use super::STACK;
+
+    /// Texts within texts, each as deep as `serde_json` goes, in so many bytes.
+    fn texts_in_texts(most: usize) -> String {
+        let mut text = "1".to_owned();
+        loop {
+            let inside = text.replace('\\', r"\u005c").replace('"', r"\u0022");
+            let lists = 124;
+            let around = format!(
+                r#"{}{{"$serde_json::private::RawValue":"{inside}"}}{}"#,
+                "[".repeat(lists),
+                "]".repeat(lists)
+            );
+            if around.len() > most {
+                return text;
+            }
+            text = around;
+        }
+    }
+
+    #[test]
+    fn a_thread_bears_the_deepest_event_of_another_server() {
+        let event = texts_in_texts(64 << 10);
+        let read = move || serde_json::from_str::<Value>(&event).map(|value| value.to_string().len());
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn(read).unwrap();
+        assert!(thread.join().unwrap().unwrap() > 8_000);
+    }
+}

@@ -249,6 +249,14 @@ impl Rules {
         let create = [("m.room.create".to_owned(), String::new())];
         let actual = self.inner.rooms.look(room, &create).await?.ok_or_else(|| Error::Refused(no_room()))?;
         let create = actual.state.values().next();
+        // Nobody takes power from who has made a room of these versions.
+        let version = create.and_then(|content| content.get("room_version")).and_then(Value::as_str);
+        if !version.unwrap_or("1").parse().is_ok_and(|version: u32| version < FIRST_OF_CREATORS) {
+            return Err(Error::Refused(words!(
+                "バージョン 12 以降のルームでは、作った人の権限をなくせないため、規則の対象にできません。バージョン 11 で作ったルームか、規則が作るルームを使ってください。",
+                "In a room of version 12 or later nobody takes the power of who has made it, so it is put under no rule. Take a room of version 11, or the one that the rule makes."
+            )));
+        }
         let is_space =
             create.and_then(|content| content.get("type")).and_then(Value::as_str) == Some("m.space");
         if is_space != wanted.template.space {
@@ -281,6 +289,9 @@ impl Rules {
         Ok(Answer::Rule(rule))
     }
 }
+
+/// The first room version in which who has made a room has more power than levels give.
+const FIRST_OF_CREATORS: u32 = 12;
 
 fn no_day() -> Error {
     Error::Refused(words!(

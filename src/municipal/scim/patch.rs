@@ -381,11 +381,14 @@ fn remove(
         }
         return Ok(());
     }
-    // Members by their ids, as Entra ID removes them.
+    // Members by their ids, as Entra ID removes them. What names none must not mean all of them.
     let named = match (filter, name.part, named) {
-        (None, None, Some(Value::Array(_) | Value::Object(_))) => {
-            let values = value::attribute(attribute, named.unwrap_or(&Value::Null))?;
-            Some(values.as_ref().and_then(Value::as_array).map(|all| keys(all)).unwrap_or_default())
+        (None, None, Some(given @ (Value::Array(_) | Value::Object(_)))) => Some(named_by(attribute, given)?),
+        (None, None, Some(Value::String(one))) if !one.is_empty() => {
+            Some(named_by(attribute, &Value::Array(vec![one.as_str().into()]))?)
+        }
+        (None, None, Some(Value::String(_) | Value::Bool(_) | Value::Number(_))) => {
+            return Err(Error::value(format!("the value says which of {key} are removed")));
         }
         _ => None,
     };
@@ -415,6 +418,12 @@ fn remove(
         place.remove(key);
     }
     Ok(())
+}
+
+/// Which values of a list are named.
+fn named_by(attribute: &Attribute, given: &Value) -> Result<HashSet<String>, Error> {
+    let values = value::attribute(attribute, given)?;
+    Ok(values.as_ref().and_then(Value::as_array).map(|all| keys(all)).unwrap_or_default())
 }
 
 fn keys(all: &[Value]) -> HashSet<String> {

@@ -66,6 +66,9 @@ pub(crate) fn folded(name: &str) -> String {
     name.trim().to_lowercase()
 }
 
+/// Resources of one externalId that are looked at.
+const MOST_ALIKE: usize = 100;
+
 impl Scim {
     /// Makes a user, with the account that follows it.
     ///
@@ -100,6 +103,11 @@ impl Scim {
                 "同じ userName の利用者が既にあります。 / another user of this source has this userName"
                     .to_owned(),
             ));
+        }
+        if let Some(external) = &saying.external_id
+            && self.has_user_called(scope, external).await?
+        {
+            return Err(same_external_id());
         }
         let localpart = localpart(asking, &saying.resource)?;
         let (user, is_proved) = self.account_of(asking, saying, &localpart).await?;
@@ -153,7 +161,7 @@ impl Scim {
                 }
                 let was_locked = self.is_locked(&user).await?;
                 let follows =
-                    Following { display_name: Some(&name), email, identity, lock, lost_email: None };
+                    Following { display_name: Some(&name), email, identity, lock, ..Following::default() };
                 let put = self.accounts.put_following(&mut batch, &user, &follows, &asking.by).await;
                 (put.map_err(|error| of_account(error, &user))?, is_locked && (is_held || !was_locked))
             }
@@ -171,6 +179,14 @@ impl Scim {
         };
         self.commit(batch, Some(put), &user).await?;
         self.tell_user(asking, &id, &row, true).await
+    }
+
+    /// Whether a source calls one of its users so. Groups have such ids as well.
+    async fn has_user_called(&self, scope: &str, external: &str) -> Result<bool, Error> {
+        let range = Range::prefix(&(scope.to_owned(), external.to_owned()));
+        let rows = self.store.scan(&EXTERNAL_IDS, range, Order::Ascending, MOST_ALIKE).await?;
+        let keys: Vec<_> = rows.iter().map(|((_, _, id), ())| (scope, id.as_str())).collect();
+        Ok(self.store.get_many(&USERS, &keys).await?.iter().any(Option::is_some))
     }
 
     /// The account that a new user of a source is to have: one that is known to be his by the identity provider (then it is
@@ -210,6 +226,7 @@ impl Scim {
         let settings = &asking.source.settings;
         let refused = |ja: &str, en: &str| Err(Error::Conflict(format!("{user}: {ja} / {en}")));
         let is_admin = self.accounts.find_user(user).await?.is_some_and(|known| known.admin);
+        let is_ours = self.accounts.is_steward(user).await?;
         match former {
             Some(former) if !former.is_gone => refused(
                 "このアカウントは、既に別の利用者のものです。",
@@ -226,6 +243,10 @@ impl Scim {
                     false => Ok(()),
                 }
             }
+            _ if is_ours || self.accounts.is_exclusive(user) => refused(
+                "サーバーまたはサービスが専用に使うアカウントです。",
+                "the account is the server's own, or a service's",
+            ),
             _ if is_admin => refused(
                 "管理者のアカウントは連携元に引き継げません。",
                 "an administrator's account is not taken over by a source",
@@ -364,6 +385,7 @@ impl Scim {
             display_name: (names[0] != names[1]).then_some(names[1].as_str()),
             lost_email: mails[0].filter(|_| has_another_mail),
             email: mails[1].filter(|_| has_another_mail),
+            lost_identity: self.identity(asking, &before).filter(|_| is_another_person),
             identity: self.identity(asking, &after).filter(|_| is_another_person),
             lock,
         };
@@ -404,6 +426,11 @@ impl Scim {
             batch.insert(&USER_NAMES, &(scope, after.name.as_str()), &id.to_owned());
         }
         if is_another_person {
+            if let Some(external) = &after.external_id
+                && self.has_user_called(scope, external).await?
+            {
+                return Err(same_external_id());
+            }
             if let Some(external) = &before.external_id {
                 batch.delete(&EXTERNAL_IDS, &(scope, external.as_str(), id));
             }
@@ -524,13 +551,21 @@ pub(crate) fn put_groups(body: &mut Map<String, Value>, groups: Vec<Value>) {
     }
 }
 
+fn same_external_id() -> Error {
+    Error::Conflict(
+        "同じ externalId の利用者が既にあります。userName が変わったときは、その利用者を変更してください。 / another user of this source has this externalId; one who is called otherwise is changed"
+            .to_owned(),
+    )
+}
+
 fn account_id(row: &UserRow) -> Result<OwnedUserId, Error> {
     row.account.as_str().try_into().map_err(|_| Error::Damaged)
 }
 
 /// Refuses to end accounts that no source ends.
 fn check_may_end(asking: &Asking<'_>, user: &UserId, is_admin: bool) -> Result<(), Error> {
-    let is_excepted = asking.source.settings.excepted.contains(user.localpart());
+    let excepted = &asking.source.settings.excepted;
+    let is_excepted = excepted.contains(user.localpart()) || excepted.contains(user.as_str());
     if !is_admin && !is_excepted {
         return Ok(());
     }

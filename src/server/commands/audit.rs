@@ -349,6 +349,7 @@ fn action_in_words(word: &str) -> String {
         Action::AddAddress => tr!("連絡先追加", "added an address"),
         Action::RemoveAddress => tr!("連絡先削除", "removed an address"),
         Action::LinkIdentity => tr!("認証基盤連携", "linked an identity"),
+        Action::UnlinkIdentity => tr!("認証基盤連携の解除", "unlinked an identity"),
         Action::RemoveDevices => tr!("端末削除", "removed devices"),
         Action::PutRegistrationToken => tr!("登録トークン設定", "made a registration token"),
         Action::RemoveRegistrationToken => tr!("登録トークン削除", "removed a registration token"),

@@ -160,6 +160,17 @@ async fn an_administrators_lock_is_not_taken_away_by_a_source() {
     town.accounts.set_locked(hanako, false, &admin).await.unwrap();
     town.patch(&path, active(false.into())).await;
     assert!(town.is_locked(hanako).await);
+    // An administrator's word after the source's: it is his lock from then on.
+    town.patch(&path, active(false.into())).await;
+    town.accounts.set_locked(hanako, true, &admin).await.unwrap();
+    town.patch(&path, active(true.into())).await;
+    assert!(town.is_locked(hanako).await);
+    town.accounts.set_locked(hanako, false, &admin).await.unwrap();
+    town.patch(&path, active(false.into())).await;
+    town.accounts.set_locked(hanako, false, &admin).await.unwrap();
+    town.accounts.set_locked(hanako, true, &admin).await.unwrap();
+    town.patch(&path, active(true.into())).await;
+    assert!(town.is_locked(hanako).await);
 }
 
 #[tokio::test]
@@ -198,6 +209,9 @@ async fn an_account_that_was_somebody_elses_is_not_given_to_a_namesake() {
     town.post("/Users", json!({ "userName": "sato", "externalId": "e2" })).await.is_error(409, "uniqueness");
     let again = town.post("/Users", json!({ "userName": "sato", "externalId": "e1" })).await;
     assert_eq!(again.status, 201);
+    // Who is called otherwise is changed, and is no second user.
+    let married = json!({ "userName": "tanaka", "externalId": "e1" });
+    town.post("/Users", married).await.is_error(409, "uniqueness");
     // Nor does another source get it.
     town.delete(&format!("/Users/{}", again.id())).await;
     let okta = ("kanazawa.test", "token of okta");

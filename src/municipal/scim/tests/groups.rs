@@ -45,6 +45,17 @@ async fn a_group_holds_users_and_users_tell_their_groups() {
     town.get("/Groups?filter=members%20pr").await.is_error(400, "tooMany");
     town.get("/Users?filter=not%20(groups%20pr)").await.is_error(400, "tooMany");
 
+    // A value that names one takes away that one, and what names nobody takes away nobody.
+    let remove = |value: Value| json!([{ "op": "Remove", "path": "members", "value": value }]);
+    for odd in [json!(1), json!(true), json!("")] {
+        town.patch(&path, remove(odd)).await.is_error(400, "invalidValue");
+    }
+    town.patch(&path, remove(json!("nobody"))).await;
+    assert_eq!(members(&town.get(&path).await.body).len(), 2);
+    assert_eq!(members(&town.patch(&path, remove(json!(taro))).await.body), [hanako.as_str()]);
+    let back = json!([{ "op": "add", "path": "members", "value": [{ "value": taro }] }]);
+    assert_eq!(members(&town.patch(&path, back).await.body).len(), 2);
+
     // Whoever is removed is in no group, and the group is another one.
     let before = town.get(&path).await.version();
     town.delete(&format!("/Users/{taro}")).await;

@@ -155,6 +155,8 @@ async fn a_name_counts_for_those_who_may_have_seen_it_and_takes_the_file_from_no
     is_refused(&asks(&jiro, &id).await, "program");
     jiro.leave(&room).await;
     is_refused(&asks(&jiro, &id).await, "program");
+    jiro.call(Method::POST, &format!("/rooms/{room}/forget"), Some(&json!({}))).await;
+    assert_eq!(asks(&jiro, &id).await.status(), 200, "he has no way to it any more");
 
     // However many rooms call it so, hers is found.
     for _ in 0..110 {
