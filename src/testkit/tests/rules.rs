@@ -219,7 +219,8 @@ async fn other_servers_in_a_room_see_who_comes_and_goes_and_a_crash_between_does
 async fn a_room_made_by_hand_is_given_to_the_rule_by_who_has_all_power_and_by_nobody_else() {
     let net = Net::new();
     let (server, other) = (net.server("kanazawa.test").await, net.server("wajima.test").await);
-    let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
+    let taro = server.user("taro").await;
+    server.user("hanako").await;
     server.user("jiro").await;
     let ken = other.user("ken").await;
     take(&server, BEFORE, "2020-04-01").await;
