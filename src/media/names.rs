@@ -3,7 +3,9 @@
 //! A client saves a file under the name that the event gives which leads to it. Most upload files without one, so that name
 //! is the only one there is, and whoever sends it has chosen it. So it counts as the file's own where a zone demands that
 //! files are sanitised, for all who may have seen the event: who are in its room, or were. One by which a file is run refuses
-//! it to them, and one of a table has it judged as a table. Nobody can take a file from those who do not see what he says of it.
+//! it to them, and one of a table has it judged as a table. So nobody takes a file from those who have nothing to do with the room
+//! in which he names it. When in the room's life he does is not looked at, nor is the history's visibility: what was said before
+//! somebody came, or after he left, counts for him too.
 //!
 //! What an event says is noted in its own batch ([`Naming`]), for each file that it leads to, and goes with what it said when
 //! it is redacted. Only the few names that change how a file leaves are noted, and of those only what they say: so an event
