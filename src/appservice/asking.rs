@@ -51,8 +51,11 @@ impl AppServices {
             if refused.len() >= MOST_REMEMBERED {
                 refused.retain(|_, at| is_refused(at));
             }
-            if refused.len() >= MOST_REMEMBERED {
-                return false;
+            // The oldest makes room: whoever asks for many names keeps nobody else from being asked for his.
+            if refused.len() >= MOST_REMEMBERED
+                && let Some(oldest) = refused.iter().min_by_key(|(_, at)| **at).map(|(name, _)| name.clone())
+            {
+                refused.remove(&oldest);
             }
             // Also while it is made: a service that looks for the name itself is not asked for it again.
             refused.insert(name.to_owned(), now);

@@ -20,6 +20,7 @@ use store::{Moved, Position, Topic};
 
 use crate::{
     AppServices, Error,
+    lane::LARGEST,
     moments::{Called, DeviceKey, Looked, Moments, ToldCounts},
 };
 
@@ -39,6 +40,8 @@ const MOMENTS_BYTES: usize = 64 << 10;
 const MESSAGES_BYTES: usize = 96 << 10;
 const COUNTS_BYTES: usize = 24 << 10;
 const LISTS_BYTES: usize = 32 << 10;
+/// No part is smaller, so that each has room for something.
+const LEAST: usize = 512;
 
 /// What is told of devices from where on.
 pub(crate) struct Wanted {
@@ -51,6 +54,15 @@ pub(crate) struct Wanted {
     pub(crate) lists: Position,
     /// For whom it was looked behind that already.
     pub(crate) looked: Option<Looked>,
+    /// Bytes that the whole transaction may have.
+    pub(crate) most: usize,
+}
+
+impl Wanted {
+    /// The part of a transaction that something has which comes to `bytes` in the largest.
+    fn part(&self, bytes: usize) -> usize {
+        (bytes * self.most.min(LARGEST) / LARGEST).max(LEAST)
+    }
 }
 
 /// What goes into a transaction, and what has been told when it is taken.
@@ -66,6 +78,8 @@ pub(crate) struct Extras {
     pub(crate) counts: Vec<(DeviceKey, ToldCounts)>,
     pub(crate) lists: Position,
     pub(crate) looked: Option<Looked>,
+    /// How many pieces there are, of which each can be told alone.
+    pub(crate) pieces: usize,
 }
 
 /// A message to a device, as a service is told it. What its sender wrote stands as it is.
@@ -143,20 +157,21 @@ impl AppServices {
     /// Finds what goes into a transaction besides events.
     pub(crate) async fn extras(&self, service: &AppService, wanted: Wanted) -> Result<Extras, Error> {
         let mut extras = Extras::none(wanted.lists, wanted.looked.clone());
-        let ephemeral = self.ephemeral(&wanted.moments).await?;
+        let ephemeral = self.ephemeral(&wanted.moments, wanted.part(MOMENTS_BYTES)).await?;
         if !ephemeral.is_empty() {
+            extras.pieces += 1;
             extras.put(["ephemeral", "de.sorunome.msc2409.ephemeral"], &ephemeral.end());
         }
-        self.messages(&wanted.devices, &mut extras).await?;
+        self.messages(&wanted.devices, wanted.part(MESSAGES_BYTES), &mut extras).await?;
         if service.told().devices {
-            self.counts(&wanted.devices, &mut extras).await?;
+            self.counts(&wanted.devices, wanted.part(COUNTS_BYTES), &mut extras).await?;
             self.lists(&wanted, &mut extras).await?;
         }
         Ok(extras)
     }
 
-    async fn ephemeral(&self, moments: &Moments) -> Result<List, Error> {
-        let mut told = List::new(MOMENTS_BYTES);
+    async fn ephemeral(&self, moments: &Moments, most: usize) -> Result<List, Error> {
+        let mut told = List::new(most);
         for (room_id, users) in &moments.typing {
             let typing = json!({ "type": "m.typing", "room_id": room_id, "content": { "user_ids": users } });
             told.push(&typing.to_string());
@@ -194,8 +209,8 @@ impl AppServices {
     }
 
     /// Messages to devices. Those that a device was told are taken away when it is told the next ones.
-    async fn messages(&self, devices: &[Called], extras: &mut Extras) -> Result<(), Error> {
-        let (mut told, mut count) = (List::new(MESSAGES_BYTES), 0);
+    async fn messages(&self, devices: &[Called], most: usize, extras: &mut Extras) -> Result<(), Error> {
+        let (mut told, mut count) = (List::new(most), 0);
         for (place, Called { device, had, .. }) in devices.iter().enumerate() {
             let left = MOST_MESSAGES.saturating_sub(count);
             if left == 0 || place >= MOST_DEVICES {
@@ -234,13 +249,14 @@ impl AppServices {
             extras.had.push((device.clone(), page.rest.unwrap_or(head)));
         }
         if !told.is_empty() {
+            extras.pieces += count;
             extras.put(["to_device", "de.sorunome.msc2409.to_device"], &told.end());
         }
         Ok(())
     }
 
     /// How many keys devices have of which something may have changed.
-    async fn counts(&self, devices: &[Called], extras: &mut Extras) -> Result<(), Error> {
+    async fn counts(&self, devices: &[Called], most: usize, extras: &mut Extras) -> Result<(), Error> {
         let (mut one_time, mut fallback) = (json!({}), json!({}));
         let mut bytes = 0;
         for (place, Called { device: key, counts: last, .. }) in devices.iter().take(MOST_DEVICES).enumerate()
@@ -256,7 +272,7 @@ impl AppServices {
             let (of_one_time, of_fallback) = (json!(counts.one_time), json!(counts.unused_fallback));
             let around = user.as_str().len() + device.as_str().len() + 8;
             bytes += around + of_one_time.to_string().len().max(of_fallback.to_string().len());
-            if bytes > COUNTS_BYTES && !extras.counts.is_empty() {
+            if bytes > most && !extras.counts.is_empty() {
                 extras.again.extend(devices.iter().skip(place).map(|called| called.device.clone()));
                 break;
             }
@@ -265,6 +281,7 @@ impl AppServices {
             fallback[user.as_str()][device.as_str()] = of_fallback;
         }
         if !extras.counts.is_empty() {
+            extras.pieces += extras.counts.len();
             let (one_time, fallback) = (one_time.to_string(), fallback.to_string());
             let names = ["device_one_time_keys_count", "org.matrix.msc3202.device_one_time_keys_count"];
             extras.put(names, &one_time);
@@ -284,7 +301,7 @@ impl AppServices {
             Some(looked) if !looked.rest.is_empty() => looked.clone(),
             looked => self.look_whose_devices_changed(wanted, looked.as_ref()).await?,
         };
-        let told = first_of(&mut looked.rest, LISTS_BYTES);
+        let told = first_of(&mut looked.rest, wanted.part(LISTS_BYTES));
         // It has been told up to there when all has been told that was found for all of them.
         if looked.last.is_none() && looked.rest.is_empty() {
             extras.lists = looked.through;
@@ -293,6 +310,7 @@ impl AppServices {
             extras.looked = Some(looked);
         }
         if !told.is_empty() {
+            extras.pieces += told.changed.len() + told.left.len();
             let lists = json!({ "changed": told.changed, "left": told.left });
             extras.put(["device_lists", "org.matrix.msc3202.device_lists"], &lists.to_string());
         }

@@ -13,13 +13,13 @@ use room::{
     read::event::{Keep, StoredEvent},
     tables::Membership,
 };
-use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId};
-use store::{Batch, Entries, Position, Term};
+use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId};
+use store::{Batch, Entries, Moved, Position, Term, Topic};
 use tracing::warn;
 
 use crate::{
     AppServices, Error,
-    interest::{Change, Interest, Place},
+    interest::{Change, Interest, Met, Place},
     lane::Round,
     moments::Moments,
     tables::{BEGUN, Due, ItemRow},
@@ -36,16 +36,16 @@ const WHILE: Duration = Duration::from_secs(2);
 const PUBLIC: &str = "m.read";
 
 /// An event, or what came of one, at its place in the log.
-struct Happened {
-    position: Position,
-    room: RoomSerial,
-    room_id: OwnedRoomId,
-    event: Option<EventSerial>,
-    member: Option<(OwnedUserId, Membership)>,
+pub(crate) struct Happened {
+    pub(crate) position: Position,
+    pub(crate) room: RoomSerial,
+    pub(crate) room_id: OwnedRoomId,
+    pub(crate) event: Option<EventSerial>,
+    pub(crate) member: Option<(OwnedUserId, Membership)>,
     /// An alias that leads to the room from here on, or does so no more.
-    alias: Option<(OwnedRoomAliasId, bool)>,
+    pub(crate) alias: Option<(OwnedRoomAliasId, bool)>,
     /// Whether it took a place in the room's timeline; else it concerns its member alone.
-    is_placed: bool,
+    pub(crate) is_placed: bool,
 }
 
 /// How far the log is read, and how far that is written down.
@@ -55,7 +55,7 @@ struct At {
 }
 
 impl AppServices {
-    fn all(&self) -> Vec<Arc<AppService>> {
+    pub(crate) fn all(&self) -> Vec<Arc<AppService>> {
         self.0.told.iter().map(|(service, _)| service.clone()).collect()
     }
 
@@ -126,7 +126,7 @@ impl AppServices {
                 Err(error) => warn!(position = %change.position, %error, "an entry of the log is damaged"),
             }
         }
-        let due = self.judge(interest, happened).await?;
+        let due = self.judge(interest, happened, through).await?;
         let since = at.read;
         at.read = through;
         if !due.is_empty() || at.read.0.saturating_sub(at.written.0) >= POSITIONS {
@@ -136,7 +136,7 @@ impl AppServices {
             round.learn_devices(Some(user)).await?;
         }
         if self.0.told.iter().any(|(service, _)| service.told().ephemeral) {
-            self.take_moments(round, interest, since, receipts).await?;
+            self.take_moments(round, interest, since, through, receipts).await?;
         }
         round.call_devices(since);
         Ok(true)
@@ -148,6 +148,7 @@ impl AppServices {
         round: &Arc<Round>,
         interest: &mut Interest,
         since: Position,
+        through: Position,
         receipts: Vec<ReceiptEntry>,
     ) -> Result<(), Error> {
         let (rooms, presence) = (&self.0.rooms, self.0.accounts.presence());
@@ -164,8 +165,13 @@ impl AppServices {
         let unknown = interest.unknown(moved);
         if !unknown.is_empty() {
             let ids = rooms.ids_of_rooms(&unknown).await?;
-            let wanted = unknown.into_iter().zip(ids).filter_map(|(room, id)| Some((room, id?))).collect();
-            interest.learn(rooms, &wanted).await?;
+            // What happens there meanwhile will be read, and the room be met before that.
+            let is_still =
+                |id: &OwnedRoomId| self.0.store.moved(Topic::room(id.as_str()), through) == Moved::No;
+            let met = |id| Met { id, before: None, changed: BTreeSet::new() };
+            let ids = ids.into_iter().map(|id| id.filter(is_still).map(met));
+            let wanted = unknown.into_iter().zip(ids).filter_map(|(room, met)| Some((room, met?))).collect();
+            interest.learn(rooms, &wanted, |_| false).await?;
         }
         let mut told: BTreeMap<Place, Moments> = BTreeMap::new();
         for (room, users) in typing {
@@ -200,20 +206,32 @@ impl AppServices {
         Ok(())
     }
 
-    /// Finds whom what happened concerns.
-    async fn judge(&self, interest: &mut Interest, happened: Vec<Happened>) -> Result<Vec<Due>, Error> {
+    /// Finds whom what happened concerns, where the log is read up to `through`.
+    pub(crate) async fn judge(
+        &self,
+        interest: &mut Interest,
+        happened: Vec<Happened>,
+        through: Position,
+    ) -> Result<Vec<Due>, Error> {
         if happened.is_empty() {
             return Ok(Vec::new());
         }
         let rooms = &self.0.rooms;
-        let wanted: BTreeMap<RoomSerial, OwnedRoomId> = happened
-            .iter()
-            .filter(|happened| happened.is_placed)
-            .map(|happened| (happened.room, happened.room_id.clone()))
-            .collect();
-        interest.learn(rooms, &wanted).await?;
         let keys: Vec<_> = happened.iter().filter_map(|it| Some((it.room, it.event?))).collect();
-        let mut events = rooms.find_events(&keys, Keep::All).await?.into_iter();
+        let events = rooms.find_events(&keys, Keep::All).await?;
+        let mut wanted: BTreeMap<RoomSerial, Met> = BTreeMap::new();
+        let with_events = happened.iter().filter(|happened| happened.event.is_some());
+        for (happened, event) in with_events.zip(&events) {
+            let met = wanted.entry(happened.room).or_insert_with(|| {
+                let meta = event.as_ref().map(|event| event.meta());
+                let before = meta.filter(|meta| meta.is_placed() && !meta.partial).map(|meta| meta.before);
+                Met { id: happened.room_id.clone(), before, changed: BTreeSet::new() }
+            });
+            met.changed.extend(happened.member.as_ref().map(|(user, _)| user.clone()));
+        }
+        let has_moved = |id: &RoomId| self.0.store.moved(Topic::room(id.as_str()), through) != Moved::No;
+        interest.learn(rooms, &wanted, has_moved).await?;
+        let mut events = events.into_iter();
         let gone = interest.gone(rooms, happened.iter().filter_map(Happened::change)).await?;
         let since = self.0.clock.now().millis();
         let mut due = Vec::new();

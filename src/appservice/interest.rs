@@ -2,7 +2,7 @@
 //!
 //! A service is told of an event if one of its users is in the room or is whom the event is about; and where its authority is in
 //! the room, if its namespaces name the room, an alias of it, or who sent the event. What is known of a room is
-//! read when something happens there, and follows the log from then on.
+//! read when something happens there, as it was before that, and follows the log from then on.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/application-service-api/#pushing-events>
 
@@ -12,13 +12,16 @@ use std::{
 };
 
 use account::AppService;
-use room::{RoomSerial, Rooms, read::event::StoredEvent, tables::Membership};
-use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, UserId};
+use room::{RoomSerial, Rooms, Root, read::event::StoredEvent, tables::Membership};
+use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId, UserId};
 
 use crate::Error;
 
 /// Rooms of which something is known; when there are more, all are read anew as something happens there.
 const MOST_ROOMS: usize = 50_000;
+
+/// Members of whom it is asked at once whether they were in a room.
+const ASKED_AT_ONCE: usize = 200;
 
 /// The place of a service in the list of all.
 pub(crate) type Place = usize;
@@ -42,6 +45,15 @@ struct Known {
     aliases: BTreeMap<Place, BTreeSet<OwnedRoomAliasId>>,
 }
 
+/// Where in the log a room is that nothing is known of.
+pub(crate) struct Met {
+    pub(crate) id: OwnedRoomId,
+    /// The state before the first that happens in it from there on, if that has all members.
+    pub(crate) before: Option<Root>,
+    /// Who came or went in what has been read of the log.
+    pub(crate) changed: BTreeSet<OwnedUserId>,
+}
+
 /// A change of who is in a room.
 pub(crate) struct Change<'a> {
     pub(crate) room: RoomSerial,
@@ -57,11 +69,13 @@ impl Interest {
         Self { services, rooms: HashMap::new() }
     }
 
-    /// Reads what is not known of these rooms.
+    /// Reads what is not known of these rooms: who was there when that happened for which they were met. Who is there now may
+    /// have come since, and who was there may have gone: `has_moved` says of which rooms there is more in the log than was read.
     pub(crate) async fn learn(
         &mut self,
         rooms: &Rooms,
-        wanted: &BTreeMap<RoomSerial, OwnedRoomId>,
+        wanted: &BTreeMap<RoomSerial, Met>,
+        has_moved: impl Fn(&RoomId) -> bool,
     ) -> Result<(), Error> {
         if self.rooms.len() > MOST_ROOMS {
             self.rooms.clear();
@@ -77,7 +91,9 @@ impl Interest {
             false => vec![Vec::new(); unknown.len()],
         };
         for ((room, members), aliases) in unknown.into_iter().zip(members).zip(aliases) {
-            let Some(id) = wanted.get(&room).cloned() else { continue };
+            let Some(met) = wanted.get(&room) else { continue };
+            let id = met.id.clone();
+            let members = self.members_then(rooms, room, met, members, has_moved(&id)).await?;
             let mut known = Known {
                 id: id.clone(),
                 users: BTreeMap::new(),
@@ -107,6 +123,49 @@ impl Interest {
             self.rooms.insert(room, known);
         }
         Ok(())
+    }
+
+    /// The members of services' authorities as they were where the room was met, of those that are there now.
+    async fn members_then(
+        &self,
+        rooms: &Rooms,
+        room: RoomSerial,
+        met: &Met,
+        now: Vec<OwnedUserId>,
+        has_moved: bool,
+    ) -> Result<Vec<OwnedUserId>, Error> {
+        let mut members: BTreeSet<OwnedUserId> =
+            now.into_iter().filter(|user| self.is_of_service(user)).collect();
+        let Some(before) = met.before else { return Ok(members.into_iter().collect()) };
+        let mut unsure: BTreeSet<OwnedUserId> =
+            met.changed.iter().filter(|user| self.is_of_service(user)).cloned().collect();
+        if has_moved {
+            // Nobody has read yet what happened since: whoever ever was there may have been there then.
+            unsure.extend(members.iter().cloned());
+            if let Some(info) = rooms.room(&met.id).await? {
+                match rooms.everybody_in(&info).await {
+                    Ok(all) => {
+                        unsure.extend(
+                            all.into_iter().map(|(user, _)| user).filter(|user| self.is_of_service(user)),
+                        );
+                    }
+                    Err(room::Error::NoRoom(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        let unsure: Vec<OwnedUserId> = unsure.into_iter().collect();
+        for some in unsure.chunks(ASKED_AT_ONCE) {
+            let places: Vec<_> = some.iter().map(|user| (room, before, &**user)).collect();
+            for (user, event) in some.iter().zip(rooms.members_at(&places).await?) {
+                if event.is_some_and(|event| event.membership() == Some(Membership::Join)) {
+                    members.insert(user.clone());
+                } else {
+                    members.remove(user);
+                }
+            }
+        }
+        Ok(members.into_iter().collect())
     }
 
     /// Whom something in a room concerns, whatever it is and whoever does it.

@@ -39,7 +39,10 @@ const MOST_EVENTS: usize = 100;
 /// `client_max_body_size`; Apache, HAProxy, Caddy and Traefik take more), and one that is refused there is repeated for ever; so it
 /// is three quarters of that. An event that is larger goes alone: it has less than 64 KiB, and with what it redacts or replaces
 /// beside it not four times as much.
-const LARGEST: usize = 768 << 10;
+pub(crate) const LARGEST: usize = 768 << 10;
+
+/// No transaction is made smaller than this for a service that finds it too large.
+const SMALLEST: usize = 4 << 10;
 
 /// Where a service takes no more bytes than this, nothing goes along with events.
 const TIGHT: usize = 128 << 10;
@@ -333,7 +336,7 @@ impl Round {
         let extras = match sending {
             Some(_) => lane.no_extras(),
             None if takes < TIGHT && !items.is_empty() => lane.no_extras(),
-            None => self.services.extras(&lane.service, lane.wanted(!items.is_empty())).await?,
+            None => self.services.extras(&lane.service, lane.wanted(!items.is_empty(), takes)).await?,
         };
         if items.is_empty() && sending.is_none() && taken.is_empty() && extras.is_empty() {
             lane.state.lock().oldest = None;
@@ -481,6 +484,17 @@ impl Round {
                         info!(service, size_bytes, "a transaction is too large for an application service");
                         return Sent::TooLarge;
                     }
+                    if answer.status == 413 && transaction.keys.is_empty() {
+                        // One message to a device, from anybody, that the service never takes: all else would wait for ever.
+                        inner.outcomes.with(&[("service", service), ("outcome", "given_up")]).inc();
+                        let size_bytes = transaction.body.len();
+                        error!(
+                            service,
+                            size_bytes,
+                            "what a device is to be told alone is too large for its application service; it is not told"
+                        );
+                        return Sent::Taken;
+                    }
                     wish = answer.retry_after.filter(|_| matches!(answer.status, 429 | 503));
                     ("refused", format!("status {}", answer.status))
                 }
@@ -535,9 +549,13 @@ impl Round {
 }
 
 impl Transaction {
-    /// Whether less of it at a time makes it smaller: an event goes alone at the least.
+    /// Whether less of it at a time makes it smaller: an event goes alone at the least, and so does anything else.
     fn can_be_split(&self) -> bool {
-        self.keys.len() > 1 || !self.keys.is_empty() && !self.extras.is_empty()
+        match self.keys.len() {
+            0 => self.extras.pieces > 1,
+            1 => !self.extras.is_empty(),
+            _ => true,
+        }
     }
 }
 
@@ -545,13 +563,13 @@ impl Lane {
     /// Has the next transactions made smaller, as one of so many bytes was too large.
     fn takes_less_than(&self, bytes: usize) {
         let mut state = self.state.lock();
-        state.takes = Some(state.takes.unwrap_or(LARGEST).min(bytes / 2));
+        state.takes = Some(state.takes.unwrap_or(LARGEST).min(bytes / 2).max(SMALLEST));
         // What went along with it was not told.
         state.devices.touch(None);
     }
 
     /// What is to be told besides events, and with events or without.
-    fn wanted(&self, with_events: bool) -> Wanted {
+    fn wanted(&self, with_events: bool, most: usize) -> Wanted {
         let told = self.service.told();
         let mut state = self.state.lock();
         let mut devices = state.devices.take_called();
@@ -566,6 +584,7 @@ impl Lane {
             readers: if told.devices { state.devices.users() } else { BTreeSet::new() },
             lists: state.devices.lists,
             looked: state.devices.looked.clone(),
+            most,
         }
     }
 

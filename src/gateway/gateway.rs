@@ -18,6 +18,10 @@ use crate::{
     webpush::{Receiver, SealError},
 };
 
+/// A header that stands on all that is posted. Whoever finds it on what a gateway is asked was not asked by a homeserver, but by
+/// a gateway that took this one for a push service; perhaps by itself.
+pub const MARK: &str = "yakuba-push-gateway";
+
 /// Time for a push service to answer: less than homeservers wait for us.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -363,7 +367,8 @@ impl Gateway {
 
     fn headers(&self, notification: &Notification) -> Vec<(&'static str, String)> {
         let urgency = if notification.is_low() { "low" } else { "high" };
-        vec![("ttl", self.settings.kept.as_secs().to_string()), ("urgency", urgency.to_owned())]
+        let ttl = self.settings.kept.as_secs().to_string();
+        vec![("ttl", ttl), ("urgency", urgency.to_owned()), (MARK, "1".to_owned())]
     }
 
     async fn post(&self, post: Post) -> Result<Told, TooLarge> {

@@ -29,7 +29,7 @@ mod webpush;
 pub use self::{
     apns::{ApnsApp, ApnsKey, PRODUCTION, SANDBOX},
     fcm::FcmAccount,
-    gateway::{Gateway, Outcome, Parts},
+    gateway::{Gateway, MARK, Outcome, Parts},
     services::{Answer, Post, Protocol, Services, Unreached},
     settings::{App, Kind, Settings},
     vapid::{KeyError, VapidKey},

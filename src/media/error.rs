@@ -45,6 +45,9 @@ pub enum Error {
     /// Previews of links are switched off.
     #[error("previews are switched off")]
     NoPreviews,
+    /// No thumbnail is made of a picture of more points than this.
+    #[error("the picture has more than {0} points")]
+    TooManyPoints(u64),
     /// No thumbnail can be made of the file; the text is public.
     #[error("no thumbnail: {0}")]
     NoThumbnail(&'static str),

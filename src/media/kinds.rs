@@ -10,9 +10,12 @@ use std::fmt::Write;
 /// The type of what has none.
 pub const UNKNOWN: &str = "application/octet-stream";
 
-/// Longest type and longest name, in bytes.
+/// Longest type, in bytes.
 const LONGEST_KIND: usize = 255;
+/// Longest name, in letters: as many as Windows has. A Japanese one takes three times the bytes.
 const LONGEST_NAME: usize = 255;
+/// Longest end of a name that stays when it is cut, with its dot.
+const LONGEST_END: usize = 16;
 
 /// What browsers may show in place of saving it.
 const INLINE: [&str; 26] = [
@@ -68,8 +71,19 @@ pub fn name(given: Option<&str>) -> Option<String> {
             || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     let name: String = given?.chars().map(|letter| if misleads(letter) { '_' } else { letter }).collect();
-    let end = (0..=LONGEST_NAME.min(name.len())).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
-    Some(name[..end].to_owned()).filter(|name| !name.trim().is_empty())
+    Some(cut(name)).filter(|name| !name.trim().is_empty())
+}
+
+/// A name that is no longer than names are. It is cut before its end, which says what it is.
+fn cut(name: String) -> String {
+    let letters = name.chars().count();
+    if letters <= LONGEST_NAME {
+        return name;
+    }
+    let end = name.rfind('.').map(|dot| &name[dot..]);
+    let end = end.filter(|end| end.chars().count() <= LONGEST_END).unwrap_or_default();
+    let begin = name.chars().take(LONGEST_NAME - end.chars().count());
+    begin.chain(end.chars()).collect()
 }
 
 /// Whether browsers may show a file of this type.

@@ -38,6 +38,8 @@ const PAGE: &[&str] = &[
     "form",
     "object",
     "input",
+    // Of maps (KML): it loads another file.
+    "networklink",
 ];
 
 /// Elements that do so only by an attribute, and stand in data as well.
@@ -66,6 +68,9 @@ const DOCUMENTS: &[&str] = &[
     "asx",
     "smil",
     "playlist",
+    "opensearchdescription",
+    // An invitation to take over a desk.
+    "uploadinfo",
 ];
 
 /// Elements with which orders for building a program stand in a `project`, and an attribute that leads to more of them.
@@ -408,6 +413,8 @@ mod tests {
             (format!("<office:document xmlns:office=\"{office}\"/>"), Reason::NotAllowed),
             (format!("<o:document xmlns:o=\"{}\"/>", office.replace('s', "&#x73;")), Reason::NotAllowed),
             ("<PCSettings><x/></PCSettings>".to_owned(), Reason::NotAllowed),
+            ("<OpenSearchDescription><x/></OpenSearchDescription>".to_owned(), Reason::NotAllowed),
+            ("<UPLOADINFO TYPE=\"Escalated\"><x/></UPLOADINFO>".to_owned(), Reason::NotAllowed),
             ("<?xml version=\"1.0\" encoding=\"UTF-7\"?><a/>".to_owned(), Reason::Unknown),
         ];
         for (page, wanted) in pages {

@@ -118,6 +118,12 @@ async fn notify(counter: Arc<Counter>, call: RawCall<Open>) -> Result<Response, 
         let pace = counter.pace.take(&PATH, address, counter.clock.instant());
         pace.map_err(|wait| ApiError::over("push_gateway", wait))?;
     }
+    if call.parts.headers.contains_key(gateway::MARK) {
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", "A push gateway is no push service"));
+    }
+    if web::has_private_key(&call.body) {
+        return Err(ApiError::bad_request("The body is not a notification"));
+    }
     let lane = counter.lanes.hash_one(call.address);
     let Ok(_turn) = counter.turns.wait(lane).await else {
         return Err(ApiError::over("push_gateway", Duration::from_secs(5)));

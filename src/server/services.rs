@@ -45,6 +45,9 @@ impl Services {
         let question = wire::Question { method, url: question.url, headers, body, largest: LARGEST };
         let answer = wire::ask(&self.tls, question, &self.clock).await.map_err(Unreached::Failed)?;
         let wire::Answer { status, retry_after, body } = answer;
+        if web::has_private_key(&body) {
+            return Err(Unreached::Failed("its answer has a key that no service writes".to_owned()));
+        }
         Ok(Answer { status, retry_after, body })
     }
 }

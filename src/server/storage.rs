@@ -261,9 +261,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     |_| Box::pin(async { Ok(()) }),
     // From here on there are organisations. An older program would let the hour of what is approved pass.
     |_| Box::pin(async { Ok(()) }),
-    |store| Box::pin(media::note_names(store)),
+    |_| Box::pin(async { Ok(()) }),
     // From here on it is noted which service made a device, in a row that an older program cannot read.
     |_| Box::pin(async { Ok(()) }),
+    // More names are those of what is run.
+    |store| Box::pin(media::note_names(store)),
 ];
 
 /// Opens the store over its storage, which is closed when that fails.

@@ -469,6 +469,9 @@ impl From<media::Error> for ApiError {
                     .known()
             }
             Error::NoPreviews => ApiError::not_found("Previews of links are switched off on this server"),
+            Error::TooManyPoints(most) => ApiError::too_large(format!(
+                "The picture has more than the {most} points of which thumbnails are made"
+            )),
             Error::NoThumbnail(why) => ApiError::bad_request(why),
             Error::Quota { of: media::QuotaOf::User, bound } => {
                 ApiError::forbidden(format!("Your files would be more than the {bound} that you may keep"))

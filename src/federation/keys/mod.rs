@@ -354,6 +354,9 @@ impl Keys {
         if !answer.status().is_success() {
             return Err(FetchError::Failed(format!("status {}", answer.status())));
         }
+        if web::has_private_key(answer.body()) {
+            return Err(FetchError::Failed("a key that nobody writes".to_owned()));
+        }
         let document =
             Document::read(server, answer.body(), self.0.clock.now()).map_err(|error| failed(&error))?;
         // Who signs for its name is no invention: in a room just joined most servers are known by this alone, and

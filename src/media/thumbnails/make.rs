@@ -30,6 +30,10 @@ pub(crate) struct Picture {
     format: ImageFormat,
     /// Bytes of it when it is decoded.
     decoded: u64,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    /// Whether it may be shown as it lies in the file: it says nothing of being turned.
+    is_upright: bool,
 }
 
 /// Whether a file that says to be this may be a moving picture.
@@ -46,12 +50,23 @@ impl Picture {
         if !matches!(format, ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::Gif | ImageFormat::WebP) {
             return Err(Error::NoThumbnail("There are no thumbnails of this kind of picture"));
         }
-        let decoder = decoder(file, format).map_err(unreadable)?;
+        let mut decoder = decoder(file, format).map_err(unreadable)?;
         let (width, height) = decoder.dimensions();
         if u64::from(width) * u64::from(height) > MOST_PIXELS {
-            return Err(Error::NoThumbnail("The picture has too many points"));
+            return Err(Error::TooManyPoints(MOST_PIXELS));
         }
-        Ok(Self { format, decoded: decoder.total_bytes() })
+        let is_upright = decoder.orientation().is_ok_and(|turned| turned == Orientation::NoTransforms);
+        Ok(Self { format, decoded: decoder.total_bytes(), width, height, is_upright })
+    }
+
+    /// Whether the file is what everybody can show: upright, still, and of the type that it says to be.
+    pub(crate) fn is_plain(&self, kind: &str) -> bool {
+        let of_kind = match self.format {
+            ImageFormat::Jpeg => "image/jpeg",
+            ImageFormat::Png => "image/png",
+            _ => return false,
+        };
+        self.is_upright && kinds::essence(kind).eq_ignore_ascii_case(of_kind)
     }
 
     /// What making a smaller one takes at most, in bytes.
@@ -102,9 +117,8 @@ pub(crate) fn smaller(picture: DynamicImage, variant: Variant, is_turned: bool) 
     match variant.method {
         Method::Scale if has_width <= width && has_height <= height => picture,
         Method::Scale => picture.thumbnail(width, height),
-        // What is smaller on one side is cut on the other.
         Method::Crop => {
-            let (width, height) = (width.min(has_width), height.min(has_height));
+            let (width, height) = in_shape((width, height), (has_width, has_height));
             if (width, height) == (has_width, has_height) {
                 return picture;
             }
@@ -117,6 +131,21 @@ pub(crate) fn smaller(picture: DynamicImage, variant: Variant, is_turned: bool) 
             rough.resize_to_fill(width, height, FilterType::Triangle)
         }
     }
+}
+
+/// The largest size of the shape of `wanted`, and no larger, that is within what there is.
+fn in_shape(wanted: (u32, u32), has: (u32, u32)) -> (u32, u32) {
+    let [(width, height), (has_width, has_height)] =
+        [wanted, has].map(|(width, height)| (u64::from(width), u64::from(height)));
+    let (width, height) = if width <= has_width && height <= has_height {
+        (width, height)
+    } else if has_width * height <= has_height * width {
+        (has_width, has_width * height / width)
+    } else {
+        (has_height * width / height, has_height)
+    };
+    let side = |side: u64| u32::try_from(side.max(1)).unwrap_or(u32::MAX);
+    (side(width), side(height))
 }
 
 /// As small as fills this size, quickly.

@@ -33,6 +33,8 @@ use crate::{
 pub(crate) const LARGEST_SOURCE: ByteSize = ByteSize::mib(32);
 /// Most points of a picture that a thumbnail is made of.
 pub(crate) const MOST_PIXELS: u64 = 50_000_000;
+/// Largest picture that is given as it is where it is small enough in points.
+const LARGEST_AS_IT_IS: u64 = 512 << 10;
 /// Largest thumbnail that moves.
 const LARGEST_MOVING: u64 = 4 << 20;
 /// How long one may take to be made, and how much of a file is read to see whether it moves.
@@ -93,8 +95,8 @@ impl Making {
 
 impl Media {
     /// Opens a small picture of a file for somebody; see [`Media::open_file`]. It is no larger than the picture itself, and
-    /// as large as is wanted if there is a size for that. Where it may move it does if the file does, unless that would
-    /// take too much.
+    /// at least as large as is wanted: what is smaller than that, or is wanted larger than any size, is given as it is.
+    /// Where it may move it does if the file does, unless that would take too much.
     ///
     /// # Errors
     /// As [`Media::open_file`]; [`Error::NoThumbnail`] where the file is no picture that can be read,
@@ -123,8 +125,11 @@ impl Media {
             }
         }
         let variant = if moving_turn.is_some() { variant.moving() } else { variant };
-        if let Some(thumb) = self.find_thumb(&source, variant).await? {
+        if let Some(thumb) = self.find_thumb(&source, variant).await?.filter(|_| !wanted.is_beyond()) {
             return Ok(thumb);
+        }
+        if !variant.moves && self.serves_as_it_is(&source, &wanted).await? {
+            return Ok(source);
         }
         if source.size > LARGEST_SOURCE.as_u64() {
             return Err(Error::TooLarge(LARGEST_SOURCE));
@@ -135,6 +140,21 @@ impl Media {
             return Ok(thumb);
         }
         self.make_thumb(&source, variant).await
+    }
+
+    /// Whether a file is what is wanted: a still picture that all can show, so small as it is that a smaller one would be
+    /// no gain, or wanted so large that there is no such size.
+    async fn serves_as_it_is(&self, source: &Opened, wanted: &Wanted) -> Result<bool, Error> {
+        let is_small = source.size <= LARGEST_AS_IT_IS;
+        if wanted.method != Method::Scale || source.size == 0 || !(is_small || wanted.is_beyond()) {
+            return Ok(false);
+        }
+        let head = self.load(source, Some(0..source.size.min(HEAD))).await?;
+        // Of a head that is cut off little may be known: then a picture is made.
+        let Ok(picture) = Picture::look(&head) else { return Ok(false) };
+        let is_plain = picture.is_plain(&source.kind) && Moving::look(&head).is_none();
+        let is_within = wanted.takes(picture.width, picture.height);
+        Ok(is_plain && (is_within && is_small || wanted.is_beyond()))
     }
 
     /// Whether a file moves, as its head says.

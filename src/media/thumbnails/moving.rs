@@ -73,7 +73,7 @@ impl Moving {
 
     /// Whether it is no larger than what is wanted.
     pub(crate) fn is_within(&self, variant: Variant) -> bool {
-        self.width <= variant.width && self.height <= variant.height
+        variant.takes(self.width, self.height)
     }
 
     fn points(&self) -> u64 {

@@ -56,11 +56,17 @@ fn a_thumbnail_has_its_size_and_is_never_larger_than_the_picture() {
     }
     let small = written(&halves(50, 20), ImageFormat::Png);
     assert_eq!(made(&small, 800, 600, Method::Scale).unwrap().dimensions(), (50, 20));
-    assert_eq!(made(&small, 96, 96, Method::Crop).unwrap().dimensions(), (50, 20));
-    assert_eq!(made(&small, 32, 32, Method::Crop).unwrap().dimensions(), (32, 20));
+    // What is cropped keeps the shape that is wanted.
+    assert_eq!(made(&small, 96, 96, Method::Crop).unwrap().dimensions(), (20, 20));
+    assert_eq!(made(&small, 32, 32, Method::Crop).unwrap().dimensions(), (20, 20));
+    assert_eq!(made(&small, 800, 400, Method::Crop).unwrap().dimensions(), (40, 20));
     let thin = written(&halves(5_000, 1), ImageFormat::Png);
     assert_eq!(made(&thin, 320, 240, Method::Scale).unwrap().dimensions(), (320, 1));
-    assert_eq!(made(&thin, 32, 32, Method::Crop).unwrap().dimensions(), (32, 1));
+    assert_eq!(made(&thin, 32, 32, Method::Crop).unwrap().dimensions(), (1, 1));
+    let wide = written(&halves(3_000, 2_000), ImageFormat::Jpeg);
+    assert_eq!(made(&wide, 800, 400, Method::Crop).unwrap().dimensions(), (960, 480));
+    assert_eq!(made(&wide, 100, 150, Method::Crop).unwrap().dimensions(), (270, 360));
+    assert_eq!(made(&wide, 801, 601, Method::Scale).unwrap().dimensions(), (1_600, 1_067));
 }
 
 #[test]
@@ -134,7 +140,7 @@ fn crc(bytes: &[u8]) -> u32 {
 fn huge_and_broken_pictures_are_refused_before_they_are_decoded() {
     for (width, height) in [(60_000, 60_000), (u32::MAX, u32::MAX), (i32::MAX.unsigned_abs(), 1), (0, 0)] {
         let refused = made(&claiming(width, height), 32, 32, Method::Crop);
-        assert!(matches!(refused, Err(Error::NoThumbnail(_))), "{width}x{height}");
+        assert!(matches!(refused, Err(Error::NoThumbnail(_) | Error::TooManyPoints(_))), "{width}x{height}");
     }
     // It claims more than it has, within bounds.
     let lies = claiming(5_000, 5_000);

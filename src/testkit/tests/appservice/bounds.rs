@@ -50,19 +50,24 @@ async fn who_looks_for_many_names_at_once_keeps_a_service_that_hangs_no_busier_t
 }
 
 #[tokio::test]
-async fn of_names_that_nobody_makes_so_many_are_asked_for_in_a_minute_and_others_after_it() {
+async fn of_names_that_nobody_makes_the_newest_are_not_asked_for_again_and_no_other_waits_for_them() {
     let irc = Service::new("irc").await;
     let (net, server) = town(&[&irc]).await;
     let hanako = server.user("hanako").await;
     irc.will(Conduct::Fails(404));
     for number in 0..MOST_REMEMBERED + 5 {
         find(&hanako, &format!("n{number}")).await;
+        // Each is older than the next.
+        net.advance(Duration::from_millis(1));
     }
-    assert_eq!(asked(&irc, ROOMS), MOST_REMEMBERED);
+    assert_eq!(asked(&irc, ROOMS), MOST_REMEMBERED + 5, "who asks for many keeps nobody from asking");
+    find(&hanako, &format!("n{}", MOST_REMEMBERED + 4)).await;
+    find(&hanako, "n5").await;
+    assert_eq!(asked(&irc, ROOMS), MOST_REMEMBERED + 5);
     net.advance(Duration::from_secs(61));
-    find(&hanako, "n0").await;
+    find(&hanako, "n5").await;
     find(&hanako, "other").await;
-    assert_eq!(asked(&irc, ROOMS), MOST_REMEMBERED + 2);
+    assert_eq!(asked(&irc, ROOMS), MOST_REMEMBERED + 7);
 }
 
 #[tokio::test]
@@ -530,4 +535,37 @@ async fn a_service_is_left_alone_for_as_long_as_it_wishes() {
         let waited = net.now().since(begun);
         assert!(waited >= Duration::from_secs(300), "{waited:?}");
     }
+}
+
+#[tokio::test]
+async fn messages_to_devices_that_are_too_large_together_are_told_one_by_one_and_one_that_is_alone_keeps_nothing_back()
+ {
+    let (irc, net, server) = with_devices().await;
+    let (hanako, bot) = (server.user("hanako").await, irc.bot(&server));
+    bot.call(Method::PUT, "/devices/A", Some(&json!({}))).await;
+    irc.until(|record| !told(record, "device_one_time_keys_count").is_empty()).await;
+    let room = bridged(&irc, &server, &hanako).await;
+    irc.until(|record| record.events().len() == 1).await;
+    irc.will(Conduct::TakesUpTo(60_000));
+    let write = async |number: usize, length: usize| {
+        let content = json!({ "number": number, "text": "x".repeat(length) });
+        let message = json!({ "messages": { bot.id().as_str(): { "A": content } } });
+        hanako.call(Method::PUT, &format!("/sendToDevice/m.test/{number}"), Some(&message)).await;
+    };
+    for number in 0..4 {
+        write(number, 25_000).await;
+    }
+    // Under its two names no transaction takes it.
+    write(4, 40_000).await;
+    write(5, 10).await;
+    hanako.send(&room, "待たない").await;
+    let numbers = |record: &Record| -> Vec<u64> {
+        let mut known = BTreeSet::new();
+        let taken = record.transactions().filter(|heard| heard.size_bytes <= 60_000);
+        let taken = taken.filter(|heard| heard.is_taken && known.insert(heard.path.clone()));
+        let lists = taken.filter_map(|heard| heard.body.get("to_device")?.as_array());
+        lists.flatten().map(|message| message["content"]["number"].as_u64().unwrap()).collect()
+    };
+    let record = irc.later(&net, |record| numbers(record).contains(&5) && record.texts().len() == 1).await;
+    assert_eq!(numbers(&record), [0, 1, 2, 3, 5]);
 }

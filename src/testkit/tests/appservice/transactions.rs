@@ -336,6 +336,42 @@ async fn what_was_not_read_when_the_log_was_trimmed_is_told_from_the_rooms() {
     assert_eq!(record.texts()[1..], [texts, vec!["後".to_owned()]].concat());
 }
 
+#[tokio::test]
+async fn who_was_in_a_room_when_something_was_said_is_told_it_however_late_the_log_is_read() {
+    let irc = Service::new("irc").await;
+    let (net, server) = town(&[&irc]).await;
+    let hanako = server.user("hanako").await;
+    let bot = irc.bot(&server);
+    let (came, went) = (hanako.create_room(Preset::PublicChat).await, bridged(&irc, &server, &hanako).await);
+    irc.until(|record| record.events().len() == 1).await;
+    let store = server.look(|house| house.store.clone());
+    let before = store.head();
+    hanako.send(&came, "来る前").await;
+    bot.join(&came, "kanazawa.test").await;
+    hanako.send(&came, "来た後").await;
+    hanako.send(&went, "出る前").await;
+    bot.leave(&went).await;
+    hanako.send(&went, "出た後").await;
+    let expected = ["来た後", "出る前"];
+    irc.until(|record| record.texts().len() == 2 && record.events().len() == 5).await;
+    // Read once more by a process that knows nothing of the rooms: all at once, and with more behind what it reads at once.
+    for more in [0, 600] {
+        for number in 0..more {
+            hanako.set_state(&came, "m.room.topic", "", &json!({ "topic": number.to_string() })).await;
+        }
+        let mut batch = Batch::new();
+        batch.delete_all(&WAITING);
+        batch.delete_all(&SENDING);
+        batch.set_cursor("appservice", before);
+        let texts = irc.record().texts().len();
+        store.commit(batch).await.unwrap();
+        server.crash_and_restart().await;
+        let is_told = |record: &Record| record.texts()[texts..].iter().any(|text| text == expected[1]);
+        let record = irc.later(&net, is_told).await;
+        assert_eq!(record.texts()[texts..], expected, "{more}");
+    }
+}
+
 /// An event that waits, as it is written down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct ItemRow {
