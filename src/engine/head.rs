@@ -438,7 +438,6 @@ mod tests {
         let event = |n: u64| {
             let key = format!("@shokuin{n}:kanazawa.example.jp");
             let event = stored(first + n, "m.room.member", Some(&key), r#"{"membership":"join"}"#);
-            let _made = (event.body(), event.pdu().content());
             (StateKeyName { kind: "m.room.member".to_owned(), key }, Some(event))
         };
         (0..count).map(event).collect()

@@ -35,7 +35,7 @@ use room::{
     },
     tables::{GAPS, Gap},
 };
-use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, RoomId};
+use ruma::{EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, RoomId};
 use store::{Batch, CommitError, Order, Range};
 use tracing::{debug, info};
 
@@ -314,8 +314,8 @@ impl Engine {
             let pdu = event.pdu();
             let mut arrival = Arrival::new(event.clone(), server.clone());
             arrival.past = past.contains(&id);
-            let prev = self.stored(room, pdu.prev_events()).await?;
-            let has = |id: &OwnedEventId| at_hand.contains(id) || prev.get(id).is_some_and(|placed| *placed);
+            let prev = self.stored(room, &pdu.prev_events().to_vec()).await?;
+            let has = |id: &EventId| at_hand.contains(id) || prev.get(id).is_some_and(|placed| *placed);
             if !pdu.prev_events().is_empty() && !pdu.prev_events().iter().all(has) {
                 if budget == 0 {
                     continue;
@@ -397,8 +397,9 @@ fn oldest_first(wanted: &[OwnedEventId], found: &HashMap<OwnedEventId, Verified>
         if !reached.insert(id) {
             continue;
         }
+        let prev = event.pdu().prev_events().iter();
         let prev: HashSet<&OwnedEventId> =
-            event.pdu().prev_events().iter().filter(|prev| found.contains_key(*prev)).collect();
+            prev.filter_map(|prev| Some(found.get_key_value(prev)?.0)).collect();
         waits_for.insert(id, prev.len());
         for prev in prev {
             children.entry(prev).or_default().push(id);

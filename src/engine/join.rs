@@ -237,14 +237,14 @@ impl Engine {
         let mut ids: Vec<OwnedEventId> = ids.into_iter().skip(is_state).flatten().collect();
         if members_omitted {
             // Those members on whom the join stands are in the state all the same.
-            ids.splice(0..0, join.pdu().auth_events().iter().cloned());
+            ids.splice(0..0, join.pdu().auth_events().to_vec());
         }
         let via = match members_omitted {
             true => Some(self.bring_told_servers(room, &mut permit, server, servers_in_room).await?),
             false => None,
         };
         let names = deciding_names(join.pdu()).map_err(Error::Forbidden)?;
-        let told = self.told_state(room, &ids, &names, join.pdu().auth_events()).await?;
+        let told = self.told_state(room, &ids, &names, &join.pdu().auth_events().to_vec()).await?;
         drop(ids);
         let auth = told.check_join(room, server, join.pdu())?;
         let mut attempts = Attempts::default();
@@ -279,9 +279,9 @@ impl Engine {
                 return self.end_half_way(room, user).await;
             }
             let prev = join.pdu().prev_events();
-            let stored = self.stored(room, prev).await?;
+            let stored = self.stored(room, &prev.to_vec()).await?;
             let missing = prev.iter().filter(|id| !stored.get(*id).is_some_and(|placed| *placed));
-            let missing: Vec<OwnedEventId> = missing.cloned().collect();
+            let missing: Vec<OwnedEventId> = missing.map(ToOwned::to_owned).collect();
             let own = name(join.pdu().kind(), join.pdu().state_key().unwrap_or_default());
             let before = stage.stand_on_told(&permit, rest, &own).await?;
             stage.head.since_depth = join.pdu().depth();

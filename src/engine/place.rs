@@ -275,8 +275,10 @@ impl Stage<'_> {
     /// with what we know, not take its place. And not for ever: anybody can send long chains of what is refused. What
     /// is not found stays an extremity, until something names it.
     async fn behind(&mut self, event: &StoredEvent) -> Result<Behind, Error> {
-        let mut found =
-            Behind { ids: event.pdu().prev_events().iter().cloned().collect(), unproven: Vec::new() };
+        let mut found = Behind {
+            ids: event.pdu().prev_events().iter().map(ToOwned::to_owned).collect(),
+            unproven: Vec::new(),
+        };
         let mut next: Vec<OwnedEventId> = found.ids.iter().cloned().collect();
         for extremity in &self.head.extremities {
             next.retain(|id| *id != extremity.event_id);
@@ -297,8 +299,8 @@ impl Stage<'_> {
                     }
                 }
                 if covers {
-                    let named = event.pdu().prev_events().iter();
-                    next.extend(named.filter(|id| found.ids.insert((*id).clone())).cloned());
+                    let named = event.pdu().prev_events().iter().map(ToOwned::to_owned);
+                    next.extend(named.filter(|id| found.ids.insert(id.clone())));
                 }
             }
         }
@@ -309,8 +311,8 @@ impl Stage<'_> {
     /// on is behind the extremity.
     async fn note_unproven(&mut self, unproven: &[Arc<StoredEvent>]) -> Result<(), Error> {
         for event in unproven {
-            let named = event.pdu().prev_events();
-            let presence = self.view().presence(named).await?;
+            let named = event.pdu().prev_events().to_vec();
+            let presence = self.view().presence(&named).await?;
             let absent = named.iter().zip(presence).filter(|(_, placed)| *placed != Some(true));
             let missing: Vec<OwnedEventId> = absent.map(|(id, _)| id.clone()).collect();
             self.note_gaps(event, true, false, &missing).await?;
@@ -419,9 +421,9 @@ impl Stage<'_> {
     /// Whether all that an event names is here, and its state before is what that resolves to: what was told of
     /// it when something was missing was true.
     async fn stands_on_all_it_names(&mut self, event: &StoredEvent) -> Result<bool, Error> {
-        let named = event.pdu().prev_events();
+        let named = event.pdu().prev_events().to_vec();
         let mut roots = Vec::with_capacity(named.len());
-        for previous in self.view().events_by_id(named).await? {
+        for previous in self.view().events_by_id(&named).await? {
             match previous {
                 Some(previous) if previous.meta().is_placed() => roots.push(previous.meta().after),
                 _ => return Ok(false),

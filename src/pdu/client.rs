@@ -3,11 +3,13 @@
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#room-event-format>
 
 use bytes::Bytes;
-use ruma::events::TimelineEventType;
+use ruma::{EventId, events::TimelineEventType};
 use serde_json::value::RawValue as RawJsonValue;
 
 use crate::{
     Pdu,
+    event::RawParts,
+    json::{write_number, write_str, write_string},
     members::{ObjectWriter, find, with_member},
 };
 
@@ -16,47 +18,58 @@ use crate::{
 /// A non-empty JSON object: `unsigned` is spliced in before its last byte, see [`with_unsigned`]. What a
 /// redaction redacts stands both beside and in the content, as clients of all ages look for it.
 pub fn client_event(pdu: &Pdu) -> Bytes {
-    write(pdu, true)
+    let mut out = Vec::new();
+    open_client_event(pdu, true, &mut out);
+    out.push(b'}');
+    out.into()
 }
 
-/// As [`client_event`], without `room_id`: for answers that are sorted by room, as of `/sync`.
-pub fn client_event_without_room(pdu: &Pdu) -> Bytes {
-    write(pdu, false)
-}
-
-fn write(pdu: &Pdu, with_room: bool) -> Bytes {
-    // Less than the event: hashes, signatures and edges are left out.
-    let mut writer = ObjectWriter::with_capacity(pdu.json().len() / 2);
-    write_content(pdu, writer.key("content"));
-    writer.string("event_id", pdu.event_id().as_str());
-    writer.integer("origin_server_ts", i64::from(pdu.origin_server_ts().get()));
+/// Writes what [`client_event`] answers, without its last brace; also without `room_id`, for answers that are sorted by
+/// room, as of `/sync`.
+///
+/// It costs little more than copying what was written before, and that would be a third of what a kept event takes.
+pub fn open_client_event(pdu: &Pdu, with_room: bool, out: &mut Vec<u8>) {
+    let RawParts { content, sender, state_key, kind } = pdu.raw_parts();
+    out.reserve(content.len() + ROOM_FOR_HEAD);
+    out.extend_from_slice(b"{\"content\":");
+    match pdu.redacts() {
+        Some(redacts) => write_redacting(pdu, redacts, out),
+        None => out.extend_from_slice(content),
+    }
+    out.extend_from_slice(b",\"event_id\":");
+    write_str(out, pdu.event_id().as_str());
+    out.extend_from_slice(b",\"origin_server_ts\":");
+    write_number(out, pdu.origin_server_ts().get().into());
     if let Some(redacts) = pdu.redacts() {
-        writer.string("redacts", redacts.as_str());
+        out.extend_from_slice(b",\"redacts\":");
+        write_str(out, redacts.as_str());
     }
     if with_room {
-        writer.string("room_id", pdu.room_id().as_str());
+        out.extend_from_slice(b",\"room_id\":");
+        write_str(out, pdu.room_id().as_str());
     }
-    writer.string("sender", pdu.sender().as_str());
-    if let Some(state_key) = pdu.state_key() {
-        writer.string("state_key", state_key);
+    out.extend_from_slice(b",\"sender\":");
+    out.extend_from_slice(sender);
+    if let Some(state_key) = state_key {
+        out.extend_from_slice(b",\"state_key\":");
+        out.extend_from_slice(state_key);
     }
-    writer.string("type", &pdu.kind().to_string());
-    // It is kept as long as the event: with no more room than it takes.
-    writer.finish().into_boxed_str().into_boxed_bytes().into()
+    out.extend_from_slice(b",\"type\":");
+    out.extend_from_slice(kind);
 }
 
-fn write_content(pdu: &Pdu, out: &mut String) {
+/// What is reserved for what stands beside the content, with `unsigned`, which others write.
+const ROOM_FOR_HEAD: usize = 448;
+
+/// Writes the content of a redaction, with what it redacts.
+fn write_redacting(pdu: &Pdu, redacts: &EventId, out: &mut Vec<u8>) {
     let content = pdu.content_str();
-    match pdu.redacts() {
-        Some(redacts)
-            if *pdu.kind() == TimelineEventType::RoomRedaction && find(content, "redacts").is_none() =>
-        {
-            let mut raw = String::new();
-            crate::json::write_string(redacts.as_str(), &mut raw);
-            out.push_str(&with_member(content, "redacts", &raw));
-        }
-        _ => out.push_str(content),
+    if *pdu.kind() != TimelineEventType::RoomRedaction || find(content, "redacts").is_some() {
+        return out.extend_from_slice(content.as_bytes());
     }
+    let mut raw = String::new();
+    write_string(redacts.as_str(), &mut raw);
+    out.extend_from_slice(with_member(content, "redacts", &raw).as_bytes());
 }
 
 /// A client event with `unsigned`, which must be a JSON object.

@@ -3,7 +3,6 @@
 use std::{
     borrow::Cow,
     fmt,
-    ops::Range,
     sync::{Arc, OnceLock},
 };
 
@@ -19,7 +18,8 @@ use crate::{
     error::FormatError,
     hash,
     json::{Numbers, canonicalize},
-    members::{self, items},
+    members::{self, Span, items},
+    named::{Named, NamedAt},
     power::{Creation, PowerLevels},
     redact::{Keep, redacted},
 };
@@ -46,10 +46,23 @@ pub const MAX_AUTH_EVENTS: usize = 10;
 /// `unsigned` is not part of it: each server makes its own.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/server-server-api/#pdus>
-#[derive(Clone)]
 pub struct Pdu {
     inner: Arc<Inner>,
     rejected: bool,
+    /// For the rules, which want to be lent ids. Clones make their own: one that is kept for readers never does.
+    lent: OnceLock<Box<Lent>>,
+}
+
+/// Copies of the ids that an event names.
+struct Lent {
+    prev_events: Vec<OwnedEventId>,
+    auth_events: Vec<OwnedEventId>,
+}
+
+impl Clone for Pdu {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), rejected: self.rejected, lent: OnceLock::new() }
+    }
 }
 
 struct Inner {
@@ -58,7 +71,6 @@ struct Inner {
     room_id: OwnedRoomId,
     json: Bytes,
     head: Head,
-    content: OnceLock<Box<RawJsonValue>>,
     membership: OnceLock<Option<MembershipState>>,
     power_levels: OnceLock<Result<Box<PowerLevels>, String>>,
     creation: OnceLock<Result<Box<Creation>, String>>,
@@ -70,12 +82,16 @@ struct Head {
     sender: OwnedUserId,
     kind: TimelineEventType,
     state_key: Option<String>,
-    prev_events: Vec<OwnedEventId>,
-    auth_events: Vec<OwnedEventId>,
+    prev_events: NamedAt,
+    auth_events: NamedAt,
     depth: u64,
     origin_server_ts: MilliSecondsSinceUnixEpoch,
     redacts: Option<OwnedEventId>,
-    content: Range<usize>,
+    content: Span,
+    /// Type, sender and state key as JSON strings.
+    raw_kind: Span,
+    raw_sender: Span,
+    raw_state_key: Option<Span>,
 }
 
 impl Pdu {
@@ -172,33 +188,31 @@ impl Pdu {
             room_id,
             json,
             head,
-            content: OnceLock::new(),
             membership: OnceLock::new(),
             power_levels: OnceLock::new(),
             creation: OnceLock::new(),
         };
-        Ok(Self { inner: Arc::new(inner), rejected: false })
+        Ok(Self { inner: Arc::new(inner), rejected: false, lent: OnceLock::new() })
     }
 
-    /// What it takes in memory, in bytes, with what is made of it on its first use. Clones share that.
+    /// What it takes in memory, in bytes, with what is made of it on its first use and shared by its clones.
     pub fn memory_bytes(&self) -> usize {
         let Inner { event_id, room_id, json, head, .. } = &*self.inner;
         let id = |id: &OwnedEventId| size_of::<OwnedEventId>() + id.as_str().len();
-        let ids = |ids: &[OwnedEventId]| ids.iter().map(id).sum::<usize>();
         let strings = event_id.as_str().len()
             + room_id.as_str().len()
             + head.sender.as_str().len()
             + head.state_key.as_deref().map_or(0, str::len)
             + head.redacts.as_ref().map_or(0, id)
-            + ids(&head.prev_events)
-            + ids(&head.auth_events);
+            + head.prev_events.memory_bytes()
+            + head.auth_events.memory_bytes();
         // Levels are read into trees, whose nodes have room for eleven.
         let parsed = match head.kind {
             TimelineEventType::RoomPowerLevels => size_of::<PowerLevels>() + 4 * head.content.len(),
             TimelineEventType::RoomCreate => size_of::<Creation>() + 128,
             _ => 0,
         };
-        size_of::<Inner>() + COUNTS + json.len() + head.content.len() + strings + parsed
+        size_of::<Inner>() + COUNTS + json.len() + strings + parsed
     }
 
     /// This event with the verdict of another.
@@ -256,17 +270,25 @@ impl Pdu {
         self.state_key() == Some(state_key) && self.kind() == kind
     }
 
-    /// The content, as a raw value; copied out of [`Self::json`] at the first call.
+    /// The content, as a raw value. It is read each time: [`Self::content_str`] costs less.
     pub fn content(&self) -> &RawJsonValue {
-        self.inner.content.get_or_init(|| {
-            let text = self.content_str();
-            RawJsonValue::from_string(text.to_owned()).unwrap_or_else(|_| empty_object())
-        })
+        serde_json::from_str(self.content_str()).unwrap_or(RawJsonValue::NULL)
     }
 
     /// The content as JSON text, always an object.
     pub fn content_str(&self) -> &str {
-        self.json_str().get(self.inner.head.content.clone()).unwrap_or("{}")
+        self.inner.head.content.part(self.json_str())
+    }
+
+    /// Content, sender, state key and type as they stand in [`Self::json`].
+    pub(crate) fn raw_parts(&self) -> RawParts<'_> {
+        let Inner { json, head, .. } = &*self.inner;
+        RawParts {
+            content: head.content.bytes(json),
+            sender: head.raw_sender.bytes(json),
+            state_key: head.raw_state_key.map(|at| at.bytes(json)),
+            kind: head.raw_kind.bytes(json),
+        }
     }
 
     /// Reads the content into a type.
@@ -278,13 +300,20 @@ impl Pdu {
     }
 
     /// The events that the sender's server knew as the newest.
-    pub fn prev_events(&self) -> &[OwnedEventId] {
-        &self.inner.head.prev_events
+    pub fn prev_events(&self) -> Named<'_> {
+        self.inner.head.prev_events.of(self.json_str())
     }
 
     /// The events that are said to allow this one.
-    pub fn auth_events(&self) -> &[OwnedEventId] {
-        &self.inner.head.auth_events
+    pub fn auth_events(&self) -> Named<'_> {
+        self.inner.head.auth_events.of(self.json_str())
+    }
+
+    fn lent(&self) -> &Lent {
+        self.lent.get_or_init(|| {
+            let (prev_events, auth_events) = (self.prev_events().to_vec(), self.auth_events().to_vec());
+            Box::new(Lent { prev_events, auth_events })
+        })
     }
 
     /// The claimed distance from the create event.
@@ -355,6 +384,14 @@ impl Pdu {
     }
 }
 
+/// See [`Pdu::raw_parts`].
+pub(crate) struct RawParts<'a> {
+    pub(crate) content: &'a [u8],
+    pub(crate) sender: &'a [u8],
+    pub(crate) state_key: Option<&'a [u8]>,
+    pub(crate) kind: &'a [u8],
+}
+
 /// The counts of an `Arc`.
 const COUNTS: usize = 16;
 
@@ -421,11 +458,11 @@ impl ruma::state_res::Event for Pdu {
     }
 
     fn prev_events(&self) -> Box<dyn DoubleEndedIterator<Item = &OwnedEventId> + '_> {
-        Box::new(self.inner.head.prev_events.iter())
+        Box::new(self.lent().prev_events.iter())
     }
 
     fn auth_events(&self) -> Box<dyn DoubleEndedIterator<Item = &OwnedEventId> + '_> {
-        Box::new(self.inner.head.auth_events.iter())
+        Box::new(self.lent().auth_events.iter())
     }
 
     fn redacts(&self) -> Option<&OwnedEventId> {
@@ -486,9 +523,9 @@ impl Head {
             room_id => Some(read_room_id(required("room_id", room_id)?)?),
         };
         let prev_events =
-            read_ids("prev_events", required("prev_events", raw.prev_events)?, MAX_PREV_EVENTS)?;
+            NamedAt::read(text, "prev_events", required("prev_events", raw.prev_events)?, MAX_PREV_EVENTS)?;
         let auth_events =
-            read_ids("auth_events", required("auth_events", raw.auth_events)?, MAX_AUTH_EVENTS)?;
+            NamedAt::read(text, "auth_events", required("auth_events", raw.auth_events)?, MAX_AUTH_EVENTS)?;
         let ts = read_unsigned("origin_server_ts", required("origin_server_ts", raw.origin_server_ts)?)?;
         let ts = UInt::new(ts).ok_or(FormatError::OutOfRange { field: "origin_server_ts" })?;
         let depth = read_unsigned("depth", required("depth", raw.depth)?)?;
@@ -503,8 +540,11 @@ impl Head {
         // A redaction of something that is no event redacts nothing; it is an event all the same.
         let redacts = redacts.and_then(members::string).and_then(|id| EventId::parse(id.as_ref()).ok());
 
-        let start = content.as_ptr() as usize - text.as_ptr() as usize;
+        let span = |part: &str| Span::of(part, text);
         Ok(Self {
+            raw_kind: raw.kind.map(span).unwrap_or_default(),
+            raw_sender: raw.sender.map(span).unwrap_or_default(),
+            raw_state_key: raw.state_key.map(span),
             room_id,
             sender,
             kind,
@@ -514,7 +554,7 @@ impl Head {
             depth,
             origin_server_ts: MilliSecondsSinceUnixEpoch(ts),
             redacts,
-            content: start..start + content.len(),
+            content: span(content),
         })
     }
 }
@@ -548,7 +588,7 @@ fn object(field: &'static str, raw: &str) -> Result<(), FormatError> {
     if raw.starts_with('{') { Ok(()) } else { Err(FormatError::WrongType { field, expected: "an object" }) }
 }
 
-fn id_string<'a>(field: &'static str, raw: &'a str) -> Result<Cow<'a, str>, FormatError> {
+pub(crate) fn id_string<'a>(field: &'static str, raw: &'a str) -> Result<Cow<'a, str>, FormatError> {
     let text = members::string(raw).ok_or(FormatError::WrongType { field, expected: "a string" })?;
     if text.len() > MAX_ID_BYTES {
         return Err(FormatError::TooLong { field });
@@ -576,21 +616,6 @@ fn name_string<'a>(
 fn read_room_id(raw: &str) -> Result<OwnedRoomId, FormatError> {
     let text = id_string("room_id", raw)?;
     RoomId::parse(text.as_ref()).map_err(|source| FormatError::Id { field: "room_id", source })
-}
-
-fn read_ids(field: &'static str, raw: &str, limit: usize) -> Result<Vec<OwnedEventId>, FormatError> {
-    if !raw.starts_with('[') {
-        return Err(FormatError::WrongType { field, expected: "an array" });
-    }
-    let mut ids = Vec::new();
-    for item in items(raw) {
-        if ids.len() == limit {
-            return Err(FormatError::TooMany { field, limit });
-        }
-        let text = id_string(field, item)?;
-        ids.push(EventId::parse(text.as_ref()).map_err(|source| FormatError::Id { field, source })?);
-    }
-    Ok(ids)
 }
 
 fn read_unsigned(field: &'static str, raw: &str) -> Result<u64, FormatError> {

@@ -561,3 +561,32 @@ pub fn write_integer(number: i64, out: &mut String) {
     // Writing to a `String` cannot fail.
     write!(out, "{number}").unwrap_or_default();
 }
+
+/// As [`write_string`], into bytes.
+pub fn write_str(out: &mut Vec<u8>, text: &str) {
+    // All are looked at, so that many are at once.
+    if text.bytes().fold(true, |plain, byte| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\')) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
+    let mut escaped = String::new();
+    write_string(text, &mut escaped);
+    out.extend_from_slice(escaped.as_bytes());
+}
+
+/// Writes a number.
+pub fn write_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [b'0'; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] += u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}

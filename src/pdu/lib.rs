@@ -23,6 +23,7 @@ pub mod json;
 mod keys;
 pub mod lenient;
 mod members;
+mod named;
 mod power;
 mod redact;
 pub mod resolve;
@@ -31,13 +32,14 @@ mod version;
 
 pub use auth::{AuthFailure, auth_types, auth_types_of_draft, check_auth, check_auth_independent};
 pub use authority::{Authorities, Authority, KeyFileError, OldKey};
-pub use client::{client_event, client_event_without_room, stripped, with_unsigned};
+pub use client::{client_event, open_client_event, stripped, with_unsigned};
 pub use draft::{
     Draft, SignError, Template, Unsigned, add_signature, build, countersign, sign, sign_part, sign_together,
 };
 pub use error::FormatError;
 pub use event::{MAX_AUTH_EVENTS, MAX_ID_BYTES, MAX_PDU_BYTES, MAX_PREV_EVENTS, Pdu};
 pub use keys::{InvalidKey, KeyRing, MAX_VALIDITY_MS, VerifyKey};
+pub use named::{Ids, Named};
 pub use power::{PowerLevels, RoomPower};
 pub use redact::{redact, redact_content};
 pub use verify::{

@@ -101,6 +101,38 @@ fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
     }
 }
 
+/// Where a part of a text is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// Of a part that was cut out of this text.
+    pub(crate) fn of(part: &str, text: &str) -> Self {
+        let start = part.as_ptr() as usize - text.as_ptr() as usize;
+        // What is longer was refused; otherwise there would be nothing at that place.
+        let at = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+        Self { start: at(start), end: at(start + part.len()) }
+    }
+
+    /// The bytes there.
+    pub(crate) fn bytes(self, text: &[u8]) -> &[u8] {
+        text.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+
+    /// The part there.
+    pub(crate) fn part(self, text: &str) -> &str {
+        text.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+
+    /// How long it is.
+    pub(crate) fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+}
+
 /// Builds an object from members that come in the order of their keys.
 pub(crate) struct ObjectWriter {
     out: String,

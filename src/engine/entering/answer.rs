@@ -161,7 +161,7 @@ impl Intake {
 fn lacks(event: &Pdu) -> impl Iterator<Item = OwnedEventId> {
     let is_create = event.is_state(&TimelineEventType::RoomCreate, "");
     let implied = implied_create(event.version(), event.room_id()).filter(|_| !is_create);
-    event.auth_events().iter().cloned().chain(implied)
+    event.auth_events().iter().map(ToOwned::to_owned).chain(implied)
 }
 
 /// The next events that are read together; none at the end.

@@ -238,7 +238,7 @@ impl Engine {
         let ids = self.bring_events(room, &mut Permit::in_room(), events).await?;
         let ids: Vec<OwnedEventId> = ids.into_iter().skip(is_state).flatten().collect();
         let names = deciding_names(join.pdu()).map_err(Error::Forbidden)?;
-        let told = self.told_state(room, &ids, &names, join.pdu().auth_events()).await?;
+        let told = self.told_state(room, &ids, &names, &join.pdu().auth_events().to_vec()).await?;
         told.check_join(room, server, join.pdu())?;
         Ok(told)
     }

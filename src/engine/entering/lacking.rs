@@ -72,7 +72,7 @@ impl Stage<'_> {
         if serial == Some(lacking.join) {
             return Ok(true);
         }
-        let previous = self.view().events_by_id(pdu.prev_events()).await?;
+        let previous = self.view().events_by_id(&pdu.prev_events().to_vec()).await?;
         Ok(previous.iter().flatten().any(|event| event.meta().is_placed() && event.meta().partial))
     }
 

@@ -212,7 +212,7 @@ impl Stage<'_> {
     async fn open_before(&self, page: &Page) -> Result<HashSet<OwnedEventId>, Error> {
         let named = page.events.values().flat_map(|event| event.pdu().prev_events());
         let outside: HashSet<OwnedEventId> =
-            named.filter(|id| !page.events.contains_key(*id)).cloned().collect();
+            named.filter(|id| !page.events.contains_key(*id)).map(ToOwned::to_owned).collect();
         let outside: Vec<OwnedEventId> = outside.into_iter().collect();
         let found = self.view().events_by_id(&outside).await?;
         let partial: Vec<Arc<StoredEvent>> =
@@ -312,10 +312,10 @@ impl Stage<'_> {
         filling: &Filling,
         whole: Root,
     ) -> Result<Root, Error> {
-        let named = event.pdu().prev_events();
+        let named = event.pdu().prev_events().to_vec();
         let mut roots = Vec::with_capacity(named.len());
         let mut lacks_some = false;
-        for previous in self.view().events_by_id(named).await? {
+        for previous in self.view().events_by_id(&named).await? {
             match previous {
                 Some(previous) if previous.meta().is_placed() => roots.push(previous.meta().after),
                 _ => lacks_some = true,

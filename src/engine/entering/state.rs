@@ -90,7 +90,7 @@ impl ToldState {
             .collect();
         pdu::check_auth(join, &|kind, key| find_in(&loaded, kind, key))
             .map_err(|failure| bad(format!("the state does not allow the join: {failure}")))?;
-        let is_auth = |id: &EventId| join.auth_events().iter().any(|auth| auth == id);
+        let is_auth = |id: &EventId| join.auth_events().contains(id);
         let auth = self.deciding.iter().filter(|(_, event)| is_auth(event.event_id()));
         Ok(auth.map(|(_, event)| event.serial()).collect())
     }

@@ -233,7 +233,7 @@ impl AuthWalk<'_> {
             return Ok(());
         }
         let events: Vec<_> = self.view.events(events).await?.into_iter().flatten().collect();
-        let named: HashSet<_> = events.iter().flat_map(|event| event.pdu().auth_events()).cloned().collect();
+        let named: HashSet<_> = events.iter().flat_map(|event| event.pdu().auth_events().to_vec()).collect();
         let named: Vec<_> = named.into_iter().collect();
         let here = self.view.find_serials(&named).await?;
         for event in here.into_iter().flatten() {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use pdu::{Pdu, Verified};
+use pdu::{Named, Pdu, Verified};
 use room::{
     Error,
     read::room::RoomInfo,
@@ -110,8 +110,8 @@ impl Engine {
         let mut wanted = pdu.prev_events().to_vec();
         wanted.extend_from_slice(&own);
         let stored = self.stored(room, &wanted).await?;
-        let is_placed = |id: &OwnedEventId| stored.get(id).is_some_and(|placed| *placed);
-        if own.iter().all(is_placed) {
+        let is_placed = |id: &EventId| stored.get(id).is_some_and(|placed| *placed);
+        if own.iter().all(|id| is_placed(id)) {
             return Ok(vec![arrival]);
         }
         let past = self.past(room, &own).await?;
@@ -303,7 +303,7 @@ impl Engine {
             .iter()
             .flat_map(|pdu| pdu.prev_events())
             .filter(|id| !found.contains_key(*id))
-            .cloned()
+            .map(ToOwned::to_owned)
             .collect();
         let prev: Vec<OwnedEventId> = prev.into_iter().collect();
         let stored = self.stored(room, &prev).await?;
@@ -464,19 +464,19 @@ struct Search {
 /// The fetched ancestors of an event, each after its own ancestors.
 fn parents_first(child: &Pdu, found: &HashMap<OwnedEventId, Verified>) -> Vec<OwnedEventId> {
     let pdus = found.iter().map(|(id, event)| (id.clone(), event.pdu().clone())).collect();
-    walk_first(child.prev_events(), &pdus, |pdu| pdu.prev_events())
+    walk_first(&child.prev_events().to_vec(), &pdus, |pdu| pdu.prev_events())
 }
 
 /// A depth-first order over links, without recursion; cycles, which honest events have not, are cut.
 pub(crate) fn walk_first(
     starts: &[OwnedEventId],
     events: &HashMap<OwnedEventId, Pdu>,
-    links: impl Fn(&Pdu) -> &[OwnedEventId],
+    links: impl Fn(&Pdu) -> Named<'_>,
 ) -> Vec<OwnedEventId> {
     let mut order = Vec::with_capacity(events.len());
     let mut seen: HashSet<&OwnedEventId> = HashSet::new();
     for start in starts {
-        let mut stack: Vec<(&OwnedEventId, bool)> = vec![(start, false)];
+        let mut stack: Vec<(&EventId, bool)> = vec![(start, false)];
         while let Some((id, done)) = stack.pop() {
             let Some((id, event)) = events.get_key_value(id) else { continue };
             if done {

@@ -21,7 +21,7 @@ use room::{
     },
     tables::{EVENT_IDS, EVENT_META, EVENTS, EventMeta, EventPlace, Place, Verdict},
 };
-use ruma::{OwnedEventId, events::TimelineEventType};
+use ruma::{EventId, OwnedEventId, events::TimelineEventType};
 use serde_json::value::RawValue;
 use store::{Batch, Position, Stamped};
 use tracing::{debug, info, warn};
@@ -61,7 +61,7 @@ impl Engine {
             pdus.remove(&id);
         }
         let order = auth_first(&pdus);
-        let named: HashSet<OwnedEventId> = pdus.values().flat_map(|pdu| pdu.auth_events()).cloned().collect();
+        let named: HashSet<OwnedEventId> = pdus.values().flat_map(|pdu| pdu.auth_events().to_vec()).collect();
         let mut done = Fresh::default();
         let mut arrived = Arrived::default();
         let mut order = order.into_iter();
@@ -228,7 +228,7 @@ fn open(room: &RoomInfo, raw: Vec<Box<RawValue>>, asked: Option<&HashSet<OwnedEv
 /// Those events that were asked for, and those that they stand on.
 fn reachable(pdus: &HashMap<OwnedEventId, Pdu>, asked: &HashSet<OwnedEventId>) -> HashSet<OwnedEventId> {
     let mut wanted: HashSet<OwnedEventId> = HashSet::new();
-    let mut next: Vec<&OwnedEventId> = asked.iter().collect();
+    let mut next: Vec<&EventId> = asked.iter().map(AsRef::as_ref).collect();
     while let Some(id) = next.pop() {
         let Some((id, pdu)) = pdus.get_key_value(id) else { continue };
         if wanted.insert(id.clone()) {

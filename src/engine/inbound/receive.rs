@@ -279,11 +279,11 @@ impl Stage<'_> {
         if pdu.is_state(&TimelineEventType::RoomCreate, "") {
             return Ok(Some((Root::EMPTY, Vec::new())));
         }
-        let prev = pdu.prev_events();
+        let prev = pdu.prev_events().to_vec();
         let mut roots = Vec::new();
         let mut told: Vec<Root> = Vec::new();
         let mut missing = Vec::new();
-        for (id, event) in prev.iter().zip(self.view().events_by_id(prev).await?) {
+        for (id, event) in prev.iter().zip(self.view().events_by_id(&prev).await?) {
             match event {
                 Some(event) if event.meta().is_placed() => roots.push(event.meta().after),
                 _ => {

@@ -97,14 +97,14 @@ impl Engine {
                 None => {
                     states.budget -= 1;
                     let told = self.fetch_state(room, states.servers, prev, Side::After).await?;
-                    states.after.insert(prev.clone(), told);
+                    states.after.insert(prev.to_owned(), told);
                     told
                 }
             };
             match told {
                 Told::State(given) => {
                     is_whole &= given.is_whole;
-                    arrival.behind.insert(prev.clone(), given.root);
+                    arrival.behind.insert(prev.to_owned(), given.root);
                     arrival.note_told(given.as_of);
                 }
                 // The state before the arrival would be the same.

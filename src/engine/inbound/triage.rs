@@ -14,7 +14,7 @@ use room::{
     read::room::RoomInfo,
     tables::{EVENT_IDS, Verdict},
 };
-use ruma::{OwnedEventId, OwnedServerName, ServerName};
+use ruma::{EventId, OwnedEventId, OwnedServerName, ServerName};
 use tracing::{info, warn};
 
 use super::{
@@ -91,13 +91,13 @@ impl Engine {
         }
         let ids = all_ids(slips.iter().map(|slip| &slip.pdu));
         let stored = self.stored(room, &ids).await?;
-        let placed = |id: &OwnedEventId| stored.get(id).is_some_and(|placed| *placed);
+        let placed = |id: &EventId| stored.get(id).is_some_and(|placed| *placed);
         let own: Vec<OwnedEventId> = slips.iter().map(|slip| slip.pdu.event_id().to_owned()).collect();
         let past = self.past(room, &own).await?;
         let mut open = Vec::with_capacity(slips.len());
         for slip in slips {
             // By id, before any signature is looked at. What our join stands on comes with backfill.
-            if placed(&slip.pdu.event_id().to_owned()) || past.contains(slip.pdu.event_id()) {
+            if placed(slip.pdu.event_id()) || past.contains(slip.pdu.event_id()) {
                 sorted.gone.push((slip.serial, slip.origin));
             } else {
                 open.push(slip);
@@ -111,9 +111,9 @@ impl Engine {
         // Several of one id are all looked at: the id does not cover the signatures, so a bad copy
         // must not keep the good one out.
         for (slip, proof) in open.into_iter().zip(proofs) {
-            let is_here = |id: &OwnedEventId| placed(id) || at_hand.contains(id);
+            let is_here = |id: &EventId| placed(id) || at_hand.contains(id);
             let is_known =
-                |id: &OwnedEventId| stored.contains_key(id) || at_hand.contains(id) || elsewhere.contains(id);
+                |id: &EventId| stored.contains_key(id) || at_hand.contains(id) || elsewhere.contains(id);
             let lack = first_lack(&slip.pdu, is_here, is_known);
             match (proof, lack) {
                 (Proof::Forged, _) => sorted.gone.push((slip.serial, slip.origin)),
@@ -162,7 +162,7 @@ impl Engine {
     pub(super) async fn lack_of(&self, room: &RoomInfo, pdu: &Pdu) -> Result<Option<Lack>, Error> {
         let stored = self.stored(room, &all_ids([pdu])).await?;
         let absent: Vec<&str> =
-            pdu.auth_events().iter().filter(|id| !stored.contains_key(*id)).map(|id| id.as_str()).collect();
+            pdu.auth_events().iter().filter(|id| !stored.contains_key(*id)).map(EventId::as_str).collect();
         let mut elsewhere = HashSet::new();
         if !absent.is_empty() {
             let places = self.store().get_many(&EVENT_IDS, &absent).await?;
@@ -224,7 +224,7 @@ impl Engine {
             .iter()
             .flat_map(|slip| slip.pdu.auth_events())
             .filter(|id| !stored.contains_key(*id))
-            .map(|id| id.as_str())
+            .map(EventId::as_str)
             .collect();
         absent.sort_unstable();
         absent.dedup();
@@ -248,7 +248,7 @@ fn all_ids<'a>(pdus: impl IntoIterator<Item = &'a Pdu>) -> Vec<OwnedEventId> {
     let mut ids: HashSet<OwnedEventId> = HashSet::new();
     for pdu in pdus {
         ids.insert(pdu.event_id().to_owned());
-        ids.extend(pdu.prev_events().iter().chain(pdu.auth_events()).cloned());
+        ids.extend(pdu.prev_events().iter().chain(pdu.auth_events()).map(ToOwned::to_owned));
         ids.extend(implied_create(pdu.version(), pdu.room_id()));
     }
     ids.into_iter().collect()
@@ -256,11 +256,11 @@ fn all_ids<'a>(pdus: impl IntoIterator<Item = &'a Pdu>) -> Vec<OwnedEventId> {
 
 fn first_lack(
     pdu: &Pdu,
-    is_placed: impl Fn(&OwnedEventId) -> bool,
-    is_known: impl Fn(&OwnedEventId) -> bool,
+    is_placed: impl Fn(&EventId) -> bool,
+    is_known: impl Fn(&EventId) -> bool,
 ) -> Option<Lack> {
     if let Some(id) = pdu.auth_events().iter().find(|id| !is_known(id)) {
-        return Some(Lack::Auth(id.clone()));
+        return Some(Lack::Auth(id.to_owned()));
     }
-    pdu.prev_events().iter().find(|id| !is_placed(id)).map(|id| Lack::Previous(id.clone()))
+    pdu.prev_events().iter().find(|id| !is_placed(id)).map(|id| Lack::Previous(id.to_owned()))
 }

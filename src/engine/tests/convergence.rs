@@ -250,7 +250,7 @@ async fn hear_of_merges(servers: &[(Server, BTreeSet<OwnedEventId>)], world: &Fe
             merges.retain(|pdu| !world.events.contains_key(pdu.event_id()));
             merges.sort_by_key(|pdu| (pdu.sender().to_owned(), pdu.depth()));
             for pdu in &merges {
-                let before = world.state_after(pdu.prev_events());
+                let before = world.state_after(&pdu.prev_events().to_vec());
                 world.add(pdu.clone(), before).expect("the room allows what servers do here");
             }
             merges

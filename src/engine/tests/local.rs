@@ -220,7 +220,7 @@ async fn many_senders_make_one_unforked_room() {
     assert_eq!(server.bodies(&room).await.len(), 17 * 20);
     let timeline = server.timeline(&room).await;
     for pair in timeline.windows(2) {
-        assert_eq!(pair[1].pdu().prev_events(), [pair[0].event_id().to_owned()]);
+        assert_eq!(pair[1].pdu().prev_events().to_vec(), [pair[0].event_id().to_owned()]);
         assert!(pair[0].order() < pair[1].order());
     }
 }
@@ -439,7 +439,7 @@ async fn who_gives_up_waiting_leaves_the_room_in_order() {
     server.say(&hanako, &room, "最後").await;
     let timeline = server.timeline(&room).await;
     for pair in timeline.windows(2) {
-        assert_eq!(pair[1].pdu().prev_events(), [pair[0].event_id().to_owned()]);
+        assert_eq!(pair[1].pdu().prev_events().to_vec(), [pair[0].event_id().to_owned()]);
     }
 }
 

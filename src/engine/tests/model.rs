@@ -201,8 +201,8 @@ impl World {
         let mut pending: Vec<_> = question.latest.iter().filter_map(|id| self.pdus.get(id)).collect();
         while let Some(pdu) = pending.pop() {
             for id in pdu.prev_events() {
-                if found.len() < question.limit as usize && seen.insert(id.clone()) {
-                    found.push(id.clone());
+                if found.len() < question.limit as usize && seen.insert(id.to_owned()) {
+                    found.push(id.to_owned());
                     pending.push(&self.pdus[id]);
                 }
             }
@@ -277,7 +277,7 @@ impl Remote for Federation {
     ) -> Result<Joined, RemoteError> {
         let mut world = self.0.lock();
         let pdu = Pdu::parse_raw(world.version, event).unwrap();
-        let before = world.state_after(pdu.prev_events());
+        let before = world.state_after(&pdu.prev_events().to_vec());
         let state = world.raws(before.values());
         let chain = world.chain(before.values());
         let auth_chain = world.raws(&chain);

@@ -581,9 +581,7 @@ async fn the_state_and_its_auth_chain_are_given_for_any_event() {
     assert!(kinds.contains(&"m.room.create".to_owned()), "{kinds:?}");
     // Closed: whatever one of them refers to is among them.
     let known: std::collections::HashSet<_> = chain.iter().map(|event| event.event_id()).collect();
-    assert!(
-        events.iter().chain(&chain).flat_map(|event| event.auth_events()).all(|id| known.contains(&**id))
-    );
+    assert!(events.iter().chain(&chain).flat_map(|event| event.auth_events()).all(|id| known.contains(id)));
     // The same by ids.
     let ids = a.engine.state_ids_for_server(taro.server_name(), &room, &event).await.unwrap();
     let of = |events: &[pdu::Pdu]| events.iter().map(|event| event.event_id().to_owned()).collect::<Vec<_>>();

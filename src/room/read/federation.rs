@@ -118,8 +118,8 @@ impl Rooms {
             let before: Vec<OwnedEventId> = round
                 .iter()
                 .flat_map(|event| event.pdu().prev_events())
-                .filter(|id| seen.insert((*id).clone()))
-                .cloned()
+                .map(ToOwned::to_owned)
+                .filter(|id| seen.insert(id.clone()))
                 .collect();
             queue.extend(self.in_graph(&room, &before).await?.into_iter().map(ByDepth));
             events.extend(round);
@@ -149,8 +149,8 @@ impl Rooms {
             let before: Vec<OwnedEventId> = round
                 .iter()
                 .flat_map(|event| event.pdu().prev_events())
-                .filter(|id| seen.insert((*id).clone()))
-                .cloned()
+                .map(ToOwned::to_owned)
+                .filter(|id| seen.insert(id.clone()))
                 .collect();
             round = self.in_graph(&room, &before).await?;
             round.retain(|event| event.meta().depth >= question.min_depth);

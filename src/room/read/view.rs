@@ -1,7 +1,6 @@
 //! The client format: an event as one reader is sent it.
 //!
-//! All but `unsigned` is the same for everyone and made once per event; [`Look::write`] splices the
-//! shared bytes and this reader's `unsigned` into the answer. What `unsigned` needs of other events
+//! All but `unsigned` is the same for everyone; [`Look::write`] writes both straight into the answer. What `unsigned` needs of other events
 //! (the state event that was replaced, the redaction) is loaded for a whole answer at once by
 //! [`Rooms::looks`].
 //!
@@ -26,6 +25,7 @@ use crate::{
 };
 
 pub use super::viewer::Viewer;
+pub use pdu::json::{write_number, write_str};
 
 /// Whether the answer's surroundings already say which room an event is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,13 +79,7 @@ impl Look {
 
     /// Writes the event as a JSON object.
     pub fn write(&self, out: &mut Vec<u8>, form: Form, now: Timestamp) {
-        let body = open(self.event.body());
-        out.reserve(body.len() + 160);
-        out.extend_from_slice(body);
-        if form == Form::Full {
-            out.extend_from_slice(b",\"room_id\":");
-            write_str(out, self.event.room_id().as_str());
-        }
+        pdu::open_client_event(self.event.pdu(), form == Form::Full, out);
         self.write_unsigned(out, form, now);
         out.push(b'}');
     }
@@ -129,11 +123,7 @@ impl Look {
         }
         if let Some(redaction) = &self.redaction {
             out.extend_from_slice(b",\"redacted_because\":");
-            out.extend_from_slice(open(redaction.body()));
-            if form == Form::Full {
-                out.extend_from_slice(b",\"room_id\":");
-                write_str(out, redaction.room_id().as_str());
-            }
+            pdu::open_client_event(redaction.pdu(), form == Form::Full, out);
             out.extend_from_slice(b",\"unsigned\":{\"age\":");
             write_age(out, now.millis(), u64::from(redaction.pdu().origin_server_ts().get()));
             out.extend_from_slice(b"}}");
@@ -173,39 +163,12 @@ fn open(object: &[u8]) -> &[u8] {
     object.strip_suffix(b"}").unwrap_or(object)
 }
 
-/// Writes a JSON string.
-pub fn write_str(out: &mut Vec<u8>, text: &str) {
-    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
-        return;
-    }
-    // A string always serialises into memory.
-    out.extend_from_slice(&serde_json::to_vec(text).unwrap_or_else(|_| b"\"\"".to_vec()));
-}
-
 /// The age in milliseconds; negative when the sender's clock is ahead of ours.
 fn write_age(out: &mut Vec<u8>, now: u64, sent: u64) {
     if sent > now {
         out.push(b'-');
     }
     write_number(out, now.abs_diff(sent));
-}
-
-/// Writes a number.
-pub fn write_number(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [b'0'; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] += u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[start..]);
 }
 
 /// Bytes that are a JSON value, as one.

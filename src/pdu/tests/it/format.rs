@@ -46,8 +46,8 @@ fn the_head_is_read_in_every_version() {
         assert_eq!(pdu.state_key(), Some("鍵\n"));
         assert_eq!(pdu.depth(), 12);
         assert_eq!(u64::from(pdu.origin_server_ts().get()), 1000);
-        assert_eq!(pdu.prev_events(), ["$b", "$c"]);
-        assert_eq!(pdu.auth_events(), ["$a"]);
+        assert_eq!(pdu.prev_events().to_vec(), ["$b", "$c"]);
+        assert_eq!(pdu.auth_events().to_vec(), ["$a"]);
         assert_eq!(pdu.content().get(), r#"{"body":"hello"}"#);
         assert_eq!(pdu.room_id().as_str(), value["room_id"]);
         assert_eq!(pdu.event_id().as_str().len(), 44);
