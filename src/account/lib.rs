@@ -10,6 +10,7 @@
 //! Reading order: [`Accounts`], `sessions` (the hot path of every request), `register`, `login`.
 
 mod accounts;
+mod administration;
 mod browsers;
 mod chores;
 mod config;
@@ -74,6 +75,7 @@ mod uia;
 mod users;
 
 pub use accounts::Accounts;
+pub use administration::{Account, AccountOrder, AccountPage, AccountQuery};
 pub use audit::Actor;
 pub use browsers::{Browser, BrowserSecret, MOST_BROWSERS};
 pub use config::{
@@ -100,11 +102,11 @@ pub use notices::Notice;
 pub use openid::OpenIdToken;
 pub use overlap::Reach;
 pub use presence::{Presence, PresenceConfig, PresenceUpdate, Seen, Silent, State, Syncing};
-pub use profile::{Profile, list_names};
+pub use profile::{Appearance, Profile, list_names};
 pub use push_defaults::{default_push_rules, put_push_rule};
 pub use push_ruleset::PushRules;
 pub use register::{NewUser, Registered};
-pub use registration_tokens::RegistrationToken;
+pub use registration_tokens::{RegistrationToken, TokenChange};
 pub use service::{AppService, Namespace, NewAppService, ServiceAddress, Told};
 pub use sessions::{Session, SessionTokens};
 pub use shared_secret::SharedSecretRegister;

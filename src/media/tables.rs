@@ -167,6 +167,8 @@ pub fn checks() -> Vec<TableCheck> {
         PREVIEW_PICTURES.check(),
         VERDICTS.check(),
         NAMED.check(),
+        WITHHELD.check(),
+        PROTECTED.check(),
     ]
 }
 
