@@ -223,12 +223,7 @@ impl Accounts {
     /// # Errors
     /// [`Error::NotFound`] where there is no such account, or none any more; [`Error::Forbidden`] for guests, and for accounts
     /// that are locked or suspended; [`Error::Contended`], [`Error::Store`].
-    pub async fn set_administrator(
-        &self,
-        user: &UserId,
-        administers: bool,
-        by: &Actor,
-    ) -> Result<(), Error> {
+    pub async fn set_administrator(&self, user: &UserId, administers: bool, by: &Actor) -> Result<(), Error> {
         let key = user.as_str();
         let mut attempts = Attempts::default();
         loop {

@@ -200,10 +200,7 @@ impl Accounts {
         let range = Range::prefix(authority.as_str());
         let table = &tables::REGISTRATION_TOKENS;
         let rows = self.inner.store.scan(table, range, store::Order::Ascending, usize::MAX).await?;
-        Ok(rows
-            .into_iter()
-            .map(|((_, token), row)| told(token, row))
-            .collect())
+        Ok(rows.into_iter().map(|((_, token), row)| told(token, row)).collect())
     }
 
     /// Removes a registration token: for administrators, as `by` is one. One that is not there is as good as removed.
@@ -238,7 +235,9 @@ impl Accounts {
     fn token_put(&self, row: &RegistrationTokenRow, by: &Actor) -> Deed {
         let uses = row.uses_allowed.map_or_else(|| "any".to_owned(), |uses| uses.to_string());
         let expires = row.expires_ms.map_or_else(|| "never".to_owned(), |at| written(Timestamp(at)));
-        self.token_deed(Action::PutRegistrationToken, by).after("uses_allowed", uses).after("expires", expires)
+        self.token_deed(Action::PutRegistrationToken, by)
+            .after("uses_allowed", uses)
+            .after("expires", expires)
     }
 
     /// A deed on a registration token. Its word lets people in, so it is in no row.

@@ -15,9 +15,7 @@ use room::{
     read::room::RoomInfo,
     tables::{DEPARTURES, INVITES, LOCAL_MEMBERS, MEMBERS, MEMBERSHIPS, Membership, Summary},
 };
-use ruma::{
-    OwnedEventId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId, events::StateEventType,
-};
+use ruma::{OwnedEventId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId, events::StateEventType};
 use serde_json::{Map, Value};
 use store::{Batch, Topic};
 

@@ -8,37 +8,20 @@
 use audit::{Action, Actor, Deed};
 use base::{Attempts, Timestamp};
 use ruma::{ServerName, UserId};
-use serde::{Deserialize, Serialize};
-use store::{Batch, CommitError, Order, Range, Reads, Table, Tuning};
+use store::{Batch, CommitError, Order, Range, Reads, Table};
 
 use crate::{
     Error, Media, Sha256,
     download::is_id,
     media::day,
-    tables::{self, MediaRow, hex},
+    tables::{self, MarkRow, MediaRow, PROTECTED, WITHHELD, hex},
 };
-
-/// What an authority withholds; key: authority, what a file holds as hexadecimal, or where another server's is.
-pub(crate) static WITHHELD: Table<(String, String), MarkRow> =
-    Table::new(291, "media.withheld", Tuning::Small);
-
-/// Files of an authority that are not withheld together with others; key: authority, media id.
-pub(crate) static PROTECTED: Table<(String, String), MarkRow> =
-    Table::new(292, "media.protected", Tuning::Small);
 
 /// Files that are looked at at a time.
 const PAGE: usize = 1_000;
 
 /// Copies that are let go for one request.
 const MOST_COPIES: usize = 1_000;
-
-/// Who marked a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct MarkRow {
-    by: String,
-    since_ms: u64,
-}
-store::row!(MarkRow, schema = 1);
 
 /// A file of a user of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,9 +111,14 @@ impl Media {
         Ok(self.infos(authority, vec![(id.to_owned(), row)]).await?.pop())
     }
 
-    async fn infos(&self, authority: &ServerName, rows: Vec<(String, MediaRow)>) -> Result<Vec<FileInfo>, Error> {
+    async fn infos(
+        &self,
+        authority: &ServerName,
+        rows: Vec<(String, MediaRow)>,
+    ) -> Result<Vec<FileInfo>, Error> {
         let hashes: Vec<String> = rows.iter().map(|(_, row)| hex(&row.sha256)).collect();
-        let hashes: Vec<(&str, &str)> = hashes.iter().map(|hash| (authority.as_str(), hash.as_str())).collect();
+        let hashes: Vec<(&str, &str)> =
+            hashes.iter().map(|hash| (authority.as_str(), hash.as_str())).collect();
         let ids: Vec<(&str, &str)> = rows.iter().map(|(id, _)| (authority.as_str(), id.as_str())).collect();
         let mut reads = Reads::new();
         let (withheld, marked) = (reads.get_many(&WITHHELD, &hashes), reads.get_many(&PROTECTED, &ids));
@@ -225,8 +213,7 @@ impl Media {
             batch.require(table, &key, row.as_ref());
             match marked {
                 true => {
-                    let row =
-                        MarkRow { by: by.name().to_owned(), since_ms: inner.clock.now().millis() };
+                    let row = MarkRow { by: by.name().to_owned(), since_ms: inner.clock.now().millis() };
                     batch.put(table, &key, &row);
                 }
                 false => batch.delete(table, &key),
@@ -266,7 +253,7 @@ impl Media {
     /// # Errors
     /// As [`Media::remove`].
     pub async fn let_copies_go(&self, before: Timestamp, by: &Actor) -> Result<Option<usize>, Error> {
-        if self.inner.authorities.iter().count() != 1 {
+        if self.inner.authorities.len() != 1 {
             return Ok(None);
         }
         let range = Range::all().before(&(day(before), "", ""));

@@ -359,6 +359,8 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         organisation::checks(),
         personnel::checks(),
         room::checks(),
+        engine::checks(),
+        admin_api::checks(),
         account::checks(),
         to_device::checks(),
         media::checks(),

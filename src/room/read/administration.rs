@@ -4,9 +4,10 @@
 //! Nothing here asks who may look: whoever lets somebody ask has to know that he administers the authority, and that it has
 //! members in the room ([`Rooms::members_of_authority`]). Erased users' words are redacted for him as for any who comes later.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use ruma::{EventId, OwnedRoomId, RoomId, ServerName, UserId};
+use ruma::{EventId, OwnedRoomId, OwnedServerName, RoomId, ServerName, UserId};
+use store::Range;
 
 use crate::{
     Error, RoomSerial, Rooms,
@@ -94,6 +95,50 @@ impl Rooms {
                     .map(|((serial, room_id), members)| AuthorityRoom { serial, room_id, members }),
             );
         }
+    }
+
+    /// The servers that have joined members in rooms of an authority, but for itself. Looks at all rooms, as
+    /// [`Rooms::rooms_of_authority`].
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn servers_beside(&self, authority: &ServerName) -> Result<BTreeSet<OwnedServerName>, Error> {
+        let rooms = self.rooms_of_authority(authority).await?;
+        let mut found = BTreeSet::new();
+        for some in rooms.chunks(ROOMS_AT_A_TIME) {
+            let ranges = some.iter().map(|room| Range::prefix(&room.serial)).collect();
+            let rows = self.store().scan_many(&SERVERS, ranges, store::Order::Ascending, usize::MAX).await?;
+            for ((_, server), count) in rows.into_iter().flatten() {
+                if count.0 > 0
+                    && server != authority.as_str()
+                    && let Ok(server) = OwnedServerName::try_from(server)
+                {
+                    found.insert(server);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The rooms of an authority in which another server has joined members. Looks at all rooms, as
+    /// [`Rooms::rooms_of_authority`].
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn rooms_shared_by(
+        &self,
+        authority: &ServerName,
+        server: &ServerName,
+    ) -> Result<Vec<OwnedRoomId>, Error> {
+        let rooms = self.rooms_of_authority(authority).await?;
+        let mut found = Vec::new();
+        for some in rooms.chunks(ROOMS_AT_A_TIME) {
+            let serials: Vec<RoomSerial> = some.iter().map(|room| room.serial).collect();
+            let counts = self.members_of_server(&serials, server).await?;
+            let shared = some.iter().zip(counts).filter(|(_, count)| *count > 0);
+            found.extend(shared.map(|(room, _)| room.room_id.clone()));
+        }
+        Ok(found)
     }
 
     /// How many joined members a server has in rooms, in the order of `rooms`.
@@ -220,8 +265,7 @@ impl Rooms {
         let (limit, filter, here) = (limit.min(MAX_PAGE), EventFilter::default(), Token(order));
         let backward = Stretch { room: room.serial, after: Token::START, through: Token::before(order) };
         let forward = Stretch { room: room.serial, after: here, through: Token::END };
-        let (before, start) =
-            self.overseen_walk(backward, Direction::Backward, limit / 2, &filter).await?;
+        let (before, start) = self.overseen_walk(backward, Direction::Backward, limit / 2, &filter).await?;
         let (after, end) =
             self.overseen_walk(forward, Direction::Forward, limit - limit / 2, &filter).await?;
         let root = after.last().unwrap_or(&event).meta().after;
