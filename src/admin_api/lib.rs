@@ -14,7 +14,7 @@
 //!
 //! Format: <https://element-hq.github.io/synapse/latest/usage/administration/admin_api/index.html>
 //!
-//! Reading order: [`caller`], [`routes`], then the handlers: [`accounts`], [`devices`], [`tokens`], [`rooms`], [`reading`],
+//! Reading order: [`caller`], [`routes`], then the handlers: [`accounts`], [`devices`], [`tokens`], [`rooms`], [`reading`], [`reports`],
 //! [`deletions`], [`files`], [`servers`], [`about`].
 
 mod about;
@@ -28,6 +28,7 @@ mod list;
 mod own;
 mod peers;
 mod reading;
+mod reports;
 mod rooms;
 mod routes;
 mod servers;

@@ -33,7 +33,11 @@ const LARGEST_PAGE: usize = 500;
 
 impl AdminApi {
     /// Notes that an administrator reads what was said in a room, unless he is in it.
-    async fn note_reading(&self, call: &RawCall<Administrator>, room: &RoomInfo) -> Result<(), ApiError> {
+    pub(crate) async fn note_reading(
+        &self,
+        call: &RawCall<Administrator>,
+        room: &RoomInfo,
+    ) -> Result<(), ApiError> {
         if self.rooms.is_joined(call.caller.user_id(), &room.room_id).await? {
             return Ok(());
         }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use web::{Method, Routes};
 
 use crate::{
-    AdminApi, about, accounts, deletions, devices, files, reading, rooms, servers, statistics, tokens,
+    AdminApi, about, accounts, deletions, devices, files, reading, reports, rooms, servers, statistics,
+    tokens,
 };
 
 /// A path of this API.
@@ -30,6 +31,7 @@ const FILE: &str = v1!("media/{server}/{id}");
 const ADMIN: &str = v1!("users/{user}/admin");
 const BLOCK: &str = v1!("rooms/{room}/block");
 const ROOM: &str = v1!("rooms/{room}");
+const REPORT: &str = v1!("event_reports/{report}");
 const PEER: &str = v1!("federation/destinations/{destination}");
 
 /// All routes of the admin API but those that `client` has: notices, and registration by the shared secret.
@@ -116,6 +118,9 @@ fn about_others(routes: Routes<AdminApi>) -> Routes<AdminApi> {
         .raw(Method::GET, PEER, servers::get)
         .raw(Method::GET, v1!("federation/destinations/{destination}/rooms"), servers::rooms)
         .raw(Method::POST, v1!("federation/destinations/{destination}/reset_connection"), servers::retry)
+        .raw(Method::GET, v1!("event_reports"), reports::list)
+        .raw(Method::GET, REPORT, reports::get)
+        .raw(Method::DELETE, REPORT, reports::remove)
         .raw(Method::GET, v1!("server_version"), about::server_version)
         .raw(Method::GET, v1!("background_updates/status"), about::updates)
         .raw(Method::GET, v1!("background_updates/enabled"), about::updates_enabled)

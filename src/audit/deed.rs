@@ -228,11 +228,13 @@ pub enum Action {
     ProtectMedia,
     /// A file is protected no more.
     UnprotectMedia,
+    /// What a user had told of an event was removed.
+    RemoveReport,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 59] = [
+    pub const ALL: [Self; 60] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -292,6 +294,7 @@ impl Action {
         Self::RetryPeer,
         Self::ProtectMedia,
         Self::UnprotectMedia,
+        Self::RemoveReport,
     ];
 
     /// Its word in rows, which never changes.
@@ -357,6 +360,7 @@ impl Action {
             Self::RetryPeer => "federation.retry",
             Self::ProtectMedia => "media.protect",
             Self::UnprotectMedia => "media.unprotect",
+            Self::RemoveReport => "report.remove",
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! What files hold is kept once for all authorities of a process ([`BlobRow::withheld`](crate::tables) is the operator's, and
 //! counts for all of them). What one authority withholds is withheld of its own files from everybody, by what they hold, under
-//! whatever id; and of other servers' files from its own users, by their address, whether or not there is a copy: so neither
-//! changes what the users of another authority see, nor does an answer tell what they looked at.
+//! whatever id; and of other servers' files, another authority's among them, from its own users, by their address, whether or
+//! not there is such a file: so neither changes what the users of another authority see, nor does an answer tell what they looked at.
 
 use audit::{Action, Actor, Deed};
 use base::{Attempts, Timestamp};
@@ -161,10 +161,8 @@ impl Media {
                 return Ok(true);
             }
             file.hash()
-        } else if self.is_ours(server) {
-            // What another authority has is not this one's to know.
-            return Ok(false);
         } else {
+            // Whether the other server is one of ours, too, is not this one's to know.
             address(server, id)
         };
         let action = if withheld { Action::WithholdMedia } else { Action::ReleaseMedia };
@@ -239,7 +237,10 @@ impl Media {
         let place = address(server, id);
         if self.is_ours(server) {
             keys.push((server.as_str(), hash.as_str()));
-        } else if let room::FileReader::User(user) = reader {
+        }
+        if let room::FileReader::User(user) = reader
+            && user.server_name() != server
+        {
             keys.push((user.server_name().as_str(), place.as_str()));
             keys.push((user.server_name().as_str(), hash.as_str()));
         }

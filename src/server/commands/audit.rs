@@ -378,6 +378,7 @@ fn action_in_words(word: &str) -> String {
         Action::ReadRoom => tr!("ルームの内容の閲覧", "read what was said in a room"),
         Action::ProtectMedia => tr!("メディアの保護", "protected a file"),
         Action::UnprotectMedia => tr!("メディアの保護の解除", "protected a file no more"),
+        Action::RemoveReport => tr!("通報の削除", "removed a report"),
         Action::RetryPeer => tr!("他サーバーへの再接続", "tried another server again"),
     }
 }

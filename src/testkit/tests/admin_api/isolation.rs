@@ -22,6 +22,7 @@ struct Theirs {
     token: String,
     peer: String,
     delete_id: String,
+    report: String,
 }
 
 impl Theirs {
@@ -37,6 +38,7 @@ impl Theirs {
             token: "notoken".to_owned(),
             peer: "nobody.test".to_owned(),
             delete_id: "noid".to_owned(),
+            report: "987654321".to_owned(),
         }
     }
 
@@ -54,6 +56,7 @@ impl Theirs {
             ("{token}", &self.token),
             ("{destination}", &self.peer),
             ("{delete_id}", &self.delete_id),
+            ("{report}", &self.report),
             ("{medium}", "email"),
             ("{address}", "jiro@wajima.test"),
             ("{provider}", "oidc"),
@@ -74,7 +77,7 @@ impl Theirs {
         }
         let is_token = path.ends_with("registration_tokens/new");
         let body = json!({
-            "user_id": self.user, "admin": true, "suspend": true, "new_password": "long enough words",
+            "user_id": if by_alias { "@admin:kanazawa.test" } else { &self.user }, "admin": true, "suspend": true, "new_password": "long enough words",
             "password": "long enough words", "displayname": "乗っ取り", "locked": true, "devices": [self.device],
             "display_name": "x", "uses_allowed": 0, "block": true, "erase": true,
         });
@@ -107,6 +110,10 @@ impl World {
         far.user("far").await.join(&room, "wajima.test").await;
         let event = jiro.send(&room, "合言葉").await;
         let file = upload(&jiro, "秘密の中身").await;
+        let report = format!("/rooms/{}/report/{}", escaped(room.as_str()), escaped(event.as_str()));
+        jiro.call(Method::POST, &report, Some(&json!({ "reason": "秘密の通報" }))).await;
+        let reports = get(&theirs, &format!("{V1}/event_reports")).await;
+        let report = reports["event_reports"][0]["id"].to_string();
         let new = format!("{V1}/registration_tokens/new");
         must(&theirs, Method::POST, &new, Some(json!({ "token": "theirtoken" }))).await;
         let gone = jiro.create_room(Preset::PrivateChat).await;
@@ -125,6 +132,7 @@ impl World {
             token: "theirtoken".to_owned(),
             peer: "far.test".to_owned(),
             delete_id,
+            report,
         };
         World { _net: net, server, ours, theirs, jiro, room, file, of_them }
     }
@@ -144,6 +152,7 @@ impl World {
             format!("{V1}/users/{user}/media"),
             format!("{V1}/registration_tokens"),
             format!("{V1}/federation/destinations"),
+            format!("{V1}/event_reports"),
         ] {
             let mut answer = get(&self.theirs, &path).await;
             // Being seen is no change.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod accounts;
+mod bad_input;
 mod files;
 mod isolation;
 mod rooms;
@@ -162,7 +163,6 @@ async fn what_is_not_built_says_so() {
         (Method::POST, format!("{V1}/users/{user}/shadow_ban"), 404),
         (Method::POST, format!("{V1}/users/{user}/login"), 404),
         (Method::GET, format!("{V1}/users/{user}/override_ratelimit"), 404),
-        (Method::GET, format!("{V1}/event_reports"), 404),
         (Method::POST, format!("{V1}/purge_history/a"), 404),
         (Method::DELETE, format!("{V1}/rooms/a/forward_extremities"), 405),
     ] {

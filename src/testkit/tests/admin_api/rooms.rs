@@ -265,3 +265,38 @@ async fn servers_in_the_rooms_are_listed_and_one_that_does_not_answer_is_tried_a
     other.start().await;
     until(&admin, &one, |_, answer| answer["failure_ts"].is_null()).await;
 }
+
+#[tokio::test]
+async fn what_users_report_is_listed_for_their_administrators_read_and_removed() {
+    let net = Net::new();
+    let server = net.process(&["kanazawa.test", "wajima.test"]).await;
+    let admin = administrator(&server, "kanazawa.test", "admin").await;
+    let theirs = administrator(&server, "wajima.test", "theirs").await;
+    let hanako = server.user_of("kanazawa.test", "hanako").await;
+    let jiro = server.user_of("wajima.test", "jiro").await;
+    let room = open_room(&hanako, "広場").await;
+    jiro.join(&room, "kanazawa.test").await;
+    let said = jiro.send(&room, "悪口").await;
+    let report = format!("/rooms/{}/report/{}", escaped(room.as_str()), escaped(said.as_str()));
+    for reason in ["一度目", "二度目"] {
+        hanako.call(Method::POST, &report, Some(&json!({ "reason": reason }))).await;
+    }
+    let list = get(&admin, &format!("{V1}/event_reports?limit=1")).await;
+    let newest = &list["event_reports"][0];
+    assert_eq!((&list["total"], &list["next_token"]), (&json!(2), &json!(1)));
+    assert_eq!(
+        (&newest["reason"], &newest["sender"], &newest["name"]),
+        (&json!("二度目"), &json!(jiro.id()), &json!("広場"))
+    );
+    let mine = format!("{V1}/event_reports?user_id={}&dir=f", escaped(hanako.id().as_str()));
+    assert_eq!(get(&admin, &mine).await["event_reports"][0]["reason"], "一度目");
+    let one = format!("{V1}/event_reports/{}", newest["id"]);
+    assert_eq!(get(&admin, &one).await["event_json"]["content"]["body"], "悪口");
+    // It was told to those of the one who told it, whoever is in the room.
+    assert_eq!(get(&theirs, &format!("{V1}/event_reports")).await["total"], 0);
+    refused(&theirs, Method::GET, &one, None, (404, "M_NOT_FOUND")).await;
+    refused(&theirs, Method::DELETE, &one, None, (404, "M_NOT_FOUND")).await;
+    must(&admin, Method::DELETE, &one, None).await;
+    refused(&admin, Method::GET, &one, None, (404, "M_NOT_FOUND")).await;
+    assert_eq!(get(&admin, &format!("{V1}/event_reports")).await["total"], 1);
+}
