@@ -305,6 +305,10 @@ impl AdminApi {
         {
             return refuse("avatar_url must be an mxc URI");
         }
+        if known.is_none() && user.localpart().bytes().any(|byte| byte.is_ascii_uppercase()) {
+            let why = "User names of new accounts have no capitals";
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "M_INVALID_USERNAME", why));
+        }
         let is_closed = known.is_some_and(|known| known.deactivated);
         if is_closed && wish.deactivated == Some(false) {
             return refuse("The account is closed for good");

@@ -179,7 +179,7 @@ pub(crate) async fn list(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Re
             && query.empty_rooms != Some(true)
     });
     found.sort_by(|(one, of_one), (other, of_other)| {
-        let order = by.compare((one, of_one), (other, of_other));
+        let order = by.compare((one, of_one.as_str()), (other, of_other.as_str()));
         let order = if backward { order.reverse() } else { order };
         order.then_with(|| one.room.room_id.cmp(&other.room.room_id))
     });
@@ -329,15 +329,15 @@ pub(crate) async fn join(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Re
     let deed = Deed::new(Action::JoinRoom, &by, user_id.as_str(), api.clock.now()).after("room", room_id);
     let deed = (&deed, call.caller.authority());
     let admin = call.caller.user_id();
-    match api.engine.join_noted(&user_id, room_id, &joining, deed).await {
-        Err(room::Error::Forbidden(_)) if api.rooms.is_joined(admin, room_id).await? => {
-            let membership = api.rooms.membership_in(&room, &user_id).await?;
-            if membership != Some(Membership::Invite) {
-                api.engine.invite(admin, room_id, &user_id, &account.profile, None).await?;
-            }
-            api.engine.join_noted(&user_id, room_id, &joining, deed).await?;
+    let joined = api.engine.join_noted(&user_id, room_id, &joining, deed).await;
+    let needs_invite = matches!(joined, Err(room::Error::Forbidden(_)));
+    if needs_invite && api.rooms.is_joined(admin, room_id).await? {
+        if api.rooms.membership_in(&room, &user_id).await? != Some(Membership::Invite) {
+            api.engine.invite(admin, room_id, &user_id, &account.profile, None).await?;
         }
-        done => done?,
+        api.engine.join_noted(&user_id, room_id, &joining, deed).await?;
+    } else {
+        joined?;
     }
     Ok(json_response(StatusCode::OK, &json!({ "room_id": room_id })))
 }

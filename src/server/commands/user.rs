@@ -112,7 +112,8 @@ pub(crate) async fn link(args: &UserLinkArgs) -> anyhow::Result<()> {
 /// Has a user administer the authority, or no more.
 pub(crate) async fn set_admin(args: &UserAdminArgs) -> anyhow::Result<()> {
     let config = Config::read(&args.user.config.config)?;
-    let order = AdminOrder { user_id: user_id(&args.user, &config)?, administers: args.grant };
+    let order =
+        AdminOrder { user_id: user_id(&args.user, &config)?, administers: args.grant && !args.revoke };
     match Running::find(&config).await {
         Some(running) => {
             let body = serde_json::to_value(&order)?;

@@ -156,7 +156,9 @@ impl World {
         ] {
             let mut answer = get(&self.theirs, &path).await;
             // Being seen is no change.
-            answer["devices"][0]["last_seen_ts"] = Value::Null;
+            if let Some(device) = answer.pointer_mut("/devices/0") {
+                device["last_seen_ts"] = Value::Null;
+            }
             seen.push(answer);
         }
         seen
@@ -209,16 +211,6 @@ async fn every_route_answers_of_what_is_anothers_as_of_what_is_nowhere_and_chang
 #[tokio::test]
 async fn a_token_of_an_administrator_is_good_for_nothing_at_another_authority() {
     let world = World::new().await;
-    let answer = world
-        .ours
-        .ask_bytes(
-            Method::GET,
-            &format!("{V1}/server_version"),
-            &[("host", "wajima.test")],
-            bytes::Bytes::new(),
-        )
-        .await;
-    assert!(matches!(answer.status().as_u16(), 401 | 200), "{answer:?}");
     let accounts = world.server.look(|house| house.accounts.clone());
     let wajima = <&ruma::ServerName>::try_from("wajima.test").unwrap();
     assert!(accounts.authenticate(wajima, world.ours.token()).await.is_err());

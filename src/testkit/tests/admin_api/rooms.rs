@@ -40,7 +40,7 @@ async fn a_list_of_rooms_is_paged_ordered_and_searched_and_shows_what_each_is() 
     assert_eq!((ids(&first), &first["next_batch"]), (vec![square.as_str()], &json!(1)));
     let second = list("limit=1&order_by=size&from=1").await;
     assert_eq!((ids(&second), &second["prev_batch"]), (vec![quiet.as_str()], &json!(0)));
-    assert_eq!(ids(&list("search_term=広").await), [square.as_str()]);
+    assert_eq!(ids(&list(&format!("search_term={}", escaped("広"))).await), [square.as_str()]);
     assert_eq!(ids(&list("search_term=HIRO").await), [square.as_str()]);
     assert_eq!(ids(&list(&format!("search_term={}", escaped(quiet.as_str()))).await), [quiet.as_str()]);
     assert_eq!(ids(&list("empty_rooms=true").await).len(), 0);
