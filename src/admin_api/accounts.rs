@@ -16,7 +16,7 @@ use web::{ApiError, RawCall, Response, StatusCode, json_response};
 use crate::{
     AdminApi, Administrator,
     list::{Dir, Part},
-    own::user_in,
+    own::{user_in, word_in},
     tokens::there,
 };
 
@@ -523,7 +523,7 @@ pub(crate) async fn by_address(
     api: Arc<AdminApi>,
     call: RawCall<Administrator>,
 ) -> Result<Response, ApiError> {
-    let (medium, address): (String, String) = (call.args.get(0)?, call.args.get(1)?);
+    let (medium, address) = (word_in(&call, 0)?, word_in(&call, 1)?);
     let owner = match medium.as_str() {
         "email" => api.accounts.find_email_owner(call.caller.authority(), &address.to_lowercase()).await?,
         _ => None,
@@ -537,7 +537,7 @@ pub(crate) async fn by_identity(
     api: Arc<AdminApi>,
     call: RawCall<Administrator>,
 ) -> Result<Response, ApiError> {
-    let (issuer, subject): (String, String) = (call.args.get(0)?, call.args.get(1)?);
+    let (issuer, subject) = (word_in(&call, 0)?, word_in(&call, 1)?);
     let owner = api.accounts.find_identity(call.caller.authority(), &issuer, &subject).await?;
     let user = owner.ok_or_else(|| ApiError::not_found("User not found"))?;
     Ok(json_response(StatusCode::OK, &json!({ "user_id": user })))

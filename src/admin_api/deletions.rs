@@ -20,7 +20,11 @@ use store::{Batch, CommitError, Order, Range, Table, Tuning};
 use tracing::warn;
 use web::{ApiError, RawCall, Response, StatusCode, json_response};
 
-use crate::{AdminApi, Administrator, own::room_id_in, rooms::own_aliases};
+use crate::{
+    AdminApi, Administrator,
+    own::{room_id_in, word_in},
+    rooms::own_aliases,
+};
 
 /// What was ordered; key: authority, the order's id, which begins with its time.
 pub(crate) static DELETIONS: Table<(String, String), DeletionRow> =
@@ -293,7 +297,7 @@ pub(crate) async fn status_of_room(
 
 /// `GET /_synapse/admin/v2/rooms/delete_status/{delete_id}`
 pub(crate) async fn status(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Result<Response, ApiError> {
-    let id: String = call.args.get(0)?;
+    let id = word_in(&call, 0)?;
     let row = api.deletion(call.caller.authority(), &id).await?;
     let row = row.ok_or_else(|| ApiError::not_found("delete id not found"))?;
     Ok(json_response(StatusCode::OK, &api.told(&id, &row).await?))

@@ -11,7 +11,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use web::{ApiError, RawCall, Response, StatusCode, json_response};
 
-use crate::{AdminApi, Administrator, own::user_in};
+use crate::{
+    AdminApi, Administrator,
+    own::{user_in, word_in},
+};
 
 fn told(user: &UserId, device: &DeviceInfo) -> Value {
     json!({
@@ -94,6 +97,6 @@ async fn end(
 }
 
 fn device_in(call: &RawCall<Administrator>) -> Result<OwnedDeviceId, ApiError> {
-    let device: String = call.args.get(1)?;
+    let device = word_in(call, 1)?;
     Ok(device.into())
 }

@@ -22,7 +22,7 @@ use web::{ApiError, RawCall, Response, StatusCode, json_response};
 use crate::{
     AdminApi, Administrator,
     list::{Dir, Part},
-    own::{room_id_in, user_in},
+    own::{room_id_in, server_in, user_in, word_in},
 };
 
 /// Files that one request deletes; whoever wants more of them gone asks again.
@@ -142,7 +142,7 @@ pub(crate) async fn delete_of_user(
 
 /// `GET /_synapse/admin/v1/media/{server}/{id}`: a file of the authority.
 pub(crate) async fn get(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Result<Response, ApiError> {
-    let (server, id): (OwnedServerName, String) = (call.args.get(0)?, call.args.get(1)?);
+    let (server, id) = (server_in(&call, 0)?, word_in(&call, 1)?);
     must_be_own(&call, &server)?;
     let file = api.media.find_file(&server, &id).await?.ok_or_else(no_file)?;
     let mut info = told(&file);
@@ -160,7 +160,7 @@ fn must_be_own(call: &RawCall<Administrator>, server: &ServerName) -> Result<(),
 
 /// `DELETE /_synapse/admin/v1/media/{server}/{id}`
 pub(crate) async fn delete(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Result<Response, ApiError> {
-    let (server, id): (OwnedServerName, String) = (call.args.get(0)?, call.args.get(1)?);
+    let (server, id) = (server_in(&call, 0)?, word_in(&call, 1)?);
     must_be_own(&call, &server)?;
     api.media.find_file(&server, &id).await?.ok_or_else(no_file)?;
     api.delete_files(&call, [id]).await
@@ -189,7 +189,7 @@ pub(crate) async fn delete_old_of(
     api: Arc<AdminApi>,
     call: RawCall<Administrator>,
 ) -> Result<Response, ApiError> {
-    let server: OwnedServerName = call.args.get(0)?;
+    let server = server_in(&call, 0)?;
     let query: DeleteQuery = call.query()?;
     must_be_own(&call, &server)?;
     delete_older(&api, &call, &query).await
@@ -259,7 +259,7 @@ async fn set_withheld(
     call: &RawCall<Administrator>,
     withheld: bool,
 ) -> Result<Response, ApiError> {
-    let (server, id): (OwnedServerName, String) = (call.args.get(0)?, call.args.get(1)?);
+    let (server, id) = (server_in(call, 0)?, word_in(call, 1)?);
     let by = call.caller.actor(call.address);
     match api.media.withhold_for(call.caller.authority(), (&server, &id), withheld, &by).await? {
         true => Ok(json_response(StatusCode::OK, &json!({}))),
@@ -285,7 +285,7 @@ async fn set_protected(
     call: &RawCall<Administrator>,
     protected: bool,
 ) -> Result<Response, ApiError> {
-    let id: String = call.args.get(0)?;
+    let id = word_in(call, 0)?;
     let by = call.caller.actor(call.address);
     match api.media.protect(call.caller.authority(), &id, protected, &by).await? {
         true => Ok(json_response(StatusCode::OK, &json!({}))),

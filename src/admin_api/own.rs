@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use account::Account;
 use room::read::room::RoomInfo;
-use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId};
 use web::{ApiError, RawCall};
 
 use crate::{AdminApi, Administrator};
@@ -12,13 +12,43 @@ use crate::{AdminApi, Administrator};
 /// The user whom a path names, at this place of it.
 pub(crate) fn user_in(call: &RawCall<Administrator>, place: usize) -> Result<OwnedUserId, ApiError> {
     let user: OwnedUserId = call.args.get(place)?;
+    must_be_short(user.as_str())?;
     call.caller.must_have(&user)?;
     Ok(user)
 }
 
+/// Longest name of anything, in bytes: none that is longer is anybody's.
+///
+/// Spec: <https://spec.matrix.org/v1.19/appendices/#identifier-grammar>
+const LONGEST: usize = 255;
+
+/// Refuses names that are too long to be kept.
+fn must_be_short(name: &str) -> Result<(), ApiError> {
+    match name.len() > LONGEST {
+        true => Err(ApiError::invalid_param("The name is too long")),
+        false => Ok(()),
+    }
+}
+
 /// The id of a room that a path names.
 pub(crate) fn room_id_in(call: &RawCall<Administrator>, place: usize) -> Result<OwnedRoomId, ApiError> {
-    call.args.get(place)
+    let room_id: OwnedRoomId = call.args.get(place)?;
+    must_be_short(room_id.as_str())?;
+    Ok(room_id)
+}
+
+/// The server that a path names.
+pub(crate) fn server_in(call: &RawCall<Administrator>, place: usize) -> Result<OwnedServerName, ApiError> {
+    let server: OwnedServerName = call.args.get(place)?;
+    must_be_short(server.as_str())?;
+    Ok(server)
+}
+
+/// A word that a path names.
+pub(crate) fn word_in(call: &RawCall<Administrator>, place: usize) -> Result<String, ApiError> {
+    let word: String = call.args.get(place)?;
+    must_be_short(&word)?;
+    Ok(word)
 }
 
 fn no_room() -> ApiError {

@@ -20,7 +20,7 @@ use web::{ApiError, RawCall, Response, StatusCode, json_response};
 use crate::{
     AdminApi, Administrator,
     list::{Dir, Part},
-    own::room_id_in,
+    own::{room_id_in, word_in},
 };
 
 /// Longest text that is looked for.
@@ -257,7 +257,7 @@ pub(crate) async fn forward_extremities(
     api: Arc<AdminApi>,
     call: RawCall<Administrator>,
 ) -> Result<Response, ApiError> {
-    let named: String = call.args.get(0)?;
+    let named = word_in(&call, 0)?;
     let (room, _) = api.room_or_alias(&call.caller, &named).await?;
     let head = api.rooms.get_head(&room).await?;
     let ids: Vec<_> = head.extremities.iter().map(|extremity| extremity.event_id.clone()).collect();
@@ -315,7 +315,7 @@ pub(crate) async fn join(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Re
     struct Body {
         user_id: OwnedUserId,
     }
-    let named: String = call.args.get(0)?;
+    let named = word_in(&call, 0)?;
     let Body { user_id } = call.json()?;
     call.caller.must_have(&user_id)?;
     let account = api.account(&user_id).await?;
@@ -353,7 +353,7 @@ pub(crate) async fn make_admin(
     struct Body {
         user_id: Option<OwnedUserId>,
     }
-    let named: String = call.args.get(0)?;
+    let named = word_in(&call, 0)?;
     let Body { user_id } = if call.body.is_empty() { Body::default() } else { call.json()? };
     let user = user_id.unwrap_or_else(|| call.caller.user_id().clone());
     call.caller.must_have(&user)?;

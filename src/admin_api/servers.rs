@@ -15,6 +15,7 @@ use web::{ApiError, RawCall, Response, StatusCode, json_response};
 use crate::{
     AdminApi, Administrator,
     list::{Dir, Part},
+    own::server_in,
 };
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -114,7 +115,7 @@ impl AdminApi {
 
 /// `GET /_synapse/admin/v1/federation/destinations/{destination}`
 pub(crate) async fn get(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Result<Response, ApiError> {
-    let server: OwnedServerName = call.args.get(0)?;
+    let server = server_in(&call, 0)?;
     api.rooms_beside(call.caller.authority(), &server).await?;
     Ok(json_response(StatusCode::OK, &told(&server, api.failing_since(&server))))
 }
@@ -128,7 +129,7 @@ pub(crate) async fn rooms(api: Arc<AdminApi>, call: RawCall<Administrator>) -> R
         #[serde(default)]
         dir: Dir,
     }
-    let server: OwnedServerName = call.args.get(0)?;
+    let server = server_in(&call, 0)?;
     let Query { from, limit, dir } = call.query()?;
     let part = Part::of(from, limit);
     let mut rooms = api.rooms_beside(call.caller.authority(), &server).await?;
@@ -145,7 +146,7 @@ pub(crate) async fn rooms(api: Arc<AdminApi>, call: RawCall<Administrator>) -> R
 
 /// `POST /_synapse/admin/v1/federation/destinations/{destination}/reset_connection`: tries a server again that does not answer.
 pub(crate) async fn retry(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Result<Response, ApiError> {
-    let server: OwnedServerName = call.args.get(0)?;
+    let server = server_in(&call, 0)?;
     api.rooms_beside(call.caller.authority(), &server).await?;
     if api.failing_since(&server).is_none() {
         return Err(ApiError::bad_request(

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use web::{ApiError, RawCall, Response, StatusCode, json_response};
 
-use crate::{AdminApi, Administrator};
+use crate::{AdminApi, Administrator, own::word_in};
 
 /// Letters of a token that we make up, and at most.
 const LENGTH: usize = 16;
@@ -65,7 +65,7 @@ pub(crate) async fn list(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Re
 
 /// `GET /_synapse/admin/v1/registration_tokens/{token}`
 pub(crate) async fn get(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Result<Response, ApiError> {
-    let word: String = call.args.get(0)?;
+    let word = word_in(&call, 0)?;
     let token = api.accounts.registration_token(call.caller.authority(), &word).await?;
     Ok(json_response(StatusCode::OK, &told(&token)))
 }
@@ -106,7 +106,7 @@ pub(crate) async fn change(api: Arc<AdminApi>, call: RawCall<Administrator>) -> 
         #[serde(deserialize_with = "there")]
         expiry_time: Option<Option<u64>>,
     }
-    let word: String = call.args.get(0)?;
+    let word = word_in(&call, 0)?;
     let Body { uses_allowed, expiry_time } = call.json()?;
     let expires = expiry_time.map(|millis| expiry(millis, api.clock.now())).transpose()?;
     let (authority, by) = (call.caller.authority(), call.caller.actor(call.address));
@@ -117,7 +117,7 @@ pub(crate) async fn change(api: Arc<AdminApi>, call: RawCall<Administrator>) -> 
 
 /// `DELETE /_synapse/admin/v1/registration_tokens/{token}`
 pub(crate) async fn remove(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Result<Response, ApiError> {
-    let word: String = call.args.get(0)?;
+    let word = word_in(&call, 0)?;
     let (authority, by) = (call.caller.authority(), call.caller.actor(call.address));
     // Whoever names one that is not there hears so.
     api.accounts.registration_token(authority, &word).await?;
