@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use account::{Account, AccountOrder, AccountQuery, Appearance, NewUser};
+use account::{Account, AccountOrder, AccountQuery, Actor, Appearance, NewUser};
 use base::Timestamp;
 use room::read::event::name_of;
 use ruma::{OwnedUserId, UserId, api::client::push::Pusher};
@@ -43,7 +43,7 @@ fn listed(account: &Account) -> Value {
 
 impl AdminApi {
     /// An account as it is told alone.
-    async fn told(&self, account: &Account) -> Result<Value, ApiError> {
+    async fn told_account(&self, account: &Account) -> Result<Value, ApiError> {
         let user = &account.user_id;
         let emails = self.accounts.emails(user).await?;
         let threepids: Vec<Value> = emails
@@ -185,7 +185,7 @@ async fn answer_list(
 pub(crate) async fn get(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Result<Response, ApiError> {
     let user = user_in(&call, 0)?;
     let account = api.account(&user).await?;
-    Ok(json_response(StatusCode::OK, &api.told(&account).await?))
+    Ok(json_response(StatusCode::OK, &api.told_account(&account).await?))
 }
 
 #[derive(Deserialize)]
@@ -241,6 +241,11 @@ pub(crate) async fn put(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Res
             StatusCode::CREATED
         }
     };
+    let is_open = known.as_ref().is_none_or(|known| !known.deactivated);
+    if is_open {
+        // Before the role: who is locked or suspended gets none.
+        api.moderate(&user, &wish, false, &by).await?;
+    }
     if let Some(known) = &known {
         if let Some(name) = &wish.displayname
             && name.as_deref().filter(|name| !name.is_empty()) != known.profile.displayname.as_deref()
@@ -267,23 +272,28 @@ pub(crate) async fn put(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Res
     for address in gone {
         api.accounts.remove_email(&user, &address, &by).await?;
     }
-    let is_open = known.as_ref().is_none_or(|known| !known.deactivated);
     if is_open {
-        if let Some(locked) = wish.locked {
-            api.accounts.set_locked(&user, locked, &by).await?;
-        }
-        if let Some(suspended) = wish.suspended {
-            api.accounts.set_suspended(&user, suspended, &by).await?;
-        }
+        api.moderate(&user, &wish, true, &by).await?;
         if wish.deactivated == Some(true) {
             api.accounts.close_account(&user, &by).await?;
         }
     }
     let account = api.account(&user).await?;
-    Ok(json_response(status, &api.told(&account).await?))
+    Ok(json_response(status, &api.told_account(&account).await?))
 }
 
 impl AdminApi {
+    /// Locks and suspends as is wished, or lifts that, as far as it is this that is wished.
+    async fn moderate(&self, user: &UserId, wish: &Wish, kept_out: bool, by: &Actor) -> Result<(), ApiError> {
+        if wish.locked == Some(kept_out) {
+            self.accounts.set_locked(user, kept_out, by).await?;
+        }
+        if wish.suspended == Some(kept_out) {
+            self.accounts.set_suspended(user, kept_out, by).await?;
+        }
+        Ok(())
+    }
+
     /// Refuses what cannot be done to an account; the addresses that are to go.
     async fn check_wish(
         &self,
@@ -292,7 +302,7 @@ impl AdminApi {
         known: Option<&Account>,
         wish: &Wish,
     ) -> Result<Vec<String>, ApiError> {
-        let refuse = |why| Err(ApiError::invalid_param(why));
+        let refuse = |why: &'static str| Err(ApiError::invalid_param(why));
         if wish.user_type.is_some() {
             return refuse("There are no types of users here");
         }
@@ -320,6 +330,16 @@ impl AdminApi {
         let administers = wish.admin.unwrap_or(known.is_some_and(|known| known.admin));
         if administers && (wish.locked == Some(true) || wish.suspended == Some(true)) {
             return refuse("Administrators are not locked or suspended");
+        }
+        let stays = |is: bool, wished: Option<bool>| wished.unwrap_or(is);
+        let is_kept_out = known.is_some_and(|known| {
+            let moderation = known.moderation;
+            stays(moderation.locked, wish.locked)
+                || stays(moderation.suspended, wish.suspended)
+                || known.guest
+        });
+        if wish.admin == Some(true) && is_kept_out {
+            return refuse("Guests, and who is locked or suspended, do not administer");
         }
         let emails = self.accounts.emails(user).await?;
         let mut gone = Vec::new();

@@ -255,7 +255,7 @@ impl AdminApi {
         })
     }
 
-    async fn told(&self, id: &str, row: &DeletionRow) -> Result<Value, ApiError> {
+    async fn told_deletion(&self, id: &str, row: &DeletionRow) -> Result<Value, ApiError> {
         let (status, error) = self.state_of(id, row).await?;
         let mut told = json!({
             "delete_id": id, "room_id": row.room, "status": status, "shutdown_room": shut_down(row),
@@ -287,7 +287,7 @@ pub(crate) async fn status_of_room(
     let rows = api.store.scan(&DELETIONS, range, Order::Ascending, MOST_KEPT + 1).await?;
     let mut results = Vec::new();
     for ((_, id), row) in rows.iter().filter(|(_, row)| row.room == room_id.as_str()) {
-        results.push(api.told(id, row).await?);
+        results.push(api.told_deletion(id, row).await?);
     }
     if results.is_empty() {
         return Err(ApiError::not_found("No delete task for room_id found"));
@@ -300,7 +300,7 @@ pub(crate) async fn status(api: Arc<AdminApi>, call: RawCall<Administrator>) -> 
     let id = word_in(&call, 0)?;
     let row = api.deletion(call.caller.authority(), &id).await?;
     let row = row.ok_or_else(|| ApiError::not_found("delete id not found"))?;
-    Ok(json_response(StatusCode::OK, &api.told(&id, &row).await?))
+    Ok(json_response(StatusCode::OK, &api.told_deletion(&id, &row).await?))
 }
 
 #[cfg(test)]
