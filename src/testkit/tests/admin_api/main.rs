@@ -19,7 +19,7 @@ use ruma::{OwnedRoomId, ServerName, UserId};
 use serde_json::{Value, json};
 use server::config::Serves;
 use store::Position;
-use testkit::{Net, Preset, Server, User};
+use testkit::{Net, Server, User};
 
 const V1: &str = "/_synapse/admin/v1";
 const V2: &str = "/_synapse/admin/v2";
