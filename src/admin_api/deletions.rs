@@ -98,6 +98,8 @@ pub(crate) async fn delete_and_wait(
     let (room_id, wish) = asked(&call)?;
     let ordered = match order(&api, &call, &room_id, &wish).await {
         Err(error) if wish.block && error.status() == StatusCode::NOT_FOUND => {
+            let by = call.caller.actor(call.address);
+            api.engine.set_blocked(call.caller.authority(), &room_id, true, &by).await?;
             let none: [(); 0] = [];
             let answer = json!({
                 "kicked_users": none, "failed_to_kick_users": none, "local_aliases": none, "new_room_id": null,
@@ -137,11 +139,11 @@ async fn order(
 ) -> Result<Ordered, ApiError> {
     let (caller, by) = (&call.caller, call.caller.actor(call.address));
     let authority = caller.authority();
+    let (room, _) = api.room(caller, room_id).await?;
     // First, so that nobody comes back in.
     if wish.block {
         api.engine.set_blocked(authority, room_id, true, &by).await?;
     }
-    let (room, _) = api.room(caller, room_id).await?;
     let members = api.own_members(caller, room.serial).await?;
     let aliases = api.rooms.aliases_of(&[room.serial]).await?.pop().unwrap_or_default();
     let purges = wish.purge != Some(false) && api.engine.is_room_of(authority, &room).await?;
