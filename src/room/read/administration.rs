@@ -203,7 +203,9 @@ impl Rooms {
         Ok(counters
             .chunks(KINDS.len())
             .zip(others)
-            .map(|(kinds, keys)| kinds.iter().map(number).sum::<u64>() + u64::try_from(keys.len()).unwrap_or(u64::MAX))
+            .map(|(kinds, keys)| {
+                kinds.iter().map(number).sum::<u64>() + u64::try_from(keys.len()).unwrap_or(u64::MAX)
+            })
             .collect())
     }
 
