@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use room::Gives;
-use sanitise::{Address, Scanner};
+use sanitise::{Address, Scanner, ends_of_name};
 use sha2::{Digest, Sha256};
 
 use crate::{ZoneFiles, kinds};
@@ -28,20 +28,21 @@ pub(crate) enum Hint {
 }
 
 /// What a double click opens as a table, whatever it holds.
-const TABLES: [&str; 6] = ["csv", "tsv", "xls", "xlsx", "xlsm", "prn"];
+const TABLES: [&str; 14] =
+    ["csv", "dbf", "dif", "ods", "prn", "tab", "tsv", "xls", "xlsb", "xlsm", "xlsx", "xlt", "xltx", "xlw"];
 
 impl Hint {
     pub(crate) fn of(kind: &str, name: Option<&str>) -> Self {
-        let end = name.and_then(|name| name.rsplit_once('.')).map(|(_, end)| end.trim().to_lowercase());
+        let ends: Vec<_> = name.into_iter().flat_map(ends_of_name).collect();
         let is_table = matches!(
             kinds::essence(kind).to_ascii_lowercase().as_str(),
             "text/csv" | "text/tab-separated-values" | "application/csv" | "application/vnd.ms-excel"
         );
-        match end {
+        match &*ends {
             _ if is_table => Self::Table,
-            Some(end) if TABLES.contains(&end.as_str()) => Self::Table,
-            Some(_) => Self::Text,
-            None => Self::None,
+            ends if ends.iter().any(|end| TABLES.contains(&end.as_str())) => Self::Table,
+            [] => Self::None,
+            _ => Self::Text,
         }
     }
 
@@ -109,6 +110,8 @@ mod tests {
             ("text/plain", Some("表.CSV"), Hint::Table),
             ("text/csv; charset=utf-8", Some("a.txt"), Hint::Table),
             ("text/plain", Some("a.txt"), Hint::Text),
+            ("text/plain", Some("表.xlsb\u{3000}"), Hint::Table),
+            ("text/plain", Some("表.c\u{200b}sv"), Hint::Table),
             ("text/plain", Some("a"), Hint::None),
             ("text/plain", None, Hint::None),
         ] {

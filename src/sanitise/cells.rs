@@ -295,8 +295,9 @@ mod tests {
     }
 
     #[test]
-    fn a_megabyte_of_cells_takes_less_than_a_second_of_the_processor() {
-        // Time on the processor, in nanoseconds: others may have it meanwhile.
+    fn a_megabyte_of_cells_takes_time_that_follows_from_its_size() {
+        // Time on the processor, in nanoseconds: others may have it meanwhile. What grows with the square took 21 s and more, what
+        // does not half a second, where nothing is optimised and nothing else runs.
         let used = || -> u64 {
             let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
             told.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or_default()
@@ -306,7 +307,7 @@ mod tests {
                 let begun = used();
                 neutralise(table, harm);
                 let taken = (used() - begun) / 1_000_000;
-                assert!(taken < 1000, "{:?}: {taken} ms", table.get(..12));
+                assert!(taken < 5000, "{:?}: {taken} ms", table.get(..12));
             }
         };
         for divider in [' ', '-', '+', '\u{3000}', '%'] {

@@ -95,34 +95,69 @@ const REMADE: &[&str] = &[
 #[rustfmt::skip]
 const RUN: &[&str] = &[
     "ade", "adp", "ahk", "apk", "app", "appcontent-ms", "appinstaller", "applescript", "application", "appref-ms",
-    "appx", "appxbundle", "arx", "asp", "aspx", "asx", "bas", "bash", "bat", "bgi", "cdxml", "cer", "chm", "cmd", "cnt",
+    "appx", "appxbundle", "arx", "asp", "aspx", "asx", "au3", "bas", "bash", "bat", "bgi", "cdxml", "cer", "chm", "cmd", "cnt",
     "com", "command", "contact", "cpl", "crt", "csh", "csproj", "deb", "der", "deskthemepack", "desktop", "diagcab",
     "diagcfg", "diagpkg", "dll", "dmg", "dqy", "drv", "dvb", "exe", "fas", "fdf", "fileloc", "fxp", "gadget",
     "gnumeric", "grp", "hlp", "hpj", "hta", "htc", "img", "inetloc", "inf", "ins", "iqy", "iso", "isp", "its", "jar",
     "jnlp", "js", "jse", "jsp", "ksh", "library-ms", "lnk", "lsp", "m3u", "m3u8", "mad", "maf", "mag", "mam", "maq",
     "mar", "mas", "mat", "mau", "mav", "maw", "mcf", "mda", "mdb", "mde", "mdt", "mdw", "mdz", "mht", "mhtml", "mjs",
     "mnl", "msc", "msh", "msh1", "msh1xml", "msh2", "msh2xml", "mshxml", "msi", "msix", "msixbundle", "msp", "mst",
-    "msu", "ocx", "odc", "one", "onepkg", "ops", "oqy", "osd", "p7b", "pcd", "phar", "php", "pif", "pkg", "pl", "plg",
+    "msu", "ocx", "odc", "one", "onepkg", "ops", "oqy", "osd", "ovpn", "p7b", "pbk", "pcd", "phar", "php", "pif", "pkg", "pl", "plg",
     "pls", "prf", "prg", "printerexport", "proj", "ps1", "ps1xml", "ps2", "ps2xml", "psc1", "psc2", "psd1", "psdm1",
-    "psm1", "py", "pyc", "pyo", "pyw", "pyz", "pyzw", "qtl", "ram", "rb", "rdg", "rdp", "reg", "rpm", "rqy", "run",
+    "psm1", "py", "pyc", "pyo", "pyw", "pyz", "pyzw", "qtl", "ram", "rb", "rbw", "rdg", "rdp", "reg", "rpm", "rqy", "run",
     "scf", "scpt", "scptd", "scr", "sct", "search-ms", "searchconnector-ms", "settingcontent-ms", "sh", "shb", "shs",
-    "slk", "sln", "sys", "targets", "terminal", "theme", "themepack", "tool", "udl", "url", "uu", "uue", "vb", "vbe",
+    "slk", "sln", "sys", "targets", "terminal", "theme", "themepack", "tool", "ttl", "udl", "url", "uu", "uue", "uws", "vb", "vbe",
     "vbp", "vbproj", "vbs", "vcxproj", "vhd", "vhdx", "vlx", "vsmacros", "vsto", "vsw", "wax", "wcx", "webloc",
     "webpnp", "website", "wll", "wmx", "workflow", "wpl", "ws", "wsb", "wsc", "wsf", "wsh", "wvx", "xbap", "xdp",
     "xfdf", "xla", "xlam", "xll", "xnk", "xpi", "xspf", "zsh",
 ];
 
-/// Whether a file of this name is run, or followed, when it is opened, whatever is in it: a script is a text like others.
-pub fn is_run_by_name(name: &str) -> bool {
+/// Of [`RUN`], those that end addresses as well: a sentence may end in `https://www.example.com`.
+const OF_ADDRESSES: &[&str] =
+    &["app", "com", "contact", "one", "php", "asp", "aspx", "jsp", "pl", "py", "run", "sh", "website", "ws"];
+
+/// The ends that a file saved under this name may have, without their dots and in small letters: browsers and systems leave out
+/// or replace what a name cannot hold, each in its own way. None: it has no end.
+pub fn ends_of_name(name: &str) -> impl Iterator<Item = String> {
     // Letters that nobody sees, and those that turn the direction, hide which end is the real one.
     let is_seen = |letter: &char| {
         !letter.is_control()
-            && !matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+            && !matches!(letter, '\u{ad}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
     };
-    let name: String = name.chars().filter(is_seen).collect();
-    // What Windows drops at the end; and what names a stream of the file.
-    let name = name.split("::").next().unwrap_or(&name).trim_end_matches(['.', ' ', '\u{3000}']);
-    name.rsplit_once('.').is_some_and(|(_, end)| RUN.contains(&end.to_ascii_lowercase().as_str()))
+    let whole: String = name.chars().filter(is_seen).collect();
+    // What follows a colon names a stream of the file, or becomes a blank or a line below.
+    let places: Vec<usize> = whole.match_indices(':').map(|(at, _)| at).take(MOST_COLONS).collect();
+    let stems = places.into_iter().map({
+        let whole = whole.clone();
+        move |at| whole[..at].to_owned()
+    });
+    stems.chain([whole]).filter_map(|name| {
+        // What Windows drops at the end, browsers too, and quotes and brackets of which they make blanks.
+        let is_dropped = |letter: char| {
+            letter.is_whitespace() || matches!(letter, '.' | '"' | '<' | '>' | '|' | '?' | '*')
+        };
+        let (_, end) = name.trim_end_matches(is_dropped).rsplit_once('.')?;
+        Some(end.to_lowercase())
+    })
+}
+
+/// Colons in a name behind which its end is looked for.
+const MOST_COLONS: usize = 8;
+
+/// Whether a file of this name is run, or followed, when it is opened, whatever is in it: a script is a text like others.
+pub fn is_run_by_name(name: &str) -> bool {
+    ends_of_name(name).any(|end| RUN.contains(&end.as_str()))
+}
+
+/// Whether a file is run that is saved under what is written beside it, as clients of before there were captions do. What ends in
+/// an address, after other words, is no name of one.
+pub fn is_run_by_caption(caption: &str) -> bool {
+    let is_word =
+        !caption.trim().contains(|letter: char| letter.is_whitespace() || matches!(letter, '/' | '@'));
+    ends_of_name(caption)
+        .any(|end| RUN.contains(&end.as_str()) && (is_word || !OF_ADDRESSES.contains(&end.as_str())))
 }
 
 /// Whether only readers of text open a file of this name: what is a script or a page under another name is letters there.
@@ -406,8 +441,16 @@ mod tests {
             "表.gnumeric",
             "x.wsb",
             "x.one",
+            "a.bat\u{3000}\u{a0}.",
+            "a.bat:",
+            "a.bat:x.txt",
+            "a.ba\u{fe0f}t",
+            "a.bat\n",
+            "a.bat?",
+            "\"a.bat\"",
+            "x.ovpn",
         ] {
-            assert!(is_run_by_name(name), "{name}");
+            assert!(is_run_by_name(name), "{name:?}");
         }
         for name in [
             "exe",
@@ -426,6 +469,26 @@ mod tests {
         ] {
             assert!(!is_run_by_name(name), "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_written_beside_a_file_is_its_name_but_for_addresses_at_its_end() {
+        for caption in ["run.bat", "手順は こちら run.bat", "example.com", "二行\nの run.vbs"] {
+            assert!(is_run_by_caption(caption), "{caption}");
+        }
+        for caption in
+            ["https://www.example.com", "詳しくは example.com", "問い合わせは info@a.com。", "案内 a.pdf", ""]
+        {
+            assert!(!is_run_by_caption(caption), "{caption}");
+        }
+    }
+
+    #[test]
+    fn ends_of_addresses_are_ends_of_what_is_run() {
+        for end in OF_ADDRESSES {
+            assert!(RUN.contains(end), "{end}");
+        }
+        assert!(RUN.is_sorted());
     }
 
     #[test]

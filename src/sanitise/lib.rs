@@ -37,7 +37,7 @@ mod zip;
 
 pub use engine::{VERSION, sanitise};
 pub use host::{Bounds, Failed, Worker};
-pub use kind::{Kind, is_run_by_name};
+pub use kind::{Kind, ends_of_name, is_run_by_caption, is_run_by_name};
 pub use outcome::{Outcome, Verdict};
 pub use sandbox::{Task, serve};
 pub use scan::{Address, Clamd, Icap, Scan, Scanner};

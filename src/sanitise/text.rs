@@ -121,6 +121,21 @@ fn step(
     Ok(None)
 }
 
+/// Whether letters are of the kinds that people write with here, but for one in five. Nearly all bytes are letters in UTF-16, those
+/// of what is encrypted or packed as well: half of them are of none of these.
+fn is_written_by_people(letters: &str) -> bool {
+    let is_usual = |letter: &char| {
+        matches!(letter, '\0'..='\u{5ff}' | '\u{2000}'..='\u{33ff}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}'
+            | '\u{fe00}'..='\u{ffee}' | '\u{1f000}'..='\u{1faff}' | '\u{20000}'..='\u{2fa1f}' | '\u{e0100}'..='\u{e01ef}')
+    };
+    let usual = letters.chars().filter(is_usual).count();
+    let hangul = letters.chars().filter(|letter| ('\u{ac00}'..='\u{d7a3}').contains(letter)).count();
+    let all = letters.chars().count();
+    // Letters of one's own (外字) stand here and there; Korean is either most of a text or none of it.
+    let known = if hangul > all / 2 { usual + hangul } else { usual };
+    known * 5 >= all * 4
+}
+
 /// A text in letters, and how it was written.
 pub(crate) struct Text {
     pub(crate) letters: String,
@@ -230,7 +245,11 @@ impl Text {
         // Where the bytes of its ASCII are those of any, its lines have been looked at, with what is told between them.
         let is_ascii = self.encoding == SHIFT_JIS || self.encoding == EUC_JP;
         let short = if is_ascii { Ok(()) } else { script::check_short(&bytes, under) };
+        let is_wide = self.encoding == UTF_16LE || self.encoding == UTF_16BE;
         match markup.and_then(|()| script::check(&bytes, under)).and(short) {
+            Ok(()) if is_wide && !is_written_by_people(&self.letters) => {
+                Err(Refusal::new(Reason::Unknown, "nobody writes with letters of so many kinds"))
+            }
             Ok(()) => Ok(None),
             // Two ASCII letters make one of these, which may look like anything by chance. In Unicode they are none.
             Err(_) if self.encoding == ISO_2022_JP => Ok(Some(in_unicode(&self.letters))),

@@ -215,6 +215,8 @@ sentences! {
         Unchecked: "unchecked", "中身を確かめられない形式（DWG、DocuWorks、一太郎など）です。PDF か DXF にしてお送りください。", "The inside of this format (DWG, DocuWorks, Ichitaro and the like) cannot be checked. Please send PDF or DXF.";
         /// Other archives than ZIP.
         Archive: "archive", "ZIP 以外の書庫は受け取れません。", "Archives other than ZIP are not accepted.";
+        /// What an event gives the key to.
+        Ciphertext: "ciphertext", "暗号化された添付ファイルは、中身を確かめられないためお渡しできません。暗号化していないルームでお送りください。", "An encrypted attachment cannot be looked into. Please send it in a room without encryption.";
         /// A password is asked for.
         Encrypted: "encrypted", "パスワードが掛かっているため、無害化できません。パスワードを外してお送りください。", "This file has a password and cannot be sanitised. Please remove the password.";
         /// Broken.

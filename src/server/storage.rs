@@ -257,9 +257,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
             oauth::count_by_authority(store).await
         })
     },
-    |store| Box::pin(media::note_names(store)),
+    // The names that events give files were noted here. They are by the last step, in another way.
+    |_| Box::pin(async { Ok(()) }),
     // From here on there are organisations. An older program would let the hour of what is approved pass.
     |_| Box::pin(async { Ok(()) }),
+    |store| Box::pin(media::note_names(store)),
 ];
 
 /// Opens the store over its storage, which is closed when that fails.

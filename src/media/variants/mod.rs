@@ -38,8 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const ATTEMPTS: u32 = 2;
 
 impl Media {
-    /// The form of a file that leaves through a zone, by whatever names it goes: that of its upload, and those that events
-    /// give the id by which it was opened. Every file that is opened comes through here.
+    /// The form of a file that leaves through a zone, by whatever names it goes: that of its upload, and those that events which
+    /// the reader may have seen give the id by which it was opened. Every file that is opened comes through here.
     pub(crate) async fn for_zone(
         &self,
         zone: Option<&Zone>,
@@ -49,13 +49,17 @@ impl Media {
     ) -> Result<Opened, Error> {
         let Some(zone) = zone.filter(|zone| zone.gives() != Gives::Originals) else { return Ok(original) };
         let called = match zone.gives() {
-            Gives::Sanitised => self.called(server, id).await?,
+            Gives::Sanitised => self.called(reader, server, id).await?,
             Gives::Originals | Gives::Scanned => Called::default(),
         };
         // Whatever is in it: a script is a text like others.
         let is_run = called.run || original.name.as_deref().is_some_and(is_run_by_name);
         if zone.gives() == Gives::Sanitised && is_run {
             return Err(Error::Refused(Reason::Program));
+        }
+        // Whatever it is as it lies there, it is something else with the key.
+        if called.encrypted {
+            return Err(Error::Refused(Reason::Ciphertext));
         }
         let Some(plan) = self.inner.sanitising.plans.get(zone.name()) else {
             return Err(Error::Unjudged(format!("the zone {} has no settings", zone.name())));

@@ -275,3 +275,28 @@ fn lists_of_what_is_played_lead_nowhere() {
         assert!(left.lines().all(|line| line.is_empty() || line.starts_with(['#', '\''])), "{left}");
     }
 }
+
+#[test]
+fn bytes_that_are_letters_of_every_kind_in_utf_16_are_no_text() {
+    let utf_16 = |letters: &mut dyn Iterator<Item = u16>| -> Vec<u8> {
+        [0xfffe_u16.swap_bytes()].into_iter().chain(letters).flat_map(u16::to_le_bytes).collect()
+    };
+    // Numbers that follow no order, those of no letter left out: as what is encrypted looks.
+    let mut state = 7_u32;
+    let mut any = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) as u16
+    })
+    .filter(|unit| !matches!(unit, 0..=0x9f | 0xd800..=0xdfff))
+    .take(200);
+    let encrypted = utf_16(&mut any);
+    assert_eq!(reason(&encrypted, None), Some(Reason::Unknown));
+    for text in [
+        "令和8年度の予算について、髙橋\u{e000}様\r\n",
+        "다음 주에 회의가 있습니다.",
+        "Grüße, Привет 😀",
+        "𠮷野家",
+    ] {
+        assert_eq!(judged(&utf_16(&mut text.encode_utf16()), None), Verdict::Clean, "{text}");
+    }
+}

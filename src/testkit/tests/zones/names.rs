@@ -131,3 +131,58 @@ async fn what_other_servers_call_a_file_and_what_it_is_called_there_counts_as_we
     taro.sync_until(|seen| seen.has_message(&room, "go.bat")).await;
     is_refused(&download(&taro.through(door), &another).await, "program");
 }
+
+#[tokio::test]
+async fn a_name_counts_for_those_who_may_have_seen_it_and_takes_the_file_from_nobody_else() {
+    let world = World::new().await;
+    let door = world.kanazawa.listen_in(Some("lgwan")).await;
+    let (hanako, jiro) = (&world.hanako, world.kanazawa.user("jiro").await);
+    let mallory = world.kanazawa.user("mallory").await;
+    let asks = |user: &User, id: &str| {
+        let (user, id) = (user.through(door), id.to_owned());
+        async move { download(&user, &id).await }
+    };
+    let id = upload(hanako, TEXT).await;
+    let content = json!({ "msgtype": "m.file", "body": "run.bat", "url": format!("mxc://{id}") });
+    let room = mallory.create_room(Preset::PublicChat).await;
+    say(&mallory, &room, "m.room.message", content.clone()).await;
+    assert_eq!(asks(hanako, &id).await.status(), 200, "she knows nothing of that room");
+    mallory.invite(&room, hanako.id()).await;
+    assert_eq!(asks(hanako, &id).await.status(), 200, "nor of what is said in it");
+    is_refused(&asks(&mallory, &id).await, "program");
+
+    jiro.join(&room, "kanazawa.test").await;
+    is_refused(&asks(&jiro, &id).await, "program");
+    jiro.leave(&room).await;
+    is_refused(&asks(&jiro, &id).await, "program");
+
+    // However many rooms call it so, hers is found.
+    for _ in 0..110 {
+        say(&mallory, &room, "m.room.message", content.clone()).await;
+    }
+    assert_eq!(asks(hanako, &id).await.status(), 200);
+    let own = hanako.create_room(Preset::PrivateChat).await;
+    let event = say(hanako, &own, "m.room.message", content.clone()).await;
+    is_refused(&asks(hanako, &id).await, "program");
+    let path = format!("/rooms/{own}/redact/{event}/names{}", transaction());
+    hanako.call(Method::PUT, &path, Some(&json!({}))).await;
+    assert_eq!(asks(hanako, &id).await.status(), 200);
+    hanako.set_state(&own, "jp.example.file", "", &content).await;
+    is_refused(&asks(hanako, &id).await, "program");
+}
+
+#[tokio::test]
+async fn what_an_event_gives_the_key_to_is_withheld_with_that_reason() {
+    let world = World::new().await;
+    let lgwan = world.in_zone("lgwan").await;
+    let room = world.hanako.create_room(Preset::PrivateChat).await;
+    let id = upload(&world.hanako, TEXT).await;
+    assert_eq!(download(&lgwan, &id).await.status(), 200);
+    let content = json!({ "msgtype": "m.file", "body": "案内.txt", "file": {
+        "url": format!("mxc://{id}"), "v": "v2", "iv": "AAAAAAAAAAAAAAAAAAAAAA", "hashes": {},
+        "key": { "kty": "oct", "alg": "A256CTR", "ext": true, "key_ops": ["decrypt"], "k": "AA" },
+    } });
+    say(&world.hanako, &room, "m.room.message", content).await;
+    is_refused(&download(&lgwan, &id).await, "ciphertext");
+    assert_eq!(download(&world.hanako, &id).await.body(), TEXT.as_bytes());
+}
