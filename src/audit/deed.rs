@@ -271,7 +271,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 60] = [
+    pub const ALL: [Self; 74] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
