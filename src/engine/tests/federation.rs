@@ -283,7 +283,7 @@ async fn what_the_rules_forbid_is_kept_but_not_shown() {
     assert!(stored.order().is_none());
     a.say(&hanako, &room, "無事").await;
     let last = a.timeline(&room).await.pop().unwrap();
-    assert!(!last.pdu().prev_events().contains(&event.pdu().event_id().to_owned()));
+    assert!(!last.pdu().prev_events().contains(event.pdu().event_id()));
 }
 
 #[tokio::test]
