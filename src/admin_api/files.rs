@@ -52,7 +52,7 @@ fn no_file() -> ApiError {
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum By {
+enum Column {
     MediaId,
     UploadName,
     #[serde(alias = "last_access_ts")]
@@ -67,23 +67,23 @@ enum By {
 struct ListQuery {
     from: Option<usize>,
     limit: Option<usize>,
-    order_by: Option<By>,
+    order_by: Option<Column>,
     dir: Option<Dir>,
 }
 
-fn sorted(mut files: Vec<FileInfo>, by: Option<By>, dir: Option<Dir>) -> Vec<FileInfo> {
+fn sorted(mut files: Vec<FileInfo>, by: Option<Column>, dir: Option<Dir>) -> Vec<FileInfo> {
     // Where nothing is said, the newest first.
     let backward = dir.map_or(by.is_none(), Dir::is_backward);
-    let by = by.unwrap_or(By::CreatedTs);
+    let by = by.unwrap_or(Column::CreatedTs);
     files.sort_by(|one, other| {
         let order = match by {
-            By::MediaId => one.id.cmp(&other.id),
-            By::UploadName => one.name.cmp(&other.name),
-            By::CreatedTs => one.created.millis().cmp(&other.created.millis()),
-            By::MediaLength => one.size.cmp(&other.size),
-            By::MediaType => one.kind.cmp(&other.kind),
-            By::QuarantinedBy => one.withheld_by.cmp(&other.withheld_by),
-            By::SafeFromQuarantine => one.protected.cmp(&other.protected),
+            Column::MediaId => one.id.cmp(&other.id),
+            Column::UploadName => one.name.cmp(&other.name),
+            Column::CreatedTs => one.created.millis().cmp(&other.created.millis()),
+            Column::MediaLength => one.size.cmp(&other.size),
+            Column::MediaType => one.kind.cmp(&other.kind),
+            Column::QuarantinedBy => one.withheld_by.cmp(&other.withheld_by),
+            Column::SafeFromQuarantine => one.protected.cmp(&other.protected),
         };
         let order = if backward { order.reverse() } else { order };
         order.then_with(|| one.id.cmp(&other.id))
