@@ -5,7 +5,8 @@
 use maud::{DOCTYPE, Markup, html};
 use room::read::{bounded, event::StoredEvent};
 use ruma::{RoomId, ServerName};
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::{Map, Value, value::RawValue};
 
 /// Longest name, and longest text of a message, in bytes.
 const MOST_NAME: usize = 120;
@@ -46,9 +47,21 @@ enum Said {
 }
 
 impl Line {
-    /// What is shown of an event; `is_about_reader` for one of his own membership.
-    pub(super) fn of(event: &StoredEvent, sender: String, is_about_reader: bool) -> Self {
-        let said = said(event.kind(), event.pdu().content_str(), is_about_reader);
+    /// What is shown of an event, as it is after an edit; `is_about_reader` for one of his own membership.
+    pub(super) fn of(
+        event: &StoredEvent,
+        edit: Option<&StoredEvent>,
+        sender: String,
+        is_about_reader: bool,
+    ) -> Self {
+        #[derive(Deserialize)]
+        struct Edit<'a> {
+            #[serde(borrow, rename = "m.new_content")]
+            content: &'a RawValue,
+        }
+        let edited = edit.and_then(|edit| edit.pdu().content_as::<Edit<'_>>().ok());
+        let content = edited.map_or(event.pdu().content_str(), |edit| edit.content.get());
+        let said = said(event.kind(), content, is_about_reader);
         Self { sender: on_one_line(&sender, MOST_NAME), said }
     }
 
@@ -57,6 +70,18 @@ impl Line {
             Said::Text(text) => text.clone(),
             Said::What(japanese, english) => format!("（{japanese} / {english}）"),
         }
+    }
+}
+
+/// What a room is called that has no name of its own: by its members, and how many there are besides.
+pub(super) fn name_of_members(names: &[String], more: u64) -> Option<String> {
+    let most = MOST_NAME / (names.len().max(1) + 1);
+    let names: Vec<String> = names.iter().map(|name| on_one_line(name, most)).collect();
+    let all = names.join("、");
+    match more {
+        _ if all.is_empty() => None,
+        0 => Some(all),
+        more => Some(format!("{all} 他{more}名 / and {more} more")),
     }
 }
 

@@ -5,14 +5,21 @@
 //!
 //! When a mail comes is `crate::mailed`'s to say; all that is unread then goes with it.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use mail::{EmailAddress, Mail, Mails};
 use room::{
     EventSerial, RoomSerial,
-    read::event::{Keep, StoredEvent},
+    read::{
+        event::{Keep, StoredEvent},
+        view::{Look, Viewer},
+    },
 };
-use ruma::{OwnedServerName, OwnedUserId, UserId, api::client::push::PusherKind};
+use ruma::{OwnedServerName, OwnedUserId, RoomId, UserId, api::client::push::PusherKind};
 use store::{Batch, Reads};
 use tracing::{info, warn};
 
@@ -202,12 +209,17 @@ impl Round {
                 let event = found.get(place).and_then(Option::as_ref)?;
                 text_in(event, field)
             };
-            let lines = events.iter().enumerate().map(|(place, event)| {
+            let edits = self.edits(user, &unread.ignored, &events).await?;
+            let lines = events.iter().zip(&edits).enumerate().map(|(place, (event, edit))| {
                 let sender = text(place + 2, "displayname").unwrap_or_else(|| event.sender().to_string());
-                Line::of(event, sender, event.state_key() == Some(user.as_str()))
+                Line::of(event, edit.as_deref(), sender, event.state_key() == Some(user.as_str()))
             });
+            let name = match text(0, "name").or_else(|| text(1, "alias")) {
+                Some(name) => Some(name),
+                None => self.name_by_members(user, &unread.ignored, room, last.room_id()).await?,
+            };
             let of_room = OfRoom {
-                name: text(0, "name").or_else(|| text(1, "alias")),
+                name,
                 count: unread.events(room).count().max(1),
                 link: face.web_client.as_deref().map(|web| mail_texts::link_to(web, last.room_id())),
                 lines: lines.collect(),
@@ -215,5 +227,44 @@ impl Round {
             of_rooms.push(of_room);
         }
         Ok(News { count: unread.count.max(1), rooms: of_rooms, more, web_client: face.web_client.clone() })
+    }
+
+    /// The newest edit of each of these events, where there is one.
+    async fn edits(
+        &self,
+        user: &UserId,
+        ignored: &HashSet<OwnedUserId>,
+        events: &[Arc<StoredEvent>],
+    ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {
+        let rooms = self.delivery.0.push.rooms();
+        let viewer = Viewer { ignored: Some(ignored), ..Viewer::user(user) };
+        let mut looks: Vec<Look> = events.iter().cloned().map(Look::bare).collect();
+        rooms.aggregate(&viewer, &mut looks).await?;
+        Ok(looks.into_iter().map(|look| Some(look.aggregations?.edit?.event)).collect())
+    }
+
+    /// What a room without a name is called for one of its members: by the others, as far as all are known.
+    async fn name_by_members(
+        &self,
+        user: &UserId,
+        ignored: &HashSet<OwnedUserId>,
+        room: RoomSerial,
+        room_id: &RoomId,
+    ) -> Result<Option<String>, Error> {
+        let rooms = self.delivery.0.push.rooms();
+        let Some(info) = rooms.room(room_id).await? else { return Ok(None) };
+        let Some(all) = rooms.all_members_of(&[room]).await?.pop().flatten() else { return Ok(None) };
+        let Some(naming) = rooms.namings(&[(info, all)]).await?.pop() else { return Ok(None) };
+        // Those whom he ignores are counted, and not named.
+        let heroes: Vec<_> = naming.heroes(user).filter(|(hero, _)| !ignored.contains(hero)).collect();
+        let events: Vec<_> = heroes.iter().map(|(_, event)| (room, *event)).collect();
+        let events = rooms.find_events(&events, Keep::All).await?;
+        let called = heroes.iter().zip(&events).map(|((hero, _), event)| {
+            event.as_ref().and_then(|event| text_in(event, "displayname")).unwrap_or_else(|| hero.to_string())
+        });
+        let names: Vec<String> = called.collect();
+        let others = (naming.counts.joined + naming.counts.invited).saturating_sub(1);
+        let more = others.saturating_sub(u64::try_from(names.len()).unwrap_or(u64::MAX));
+        Ok(mail_texts::name_of_members(&names, more))
     }
 }

@@ -57,10 +57,20 @@ async fn a_file_of_another_server_comes_whole_with_its_type_and_name_and_stays_a
         assert_eq!(header(&shown, "content-disposition"), "attachment; filename*=utf-8''%F0%9F%90%94");
         assert_eq!(download(&taro, &empty).await.body().len(), 0);
 
-        let picture = upload(&hanako, "p.png", "image/png", picture()).await;
-        let path = format!("/_matrix/client/v1/media/thumbnail/{picture}?width=64&height=64&method=scale");
+        let picture_id = upload(&hanako, "p.png", "image/png", picture()).await;
+        let path = format!("/_matrix/client/v1/media/thumbnail/{picture_id}?width=64&height=64&method=scale");
         let small = image::load_from_memory(get(&taro, &path).await.body()).unwrap();
         assert_eq!((small.width(), small.height()), (320, 160));
+        // One that is wanted larger than the picture, or than any size, is the picture itself.
+        for size in ["width=1000&height=900&method=scale", "width=9000&height=1&method=scale"] {
+            let path = format!("/_matrix/client/v1/media/thumbnail/{picture_id}?{size}");
+            assert_eq!(get(&taro, &path).await.body(), &picture(), "{size}");
+        }
+        // What is cropped has the shape that is wanted.
+        let path =
+            format!("/_matrix/client/v1/media/thumbnail/{picture_id}?width=640&height=640&method=crop");
+        let square = image::load_from_memory(get(&taro, &path).await.body()).unwrap();
+        assert_eq!((square.width(), square.height()), (400, 400));
 
         kanazawa.stop().await;
         assert_eq!(download(&taro, &id).await.body(), &large);

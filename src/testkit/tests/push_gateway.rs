@@ -372,3 +372,28 @@ async fn other_homeservers_are_served_for_our_apps_alone_and_nothing_of_our_own_
     assert!(body["retry_after_ms"].as_u64().is_some());
     assert_eq!((service.count(), inside.count()), (1, 0));
 }
+
+#[tokio::test]
+async fn a_gateway_that_takes_us_for_a_push_service_is_refused_and_so_is_what_hides_texts_in_texts() {
+    let (_net, server) = net().await;
+    let taro = server.user("taro").await;
+    let service = Service::new().await;
+    let path = "/_matrix/push/v1/notify";
+    let device = json!({ "app_id": PHONE, "pushkey": format!("http://{}/up", service.address) });
+    let told = json!({ "notification": { "event_id": "$e", "room_id": "!r:a.test", "devices": [device] } });
+    let plain = [("content-type", "application/json")];
+    let ask = async |headers: &[(&str, &str)], body: String| {
+        taro.ask_bytes(Method::POST, path, headers, body.into()).await.status()
+    };
+    assert_eq!(ask(&plain, told.to_string()).await, StatusCode::OK);
+    let posted = service.posted(1).await.pop().unwrap();
+    assert!(posted.has("yakuba-push-gateway: 1"), "{}", posted.head);
+
+    // So one that was told to post to us has that on it.
+    let marked = [plain[0], ("yakuba-push-gateway", "1")];
+    assert_eq!(ask(&marked, told.to_string()).await, StatusCode::BAD_REQUEST);
+    let mut hidden = told;
+    hidden["notification"]["content"] = json!({ "$serde_json::private::RawValue": "{}" });
+    assert_eq!(ask(&plain, hidden.to_string()).await, StatusCode::BAD_REQUEST);
+    assert_eq!(service.count(), 1);
+}

@@ -274,6 +274,7 @@ async fn what_is_unread_is_gathered_in_one_mail_that_says_it_in_both_languages()
     assert_eq!(got.to, TARO);
     let (text, html) = got.parts();
     assert!(text.contains("未読メッセージが 5 件") && text.contains("You have 5 unread"), "{text}");
+    assert!(text.contains("■ hanako (1)"), "a room without a name is called by who is in it: {text}");
     for said in ["■ <防災課> (4)", "hanako: 二", "hanako: 三", "hanako: <b>四</b> ■ 偽"] {
         assert!(text.contains(said), "{said}: {text}");
     }
@@ -293,6 +294,21 @@ async fn what_is_unread_is_gathered_in_one_mail_that_says_it_in_both_languages()
     );
     assert_eq!(got.header("Auto-Submitted"), "auto-generated");
     assert_eq!(post.count(), 2, "one for all of it");
+}
+
+#[tokio::test]
+async fn what_was_corrected_before_the_mail_left_is_mailed_as_it_was_corrected() {
+    let (net, server, post) = net().await;
+    let (hanako, _taro, room) = two(&server, &post).await;
+    let said = hanako.send(&room, "会議は10時です").await;
+    let edit = json!({ "msgtype": "m.text", "body": "* 会議は11時です",
+        "m.new_content": { "msgtype": "m.text", "body": "会議は11時です" },
+        "m.relates_to": { "rel_type": "m.replace", "event_id": said } });
+    hanako.call(Method::PUT, &format!("/rooms/{room}/send/m.room.message/e1"), Some(&edit)).await;
+    let got = post.later(&net, 2).await;
+    let (text, html) = got.parts();
+    assert!(text.contains("hanako: 会議は11時です") && html.contains("会議は11時です"), "{text}");
+    assert!(!got.raw.contains("10時") && !text.contains("10時"), "{text}");
 }
 
 #[tokio::test]

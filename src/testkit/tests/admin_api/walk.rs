@@ -128,7 +128,13 @@ async fn about_rooms(server: &Server, admin: &User) -> Vec<Deed> {
     );
     let event = owner.send(&rooms[0], "言葉").await;
     let context = format!("{V1}/rooms/{}/context/{}", at(&rooms[0]), escaped(event.as_str()));
+    let report = format!("/rooms/{}/report/{}", at(&rooms[0]), escaped(event.as_str()));
+    owner.call(Method::POST, &report, Some(&json!({ "reason": "不適切" }))).await;
+    let reports = crate::get(admin, &format!("{V1}/event_reports")).await;
+    let report = format!("{V1}/event_reports/{}", reports["event_reports"][0]["id"]);
     vec![
+        deed("GET /_synapse/admin/v1/event_reports/{report}", report.clone(), json!({}), "room.read"),
+        deed("DELETE /_synapse/admin/v1/event_reports/{report}", report, json!({}), "report.remove"),
         deed(
             "PUT /_synapse/admin/v1/rooms/{room}/block",
             block.clone(),
@@ -248,6 +254,9 @@ async fn about_files(server: &Server) -> Vec<Deed> {
     ]
 }
 
+/// Where the administrator is, as the proxy says.
+const FROM: &str = "192.0.2.7";
+
 /// Does the deeds, one after the other, and looks for the row of each.
 async fn walk(
     server: &Server,
@@ -264,13 +273,15 @@ async fn walk(
             None => 0,
         };
         let method: Method = route.split_once(' ').unwrap().0.parse().unwrap();
-        let (status, answer) = ask(admin, method, &path, Some(body)).await;
+        let headers = [("x-forwarded-for", FROM), ("content-type", "application/json")];
+        let answer = admin.ask_bytes(method, &path, &headers, body.to_string().into()).await;
+        let (status, answer) = (answer.status(), String::from_utf8_lossy(answer.body()).into_owned());
         assert!(status.is_success(), "{route} {path}: {status} {answer}");
         let (new, _) = rows(server, own, before).await;
         let row = new.iter().find(|row| row.what == what);
         let row = row.unwrap_or_else(|| panic!("{route}: no {what} among {new:?}"));
         assert_eq!((row.who.as_str(), row.role.as_str()), (admin.id().as_str(), "administrator"), "{route}");
-        assert_eq!(row.from.as_deref(), Some("127.0.0.1"), "{route}");
+        assert_eq!(row.from.as_deref(), Some(FROM), "{route}");
         // A purge that was ordered has a row of its own when it is done.
         let is_more = |word: &str| word != what && word != "room.purge";
         let others = new.iter().filter(|row| row.who == admin.id().as_str() && is_more(&row.what));

@@ -344,8 +344,7 @@ async fn who_was_in_a_room_when_something_was_said_is_told_it_however_late_the_l
     let bot = irc.bot(&server);
     let (came, went) = (hanako.create_room(Preset::PublicChat).await, bridged(&irc, &server, &hanako).await);
     irc.until(|record| record.events().len() == 1).await;
-    let store = server.look(|house| house.store.clone());
-    let before = store.head();
+    let before = server.look(|house| house.store.head());
     hanako.send(&came, "来る前").await;
     bot.join(&came, "kanazawa.test").await;
     hanako.send(&came, "来た後").await;
@@ -364,7 +363,9 @@ async fn who_was_in_a_room_when_something_was_said_is_told_it_however_late_the_l
         batch.delete_all(&SENDING);
         batch.set_cursor("appservice", before);
         let texts = irc.record().texts().len();
+        let store = server.look(|house| house.store.clone());
         store.commit(batch).await.unwrap();
+        drop(store);
         server.crash_and_restart().await;
         let is_told = |record: &Record| record.texts()[texts..].iter().any(|text| text == expected[1]);
         let record = irc.later(&net, is_told).await;
