@@ -250,10 +250,10 @@ mod tests {
         assert_eq!(name(Some("a\r\nSet-Cookie: x")).as_deref(), Some("a__Set-Cookie: x"));
         assert_eq!(name(Some("x\u{202e}gpj.exe")).as_deref(), Some("x_gpj.exe"));
         assert_eq!(name(Some("字".repeat(255).as_str())).as_deref(), Some(&*"字".repeat(255)));
-        let kept = name(Some(&format!("{}.docx", "字".repeat(255)))).unwrap();
-        assert_eq!(kept, format!("{}.docx", "字".repeat(250)), "what it is still stands at its end");
-        let kept = name(Some(&format!(".{}", "字".repeat(300)))).unwrap();
-        assert_eq!(kept.chars().count(), 255);
+        let kept = name(Some(&format!("{}.docx", "字".repeat(255))));
+        assert_eq!(kept, Some(format!("{}.docx", "字".repeat(250))), "what it is still stands at its end");
+        let kept = name(Some(&format!(".{}", "字".repeat(300))));
+        assert_eq!(kept.map(|name| name.chars().count()), Some(255));
         assert_eq!((name(Some(" ")), name(Some("")), name(None)), (None, None, None));
         assert_eq!(name_in("attachment; filename=plain.txt; x=y").as_deref(), Some("plain.txt"));
         assert_eq!(
