@@ -13,7 +13,8 @@ import httpx
 from synapse_admin import Management, Media, Room, User
 from synapse_admin.base import SynapseException
 
-NAME = "kanazawa.test"
+# The tool takes the address at which it asks for the name of the server.
+NAME = "localhost"
 PASSWORD = "long enough words"
 PATIENCE = 60
 
@@ -102,7 +103,8 @@ class Person:
         return told.json()
 
     def room(self, name):
-        wishes = {"preset": "public_chat", "name": name}
+        # The tool adds the server to ids that do not name one, as those of newer versions.
+        wishes = {"preset": "public_chat", "name": name, "room_version": "11"}
         return self.must("POST", "/client/v3/createRoom", json=wishes)["room_id"]
 
     def upload(self, text):
@@ -130,14 +132,14 @@ class Ways:
     def administrator_by_command(self):
         self.server.user("create", "admin", "--password-file", "-", stdin=PASSWORD)
         self.admin = Person(self.server, "admin")
-        of = ("127.0.0.1", self.server.port, self.admin.token, "http://")
+        of = (NAME, self.server.port, self.admin.token, "http://")
         self.users, self.rooms, self.media, self.server_ = User(*of), Room(*of), Media(*of), Management(*of)
         refused("M_FORBIDDEN", lambda: self.users.query(self.admin.id))
         self.server.user("admin", "admin", "--grant")
         assert self.users.query(self.admin.id)["admin"] is True
 
     def version(self):
-        assert self.server_.version().server_version.startswith("Yakuba ")
+        assert self.server_.version().server.startswith("Yakuba ")
         assert self.server_.background_updates_get() == (True, {})
 
     def users_made_and_changed(self):
@@ -210,7 +212,11 @@ class Ways:
         until("the room is gone", lambda: self.rooms.delete_status_id(order)["status"] == "complete")
         refused("M_NOT_FOUND", lambda: self.rooms.details(self.square))
         other = self.hanako.room("別の広場")
-        assert set(self.rooms.delete(other)["kicked_users"]) == {self.hanako.id}
+        # The older form answers when all is gone, for which the tool waits 5 s; whoever else has to be told of the room may take longer.
+        path = f"{self.server.url}/_synapse/admin/v1/rooms/{quote(other)}"
+        headers = {"Authorization": f"Bearer {self.admin.token}"}
+        told = httpx.request("DELETE", path, headers=headers, json={}, timeout=PATIENCE)
+        assert told.json()["kicked_users"] == [self.hanako.id], told.text
 
     def files(self):
         one, two, three = (self.hanako.upload(text) for text in ["一", "二二", "三三三"])
