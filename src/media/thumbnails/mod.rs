@@ -108,6 +108,11 @@ impl Media {
             return Err(Error::Invalid("a thumbnail is at least one point wide and high"));
         }
         let source = self.open_file(asked).await?;
+        let still = self.still(&source, &wanted).await?;
+        let wanted = match still {
+            Some(picture) => wanted.fitted(picture.width, picture.height),
+            None => wanted,
+        };
         let variant = wanted.variant();
         let mut moving_turn = None;
         if wanted.animated && make::may_be_animated(&source.kind) {
@@ -128,7 +133,12 @@ impl Media {
         if let Some(thumb) = self.find_thumb(&source, variant).await?.filter(|_| !wanted.is_beyond()) {
             return Ok(thumb);
         }
-        if !variant.moves && self.serves_as_it_is(&source, &wanted).await? {
+        // So small as it is that a smaller one would be no gain, or wanted so large that there is no such size.
+        let serves_as_it_is = |picture: &Picture| {
+            let is_small = source.size <= LARGEST_AS_IT_IS && wanted.takes(picture.width, picture.height);
+            is_small || wanted.is_beyond()
+        };
+        if !variant.moves && still.as_ref().is_some_and(serves_as_it_is) {
             return Ok(source);
         }
         if source.size > LARGEST_SOURCE.as_u64() {
@@ -142,19 +152,15 @@ impl Media {
         self.make_thumb(&source, variant).await
     }
 
-    /// Whether a file is what is wanted: a still picture that all can show, so small as it is that a smaller one would be
-    /// no gain, or wanted so large that there is no such size.
-    async fn serves_as_it_is(&self, source: &Opened, wanted: &Wanted) -> Result<bool, Error> {
-        let is_small = source.size <= LARGEST_AS_IT_IS;
-        if wanted.method != Method::Scale || source.size == 0 || !(is_small || wanted.is_beyond()) {
-            return Ok(false);
+    /// A still picture that all can show, as its head says, of which all is wanted in another size than those that there are.
+    async fn still(&self, source: &Opened, wanted: &Wanted) -> Result<Option<Picture>, Error> {
+        if wanted.method != Method::Scale || wanted.is_a_size() || source.size == 0 {
+            return Ok(None);
         }
         let head = self.load(source, Some(0..source.size.min(HEAD))).await?;
-        // Of a head that is cut off little may be known: then a picture is made.
-        let Ok(picture) = Picture::look(&head) else { return Ok(false) };
-        let is_plain = picture.is_plain(&source.kind) && Moving::look(&head).is_none();
-        let is_within = wanted.takes(picture.width, picture.height);
-        Ok(is_plain && (is_within && is_small || wanted.is_beyond()))
+        // Of a head that is cut off little may be known.
+        let picture = Picture::look(&head).ok().filter(|picture| picture.is_plain(&source.kind));
+        Ok(picture.filter(|_| Moving::look(&head).is_none()))
     }
 
     /// Whether a file moves, as its head says.

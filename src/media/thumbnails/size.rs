@@ -119,6 +119,27 @@ impl Wanted {
         nearest.filter(|(_, near)| *near < distance((1, 1))).map(|(shape, _)| shape)
     }
 
+    /// Whether it is one of the sizes.
+    pub(crate) fn is_a_size(&self) -> bool {
+        let variant = self.variant();
+        (variant.width, variant.height) == (self.width, self.height)
+    }
+
+    /// What becomes of all of a picture that is made to fit this, and is no larger than the picture.
+    pub(crate) fn fitted(&self, width: u32, height: u32) -> Self {
+        let [has_width, has_height, most_wide, most_high] =
+            [width, height, self.width, self.height].map(|side| u64::from(side.max(1)));
+        let (width, height) = if has_width <= most_wide && has_height <= most_high {
+            (has_width, has_height)
+        } else if has_width * most_high >= has_height * most_wide {
+            (most_wide, (has_height * most_wide).div_ceil(has_width))
+        } else {
+            ((has_width * most_high).div_ceil(has_height), most_high)
+        };
+        let side = |side: u64| u32::try_from(side).unwrap_or(u32::MAX);
+        Self { width: side(width), height: side(height), ..*self }
+    }
+
     /// Whether there is no size that is as large as this.
     pub(crate) fn is_beyond(&self) -> bool {
         !self.variant().takes_at_least(self)
@@ -157,6 +178,21 @@ mod tests {
         assert_eq!(size(800, 400, Method::Crop), (960, 480));
         assert_eq!(size(100, 150, Method::Crop), (270, 360));
         assert_eq!(size(9_000, 1, Method::Crop), (2_880, 960));
+    }
+
+    #[test]
+    fn of_a_wide_picture_no_more_is_made_than_fits_what_is_wanted() {
+        let fitted = |width, height, has_width, has_height| {
+            let wanted = Wanted { width, height, method: Method::Scale, animated: false };
+            let fitted = wanted.fitted(has_width, has_height);
+            (fitted.width, fitted.height)
+        };
+        assert_eq!(fitted(800, 800, 4_000, 3_000), (800, 600));
+        assert_eq!(fitted(1_080, 2_400, 4_000, 3_000), (1_080, 810));
+        assert_eq!(fitted(1_080, 2_400, 3_000, 4_000), (1_080, 1_440));
+        assert_eq!(fitted(9_000, 9_000, 1_200, 900), (1_200, 900));
+        assert_eq!(fitted(u32::MAX, 1, u32::MAX, u32::MAX), (1, 1));
+        assert_eq!(fitted(800, 600, 30_000, 1), (800, 1));
     }
 
     #[test]

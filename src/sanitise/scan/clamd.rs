@@ -229,6 +229,19 @@ mod tests {
         assert!(matches!(clamd.scan(&mut &b"file"[..]).await, Scan::NotScanned(_)), "down");
     }
 
+    #[tokio::test]
+    async fn one_that_comes_up_within_the_time_that_is_waited_is_asked() {
+        let (listener, mut clamd) = listener().await;
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        clamd.patience = Duration::from_secs(60);
+        let scan = tokio::spawn(async move { clamd.scan(&mut &b"file"[..]).await });
+        tokio::task::yield_now().await;
+        let listener = TcpListener::bind(address).await.unwrap();
+        assert_eq!(stand_in(listener, 100, "stream: OK\0").await, b"file");
+        assert_eq!(scan.await.unwrap(), Scan::Clean);
+    }
+
     /// With one signature of ours, which is EICAR's, so that no database is fetched.
     #[tokio::test]
     #[ignore = "needs Debian's clamav-daemon"]

@@ -538,7 +538,6 @@ async fn a_thumbnail_is_made_kept_made_again_and_goes_with_its_file() {
         ("width=648&height=710&method=scale", (800, 600), 2),
         ("width=32&height=32&method=crop", (32, 32), 3),
         ("width=9&height=9&method=scale&animated=true", (320, 240), 4),
-        ("width=9999&height=9999", (800, 600), 4),
     ] {
         let shown = get(&town, &anna, &thumbnail(&id, query), &[]).await;
         assert_eq!((shown.status, size(&shown)), (200, expected), "{query}");
@@ -546,6 +545,10 @@ async fn a_thumbnail_is_made_kept_made_again_and_goes_with_its_file() {
         assert_eq!(shown.header("content-disposition"), r#"inline; filename="thumbnail.png""#);
         assert_eq!(files_in(directory.clone()).len(), files, "{query}");
     }
+    // No size is larger than the picture: it is given as it is.
+    let shown = get(&town, &anna, &thumbnail(&id, "width=9999&height=9999"), &[]).await;
+    assert_eq!((shown.status, &shown.body[..]), (200, &picture(1_200, 900)[..]));
+    assert_eq!(files_in(directory.clone()).len(), 4);
     for lost in files_in(directory.clone()) {
         if lost.file_name().unwrap().to_str().unwrap().contains('.') {
             std::fs::remove_file(lost).unwrap();

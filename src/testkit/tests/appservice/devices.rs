@@ -75,12 +75,19 @@ async fn who_types_reads_and_is_there_is_told_of_rooms_of_the_service_by_old_and
             assert!(kinds["m.read"][hanako.id().as_str()]["ts"].is_number());
         }
 
+        // Somebody who shares no room with the service is there before.
+        let stranger = server.user("taro").await;
+        stranger.create_room(Preset::PrivateChat).await;
+        let online = json!({ "presence": "online", "status_msg": "内緒" });
+        let presence = format!("/presence/{}/status", stranger.id());
+        stranger.call(Method::PUT, &presence, Some(&online)).await;
         let presence = format!("/presence/{}/status", hanako.id());
         hanako
             .call(Method::PUT, &presence, Some(&json!({ "presence": "online", "status_msg": "窓口" })))
             .await;
         let there = irc.until(|record| !ephemeral(record, "m.presence").is_empty()).await;
         let shown = ephemeral(&there, "m.presence");
+        assert!(shown.iter().all(|it| it["sender"] != stranger.id().as_str()), "{shown:?}");
         assert!(
             shown
                 .iter()

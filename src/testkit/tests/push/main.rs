@@ -630,6 +630,26 @@ async fn an_encrypted_message_is_told_without_what_it_holds() {
 }
 
 #[tokio::test]
+async fn of_an_encrypted_room_of_many_each_message_is_told_by_its_rule_whoever_is_mentioned_within() {
+    let (_net, server) = net().await;
+    let (hanako, taro, jiro) =
+        (server.user("hanako").await, server.user("taro").await, server.user("jiro").await);
+    let room = room_of(&hanako, &[&taro, &jiro]).await;
+    let gateway = Gateway::new().await;
+    set(&taro, &pusher("k1", &gateway.url())).await;
+    for (number, mentions) in [json!({ "user_ids": [taro.id()] }), json!({})].into_iter().enumerate() {
+        let content = json!({ "algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "AwgAEnAC",
+            "session_id": "s", "m.mentions": mentions });
+        let path = format!("/rooms/{room}/send/m.room.encrypted/e{number}");
+        let sent = hanako.call(Method::PUT, &path, Some(&content)).await;
+
+        let told = gateway.taken(number + 1).await.pop().unwrap();
+        assert_eq!((&told["type"], &told["event_id"]), (&json!("m.room.encrypted"), &sent["event_id"]));
+        assert!(told.get("content").is_none() && !told.to_string().contains("AwgAEnAC"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn an_invitation_rings() {
     let (_net, server) = net().await;
     let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
