@@ -84,7 +84,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn find_email_owner(
+    pub(crate) async fn find_email_owner(
         &self,
         authority: &ServerName,
         email: &str,

@@ -144,11 +144,7 @@ impl Accounts {
         Ok(Ok(user))
     }
 
-    /// Whose account somebody has who is known at a provider.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn find_identity(
+    async fn find_identity(
         &self,
         authority: &ServerName,
         issuer: &str,
@@ -252,16 +248,6 @@ impl Accounts {
         subject: &str,
     ) -> Result<Option<OwnedUserId>, Error> {
         self.find_identity(authority, issuer, subject).await
-    }
-
-    /// The providers at which a user is known, and what each calls him.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn identities_of(&self, user: &UserId) -> Result<Vec<(String, String)>, Error> {
-        let range = Range::prefix(user.as_str());
-        let rows = self.inner.store.scan(&tables::IDENTITIES_OF, range, Order::Ascending, 2 * MOST_OF_USER);
-        Ok(rows.await?.into_iter().map(|((_, issuer, subject), ())| (issuer, subject)).collect())
     }
 
     /// The providers at which a user is known.

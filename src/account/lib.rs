@@ -10,7 +10,6 @@
 //! Reading order: [`Accounts`], `sessions` (the hot path of every request), `register`, `login`.
 
 mod accounts;
-mod administration;
 mod browsers;
 mod chores;
 mod config;
@@ -54,7 +53,6 @@ mod push_ruleset;
 mod refreshing;
 mod register;
 mod registration_tokens;
-mod reports;
 mod reserved;
 mod seen;
 mod service;
@@ -78,7 +76,6 @@ mod uia;
 mod users;
 
 pub use accounts::Accounts;
-pub use administration::{Account, AccountOrder, AccountPage, AccountQuery};
 pub use audit::Actor;
 pub use browsers::{Browser, BrowserSecret, MOST_BROWSERS};
 pub use config::{
@@ -105,13 +102,12 @@ pub use notices::Notice;
 pub use openid::OpenIdToken;
 pub use overlap::Reach;
 pub use presence::{Presence, PresenceConfig, PresenceUpdate, Seen, Silent, State, Syncing};
-pub use profile::{Appearance, Profile, list_names};
+pub use profile::{Profile, list_names};
 pub use provisioned::{Following, NewProvisioned, PutProvisioned};
 pub use push_defaults::{default_push_rules, put_push_rule};
 pub use push_ruleset::PushRules;
 pub use register::{NewUser, Registered};
-pub use registration_tokens::{RegistrationToken, TokenChange};
-pub use reports::Report;
+pub use registration_tokens::RegistrationToken;
 pub use service::{AppService, Namespace, NewAppService, ServiceAddress, Told};
 pub use service_devices::ServiceDevice;
 pub use sessions::{Session, SessionTokens};

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use audit::{Action, Actor, Deed};
 use base::Attempts;
 use bytes::Bytes;
 use ruma::{OwnedMxcUri, UserId};
@@ -36,15 +35,6 @@ pub(crate) const MAX_DISPLAY_NAME_BYTES: usize = 1024;
 /// A user's profile: the JSON of each field.
 #[derive(Clone, Debug, Default)]
 pub struct Profile(pub BTreeMap<String, Box<RawValue>>);
-
-/// What rooms show of a user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Appearance {
-    /// The display name.
-    Name,
-    /// The avatar.
-    Picture,
-}
 
 impl Profile {
     /// The display name, if there is one.
@@ -97,38 +87,7 @@ impl Accounts {
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3profileuseridkeyname>
     pub async fn set_profile_field(&self, user: &UserId, field: &str, value: &RawValue) -> Result<(), Error> {
         check_field(field, value)?;
-        self.change_profile(user, field, Some(Bytes::copy_from_slice(value.get().as_bytes())), None).await
-    }
-
-    /// Sets how a user appears, or has it appear without: for administrators, as `by` is one. As it is already, nothing
-    /// changes.
-    ///
-    /// # Errors
-    /// As [`Accounts::set_profile_field`].
-    pub async fn set_appearance(
-        &self,
-        user: &UserId,
-        field: Appearance,
-        text: Option<&str>,
-        by: &Actor,
-    ) -> Result<(), Error> {
-        let field = match field {
-            Appearance::Name => DISPLAY_NAME,
-            Appearance::Picture => AVATAR_URL,
-        };
-        let text = text.filter(|text| !text.is_empty());
-        if self.profile(user).await?.text(field).as_deref() == text {
-            return Ok(());
-        }
-        // A name is what somebody is called: the log says that it was changed, the rooms say to what.
-        let deed = self.deed(Action::ChangeProfile, by, user).after("field", field);
-        let value = text.map(serde_json::value::to_raw_value).transpose();
-        let value = value.map_err(|_| Error::InvalidParam(format!("{field} is a string")))?;
-        if let Some(value) = &value {
-            check_field(field, value)?;
-        }
-        let value = value.map(|value| Bytes::copy_from_slice(value.get().as_bytes()));
-        self.change_profile(user, field, value, Some(deed)).await
+        self.change_profile(user, field, Some(Bytes::copy_from_slice(value.get().as_bytes()))).await
     }
 
     /// Removes a field from a user's profile; one that is not there is as good as removed.
@@ -136,7 +95,7 @@ impl Accounts {
     /// # Errors
     /// [`Error::NotFound`] when we have no such user, [`Error::Store`].
     pub async fn remove_profile_field(&self, user: &UserId, field: &str) -> Result<(), Error> {
-        self.change_profile(user, field, None, None).await
+        self.change_profile(user, field, None).await
     }
 
     /// How a user of ours appears in rooms.
@@ -180,13 +139,7 @@ impl Accounts {
         Ok(profile)
     }
 
-    async fn change_profile(
-        &self,
-        user: &UserId,
-        field: &str,
-        value: Option<Bytes>,
-        deed: Option<Deed>,
-    ) -> Result<(), Error> {
+    async fn change_profile(&self, user: &UserId, field: &str, value: Option<Bytes>) -> Result<(), Error> {
         let mut attempts = Attempts::default();
         loop {
             let row = self.get_shown_user(user).await?;
@@ -225,9 +178,6 @@ impl Accounts {
             };
             if let Some(chore) = chore {
                 self.put_chore(&mut batch, user, chore);
-            }
-            if let Some(deed) = &deed {
-                deed.write(&mut batch, user.server_name());
             }
             match self.commit(batch).await {
                 Err(Error::Contended) => {

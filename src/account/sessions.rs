@@ -5,7 +5,7 @@
 //! good as long as nothing touched that topic since. That also covers a look-up that races with a
 //! log-out, and other processes on the same store.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use audit::{Action, Actor};
 use base::{Attempts, ByteSize, Cache, Counter, Instant, Metrics, Timestamp};
@@ -224,20 +224,6 @@ impl Accounts {
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logoutall>
     pub async fn log_out_everywhere(&self, user: &UserId, by: &Actor) -> Result<(), Error> {
         self.end_sessions(user, Action::SignOutEverywhere, by, |_| true).await
-    }
-
-    /// Ends the sessions of some devices of a user and removes these, without asking the user: for administrators, as `by` is
-    /// one. Those that are not there are as good as removed.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn remove_devices_of(
-        &self,
-        user: &UserId,
-        devices: &HashSet<String>,
-        by: &Actor,
-    ) -> Result<(), Error> {
-        self.end_sessions(user, Action::RemoveDevices, by, |ended| devices.contains(ended)).await
     }
 
     pub(crate) async fn end_sessions(

@@ -142,10 +142,6 @@ pub(crate) static EMAIL_OWNERS: Table<(String, String), String> =
 pub(crate) static VALIDATIONS: Table<(String, String), ValidationRow> =
     Table::new(133, "account.validations", Tuning::Small);
 
-/// What users have reported; key: authority, position.
-pub(crate) static REPORTS: Table<(String, Position), ReportRow> =
-    Table::new(158, "account.reports", Tuning::Append);
-
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UserRow {
@@ -348,24 +344,6 @@ pub(crate) struct IdentityRow {
 }
 row!(IdentityRow, schema = 1);
 
-/// What a user tells of an event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ReportRow {
-    /// Who tells it.
-    pub(crate) user: String,
-    /// The event's room.
-    pub(crate) room: String,
-    /// The event.
-    pub(crate) event: String,
-    /// Who sent it.
-    pub(crate) sender: String,
-    /// Why, in the user's words.
-    pub(crate) reason: Option<String>,
-    /// When, in milliseconds since 1970.
-    pub(crate) at_ms: u64,
-}
-row!(ReportRow, schema = 1);
-
 /// A registration token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RegistrationTokenRow {
@@ -548,7 +526,6 @@ pub(crate) struct RegisteredRow {
 pub fn checks() -> Vec<TableCheck> {
     vec![
         USERS.check(),
-        REPORTS.check(),
         MODERATION.check(),
         NOTICES.check(),
         DEVICES.check(),
@@ -618,15 +595,6 @@ mod tests {
         assert_eq!(&user.encode()[..], b"\x01\x01\x02$x\xac\x02\x01\x00");
         let notices = NoticesRow { room: Some("!a:b".into()) };
         assert_eq!(&notices.encode()[..], b"\x01\x01\x04!a:b");
-        let report = ReportRow {
-            user: "@a:b".into(),
-            room: "!a:b".into(),
-            event: "$a".into(),
-            sender: "@c:b".into(),
-            reason: None,
-            at_ms: 3,
-        };
-        assert_eq!(&report.encode()[..], b"\x01\x04@a:b\x04!a:b\x02$a\x04@c:b\x00\x03");
         let device = DeviceRow { display_name: None, created_ms: 1 };
         assert_eq!(&device.encode()[..], b"\x01\x00\x01");
         let seen = SeenRow { at_ms: 2, ip: Some("::1".into()) };

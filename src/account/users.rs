@@ -61,15 +61,6 @@ pub(crate) enum Remains {
     Nothing,
 }
 
-/// What becomes of the devices of whose password is set.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Devices {
-    /// They are logged out.
-    End,
-    /// They stay logged in.
-    Stay,
-}
-
 impl Accounts {
     /// Looks up a user of ours.
     ///
@@ -165,23 +156,11 @@ impl Accounts {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`] for the server's own, [`Error::Contended`], [`Error::Store`].
     pub async fn close_account(&self, user: &UserId, by: &Actor) -> Result<(), Error> {
-        self.close_leaving(user, Remains::Data, by).await
-    }
-
-    /// As [`Accounts::close_account`]; and what the user's clients kept here goes as well, as where its owner asks for that.
-    ///
-    /// # Errors
-    /// As [`Accounts::close_account`].
-    pub async fn erase_account(&self, user: &UserId, by: &Actor) -> Result<(), Error> {
-        self.close_leaving(user, Remains::Nothing, by).await
-    }
-
-    async fn close_leaving(&self, user: &UserId, remains: Remains, by: &Actor) -> Result<(), Error> {
         self.refuse_steward(user).await?;
         let mut attempts = Attempts::default();
         loop {
             let row = self.get_user_row(user).await?;
-            match self.try_to_close(user, &row, remains, by).await {
+            match self.try_to_close(user, &row, Remains::Data, by).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
             }
@@ -248,29 +227,6 @@ impl Accounts {
     /// [`Error::NotFound`], [`Error::Deactivated`] for a closed account, which no password opens again,
     /// [`Error::WeakPassword`], [`Error::Contended`], [`Error::Store`].
     pub async fn set_password(&self, user: &UserId, new_password: &str, by: &Actor) -> Result<(), Error> {
-        self.set_password_of(user, new_password, Devices::End, by).await
-    }
-
-    /// As [`Accounts::set_password`], for one whose devices are known to be his: they stay.
-    ///
-    /// # Errors
-    /// As [`Accounts::set_password`].
-    pub async fn set_password_only(
-        &self,
-        user: &UserId,
-        new_password: &str,
-        by: &Actor,
-    ) -> Result<(), Error> {
-        self.set_password_of(user, new_password, Devices::Stay, by).await
-    }
-
-    async fn set_password_of(
-        &self,
-        user: &UserId,
-        new_password: &str,
-        devices: Devices,
-        by: &Actor,
-    ) -> Result<(), Error> {
         self.refuse_steward(user).await?;
         self.check_password_rules(user.server_name(), new_password)?;
         refuse_closed(user, Some(&self.get_user_row(user).await?))?;
@@ -281,10 +237,7 @@ impl Accounts {
             refuse_closed(user, Some(&row))?;
             let mut batch = Batch::new();
             replace_password(&mut batch, user, &row, Some(hash.clone()));
-            let ended = match devices {
-                Devices::End => self.end_every(&mut batch, user, |_| true).await?,
-                Devices::Stay => Ended::default(),
-            };
+            let ended = self.end_every(&mut batch, user, |_| true).await?;
             let deed = self.deed(Action::SetPassword, by, user).before("devices", ended.names());
             deed.write(&mut batch, user.server_name());
             match self.commit_end(batch, &ended).await {

@@ -241,39 +241,11 @@ pub enum Action {
     CloseRoom,
     /// A room that had been closed is used again.
     ReopenRoom,
-    /// A user administers its authority from now on.
-    GrantAdministration,
-    /// A user administers its authority no more.
-    RevokeAdministration,
-    /// How a user appears was changed for it.
-    ChangeProfile,
-    /// A device of a user got another name.
-    RenameDevice,
-    /// Users of an authority come into a room no more.
-    BlockRoom,
-    /// Users of an authority may come into a room again.
-    UnblockRoom,
-    /// The users of an authority are to leave a room.
-    EmptyRoom,
-    /// A user was brought into a room.
-    JoinRoom,
-    /// A user got as much power in a room as its authority has there.
-    GrantRoomPower,
-    /// What was said in a room was read by who is not in it.
-    ReadRoom,
-    /// A server that did not answer is tried again at once.
-    RetryPeer,
-    /// A file is not withheld together with others.
-    ProtectMedia,
-    /// A file is protected no more.
-    UnprotectMedia,
-    /// What a user had told of an event was removed.
-    RemoveReport,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 75] = [
+    pub const ALL: [Self; 61] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -335,20 +307,6 @@ impl Action {
         Self::ChangeByRule,
         Self::CloseRoom,
         Self::ReopenRoom,
-        Self::GrantAdministration,
-        Self::RevokeAdministration,
-        Self::ChangeProfile,
-        Self::RenameDevice,
-        Self::BlockRoom,
-        Self::UnblockRoom,
-        Self::EmptyRoom,
-        Self::JoinRoom,
-        Self::GrantRoomPower,
-        Self::ReadRoom,
-        Self::RetryPeer,
-        Self::ProtectMedia,
-        Self::UnprotectMedia,
-        Self::RemoveReport,
     ];
 
     /// Its word in rows, which never changes.
@@ -416,20 +374,6 @@ impl Action {
             Self::ChangeByRule => "rules.change",
             Self::CloseRoom => "rules.close_room",
             Self::ReopenRoom => "rules.reopen_room",
-            Self::GrantAdministration => "account.grant_administration",
-            Self::RevokeAdministration => "account.revoke_administration",
-            Self::ChangeProfile => "account.change_profile",
-            Self::RenameDevice => "device.rename",
-            Self::BlockRoom => "room.block",
-            Self::UnblockRoom => "room.unblock",
-            Self::EmptyRoom => "room.empty",
-            Self::JoinRoom => "room.join",
-            Self::GrantRoomPower => "room.grant_power",
-            Self::ReadRoom => "room.read",
-            Self::RetryPeer => "federation.retry",
-            Self::ProtectMedia => "media.protect",
-            Self::UnprotectMedia => "media.unprotect",
-            Self::RemoveReport => "report.remove",
         }
     }
 

@@ -13,11 +13,9 @@
 //!
 //! No HTTP here, and no network: other servers are reached through the [`Remote`] port.
 
-mod administration;
 mod aliases;
 mod annotations;
 mod as_of;
-mod blocks;
 mod canonical_alias;
 mod change;
 mod checks;
@@ -76,7 +74,6 @@ use async_recursion::async_recursion as boxed;
 
 pub use self::{
     aliases::MAX_SERVERS,
-    blocks::Blocked,
     change::StateChange,
     checks::checks,
     create::{

@@ -6,7 +6,6 @@
 use std::{sync::Arc, time::Duration};
 
 use account::Accounts;
-use admin_api::AdminApi as SynapseApi;
 use anyhow::{Context, anyhow};
 use appservice::AppServices;
 use base::{Clock, Metrics, Random, Tasks};
@@ -44,7 +43,6 @@ use crate::{
     media::{self as files, Scratch},
     memory, names,
     own_gateway::{self, Counter, OwnFirst},
-    peers::Sending,
     providers::Providers,
     services::Services,
     storage::{self, BackUp, Data, Storage},
@@ -171,7 +169,6 @@ pub struct House {
     /// What identity systems say, where there is one.
     scim: Option<Arc<Scim>>,
     admin: Arc<AdminApi>,
-    synapse: Arc<SynapseApi>,
     _scratch: Option<Scratch>,
 }
 
@@ -365,7 +362,7 @@ impl House {
             accounts.clone(),
             encryption.clone(),
             engine.clone(),
-            push.clone(),
+            push,
             search.clone(),
             services.clone(),
             authorities.clone(),
@@ -437,18 +434,6 @@ impl House {
         .with_limits(limits)
         .with_body_bounds(web::BodyBounds::of(config.limits.bodies), &metrics);
         let desk = Desk::new(config, store.clone(), metrics.clone(), edges.shutdown_token());
-        let synapse = SynapseApi::new(admin_api::Parts {
-            version: crate::VERSION,
-            store: store.clone(),
-            accounts: accounts.clone(),
-            engine: engine.clone(),
-            media: media.clone(),
-            push,
-            peers: Arc::new(Sending(sender.clone())),
-            clock: clock.clone(),
-            random: random.clone(),
-            tasks: edges.clone(),
-        });
         let admin = AdminApi::new(
             desk.clone(),
             store.clone(),
@@ -493,7 +478,6 @@ impl House {
             scim: (!sources.is_empty()).then_some(scim),
             rules,
             admin: Arc::new(admin),
-            synapse: Arc::new(synapse),
             _scratch: scratch,
         })
     }
@@ -514,8 +498,7 @@ impl House {
                 .merge(client::routes(self.client.clone()))
                 .merge(client::media_routes(self.client_media.clone()))
                 .merge(client::oauth_routes(self.client_oauth.clone()))
-                .merge(sync::http::routes(self.syncs.clone()))
-                .merge(admin_api::routes(self.synapse.clone()));
+                .merge(sync::http::routes(self.syncs.clone()));
             if let Some(scim) = &self.scim {
                 routes = routes.merge(scim::routes(scim.clone()));
             }

@@ -24,7 +24,6 @@ mod memory;
 mod names;
 mod own_gateway;
 mod patience;
-mod peers;
 mod places;
 mod process;
 mod providers;

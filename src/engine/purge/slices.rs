@@ -411,9 +411,7 @@ fn former(row: &MembershipRow, user: &str, room_id: &RoomId) -> MembershipRow {
 #[cfg(test)]
 pub(crate) mod tests {
     /// Tables of which a row goes with others, is changed when the room is closed, or has nothing of a room's own.
-    pub(crate) const DEALT_WITH: [&str; 28] = [
-        // It outlives the room: it is to stay out.
-        "engine.blocked",
+    pub(crate) const DEALT_WITH: [&str; 27] = [
         // When it is closed.
         "room.rooms",
         "room.heads",

@@ -2,7 +2,6 @@
 
 use audit::Actor;
 use bytes::Bytes;
-use ruma::UserId;
 use serde::{Deserialize, Serialize};
 use store::{Position, Table, Tuning};
 
@@ -100,9 +99,6 @@ impl PurgeRow {
 
     /// Whoever ordered it, for the audit log.
     pub fn actor(&self) -> Actor {
-        match <&UserId>::try_from(self.by.as_str()) {
-            Ok(user) => Actor::user(user, true, None),
-            Err(_) => Actor::operator(&self.by),
-        }
+        Actor::operator(&self.by)
     }
 }
