@@ -209,7 +209,7 @@ impl Accounts {
         (issuer, subject): (&str, &str),
         by: &Actor,
     ) -> Result<(), Error> {
-        self.refuse_steward(user).await?;
+        self.refuse_own(user).await?;
         let mut attempts = Attempts::default();
         loop {
             match self.find_identity(user.server_name(), issuer, subject).await? {

@@ -58,7 +58,7 @@ impl Accounts {
             return Err(Error::NotFound("There is no such account"));
         }
         let writer = self.notices_writer(authority, by).await?;
-        if *user == writer {
+        if *user == writer || self.is_own(user).await? {
             return Err(Error::InvalidParam("nobody is told anything by himself".to_owned()));
         }
         let room = self.notices_room(user, &writer).await?;

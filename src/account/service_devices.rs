@@ -220,6 +220,7 @@ impl Accounts {
                 "This user is in none of the namespaces of the application service",
             ));
         }
+        self.refuse_own(user).await?;
         let row = self.find_user_row(user).await?.filter(|row| !row.deactivated);
         let row = row.ok_or(Error::Forbidden("The application service has not registered this user"))?;
         if row.admin {

@@ -19,6 +19,7 @@ use crate::{
     devices::check_device_id,
     login::By,
     register::{Wish, parse_new_user_id},
+    reserved,
     service::{AppService, NO_DEVICE, PROOF, acting_hash},
     service_devices::made_by,
     sessions::Entry,
@@ -78,7 +79,13 @@ impl Accounts {
         let known = reads.get(&tables::DEVICES, &(user.as_str(), device_key));
         let maker = reads.get(&tables::SERVICE_DEVICES, &(user.as_str(), device_key));
         let registered = reads.get(&tables::SERVICE_USERS, user.as_str());
+        let own = reads.get(&tables::NOTICES, user.as_str());
         let mut found = self.inner.store.read(reads).await?;
+        // However wide its namespaces are: who is the server's own is nobody else.
+        let own = found.take(own)?.filter(|_| reserved::may_be_own(user));
+        if own.is_some_and(|row| row.room.is_none()) {
+            return Err(Error::Forbidden("This is the server's own user, and no application service's"));
+        }
         if found.take(row)?.is_none_or(|row| row.deactivated) {
             return Err(Error::Forbidden("The application service has not registered this user"));
         }
@@ -369,6 +376,7 @@ impl Accounts {
         user: &UserId,
         session: NewSession,
     ) -> Result<(OwnedDeviceId, SessionTokens), Error> {
+        self.refuse_own(user).await?;
         let session = self.with_device(session)?;
         let mut attempts = base::Attempts::default();
         loop {

@@ -14,17 +14,26 @@ impl Accounts {
     /// # Errors
     /// [`Error::Store`].
     pub async fn is_steward(&self, user: &UserId) -> Result<bool, Error> {
-        if user.localpart() != reserved::STEWARD {
+        Ok(user.localpart() == reserved::STEWARD && self.is_own(user).await?)
+    }
+
+    /// Whether a user is the server's own: the steward of rooms, or who writes its notices.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub(crate) async fn is_own(&self, user: &UserId) -> Result<bool, Error> {
+        if !reserved::may_be_own(user) {
             return Ok(false);
         }
         let row = self.inner.store.get(&tables::NOTICES, user.as_str()).await?;
         Ok(row.is_some_and(|row| row.room.is_none()))
     }
 
-    /// Refuses what would take the server's own user from it: rooms by rule would have nobody who may change them.
-    pub(crate) async fn refuse_steward(&self, user: &UserId) -> Result<(), Error> {
-        match self.is_steward(user).await? {
-            true => Err(Error::Forbidden("The server's own user that makes rooms is nobody's to change")),
+    /// Refuses what would take a user of the server's own from it: rooms by rule would have nobody who may change them, and
+    /// somebody would speak in the authority's name.
+    pub(crate) async fn refuse_own(&self, user: &UserId) -> Result<(), Error> {
+        match self.is_own(user).await? {
+            true => Err(Error::Forbidden("This is the server's own user, and nobody's to change")),
             false => Ok(()),
         }
     }

@@ -156,7 +156,7 @@ impl Accounts {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`] for the server's own, [`Error::Contended`], [`Error::Store`].
     pub async fn close_account(&self, user: &UserId, by: &Actor) -> Result<(), Error> {
-        self.refuse_steward(user).await?;
+        self.refuse_own(user).await?;
         let mut attempts = Attempts::default();
         loop {
             let row = self.get_user_row(user).await?;
@@ -227,7 +227,7 @@ impl Accounts {
     /// [`Error::NotFound`], [`Error::Deactivated`] for a closed account, which no password opens again,
     /// [`Error::WeakPassword`], [`Error::Contended`], [`Error::Store`].
     pub async fn set_password(&self, user: &UserId, new_password: &str, by: &Actor) -> Result<(), Error> {
-        self.refuse_steward(user).await?;
+        self.refuse_own(user).await?;
         self.check_password_rules(user.server_name(), new_password)?;
         refuse_closed(user, Some(&self.get_user_row(user).await?))?;
         let hash = self.inner.passwords.hash(new_password, &user).await?;

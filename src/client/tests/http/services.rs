@@ -53,6 +53,40 @@ async fn room_of(town: &Town, user: &str) -> String {
 }
 
 #[tokio::test]
+async fn nobody_acts_as_the_servers_own_users_however_wide_his_namespaces_are_nor_is_told_anything_in_their_place()
+ {
+    let wide = AppService::new(NewAppService {
+        id: "wide".to_owned(),
+        sender: "@_wide:hs1".try_into().unwrap(),
+        as_token: IRC.to_owned(),
+        users: vec![Namespace::new("@.*", false).unwrap()],
+        aliases: Vec::new(),
+        limits_users: true,
+        told: Default::default(),
+    });
+    let town = Town::serving(vec![Arc::new(wide)]).await;
+    let (somu, hanako) = (town.admin("somu").await, town.user("hanako").await);
+    town.accounts.steward("hs1".try_into().unwrap()).await.unwrap();
+    let notice = |user: &str| json!({ "user_id": user, "content": { "msgtype": "m.text", "body": "x" } });
+    let send = "/_synapse/admin/v1/send_server_notice";
+    somu.post(send, notice(&hanako.id)).await.ok();
+    let own = ["@_rooms:hs1", "@_server:hs1"];
+    for user in own {
+        // It would be as much as making him one of those who are told things.
+        somu.post(send, notice(user)).await.fails(400, "M_INVALID_PARAM");
+        by(&town, IRC, "GET", &v3("/account/whoami", user), json!({})).await.fails(403, "M_FORBIDDEN");
+        let body = json!({ "type": "m.login.application_service", "identifier": { "type": "m.id.user", "user": user } });
+        by(&town, IRC, "POST", LOGIN, body).await.fails(403, "M_FORBIDDEN");
+        let user: &ruma::UserId = user.try_into().unwrap();
+        let by = audit::Actor::operator("test");
+        town.accounts.set_password(user, PASSWORD, &by).await.unwrap_err();
+        town.accounts.close_account(user, &by).await.unwrap_err();
+    }
+    let whoami = by(&town, IRC, "GET", &v3("/account/whoami", &hanako.id), json!({})).await.ok();
+    assert_eq!(whoami["user_id"], hanako.id.as_str());
+}
+
+#[tokio::test]
 async fn a_service_acts_as_itself_and_as_the_users_of_its_namespaces_that_have_accounts() {
     let town = town().await;
     let whoami = "/_matrix/client/v3/account/whoami";
