@@ -208,7 +208,7 @@ impl Pdu {
             + head.auth_events.memory_bytes();
         // Levels are read into trees, whose nodes have room for eleven.
         let parsed = match head.kind {
-            TimelineEventType::RoomPowerLevels => size_of::<PowerLevels>() + 4 * head.content.len(),
+            TimelineEventType::RoomPowerLevels => size_of::<PowerLevels>() + 3 * head.content.len(),
             TimelineEventType::RoomCreate => size_of::<Creation>() + 128,
             _ => 0,
         };
