@@ -20,9 +20,14 @@ use store::{Moved, Position, Topic};
 
 use crate::{
     AppServices, Error,
-    lane::LARGEST,
     moments::{Called, DeviceKey, Looked, Moments, ToldCounts},
 };
+
+/// Bytes of a transaction. What proxies in front of services take by default is a MiB at the least (nginx's
+/// `client_max_body_size`; Apache, HAProxy, Caddy and Traefik take more), and one that is refused there is repeated for ever; so it
+/// is three quarters of that. An event that is larger goes alone: it has less than 64 KiB, and with what it redacts or replaces
+/// beside it not four times as much.
+pub(crate) const LARGEST: usize = 768 << 10;
 
 /// Messages to devices in a transaction.
 const MOST_MESSAGES: usize = 100;
@@ -34,7 +39,7 @@ pub(crate) const MOST_DEVICES: usize = 100;
 const MOST_READERS: usize = 50;
 
 /// Bytes of a transaction in what is of the moment, in messages to devices, in numbers of keys and in whose devices changed. Each
-/// stands under two names or more, so these come to half a MiB of what a transaction has (`lane::LARGEST`). What is of the moment
+/// stands under two names or more, so these come to half a MiB of what a transaction has ([`LARGEST`]). What is of the moment
 /// and goes beyond is told no more, and all else in the next ones; a message that is larger goes alone.
 const MOMENTS_BYTES: usize = 64 << 10;
 const MESSAGES_BYTES: usize = 96 << 10;

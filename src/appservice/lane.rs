@@ -26,7 +26,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     AppServices, Error, Question, Verb,
-    extras::{Extras, MOST_DEVICES, Wanted},
+    extras::{Extras, LARGEST, MOST_DEVICES, Wanted},
     moments::{Devices, Moments},
     services::{Bells, PAGE},
     tables::{Due, ItemRow, LISTS, SENDING, SendingRow, WAITING},
@@ -34,12 +34,6 @@ use crate::{
 
 /// Events of a transaction.
 const MOST_EVENTS: usize = 100;
-
-/// Bytes of a transaction. What proxies in front of services take by default is a MiB at the least (nginx's
-/// `client_max_body_size`; Apache, HAProxy, Caddy and Traefik take more), and one that is refused there is repeated for ever; so it
-/// is three quarters of that. An event that is larger goes alone: it has less than 64 KiB, and with what it redacts or replaces
-/// beside it not four times as much.
-pub(crate) const LARGEST: usize = 768 << 10;
 
 /// No transaction is made smaller than this for a service that finds it too large.
 const SMALLEST: usize = 4 << 10;

@@ -523,9 +523,9 @@ impl Head {
             room_id => Some(read_room_id(required("room_id", room_id)?)?),
         };
         let prev_events =
-            NamedAt::read(text, "prev_events", required("prev_events", raw.prev_events)?, MAX_PREV_EVENTS)?;
+            read_named(text, "prev_events", required("prev_events", raw.prev_events)?, MAX_PREV_EVENTS)?;
         let auth_events =
-            NamedAt::read(text, "auth_events", required("auth_events", raw.auth_events)?, MAX_AUTH_EVENTS)?;
+            read_named(text, "auth_events", required("auth_events", raw.auth_events)?, MAX_AUTH_EVENTS)?;
         let ts = read_unsigned("origin_server_ts", required("origin_server_ts", raw.origin_server_ts)?)?;
         let ts = UInt::new(ts).ok_or(FormatError::OutOfRange { field: "origin_server_ts" })?;
         let depth = read_unsigned("depth", required("depth", raw.depth)?)?;
@@ -588,7 +588,7 @@ fn object(field: &'static str, raw: &str) -> Result<(), FormatError> {
     if raw.starts_with('{') { Ok(()) } else { Err(FormatError::WrongType { field, expected: "an object" }) }
 }
 
-pub(crate) fn id_string<'a>(field: &'static str, raw: &'a str) -> Result<Cow<'a, str>, FormatError> {
+fn id_string<'a>(field: &'static str, raw: &'a str) -> Result<Cow<'a, str>, FormatError> {
     let text = members::string(raw).ok_or(FormatError::WrongType { field, expected: "a string" })?;
     if text.len() > MAX_ID_BYTES {
         return Err(FormatError::TooLong { field });
@@ -618,6 +618,23 @@ fn read_room_id(raw: &str) -> Result<OwnedRoomId, FormatError> {
     RoomId::parse(text.as_ref()).map_err(|source| FormatError::Id { field: "room_id", source })
 }
 
+/// Reads and checks a list of ids, a part of the event `json`.
+fn read_named(json: &str, field: &'static str, raw: &str, limit: usize) -> Result<NamedAt, FormatError> {
+    if !raw.starts_with('[') {
+        return Err(FormatError::WrongType { field, expected: "an array" });
+    }
+    let mut count = 0_u32;
+    for item in items(raw) {
+        if count as usize == limit {
+            return Err(FormatError::TooMany { field, limit });
+        }
+        let text = id_string(field, item)?;
+        <&EventId>::try_from(text.as_ref()).map_err(|source| FormatError::Id { field, source })?;
+        count += 1;
+    }
+    Ok(NamedAt::new(json, raw, count))
+}
+
 fn read_unsigned(field: &'static str, raw: &str) -> Result<u64, FormatError> {
     if !raw.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
         return Err(FormatError::WrongType { field, expected: "an integer" });
@@ -626,4 +643,41 @@ fn read_unsigned(field: &'static str, raw: &str) -> Result<u64, FormatError> {
         .ok()
         .and_then(|number| u64::try_from(number).ok())
         .ok_or(FormatError::OutOfRange { field })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn ids_are_read_where_they_stand_also_with_commas_and_escapes() {
+        for (raw, expected) in [
+            ("[]", vec![]),
+            (r#"["$a"]"#, vec!["$a"]),
+            (r#"["$a","$b,[]:c","$d"]"#, vec!["$a", "$b,[]:c", "$d"]),
+            (r#"["$a","$b\"c","$d\\"]"#, vec!["$a", "$b\"c", "$d\\"]),
+        ] {
+            let json = format!(r#"{{"auth_events":{raw},"depth":1}}"#);
+            let at = read_named(&json, "auth_events", &json[15..15 + raw.len()], 3).unwrap();
+            let named = at.of(&json);
+            assert_eq!(named.iter().map(EventId::as_str).collect::<Vec<_>>(), expected);
+            assert_eq!((named.len(), named.is_empty()), (expected.len(), expected.is_empty()));
+            assert_eq!(named.to_vec(), expected);
+            assert!(expected.iter().all(|id| named.contains(<&EventId>::try_from(*id).unwrap())));
+            assert!(!named.contains(<&EventId>::try_from("$x").unwrap()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_of_ids_is_refused() {
+        let read = |raw: &str| read_named(raw, "prev_events", raw, 2);
+        assert!(matches!(read("{}"), Err(FormatError::WrongType { .. })));
+        assert!(matches!(read("[1]"), Err(FormatError::WrongType { .. })));
+        assert!(matches!(read(r#"["a"]"#), Err(FormatError::Id { .. })));
+        assert!(matches!(read(r#"["$a","$b","$c"]"#), Err(FormatError::TooMany { .. })));
+        let long = format!(r#"["${}"]"#, "a".repeat(300));
+        assert!(matches!(read(&long), Err(FormatError::TooLong { .. })));
+    }
 }
