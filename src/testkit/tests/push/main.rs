@@ -640,7 +640,6 @@ async fn of_an_encrypted_room_of_many_each_message_is_told_by_its_rule_whoever_i
         let content = json!({ "ciphertext": "AwgAEnAC", "m.mentions": mentions });
         let path = format!("/rooms/{room}/send/m.room.encrypted/e{number}");
         let sent = hanako.call(Method::PUT, &path, Some(&content)).await;
-
         let told = gateway.taken(number + 1).await.pop().unwrap();
         assert_eq!((&told["type"], &told["event_id"]), (&json!("m.room.encrypted"), &sent["event_id"]));
         assert!(told.get("content").is_none() && !told.to_string().contains("AwgAEnAC"), "{told}");
