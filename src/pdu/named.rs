@@ -1,7 +1,7 @@
 //! The ids that an event names, read where they stand in its JSON.
 //!
 //! An event names three or four others, and an id with what its memory needs takes more than its text: a list of them for each
-//! event that is kept for readers, who never ask, was a fifth of what the event took. So the text is kept, and read.
+//! event that is kept for readers, who never ask, was a good part of what the event took. So the text is kept, and read.
 
 use std::fmt;
 

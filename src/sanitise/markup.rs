@@ -413,6 +413,7 @@ mod tests {
             (format!("<office:document xmlns:office=\"{office}\"/>"), Reason::NotAllowed),
             (format!("<o:document xmlns:o=\"{}\"/>", office.replace('s', "&#x73;")), Reason::NotAllowed),
             ("<PCSettings><x/></PCSettings>".to_owned(), Reason::NotAllowed),
+            ("<kml><NetworkLink><Link/></NetworkLink></kml>".to_owned(), Reason::Page),
             ("<OpenSearchDescription><x/></OpenSearchDescription>".to_owned(), Reason::NotAllowed),
             ("<UPLOADINFO TYPE=\"Escalated\"><x/></UPLOADINFO>".to_owned(), Reason::NotAllowed),
             ("<?xml version=\"1.0\" encoding=\"UTF-7\"?><a/>".to_owned(), Reason::Unknown),

@@ -261,6 +261,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     |_| Box::pin(async { Ok(()) }),
     // From here on there are organisations. An older program would let the hour of what is approved pass.
     |_| Box::pin(async { Ok(()) }),
+    // As above: the names of files are noted by the last step.
     |_| Box::pin(async { Ok(()) }),
     // From here on it is noted which service made a device, in a row that an older program cannot read.
     |_| Box::pin(async { Ok(()) }),

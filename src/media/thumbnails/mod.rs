@@ -95,7 +95,7 @@ impl Making {
 
 impl Media {
     /// Opens a small picture of a file for somebody; see [`Media::open_file`]. It is no larger than the picture itself, and
-    /// at least as large as is wanted: what is smaller than that, or is wanted larger than any size, is given as it is.
+    /// at least as large as is wanted, as far as there are sizes: a plain picture that is smaller than that, or of which all is wanted larger than any size, is given as it is.
     /// Where it may move it does if the file does, unless that would take too much.
     ///
     /// # Errors

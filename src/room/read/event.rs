@@ -1,7 +1,7 @@
 //! Stored events as readers need them, and the cache of them.
 //!
 //! A [`StoredEvent`] is loaded once: bytes, parsed PDU, what we found out about it. Its client
-//! format is written straight into answers (see [`super::view`]): kept, it would be a third of what an event takes.
+//! format is written straight into answers (see [`super::view`]): kept, it would be a good part of what an event takes.
 //!
 //! Events do not change, but for two things: a redaction empties one, and one that came without its
 //! place in the graph may get it later. Who writes such a change calls [`EventCache::forget`] after
