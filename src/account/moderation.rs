@@ -58,6 +58,18 @@ impl Accounts {
         self.kept_from(user).await
     }
 
+    /// What users of ours are kept from, in the order of `users`; nothing is said of accounts that are closed or not there.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn open_accounts(&self, users: &[&UserId]) -> Result<Vec<Option<Moderation>>, Error> {
+        let open = self.have_open_accounts(users).await?;
+        let keys: Vec<&str> = users.iter().map(|user| user.as_str()).collect();
+        let kept = self.inner.store.get_many(&tables::MODERATION, &keys).await?;
+        let both = open.into_iter().zip(kept);
+        Ok(both.map(|(is_open, kept)| is_open.then(|| kept.unwrap_or_default())).collect())
+    }
+
     /// Asks with others what an account is kept from, whether or not there is such an account: nothing, if nothing is found.
     pub fn read_moderation(&self, reads: &mut Reads, user: &str) -> Ticket<Moderation> {
         reads.get(&tables::MODERATION, user)

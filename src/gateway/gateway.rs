@@ -372,6 +372,8 @@ impl Gateway {
     }
 
     async fn post(&self, post: Post) -> Result<Told, TooLarge> {
+        // Where something is posted to is as good as a key.
+        let service = address_of(&post.url).map(|(origin, _)| origin).unwrap_or_default();
         let answer = match self.exchange(post).await {
             Ok(answer) => answer,
             Err(told) => return Ok(told),
@@ -382,12 +384,13 @@ impl Gateway {
             413 => Err(TooLarge),
             // Our key, or what we sign with it, is not taken: that is so for all, and may be mended.
             401 | 403 => {
-                warn!(status = answer.status, "a push service does not take who we say we are");
+                let status = answer.status;
+                warn!(status, service, "a push service does not take who we say we are");
                 Ok(Told::NotNow(answer.retry_after))
             }
             429 | 500.. => Ok(Told::NotNow(answer.retry_after)),
             status => {
-                warn!(status, "a push service refuses a message");
+                warn!(status, service, "a push service refuses a message");
                 Ok(Told::Refused)
             }
         }

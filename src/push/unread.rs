@@ -42,10 +42,10 @@ use crate::{
 };
 
 /// So many of the newest events are looked at.
-const ROWS: usize = 300;
+const ROWS: usize = 500;
 
 /// So many of those that notify count.
-pub(crate) const MOST_UNREAD: usize = 300;
+pub(crate) const MOST_UNREAD: usize = 500;
 
 /// More events than these are a task of their own.
 const MOST_AT_ONCE: usize = 20;

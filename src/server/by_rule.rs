@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use engine::{CreateRoom, Engine, InitialState, Landed, RoomChange};
 use organisation::PersonId;
 use room::{read::room::RoomInfo, tables::Membership};
-use rules::{Actual, Beside, Change, NewRoom, Outcome, Piece, Presence, Rooms, VerbError};
+use rules::{Account, Actual, Beside, Change, NewRoom, Outcome, Piece, Presence, Rooms, VerbError};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
 use serde_json::{Map, Value, json, value::RawValue};
 use store::Batch;
@@ -34,12 +34,16 @@ impl Rooms for ByRule {
         &self,
         authority: &ServerName,
         people: &[(PersonId, &str)],
-    ) -> Result<Vec<(PersonId, OwnedUserId)>, VerbError> {
+    ) -> Result<Vec<(PersonId, Account)>, VerbError> {
         let named = people.iter().filter_map(|(person, name)| Some((*person, user_named(name, authority)?)));
         let named: Vec<(PersonId, OwnedUserId)> = named.collect();
         let users: Vec<&UserId> = named.iter().map(|(_, user)| &**user).collect();
-        let open = self.accounts.have_open_accounts(&users).await.map_err(of_account)?;
-        Ok(named.into_iter().zip(open).filter(|(_, is_open)| *is_open).map(|(one, _)| one).collect())
+        let open = self.accounts.open_accounts(&users).await.map_err(of_account)?;
+        let open = named.into_iter().zip(open).filter_map(|((person, user), kept)| {
+            let kept = kept?;
+            Some((person, Account { user, can_act: !kept.locked && !kept.suspended }))
+        });
+        Ok(open.collect())
     }
 
     async fn look(&self, room: &RoomId, pieces: &[Piece]) -> Result<Option<Actual>, VerbError> {

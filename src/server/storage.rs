@@ -285,7 +285,7 @@ pub(crate) async fn open_store(
 ///
 /// # Errors
 /// When it cannot be read, or the program before this one could no longer read it afterwards.
-pub(crate) async fn open_store_as_it_is(
+pub async fn open_store_as_it_is(
     backend: Arc<dyn Backend>,
     tasks: &Tasks,
     metrics: &Metrics,

@@ -36,6 +36,7 @@
 mod certificates;
 mod disk;
 mod link;
+mod log;
 mod net;
 mod seen;
 mod server;
@@ -49,6 +50,7 @@ pub use hostile::{Conduct, Hosted, Hostile, Raw};
 pub use self::{
     certificates::CertificateAuthority,
     link::{Fault, Link},
+    log::Log,
     net::{Net, Wire, Zones},
     seen::{Room, Seen},
     server::Server,

@@ -26,9 +26,10 @@ use server::{
     },
     house::{Foundation, House},
     listen::{self, Service},
-    storage::Data,
+    storage::{Data, open_store_as_it_is},
     tls::Certificates,
 };
+use store::Store;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -184,6 +185,23 @@ impl Server {
     /// Kills it and starts it again.
     pub async fn crash_and_restart(&self) {
         self.crash().await;
+        self.start().await;
+    }
+
+    /// Kills it, changes what is stored while nothing else writes, and starts it again.
+    ///
+    /// # Panics
+    /// When its store cannot be opened without it.
+    pub async fn crash_and_restart_with(&self, change: impl AsyncFnOnce(&Store)) {
+        self.crash().await;
+        let metrics = Metrics::new();
+        let tasks = Tasks::new(&metrics);
+        let plug = self.machine.disk.plug_in();
+        let store = open_store_as_it_is(plug.clone(), &tasks, &metrics).await.expect("the store opens");
+        change(&store).await;
+        store.close().await.expect("the store closes");
+        tasks.stop(STOP_DEADLINE).await;
+        plug.pull();
         self.start().await;
     }
 

@@ -72,7 +72,11 @@ impl Shop {
     }
 
     async fn place(&self) -> Place {
-        let bucket = Some(self.bucket());
+        Self::place_in(self.bucket()).await
+    }
+
+    async fn place_in(bucket: S3Config) -> Place {
+        let bucket = Some(bucket);
         let files =
             FilesConfig { directory: PathBuf::new(), reserve: ByteSize::mib(1), synced: true, bucket };
         Place::with(files).await.unwrap()
@@ -113,6 +117,21 @@ async fn a_file_in_a_bucket_comes_back_as_it_was_in_whole_and_in_parts() {
     // Nothing stays where files come in.
     assert_eq!(fs::read_dir(place.directory.path().join("incoming")).unwrap().count(), 0);
     assert!(!place.directory.path().join("files").exists());
+}
+
+#[tokio::test]
+async fn keys_with_signs_and_japanese_letters_are_signed_as_they_are_sent() {
+    let shop = Shop::new().await;
+    for prefix in ["a+b c&=", "課の共有/媒体（本番）"] {
+        let place = Shop::place_in(S3Config { prefix: prefix.to_owned(), ..shop.bucket() }).await;
+        // In one piece, and in several parts.
+        for size in [70_000, 20 << 20] {
+            let content = bytes(size);
+            let id = place.keep(&content).await;
+            assert!(place.read(&id).await.unwrap() == content, "{prefix}: {size}");
+        }
+        assert!(shop.directory.path().join("yakuba").join(prefix).is_dir(), "{prefix}");
+    }
 }
 
 #[tokio::test]

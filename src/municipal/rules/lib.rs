@@ -46,7 +46,7 @@ pub use book::{Book, Entry, RuleId};
 pub use error::Error;
 pub use order::Order;
 pub use plan::{LABEL, Step};
-pub use roster::Accounts;
+pub use roster::{Account, Accounts};
 pub use rule::{History, Levels, Members, Moderators, Rule, Template, Units, Wish};
 pub use rules::{Parts, Rules};
 pub use tables::{PlaceRow, checks};

@@ -138,7 +138,7 @@ impl Rules {
         let organisation = self.inner.organisations.load(authority).await?.organisation;
         let mut accounts = self.accounts(authority, &organisation, day).await?;
         // Whoever gives himself out as the steward in a personnel file is nobody's member.
-        accounts.retain(|_, account| *account != steward);
+        accounts.retain(|_, account| account.user != steward);
         let wanted = wanted(&organisation, &book, &accounts, day);
         let places = self.places(authority).await?;
         let mut settled = settle(&wanted, &places, &organisation, day);

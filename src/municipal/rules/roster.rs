@@ -14,12 +14,22 @@ use organisation::{
 use ruma::OwnedUserId;
 
 /// The accounts of people: of each at most one, and it is open.
-pub type Accounts = BTreeMap<PersonId, OwnedUserId>;
+pub type Accounts = BTreeMap<PersonId, Account>;
+
+/// An open account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Whose it is.
+    pub user: OwnedUserId,
+    /// Whether he can do something with it: it is neither locked nor suspended.
+    pub can_act: bool,
+}
 
 /// Somebody with an account in a post on the day.
 pub(crate) struct Holding<'a> {
     pub(crate) account: &'a OwnedUserId,
     pub(crate) post: &'a Post,
+    /// Whether he cannot do now what the post is for.
     pub(crate) is_away: bool,
 }
 
@@ -82,11 +92,11 @@ impl<'a> Roster<'a> {
             let person = appointment.person;
             if said.span.holds(day) {
                 serving.insert(person);
-                if let Some(account) = accounts.get(&person)
+                if let Some(Account { user: account, can_act }) = accounts.get(&person)
                     && let Some((post, at)) = seat_of(&posts, appointment.post)
                     && let Some(seat) = seats.get_mut(at)
                 {
-                    let is_away = away.contains(&person);
+                    let is_away = away.contains(&person) || !can_act;
                     seat.holdings.push(Holding { account, post, is_away });
                 }
             } else if let Some(until) = said.span.until().filter(|until| *until <= day && *until > since) {
@@ -96,7 +106,7 @@ impl<'a> Roster<'a> {
         for (person, post, until) in formers {
             let seat = ever.get(&post).and_then(|unit| place.get(unit)).and_then(|at| seats.get_mut(*at));
             // Who has left for good has nothing to hand over any more, and reads nothing.
-            if let (Some(seat), Some(account)) = (seat, accounts.get(&person))
+            if let (Some(seat), Some(Account { user: account, .. })) = (seat, accounts.get(&person))
                 && serving.contains(&person)
             {
                 seat.formers.push(Former { account, until });

@@ -6,7 +6,10 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
 use serde_json::Value;
 use store::Batch;
 
-use crate::actual::{Actual, Piece};
+use crate::{
+    actual::{Actual, Piece},
+    roster::Account,
+};
 
 /// Why a verb was not done.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +74,7 @@ pub trait Rooms: Send + Sync {
     /// [`VerbError`], where somebody else has the name.
     async fn steward(&self, authority: &ServerName) -> Result<OwnedUserId, VerbError>;
 
-    /// Of people with the names of their accounts those whose account is open, with its id.
+    /// Of people with the names of their accounts those whose account is open, with it.
     ///
     /// # Errors
     /// [`VerbError::Failed`].
@@ -79,7 +82,7 @@ pub trait Rooms: Send + Sync {
         &self,
         authority: &ServerName,
         people: &[(PersonId, &str)],
-    ) -> Result<Vec<(PersonId, OwnedUserId)>, VerbError>;
+    ) -> Result<Vec<(PersonId, Account)>, VerbError>;
 
     /// A room as it is, with these pieces of its state; nothing if it is not there (any more).
     ///

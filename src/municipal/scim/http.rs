@@ -179,7 +179,9 @@ async fn of_type(
     let is_users = std::ptr::eq(of, &USERS);
     let said = InQuery::of(call)?;
     let versions = |name: HeaderName| {
-        call.parts.headers.get(name).and_then(|value| value.to_str().ok()).map(Versions::parse)
+        // What is no text names no version either, and is not as if nothing were asked.
+        let value = call.parts.headers.get(name)?;
+        Some(Versions::parse(&String::from_utf8_lossy(value.as_bytes())))
     };
     let shown = || Shown::parse(of, said.attributes.as_deref(), said.excluded_attributes.as_deref());
     let wanted = versions(header::IF_MATCH);

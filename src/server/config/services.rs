@@ -1,19 +1,21 @@
 //! Registrations of application services: YAML files that the configuration names.
 //!
-//! What is wrong in one is told with the file and the key. Keys that we do not know are left alone: each bridge
+//! What is wrong in one is told with the file, the line and the key. Keys that we do not know are left alone: each bridge
 //! writes some of its own.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/application-service-api/#registration>
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use account::{AppService, Namespace, NewAppService, Reach, ServiceAddress, Told};
 use ruma::{OwnedUserId, ServerName, UserId};
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value};
+use serde_saphyr::Spanned;
 
 use super::Config;
 use crate::{causes, texts::tr};
@@ -42,19 +44,22 @@ impl Config {
     pub(crate) fn services(&self) -> Services {
         let mut services = Services::default();
         // By what must be one's alone: which file has it.
-        let mut taken = HashMap::new();
+        let mut taken: HashMap<(&str, String), PathBuf> = HashMap::new();
         let mut registrations: Vec<(PathBuf, Registration)> = Vec::new();
         for authority in &self.authorities {
             for file in &authority.application_services {
                 let path = self.path(file);
-                let mut reading = Reading { path: &path, problems: Vec::new() };
+                let mut reading = Reading::of(&path, Lines::default());
                 let registration = reading.registration(&authority.name);
-                for (key, value) in registration.iter().flat_map(|it| it.alone()) {
-                    match taken.get(&(key, value.clone())) {
-                        Some(other) => reading
-                            .wrong(key, &tr!("{other} にも同じものがあります", "{other} has the same one")),
+                for Alone { kind, value, key } in registration.iter().flat_map(|it| it.alone()) {
+                    match taken.get(&(kind, value.clone())) {
+                        Some(other) => {
+                            let other = other.display();
+                            let message = tr!("{other} にも同じものがあります", "{other} has the same one");
+                            reading.wrong(&key, &message);
+                        }
                         None => {
-                            taken.insert((key, value), path.display().to_string());
+                            taken.insert((kind, value), path.clone());
                         }
                     }
                 }
@@ -63,10 +68,10 @@ impl Config {
             }
         }
         for (path, registration) in &registrations {
-            let sender = &registration.service.sender;
+            let Registration { service: NewAppService { sender, .. }, lines, .. } = registration;
             let mut others = registrations.iter().filter(|(_, other)| other.service.sender != *sender);
             if let Some((other, _)) = others.find(|(_, other)| other.keeps(sender)) {
-                let mut reading = Reading { path, problems: Vec::new() };
+                let mut reading = Reading::of(path, lines.clone());
                 let other = other.display();
                 reading.wrong(
                     "sender_localpart",
@@ -88,24 +93,28 @@ impl Config {
 /// none of them could use.
 fn overlaps(registrations: &[(PathBuf, Registration)]) -> Vec<String> {
     let mut problems = Vec::new();
-    for (key, sigil) in [("namespaces.users", '@'), ("namespaces.aliases", '#')] {
-        let kept = registrations.iter().flat_map(|(path, Registration { service, .. })| {
+    for (kind, sigil) in [("users", '@'), ("aliases", '#')] {
+        let kept = registrations.iter().flat_map(|(path, registration)| {
+            let service = &registration.service;
             let namespaces = if sigil == '@' { &service.users } else { &service.aliases };
-            let kept = namespaces.iter().filter(|names| names.is_exclusive());
-            kept.filter_map(move |names| Some((path, service, names, Reach::of(names)?)))
+            let kept = namespaces.iter().enumerate().filter(|(_, names)| names.is_exclusive());
+            kept.filter_map(move |(place, names)| {
+                let key = expression_key(kind, place);
+                Some(Kept { path, registration, names, key, reach: Reach::of(names)? })
+            })
         });
         let kept: Vec<_> = kept.collect();
-        for (index, (path, service, names, reach)) in kept.iter().enumerate() {
-            let authority = service.sender.server_name();
-            let before = kept.iter().take(index).filter(|(other_path, other, other_names, _)| {
-                other_path != path
-                    && other.sender.server_name() == authority
-                    && other_names.expression() != names.expression()
+        for (index, Kept { path, registration, names, key, reach }) in kept.iter().enumerate() {
+            let authority = registration.service.sender.server_name();
+            let before = kept.iter().take(index).filter(|other| {
+                other.path != *path
+                    && other.registration.service.sender.server_name() == authority
+                    && other.names.expression() != names.expression()
             });
-            for (other_path, _, _, other) in before {
-                let Some(both) = reach.meets(other, sigil, authority) else { continue };
-                let mut reading = Reading { path, problems: Vec::new() };
-                let other = other_path.display();
+            for other in before {
+                let Some(both) = reach.meets(&other.reach, sigil, authority) else { continue };
+                let mut reading = Reading::of(path, registration.lines.clone());
+                let other = other.path.display();
                 reading.wrong(
                     key,
                     &tr!(
@@ -120,30 +129,58 @@ fn overlaps(registrations: &[(PathBuf, Registration)]) -> Vec<String> {
     problems
 }
 
+/// What a service keeps for itself.
+struct Kept<'a> {
+    path: &'a PathBuf,
+    registration: &'a Registration,
+    names: &'a Namespace,
+    key: String,
+    reach: Reach,
+}
+
 /// A registration that can be used.
 struct Registration {
     service: NewAppService,
     hs_token: String,
+    lines: Lines,
+}
+
+/// Something that no other service may have.
+struct Alone {
+    kind: &'static str,
+    value: String,
+    /// Where it is written.
+    key: String,
+}
+
+/// The key of an expression in one of the namespaces.
+fn expression_key(kind: &str, place: usize) -> String {
+    format!("namespaces.{kind}.{place}.regex")
 }
 
 impl Registration {
     /// What no other service may have.
-    fn alone(&self) -> Vec<(&'static str, String)> {
+    fn alone(&self) -> Vec<Alone> {
         let NewAppService { id, sender, as_token, users, aliases, .. } = &self.service;
-        let mut alone = vec![
+        let texts = [
             ("id", id.clone()),
             ("as_token", as_token.clone()),
             ("hs_token", self.hs_token.clone()),
             ("sender_localpart", sender.to_string()),
         ];
+        let mut alone: Vec<_> =
+            texts.into_iter().map(|(kind, value)| Alone { kind, value, key: kind.to_owned() }).collect();
         // Of its authority: what several services keep for themselves none of them could use.
-        for (key, namespaces) in [("namespaces.users", users), ("namespaces.aliases", aliases)] {
-            let kept: BTreeSet<&str> = namespaces
-                .iter()
-                .filter(|names| names.is_exclusive())
-                .map(|names| names.expression())
-                .collect();
-            alone.extend(kept.into_iter().map(|kept| (key, format!("{} {kept}", sender.server_name()))));
+        for (kind, namespaces) in [("users", users), ("aliases", aliases)] {
+            // It may write an expression twice.
+            let mut written = BTreeSet::new();
+            let kept = namespaces.iter().enumerate();
+            let kept = kept.filter(|(_, names)| names.is_exclusive() && written.insert(names.expression()));
+            alone.extend(kept.map(|(place, names)| Alone {
+                kind,
+                value: format!("{} {}", sender.server_name(), names.expression()),
+                key: expression_key(kind, place),
+            }));
         }
         alone
     }
@@ -156,15 +193,57 @@ impl Registration {
     }
 }
 
+/// On which lines the values of a file stand, by their keys.
+#[derive(Clone, Default)]
+struct Lines(BTreeMap<String, u64>);
+
+impl Lines {
+    /// Of a file that is YAML with keys and values; nothing is known of parts that are not as they should be.
+    fn of(text: &str) -> Self {
+        type Keys = BTreeMap<String, Spanned<IgnoredAny>>;
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Namespaces {
+            namespaces: BTreeMap<String, Vec<Keys>>,
+        }
+        let mut lines = BTreeMap::new();
+        let mut note = |key: String, value: &Spanned<IgnoredAny>| lines.insert(key, value.referenced.line());
+        for (key, value) in serde_saphyr::from_str::<Keys>(text).unwrap_or_default() {
+            note(key, &value);
+        }
+        let Namespaces { namespaces } = serde_saphyr::from_str(text).unwrap_or_default();
+        for (kind, list) in namespaces {
+            for (place, entry) in list.iter().enumerate() {
+                for (part, value) in entry {
+                    note(format!("namespaces.{kind}.{place}.{part}"), value);
+                }
+            }
+        }
+        Self(lines)
+    }
+
+    /// Of a value, or of what it stands in.
+    fn line(&self, key: &str) -> Option<u64> {
+        let within = key.rsplit_once('.').map(|(within, _)| within);
+        self.0.get(key).copied().or_else(|| self.line(within?))
+    }
+}
+
 /// A file that is being read, and what was found wrong with it.
 struct Reading<'a> {
     path: &'a Path,
+    lines: Lines,
     problems: Vec<String>,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    fn of(path: &'a Path, lines: Lines) -> Self {
+        Self { path, lines, problems: Vec::new() }
+    }
+
     fn wrong(&mut self, key: &str, message: &str) {
-        self.problems.push(format!("{}: {key}: {message}", self.path.display()));
+        let line = self.lines.line(key).map(|line| format!("{line}:")).unwrap_or_default();
+        self.problems.push(format!("{}:{line} {key}: {message}", self.path.display()));
     }
 
     fn registration(&mut self, authority: &ServerName) -> Option<Registration> {
@@ -186,7 +265,7 @@ impl Reading<'_> {
         let address = url.map(|url| ServiceAddress { url, hs_token: hs_token.clone() });
         let told = Told { address, rooms, ephemeral, devices, protocols };
         let service = NewAppService { id, sender, as_token, users, aliases, limits_users, told };
-        Some(Registration { service, hs_token })
+        Some(Registration { service, hs_token, lines: self.lines.clone() })
     }
 
     fn table(&mut self) -> Option<Map<String, Value>> {
@@ -211,7 +290,10 @@ impl Reading<'_> {
             }
         };
         match serde_saphyr::from_str::<Value>(&text) {
-            Ok(Value::Object(all)) => Some(all),
+            Ok(Value::Object(all)) => {
+                self.lines = Lines::of(&text);
+                Some(all)
+            }
             Ok(_) => {
                 let message = tr!("キーと値の YAML が必要です", "YAML with keys and values is needed");
                 self.problems.push(format!("{}: {message}", self.path.display()));

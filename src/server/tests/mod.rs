@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod alerts;
 mod audit;
 mod backups;
 #[expect(dead_code, reason = "these tests use a part of it")]

@@ -97,7 +97,7 @@ async fn a_service_registers_its_users_and_syncs_for_them() {
 }
 
 #[test]
-fn what_is_wrong_with_a_registration_is_told_with_the_file_and_the_key() {
+fn what_is_wrong_with_a_registration_is_told_with_the_file_the_line_and_the_key() {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
     let problems =
@@ -107,28 +107,28 @@ fn what_is_wrong_with_a_registration_is_told_with_the_file_and_the_key() {
     // As bridges on mautrix write it.
     write("capitals.yaml", &BRIDGE.replacen("_irc_bot", "-Q1k_rZ0tWcVbXyTn", 1));
     assert!(problems(&["capitals.yaml"], &[]).is_empty());
-    for (from, to, key) in [
-        ("id: \"IRC Bridge\"\n", "", "id"),
-        ("url: \"http://127.0.0.1:1234\"\n", "", "url"),
-        ("http://127.0.0.1:1234", "127.0.0.1:1234", "url"),
-        (TOKEN, "short", "as_token"),
-        (TOKEN, "\"a token with spaces in it\"", "as_token"),
-        (TOKEN, "[1]", "as_token"),
-        ("hs_token:", "hs_tocken:", "hs_token"),
-        ("_irc_bot", "山田", "sender_localpart"),
-        ("_irc_bot", "\"@_irc_bot:wajima.test\"", "sender_localpart"),
-        ("rate_limited: false", "rate_limited: 0", "rate_limited"),
-        ("namespaces:", "namespaces: []\nother:", "namespaces"),
-        ("  rooms: []", "  rooms: {}", "namespaces.rooms"),
-        ("exclusive: true", "exclusive: perhaps", "namespaces.users.0.exclusive"),
-        ("@_irc_bridge_.*", "@_irc_bridge_(", "namespaces.users.0.regex"),
-        ("@_irc_bridge_.*", "(a{1000}){1000}{1000}", "namespaces.users.0.regex"),
-        ("'#_irc_bridge_.*'", "[]", "namespaces.aliases.0.regex"),
+    for (from, to, key, line) in [
+        ("id: \"IRC Bridge\"\n", "", "id", ""),
+        ("url: \"http://127.0.0.1:1234\"\n", "", "url", ""),
+        ("http://127.0.0.1:1234", "127.0.0.1:1234", "url", "3:"),
+        (TOKEN, "short", "as_token", "4:"),
+        (TOKEN, "\"a token with spaces in it\"", "as_token", "4:"),
+        (TOKEN, "[1]", "as_token", "4:"),
+        ("hs_token:", "hs_tocken:", "hs_token", ""),
+        ("_irc_bot", "山田", "sender_localpart", "6:"),
+        ("_irc_bot", "\"@_irc_bot:wajima.test\"", "sender_localpart", "6:"),
+        ("rate_limited: false", "rate_limited: 0", "rate_limited", "7:"),
+        ("namespaces:", "namespaces: []\nother:", "namespaces", "9:"),
+        ("  rooms: []", "  rooms: {}", "namespaces.rooms", "10:"),
+        ("exclusive: true", "exclusive: perhaps", "namespaces.users.0.exclusive", "11:"),
+        ("@_irc_bridge_.*", "@_irc_bridge_(", "namespaces.users.0.regex", "12:"),
+        ("@_irc_bridge_.*", "(a{1000}){1000}{1000}", "namespaces.users.0.regex", "12:"),
+        ("'#_irc_bridge_.*'", "[]", "namespaces.aliases.0.regex", "15:"),
     ] {
         write("wrong.yaml", &BRIDGE.replacen(from, to, 1));
         let found = problems(&["wrong.yaml"], &[]);
         assert_eq!(found.len(), 1, "{key}: {found:?}");
-        assert!(found[0].contains(&format!("wrong.yaml: {key}: ")), "{key}: {found:?}");
+        assert!(found[0].contains(&format!("wrong.yaml:{line} {key}: ")), "{key}: {found:?}");
     }
     for text in ["- a list", "{", "a: b: c", "&a [*a, *a]"] {
         write("wrong.yaml", text);
@@ -153,7 +153,7 @@ fn what_is_wrong_with_a_registration_is_told_with_the_file_and_the_key() {
         .replace("_irc_bridge_bot", "_irc_bridge_sms");
     write("other.yaml", &other);
     let found = problems(&["own.yaml", "other.yaml"], &[]);
-    assert!(found.len() == 1 && found[0].contains("other.yaml: sender_localpart: "), "{found:?}");
+    assert!(found.len() == 1 && found[0].contains("other.yaml:6: sender_localpart: "), "{found:?}");
     assert!(problems(&["own.yaml"], &["other.yaml"]).is_empty());
 
     // What is written otherwise may be the same ids nevertheless; all of it is told at once.
@@ -166,10 +166,10 @@ fn what_is_wrong_with_a_registration_is_told_with_the_file_and_the_key() {
     let found = problems(&["own.yaml", "part.yaml"], &[]);
     assert_eq!(found.len(), 2, "{found:?}");
     for (found, key, id) in [
-        (&found[0], "users", "@_irc_bridge_x0:kanazawa.test"),
-        (&found[1], "aliases", "#_irc_bridge_:kanazawa.test"),
+        (&found[0], "12: namespaces.users.0.regex", "@_irc_bridge_x0:kanazawa.test"),
+        (&found[1], "15: namespaces.aliases.0.regex", "#_irc_bridge_:kanazawa.test"),
     ] {
-        assert!(found.contains(&format!("part.yaml: namespaces.{key}: ")) && found.contains(id), "{found}");
+        assert!(found.contains(&format!("part.yaml:{key}: ")) && found.contains(id), "{found}");
     }
     assert!(problems(&["own.yaml"], &["part.yaml"]).is_empty());
     assert!(configuration(directory.path(), &["lost.yaml"], &[]).account_config().is_err());

@@ -333,18 +333,18 @@ async fn who_may_notifies_all() {
 async fn one_who_never_reads_is_told_of_no_more_than_some_hundreds() {
     let town = town().await;
     let room = town.room_of_two().await;
-    for number in 0..320 {
+    for number in 0..520 {
         town.say("alice", &room, &number.to_string()).await;
     }
     let mut bob = client("bob");
-    assert_eq!(counts_in(&bob.sync(&town).await, &room).0, 300);
+    assert_eq!(counts_in(&bob.sync(&town).await, &room).0, 500);
     town.say("alice", &room, "もう一件").await;
-    assert_eq!(counts_in(&bob.sync(&town).await, &room).0, 300);
+    assert_eq!(counts_in(&bob.sync(&town).await, &room).0, 500);
     let deep = format!(r#"{{"body":"x","msgtype":"m.text","deep":{}1{}}}"#, "[".repeat(110), "]".repeat(110));
     let deep = serde_json::value::RawValue::from_string(deep).unwrap();
     let draft = Draft::message(&user("alice"), TimelineEventType::RoomMessage, &deep).unwrap();
     let deep = town.engine.send(&room, draft, None).await.unwrap();
-    assert_eq!(counts_in(&bob.sync(&town).await, &room).0, 300);
+    assert_eq!(counts_in(&bob.sync(&town).await, &room).0, 500);
     town.read("bob", &room, Some("main"), &deep).await;
     assert_eq!(counts_in(&bob.sync(&town).await, &room).0, 0);
 }

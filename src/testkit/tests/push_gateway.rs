@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use parking_lot::Mutex;
 use ruma::OwnedRoomId;
 use serde_json::{Value, json};
-use testkit::{GatewayAppConfig, GatewayKind, Net, Preset, Server, User};
+use testkit::{GatewayAppConfig, GatewayKind, Log, Net, Preset, Server, User};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -38,10 +38,11 @@ impl Posted {
     }
 }
 
-/// A push service that answers with a status and a `Retry-After`.
+/// A push service that answers with a status and a `Retry-After`, once it may.
 struct Service {
     address: String,
     answer: Arc<Mutex<(u16, Option<u64>)>>,
+    may_answer: Arc<watch::Sender<bool>>,
     posted: watch::Receiver<Vec<Posted>>,
 }
 
@@ -52,12 +53,14 @@ impl Service {
         let (sender, posted) = watch::channel(Vec::new());
         let answer = Arc::new(Mutex::new((201, None)));
         let (shown, sender) = (answer.clone(), Arc::new(sender));
+        let may_answer = Arc::new(watch::Sender::new(true));
+        let may = may_answer.clone();
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(serve(socket, shown.clone(), sender.clone()));
+                tokio::spawn(serve(socket, shown.clone(), may.subscribe(), sender.clone()));
             }
         });
-        Self { address, answer, posted }
+        Self { address, answer, may_answer, posted }
     }
 
     async fn new() -> Self {
@@ -82,6 +85,7 @@ impl Service {
 async fn serve(
     mut socket: TcpStream,
     answer: Arc<Mutex<(u16, Option<u64>)>>,
+    mut may_answer: watch::Receiver<bool>,
     posted: Arc<watch::Sender<Vec<Posted>>>,
 ) {
     let mut bytes: Vec<u8> = Vec::new();
@@ -97,6 +101,9 @@ async fn serve(
                 let body = std::mem::replace(&mut bytes, rest).split_off(end + 4);
                 let (status, retry_after) = *answer.lock();
                 posted.send_modify(|posted| posted.push(Posted { head, body }));
+                if may_answer.wait_for(|may| *may).await.is_err() {
+                    return;
+                }
                 let more = retry_after.map(|wait| format!("Retry-After: {wait}\r\n")).unwrap_or_default();
                 let text = format!("HTTP/1.1 {status} X\r\n{more}Content-Length: 0\r\n\r\n");
                 if socket.write_all(text.as_bytes()).await.is_err() {
@@ -130,7 +137,12 @@ fn pusher(app: &str, key: &str, data: Value) -> Value {
 }
 
 fn browser(service: &Service) -> Value {
-    let endpoint = format!("http://{}/wpush/v2/a", service.address);
+    subscription(service, "a")
+}
+
+/// A browser's subscription at a push service, by the end of its address.
+fn subscription(service: &Service, end: &str) -> Value {
+    let endpoint = format!("http://{}/wpush/v2/{end}", service.address);
     pusher(WEB, KEY, json!({ "endpoint": endpoint, "auth": SECRET, "events_only": true }))
 }
 
@@ -181,6 +193,51 @@ async fn a_browser_is_told_over_its_push_service_until_that_knows_it_no_more() {
 }
 
 #[tokio::test]
+async fn a_browser_that_subscribed_anew_outlives_that_its_old_subscription_is_gone() {
+    let (_net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let (old, new) = (Service::new().await, Service::new().await);
+    old.will(410, None);
+    old.may_answer.send_replace(false);
+    set(&taro, &subscription(&old, "old")).await;
+    hanako.send(&room, "一").await;
+    old.posted(1).await;
+
+    // The same key, as when a push service gives out another address.
+    set(&taro, &subscription(&new, "new")).await;
+    old.may_answer.send_replace(true);
+
+    new.posted(1).await;
+    hanako.send(&room, "二").await;
+    new.posted(2).await;
+    assert_eq!((count(&taro).await, old.count()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_service_that_refuses_what_we_send_keeps_its_browser_and_is_named_to_the_operator() {
+    let log = Log::new();
+    let (net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let service = Service::new().await;
+    service.will(400, None);
+    set(&taro, &browser(&service)).await;
+    hanako.send(&room, "一").await;
+    service.posted(1).await;
+    service.will(201, None);
+    hanako.send(&room, "二").await;
+    while service.count() < 2 {
+        net.advance(Duration::from_secs(60));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(count(&taro).await, 1);
+    let lines = log.with("a push service refuses a message");
+    let place = format!("status=400 service=\"http://{}\"", service.address);
+    assert!(lines.len() == 1 && lines[0].contains("WARN") && lines[0].contains(&place), "{lines:#?}");
+    // Where it is posted to is as good as a key.
+    assert_eq!(log.with("/wpush/v2/a"), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_service_that_wishes_to_be_left_alone_is_and_the_others_are_not() {
     let (net, server) = net().await;
     let (hanako, taro, room) = two(&server).await;
@@ -195,8 +252,19 @@ async fn a_service_that_wishes_to_be_left_alone_is_and_the_others_are_not() {
     let endpoint = format!("http://{}/upX?up=1", phone.address);
     set(&tablet, &pusher(PHONE, &endpoint, json!({}))).await;
 
+    // Others' browsers at the same service; the last one subscribes when it is known to be busy.
+    let mut others = Vec::new();
+    for name in ["saburo", "shiro", "goro"] {
+        let user = server.user(name).await;
+        hanako.invite(&room, user.id()).await;
+        user.join(&room, "kanazawa.test").await;
+        others.push(user);
+    }
+    set(&others[0], &subscription(&busy, "0")).await;
+    set(&others[1], &subscription(&busy, "1")).await;
+
     hanako.send(&room, "一").await;
-    busy.posted(1).await;
+    busy.posted(3).await;
     let told = phone.posted(1).await.pop().unwrap();
     assert!(told.head.starts_with("POST /upX?up=1 HTTP/1.1\r\n"), "{}", told.head);
     let told: Value = serde_json::from_slice(&told.body).unwrap();
@@ -206,14 +274,22 @@ async fn a_service_that_wishes_to_be_left_alone_is_and_the_others_are_not() {
         other.posted(number).await;
         phone.posted(number).await;
     }
+    set(&others[2], &subscription(&busy, "2")).await;
     net.advance(Duration::from_secs(250));
     hanako.send(&room, "三").await;
     other.posted(4).await;
-    assert_eq!(busy.count(), 1);
+    assert_eq!(busy.count(), 3);
     busy.will(201, None);
     net.advance(Duration::from_secs(60));
-    busy.posted(2).await;
+    let told = busy.posted(3 + 4).await;
+    for end in ["a", "0", "1", "2"] {
+        let line = format!("POST /wpush/v2/{end} ");
+        assert!(told[3..].iter().any(|posted| posted.head.starts_with(&line)), "{end}");
+    }
     assert_eq!((count(&taro).await, count(&jiro).await), (2, 1));
+    for other in &others {
+        assert_eq!(count(other).await, 1);
+    }
 }
 
 /// A push service that takes connections and never answers; how many it has.

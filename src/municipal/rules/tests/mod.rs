@@ -27,8 +27,8 @@ use serde_json::{Value, json};
 use store::{MemoryBackend, MemoryDisk, Position, Store};
 
 use crate::{
-    Accounts, Answer, Done, Error, Order, Parts, Presence, Previewed, RuleId, Rules, Standing, Wanted, Wish,
-    tests::rooms::MadeUp, wanted,
+    Account, Accounts, Answer, Done, Error, Order, Parts, Presence, Previewed, RuleId, Rules, Standing,
+    Wanted, Wish, tests::rooms::MadeUp, wanted,
 };
 
 /// 2026-03-31T15:00:00Z, when 1 April begins in Japan.
@@ -219,7 +219,10 @@ impl Town {
 /// Everybody's account, all of them open.
 fn accounts(organisation: &Organisation) -> Accounts {
     let people = organisation.records().filter_map(|(_, said)| match &said.what {
-        organisation::What::Person(person) => Some((person.person, user(person.account.as_deref()?))),
+        organisation::What::Person(person) => {
+            let account = Account { user: user(person.account.as_deref()?), can_act: true };
+            Some((person.person, account))
+        }
         _ => None,
     });
     people.collect()

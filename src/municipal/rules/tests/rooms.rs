@@ -16,7 +16,7 @@ use serde_json::Value;
 use store::{Batch, Store};
 
 use super::user;
-use crate::{Actual, Beside, Change, NewRoom, Outcome, Piece, Presence, Rooms, VerbError};
+use crate::{Account, Actual, Beside, Change, NewRoom, Outcome, Piece, Presence, Rooms, VerbError};
 
 #[derive(Default)]
 struct Room {
@@ -30,6 +30,7 @@ pub(super) struct MadeUp {
     store: Store,
     rooms: Mutex<BTreeMap<OwnedRoomId, Room>>,
     closed: Mutex<BTreeSet<OwnedUserId>>,
+    locked: Mutex<BTreeSet<OwnedUserId>>,
     made: AtomicI64,
     /// How many commits are made before the power goes.
     left: AtomicI64,
@@ -43,6 +44,7 @@ impl MadeUp {
             store: store.clone(),
             rooms: Mutex::default(),
             closed: Mutex::default(),
+            locked: Mutex::default(),
             made: AtomicI64::new(0),
             left: AtomicI64::new(i64::MAX),
             said: Mutex::default(),
@@ -52,6 +54,10 @@ impl MadeUp {
     /// Lets so many more commits be made, and none after them.
     pub(super) fn break_after(&self, commits: i64) {
         self.left.store(commits, Ordering::SeqCst);
+    }
+
+    pub(super) fn lock_account(&self, name: &str) {
+        self.locked.lock().unwrap().insert(user(name));
     }
 
     pub(super) fn close_account(&self, name: &str) {
@@ -148,10 +154,11 @@ impl Rooms for MadeUp {
         &self,
         _: &ServerName,
         people: &[(PersonId, &str)],
-    ) -> Result<Vec<(PersonId, OwnedUserId)>, VerbError> {
-        let closed = self.closed.lock().unwrap();
+    ) -> Result<Vec<(PersonId, Account)>, VerbError> {
+        let (closed, locked) = (self.closed.lock().unwrap(), self.locked.lock().unwrap());
         let all = people.iter().map(|(person, name)| (*person, user(name)));
-        Ok(all.filter(|(_, user)| !closed.contains(user)).collect())
+        let open = all.filter(|(_, user)| !closed.contains(user));
+        Ok(open.map(|(person, user)| (person, Account { can_act: !locked.contains(&user), user })).collect())
     }
 
     async fn look(&self, room: &RoomId, _: &[Piece]) -> Result<Option<Actual>, VerbError> {

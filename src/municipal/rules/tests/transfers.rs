@@ -102,6 +102,16 @@ async fn where_the_last_moderator_has_no_account_any_more_the_next_above_moderat
 }
 
 #[tokio::test]
+async fn while_the_only_moderator_is_locked_out_the_next_above_moderates() {
+    let town = town().await;
+    town.run().await;
+    town.rooms.lock_account("bosai-cho");
+    town.run().await;
+    // He stays, for he may come back, and so does the post.
+    assert_eq!(town.members("防災課 連絡"), ["bosai", "bosai-cho", "bucho!"]);
+}
+
+#[tokio::test]
 async fn whoever_lowers_himself_leaves_or_takes_more_is_put_right() {
     // X7, and the same of the room's name.
     let town = town().await;

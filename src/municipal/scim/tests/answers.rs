@@ -108,6 +108,8 @@ async fn a_version_is_kept_to() {
     assert_ne!(put.version(), old);
     assert_eq!(with(Method::GET, "if-none-match", old.clone(), Value::Null).await.status, 200);
     with(Method::PUT, "if-match", old.clone(), body.clone()).await.is_error(412, "");
+    // What is none is not as if nothing were asked.
+    with(Method::PUT, "if-match", "版".to_owned(), body.clone()).await.is_error(412, "");
     let operations = json!({ "Operations": [{ "op": "remove", "path": "title" }] });
     with(Method::PATCH, "if-match", old.clone(), operations).await.is_error(412, "");
     with(Method::DELETE, "if-match", old.clone(), Value::Null).await.is_error(412, "");

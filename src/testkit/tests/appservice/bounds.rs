@@ -423,15 +423,16 @@ async fn a_service_that_is_new_is_not_told_what_was_before_it_also_after_the_nex
     drop(store);
     // As if it had been registered just now, beside others that read from the beginning.
     for restart in 0..2 {
-        let store = server.look(|house| house.store.clone());
         let mut batch = Batch::new();
         if restart == 0 {
             batch.delete(&BEGUN, "irc");
         }
         batch.set_cursor("appservice", Position(0));
-        store.commit(batch).await.unwrap();
-        drop(store);
-        server.crash_and_restart().await;
+        server
+            .crash_and_restart_with(async |store| {
+                store.commit(batch).await.unwrap();
+            })
+            .await;
         let text = format!("後 {restart}");
         hanako.send(&room, &text).await;
         irc.later(&net, |record| record.texts().contains(&text)).await;

@@ -30,6 +30,7 @@ fn told(record: &Record, names: [&str; 2]) -> Vec<Value> {
     told.collect()
 }
 
+const TO_DEVICE: [&str; 2] = ["to_device", "de.sorunome.msc2409.to_device"];
 const EPHEMERAL: [&str; 2] = ["ephemeral", "de.sorunome.msc2409.ephemeral"];
 
 fn ephemeral(record: &Record, kind: &str) -> Vec<Value> {
@@ -50,6 +51,12 @@ async fn who_types_reads_and_is_there_is_told_of_rooms_of_the_service_by_old_and
         let (irc, _net, server) = town(flag).await;
         let hanako = server.user("hanako").await;
         let room = bridged(&irc, &server, &hanako).await;
+        let bot = irc.bot(&server);
+        make_device(&bot, "BRIDGE").await;
+        let message = json!({ "messages": { bot.id().as_str(): { "BRIDGE": { "number": 1 } } } });
+        hanako.call(Method::PUT, "/sendToDevice/m.test/1", Some(&message)).await;
+        let of_devices = irc.until(|record| !told(record, TO_DEVICE).is_empty()).await;
+        assert_eq!(told(&of_devices, TO_DEVICE)[0][0]["content"]["number"], 1, "{flag}");
         let private = hanako.create_room(Preset::PrivateChat).await;
         let (inside, outside) = (hanako.send(&room, "ここ").await, hanako.send(&private, "そこ").await);
         type_in(&hanako, &private).await;
@@ -164,6 +171,36 @@ async fn a_service_makes_names_and_removes_devices_of_its_users_without_being_as
     assert_eq!(make_device(&hanako, "NEW").await, StatusCode::NOT_FOUND);
 }
 
+/// AS5
+#[tokio::test]
+async fn what_needs_no_device_takes_one_of_the_user_and_refuses_any_other() {
+    let (irc, _net, server) = town("").await;
+    let (hanako, bot) = (server.user("hanako").await, irc.bot(&server));
+    let room = bridged(&irc, &server, &hanako).await;
+    make_device(&bot, "BRIDGE").await;
+    // Somebody else's is none of the user's.
+    let others = hanako.call(Method::GET, "/account/whoami", None).await["device_id"].clone();
+    let said = json!({ "msgtype": "m.text", "body": "x" });
+    let user = bot.id();
+    for (method, path, body) in [
+        (Method::GET, "joined_rooms".to_owned(), None),
+        (Method::GET, "sync".to_owned(), None),
+        (Method::GET, format!("rooms/{room}/members"), None),
+        (Method::PUT, format!("rooms/{room}/send/m.room.message/1"), Some(&said)),
+        (Method::PUT, format!("user/{user}/account_data/m.test"), Some(&said)),
+        (Method::GET, "../v1/media/config".to_owned(), None),
+    ] {
+        let path = format!("/_matrix/client/v3/{path}").replace("v3/../", "");
+        let (status, answer) = bot.ask(method.clone(), &as_device(&path, "BRIDGE"), body).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {answer}");
+        for device in ["OTHER", others.as_str().unwrap()] {
+            let (status, answer) = bot.ask(method.clone(), &as_device(&path, device), body).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {answer}");
+            assert!(answer.contains("\"M_UNKNOWN_DEVICE\""), "{path}: {answer}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn devices_of_a_service_are_told_messages_counts_of_keys_and_whose_devices_changed() {
     let (irc, net, server) = town("de.sorunome.msc2409.push_ephemeral: true\norg.matrix.msc3202: true").await;
@@ -180,7 +217,6 @@ async fn devices_of_a_service_are_told_messages_counts_of_keys_and_whose_devices
         let message = json!({ "messages": { bot.id().as_str(): { "BRIDGE": { "number": number } } } });
         hanako.call(Method::PUT, &format!("/sendToDevice/m.test/{number}"), Some(&message)).await;
     };
-    const TO_DEVICE: [&str; 2] = ["to_device", "de.sorunome.msc2409.to_device"];
     let messages = |record: &Record| -> Vec<Value> {
         told(record, TO_DEVICE).into_iter().flat_map(|list| list.as_array().cloned().unwrap()).collect()
     };

@@ -287,6 +287,11 @@ async fn what_ghosts_send_stands_in_the_order_of_their_requests_and_once_however
         assert!(one == again && again == third, "one event");
         texts.push(format!("{number} 行目"));
     }
+    // While one's request is under way comes the other's.
+    for number in (20..80).step_by(2) {
+        tokio::join!(biased; send(ghosts[0], number), send(ghosts[1], number + 1));
+        texts.extend([number, number + 1].map(|number| format!("{number} 行目")));
+    }
     let told = irc.until(|record| record.texts().len() >= texts.len()).await;
     assert_eq!(told.texts(), texts);
     let times: Vec<u64> = told

@@ -10,7 +10,7 @@ use http::Method;
 use ruma::RoomId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::{Batch, Order, Range, Table, Tuning};
+use store::{Batch, Order, Position, Range, Store, Table, Tuning};
 use testkit::{Preset, User};
 
 use super::service::{Conduct, Heard, Record, Service, bridged, town};
@@ -293,6 +293,15 @@ async fn a_ghost_that_sends_a_thousand_messages_in_a_moment_keeps_nobody_waiting
 static WAITING: Table<(String, u64), u64> = Table::new(310, "appservice.waiting", Tuning::Queue);
 static SENDING: Table<String, u64> = Table::new(311, "appservice.sending", Tuning::Small);
 
+/// Has services told again what was written after a position, as if nothing of it had been read.
+async fn read_anew(store: &Store, after: Position) {
+    let mut batch = Batch::new();
+    batch.delete_all(&WAITING);
+    batch.delete_all(&SENDING);
+    batch.set_cursor("appservice", after);
+    store.commit(batch).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_was_not_read_when_the_log_was_trimmed_is_told_from_the_rooms() {
     let irc = Service::new("irc").await;
@@ -312,14 +321,13 @@ async fn what_was_not_read_when_the_log_was_trimmed_is_told_from_the_rooms() {
     }
     // As if a reader had stood still meanwhile, for longer than a log waits for it.
     irc.until(|record| record.requests.iter().any(|heard| !heard.is_taken)).await;
-    let mut batch = Batch::new();
-    batch.delete_all(&WAITING);
-    batch.delete_all(&SENDING);
-    batch.set_cursor("appservice", before);
-    store.commit(batch).await.unwrap();
-    store.trim_log_now(store.head()).await.unwrap();
     drop(store);
-    server.crash_and_restart().await;
+    server
+        .crash_and_restart_with(async |store| {
+            read_anew(store, before).await;
+            store.trim_log_now(store.head()).await.unwrap();
+        })
+        .await;
     irc.will(Conduct::Takes);
     let record = irc.later(&net, |record| record.texts().len() > texts.len()).await;
 
@@ -358,15 +366,8 @@ async fn who_was_in_a_room_when_something_was_said_is_told_it_however_late_the_l
         for number in 0..more {
             hanako.set_state(&came, "m.room.topic", "", &json!({ "topic": number.to_string() })).await;
         }
-        let mut batch = Batch::new();
-        batch.delete_all(&WAITING);
-        batch.delete_all(&SENDING);
-        batch.set_cursor("appservice", before);
         let texts = irc.record().texts().len();
-        let store = server.look(|house| house.store.clone());
-        store.commit(batch).await.unwrap();
-        drop(store);
-        server.crash_and_restart().await;
+        server.crash_and_restart_with(async |store| read_anew(store, before).await).await;
         let is_told = |record: &Record| record.texts()[texts..].iter().any(|text| text == expected[1]);
         let record = irc.later(&net, is_told).await;
         assert_eq!(record.texts()[texts..], expected, "{more}");

@@ -1,8 +1,8 @@
 //! Gateways that fail in the ways that were met elsewhere: for hours, at peaks, for one host, with a proxy's page.
 
-use std::{collections::BTreeMap, io};
+use std::collections::BTreeMap;
 
-use tracing::{Dispatch, dispatcher, level_filters::LevelFilter};
+use testkit::Log;
 
 use super::*;
 
@@ -159,32 +159,9 @@ async fn what_waits_when_a_server_is_killed_is_told_once_after_its_start() {
     assert!(by_key.values().all(|count| *count == 1), "{by_key:?}");
 }
 
-/// What is logged on this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn a_proxys_page_costs_the_log_one_short_line_without_the_page_and_the_key() {
-    // With a single log in the process, a line that a thread without one passes first is off for all.
-    let deaf = Dispatch::new(tracing_subscriber::fmt().with_max_level(LevelFilter::OFF).finish());
-    let log = Log::default();
-    let to = log.clone();
-    let lines = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_max_level(LevelFilter::DEBUG)
-        .with_writer(move || to.clone());
-    let _open = (dispatcher::set_default(&Dispatch::new(lines.finish())), deaf);
+    let log = Log::new();
     let (net, server) = net().await;
     let (hanako, taro, room) = two(&server).await;
     let gateway = Gateway::new().await;
@@ -196,13 +173,12 @@ async fn a_proxys_page_costs_the_log_one_short_line_without_the_page_and_the_key
     let told = gateway.later(&net, |heard| heard.taken.len() == 1).await.taken;
     assert_eq!(told[0]["event_id"], event.as_str());
 
-    let text = String::from_utf8(log.0.lock().clone()).unwrap();
-    let refused: Vec<&str> = text.lines().filter(|line| line.contains("refuses a notification")).collect();
+    let refused = log.with("refuses a notification");
     // One for each request, but for those for which time passed before their answer.
     assert!((1..gateway.heard().requests).contains(&refused.len()), "{refused:#?}");
     assert!(refused.iter().all(|line| line.contains("status=403") && line.len() < 300), "{refused:#?}");
     for secret in ["Forbidden by the proxy", "confidential-key"] {
-        let told: Vec<&str> = text.lines().filter(|line| line.contains(secret)).collect();
+        let told = log.with(secret);
         assert!(told.is_empty(), "{told:#?}");
     }
 }
