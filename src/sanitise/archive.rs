@@ -25,6 +25,7 @@ pub(crate) fn sanitise(
     limits: &Limits,
     mut sanitise: impl FnMut(&[u8], &str) -> Outcome,
 ) -> Made {
+    archive.fits(budget)?;
     let mut writer = Writer::default();
     let mut removed = Vec::new();
     let mut left_out = Vec::new();

@@ -245,6 +245,7 @@ const REFUSED: &[(&[u8], Reason, &str)] = &[
     (b"L\0\0\0\x01\x14\x02\0", Reason::Program, "Windows shortcut"),
     (b"ITSF", Reason::Program, "compiled help"),
     (b"{\\rt", Reason::NotAllowed, "RTF"),
+    (b"\x78\x9f\x3e\x22", Reason::Winmail, "TNEF"),
     (b"\x1f\x8b", Reason::Archive, "gzip"),
     (b"BZh", Reason::Archive, "bzip2"),
     (b"\xfd7zXZ", Reason::Archive, "xz"),

@@ -15,6 +15,8 @@ mod blanks;
 mod cad;
 mod cards;
 mod cells;
+#[cfg(test)]
+mod effort;
 mod engine;
 mod host;
 mod jww;

@@ -215,6 +215,8 @@ sentences! {
         Unchecked: "unchecked", "中身を確かめられない形式（DWG、DocuWorks、一太郎など）です。PDF か DXF にしてお送りください。", "The inside of this format (DWG, DocuWorks, Ichitaro and the like) cannot be checked. Please send PDF or DXF.";
         /// Other archives than ZIP.
         Archive: "archive", "ZIP 以外の書庫は受け取れません。", "Archives other than ZIP are not accepted.";
+        /// What Outlook wraps a mail's attachments in for others of its kind.
+        Winmail: "winmail", "Outlook 独自の形式（winmail.dat）のため、中の添付ファイルを取り出せません。テキスト形式か HTML 形式のメールで送り直すよう、送信者にご依頼ください。", "This is Outlook's own wrapping (winmail.dat), from which attachments cannot be taken. Please ask the sender to send the mail again as plain text or HTML.";
         /// What an event gives the key to.
         Ciphertext: "ciphertext", "暗号化された添付ファイルは、中身を確かめられないためお渡しできません。暗号化していないルームでお送りください。", "An encrypted attachment cannot be looked into. Please send it in a room without encryption.";
         /// A password is asked for.

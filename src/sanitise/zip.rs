@@ -125,6 +125,16 @@ impl<'a> Archive<'a> {
         self.places.get(&name.to_ascii_lowercase()).and_then(|place| self.entries.get(*place))
     }
 
+    /// Refuses an archive that says itself that all of it is more than is left.
+    pub(crate) fn fits(&self, budget: &Budget) -> Result<(), Refusal> {
+        // A directory has less than 65,535 rows, each with a number of 32 bits.
+        let told: u64 = self.entries.iter().map(|entry| entry.size).sum();
+        match told <= budget.bytes.get() {
+            true => Ok(()),
+            false => Err(Refusal::new(Reason::Expansion, format!("{told} bytes by its directory"))),
+        }
+    }
+
     /// Unpacks an entry.
     pub(crate) fn unpack(&self, entry: &Entry, budget: &Budget) -> Result<Vec<u8>, Refusal> {
         let too_much = || Refusal::new(Reason::Expansion, &entry.name);

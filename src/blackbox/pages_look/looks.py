@@ -104,6 +104,7 @@ def make(folder, profile):
     plain = folder / "plain"
     plain.mkdir()
     (plain / "not-embedded.pdf").write_bytes(samples.pdf())
+    (plain / "shared.pdf").write_bytes(samples.shared())
     subprocess.run(["pdftoppm", "-jpeg", "-r", "100", plain / "not-embedded.pdf", plain / "photo"], check=True)
     photo = next(plain.glob("photo*.jpg"))
     sources = {

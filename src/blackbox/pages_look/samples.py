@@ -127,6 +127,17 @@ def slides():
     return flat("presentation", styles, automatic, masters, f"<office:presentation>{body}</office:presentation>")
 
 
+def document(objects):
+    """A PDF of these objects, of which the first is its catalogue."""
+    out, places = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", []
+    for number, one in enumerate(objects, 1):
+        places.append(len(out))
+        out += f"{number} 0 obj\n".encode() + one + b"\nendobj\n"
+    rows = "".join(f"{place:010} 00000 n \n" for place in places)
+    count = len(objects) + 1
+    return out + f"xref\n0 {count}\n0000000000 65535 f \n{rows}trailer << /Size {count} /Root 1 0 R >>\nstartxref\n{len(out)}\n%%EOF\n".encode()
+
+
 def pdf():
     """Vertical and horizontal Japanese in fonts that are not in the file, ruby, variants by their numbers, a picture."""
     def font(name, encoding, more=""):
@@ -159,10 +170,25 @@ def pdf():
         font("GothicBBB-Medium", "UniJIS-UTF16-H").encode(), font("Ryumin-Light", "Identity-H").encode(),
         stream(f"/Type /XObject /Subtype /Image /Width {width} /Height {height} /ColorSpace /DeviceRGB /BitsPerComponent 8 /Filter /FlateDecode", pixels),
     ]
-    out, places = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", []
-    for number, one in enumerate(objects, 1):
-        places.append(len(out))
-        out += f"{number} 0 obj\n".encode() + one + b"\nendobj\n"
-    rows = "".join(f"{place:010} 00000 n \n" for place in places)
-    count = len(objects) + 1
-    return out + f"xref\n0 {count}\n0000000000 65535 f \n{rows}trailer << /Size {count} /Root 1 0 R >>\nstartxref\n{len(out)}\n%%EOF\n".encode()
+    return document(objects)
+
+
+def shared():
+    """Forms without resources of their own, one in the other, that draw with fonts, pictures and colours of their page, and these of the tree above."""
+    def stream(head, data):
+        return f"<< {head} /Length {len(data)} >>\nstream\n".encode() + data + b"\nendstream"
+    pixels = zlib.compress(bytes(v for y in range(64) for x in range(96) for v in (x * 2, y * 3, 90)))
+    form = "/Type /XObject /Subtype /Form /BBox [0 0 300 300]"
+    outer = b"/Mine cs 0.2 0.5 0.3 sc 20 250 200 20 re f /G gs 1 0 0 rg 40 240 80 40 re f q 1 0 0 1 0 -40 cm /Inner Do Q"
+    inner = b"BT /F 24 Tf 20 200 Td (Wajima) Tj ET q 96 0 0 64 20 120 cm /Photo Do Q q 120 0 0 40 20 60 cm /Shade sh Q"
+    return document([
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 /Resources << /Font << /F 4 0 R >> /XObject << /Outer 5 0 R /Inner 6 0 R /Photo 7 0 R >> "
+        b"/ExtGState << /G << /ca 0.4 >> >> /ColorSpace << /Mine /DeviceRGB >> /Shading << /Shade << /ShadingType 2 /ColorSpace /DeviceRGB "
+        b"/Coords [0 0 1 0] /Function << /FunctionType 2 /Domain [0 1] /C0 [1 0 0] /C1 [0 0 1] /N 1 >> >> >> >> >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 300] /Contents 8 0 R >>",
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        stream(form, outer), stream(form, inner),
+        stream("/Type /XObject /Subtype /Image /Width 96 /Height 64 /ColorSpace /DeviceRGB /BitsPerComponent 8 /Filter /FlateDecode", pixels),
+        stream("", b"/Outer Do"),
+    ])

@@ -14,6 +14,7 @@ pub(crate) mod odf;
 mod part;
 mod source;
 mod spaces;
+mod tabs;
 mod types;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -174,7 +175,7 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
 
     /// A picture in the new package, or what stands in its place; its new name.
     fn picture(&mut self, old: &str) -> Result<Option<String>, Refusal> {
-        let label = |bytes: &[u8]| Some(if bytes.starts_with(&[1, 0, 0, 0]) { "EMF" } else { "WMF" });
+        let label = |bytes: &[u8]| Some(source::drawing(old, bytes));
         let Some(Picture { name, kind, bytes }) = self.source.picture(old, label)? else { return Ok(None) };
         let content_type = kind.content_type().to_owned();
         self.parts.insert(name.clone(), Kept { content_type, bytes, relationships: Vec::new() });

@@ -20,7 +20,7 @@ use super::{
     formula::{self, Grammar, Sheets},
     part::{self, attribute, elements},
     resolve,
-    source::{Picture, Source},
+    source::{self, Picture, Source},
 };
 use crate::{
     kind::Kind,
@@ -442,9 +442,8 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
         let is_look = old.strip_prefix("ObjectReplacements/").is_some_and(|of| self.drawn(of).is_some());
         let label = |bytes: &[u8]| match bytes {
             _ if is_look => None,
-            [1, 0, 0, 0, ..] => Some("EMF"),
             [b'V', b'C', b'L', b'M', b'T', b'F', ..] => Some("SVM"),
-            _ => Some("WMF"),
+            _ => Some(source::drawing(old, bytes)),
         };
         let Some(Picture { name, kind, bytes }) = self.source.picture(old, label)? else { return Ok(None) };
         self.parts.insert(name.clone(), (kind.content_type().to_owned(), Some(bytes)));

@@ -15,6 +15,7 @@ use super::{
     fields::{self, Fate},
     formula::{Grammar, Sheets, calls_out, is_sheet_name},
     spaces::{self, Space},
+    tabs::Tabs,
 };
 use crate::{
     kind::Kind,
@@ -51,12 +52,14 @@ const GONE: &[(&str, Part)] = &[
 ];
 
 /// Elements that go and that nobody misses: what Word keeps of fields beside their code (old addresses, for instance; it is
-/// made anew), where more for a smart tag could be fetched, and by which addresses its marks are explained.
-const UNSEEN: &[&str] = &["fldData", "smartTagType", "attachedSchema"];
+/// made anew), where more for a smart tag could be fetched, by which addresses its marks are explained, and which place in XML that
+/// is gone a table's column has.
+const UNSEEN: &[&str] = &["fldData", "smartTagType", "attachedSchema", "xmlColumnPr"];
 
 /// Attributes that go and that nobody misses: whole packages and documents, from which newer programs restore what an old
-/// drawing shows, and addresses that were found wrong.
-const UNSEEN_ATTRIBUTES: &[&[u8]] = &[b"gfxdata", b"equationxml", b"invalidUrl"];
+/// drawing shows, addresses that were found wrong, and what makes a table one of a query that is gone.
+const UNSEEN_ATTRIBUTES: &[&[u8]] =
+    &[b"gfxdata", b"equationxml", b"invalidUrl", b"tableType", b"queryTableFieldId"];
 
 /// Elements that mark text as something of a space of names, of which the address goes: it tells whose machines made the document.
 const MARKED: &[&str] = &["customXml", "smartTag"];
@@ -68,7 +71,23 @@ const REFERENCES: &[&str] = &["numRef", "strRef", "multiLvlStrRef"];
 const STAY: &[&str] = &["pageSetup", "blip", "workbook", "document"];
 
 /// Elements that must not be empty, and go when they have become so.
-const CONTAINERS: &[&str] = &["pivotCaches", "tableParts", "hyperlinks", "definedNames", "imgProps"];
+const CONTAINERS: &[&str] = &[
+    "pivotCaches",
+    "tableParts",
+    "hyperlinks",
+    "definedNames",
+    "imgProps",
+    "customProperties",
+    "slicerList",
+    "slicerCaches",
+    "timelineRefs",
+    "timelineCacheRefs",
+    "pivotTableReferences",
+    "stSnd",
+    "sndAc",
+    "ext",
+    "extLst",
+];
 
 /// Elements of which nothing is left to show when the part is gone that they lead to: another alternative is shown then.
 const SHOWING: &[&str] = &["chart", "contentPart", "model3d"];
@@ -163,6 +182,7 @@ pub(super) fn clean(bytes: &[u8], about: &About<'_>, removed: &mut Vec<Removed>)
         objects: find(b"oleObj"),
         pictures: find(b"pic"),
         lost: Vec::new(),
+        tabs: Tabs::default(),
         formulas: Vec::new(),
         shared: HashSet::new(),
         removed,
@@ -173,6 +193,9 @@ pub(super) fn clean(bytes: &[u8], about: &About<'_>, removed: &mut Vec<Removed>)
     };
     if memchr::memmem::find(xml.as_bytes(), b"Choice").is_some() {
         cleaner.lost = (0..events.len()).filter(|at| cleaner.shows_nothing(*at)).collect();
+    }
+    if about.kind == Kind::Xlsx && !about.dropped.is_empty() {
+        cleaner.tabs = Tabs::new(&events, &cleaner.spaces, |element| cleaner.refers_to_gone(element));
     }
     cleaner.run(0..events.len())?;
     let Cleaner { out, kept, kept_spaces, .. } = cleaner;
@@ -324,6 +347,8 @@ pub(super) struct Cleaner<'a, 'x, 'r> {
     pictures: Vec<usize>,
     /// Where elements begin that show nothing any more.
     lost: Vec<usize>,
+    /// Of a workbook: which of its sheets are gone.
+    tabs: Tabs,
     /// Where the formulas end that are open.
     formulas: Vec<usize>,
     /// Groups of formulas whose first one is gone.
@@ -404,6 +429,10 @@ impl<'a> Cleaner<'a, '_, '_> {
         if self.about.kind == Kind::Xlsx && REFERENCES.contains(&local) && self.names_other_book(at) {
             note(self.removed, Part::Formula, "");
             self.keep_values(at, local, element)?;
+            return Ok(Some(end));
+        }
+        if local == "definedName" && self.is_of_gone_sheet(element) {
+            note(self.removed, Part::Formula, "");
             return Ok(Some(end));
         }
         if self.is_bad_formula(at..end, local, element) {
@@ -488,6 +517,11 @@ impl<'a> Cleaner<'a, '_, '_> {
         Grammar::Excel(self.about.sheets)
     }
 
+    /// Whether a name is one of a sheet that is gone.
+    fn is_of_gone_sheet(&self, name: &BytesStart<'_>) -> bool {
+        attribute(name, "localSheetId").is_some_and(|place| self.tabs.is_gone(&place))
+    }
+
     fn is_bad_formula(
         &mut self,
         range: std::ops::Range<usize>,
@@ -549,9 +583,12 @@ impl<'a> Cleaner<'a, '_, '_> {
                 held = true;
                 let end = self.ends[at];
                 let name = element.local_name();
+                let name = std::str::from_utf8(name.as_ref()).unwrap_or_default();
                 let is_gone = self.refers_to_gone(element)
-                    || name.as_ref() == b"definedName"
-                        && calls_out(&text_of(&self.events[at..end]), self.grammar());
+                    || name == "definedName"
+                        && (self.is_of_gone_sheet(element)
+                            || calls_out(&text_of(&self.events[at..end]), self.grammar()))
+                    || CONTAINERS.contains(&name) && self.becomes_empty(at..end);
                 if !is_gone {
                     return false;
                 }
@@ -608,6 +645,11 @@ impl<'a> Cleaner<'a, '_, '_> {
                 continue;
             }
             let key = one.key.local_name();
+            if let Some(place) = self.tabs.moved(local, &one) {
+                has_changed = true;
+                kept.extend(place);
+                continue;
+            }
             if self.is_foreign(element, local, &one) {
                 has_changed = true;
                 continue;

@@ -20,6 +20,12 @@ pub(super) struct Source<'a, F> {
     pub(super) removed: Vec<Removed>,
 }
 
+/// How a drawing of Windows is called: by its begin, and where it is packed by its name.
+pub(super) fn drawing(name: &str, bytes: &[u8]) -> &'static str {
+    let is_packed = bytes.starts_with(b"\x1f\x8b") && name.to_ascii_lowercase().ends_with(".emz");
+    if is_packed || bytes.starts_with(&[1, 0, 0, 0]) { "EMF" } else { "WMF" }
+}
+
 /// A picture of the new document.
 pub(super) struct Picture {
     pub(super) name: String,

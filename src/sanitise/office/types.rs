@@ -111,6 +111,8 @@ pub(super) fn lost(last: &str, is_external: bool) -> Option<Part> {
         "customXml" | "customXmlProps" | "custom-properties" => Some(Part::CustomXml),
         "font" => Some(Part::Font),
         "audio" | "video" | "media" => Some(Part::Media),
+        // Of the package's digital signatures.
+        "origin" | "signature" => Some(Part::Signature),
         "externalLink" | "externalLinkPath" | "connections" | "queryTable" | "aFChunk" | "subDocument" => {
             Some(Part::ExternalData)
         }

@@ -49,6 +49,24 @@ fn is_srgb(icc: &[u8]) -> bool {
     memchr::memmem::find(icc, name).is_some() || memchr::memmem::find(icc, &wide).is_some()
 }
 
+/// Makes inks (0: none, 255: full) of Adobe's lightness and two colours, with what black leaves white.
+///
+/// Source: ITU-T T.872, 6.4, and T.871, 7
+pub(super) fn into_inks(pixels: &mut [u8]) {
+    for pixel in pixels.chunks_exact_mut(4) {
+        let [y, blue, red] = [pixel[0], pixel[1], pixel[2]].map(f32::from);
+        let (blue, red) = (blue - 128.0, red - 128.0);
+        let inks = [y + 1.402 * red, y - 0.344_136 * blue - 0.714_136 * red, y + 1.772 * blue];
+        for (at, ink) in inks.into_iter().enumerate() {
+            // A cast keeps to the bounds of what it casts to, and they have been kept before.
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 255")]
+            let ink = ink.clamp(0.0, 255.0).round() as u8;
+            pixel[at] = ink;
+        }
+        pixel[3] = 255 - pixel[3];
+    }
+}
+
 /// Four inks per pixel (0: none, 255: full) as sRGB: by the profile if it is one of inks, else by their plain product.
 pub(super) fn inks_into_srgb(inks: &[u8], icc: Option<&[u8]>) -> Vec<u8> {
     let mut pixels = vec![0; inks.len() / 4 * 3];

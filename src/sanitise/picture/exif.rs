@@ -1,4 +1,4 @@
-//! EXIF: how the camera was held, when and where.
+//! EXIF: how the camera was held, how large its picture is meant, when and where.
 
 use exif::{In, Reader, Tag, Value};
 
@@ -9,6 +9,8 @@ use crate::verdict::Photo;
 pub(super) struct Told {
     /// 1 to 8; 0 where nothing is told.
     pub(super) orientation: u8,
+    /// Dots across and down, in each inch or (true) each centimetre.
+    pub(super) density: Option<(bool, u16, u16)>,
     pub(super) photo: Option<Photo>,
 }
 
@@ -25,6 +27,13 @@ pub(super) fn read(raw: Vec<u8>) -> Told {
         _ => None,
     };
     let orientation = field(Tag::Orientation).and_then(|field| field.value.get_uint(0));
+    let dots = |tag| match &field(tag)?.value {
+        // More than sixteen bits have no place in a JPEG.
+        Value::Rational(parts) => u16::try_from(parts.first()?.num.checked_div(parts.first()?.denom)?).ok(),
+        _ => None,
+    };
+    let is_metric = field(Tag::ResolutionUnit).and_then(|field| field.value.get_uint(0)) == Some(3);
+    let density = dots(Tag::XResolution).zip(dots(Tag::YResolution)).filter(|(x, y)| *x > 0 && *y > 0);
     let degrees = |tag, sign, negative: &str| {
         let Value::Rational(parts) = &field(tag)?.value else { return None };
         let [degrees, minutes, seconds, ..] = parts.as_slice() else { return None };
@@ -41,6 +50,7 @@ pub(super) fn read(raw: Vec<u8>) -> Told {
     };
     Told {
         orientation: orientation.and_then(|number| u8::try_from(number).ok()).unwrap_or(0),
+        density: density.map(|(across, down)| (is_metric, across, down)),
         photo: (photo != Photo::default()).then_some(photo),
     }
 }

@@ -1,8 +1,8 @@
 //! JPEG.
 //!
-//! Encoding loses a little each time. So what was encoded by this module is known by its layout: where everything up to
-//! the scan, tables included, is byte for byte what the encoder writes for such a picture, and nothing follows the last
-//! block of the scan, the file passes as it is.
+//! Encoding loses a little each time. So what was encoded by this module is known by its layout: where all tables up to
+//! the scan are byte for byte those that the encoder writes for such a picture, and nothing follows the last block of the
+//! scan, the scan stays as it is; what somebody has put beside it since goes.
 
 use std::io::Cursor;
 
@@ -11,7 +11,7 @@ use jpeg_encoder::{Encoder, PixelDensity, PixelDensityUnit, SamplingFactor};
 use zune_core::{colorspace::ColorSpace, options::DecoderOptions};
 use zune_jpeg::JpegDecoder;
 
-use super::{Extras, blocks, check, colour};
+use super::{Applied, Extras, blocks, check, colour};
 use crate::{
     settings::Limits,
     verdict::{Made, Parts, Refusal, malformed},
@@ -27,23 +27,45 @@ pub(super) fn sanitise(file: &[u8], limits: &Limits) -> Made {
     let layout = Layout::read(file)?;
     check(layout.size, 1, limits)?;
     let (mut picture, exif, icc) = decode(file, &layout)?;
-    let is_plain = exif.is_none() && icc.is_none() && !layout.others;
     let extras = Extras { exif, icc, others: layout.others, trailing: file.len() - layout.end };
-    let trailing = extras.trailing;
-    let (removed, photo) = extras.apply(&mut picture);
+    let Applied { removed, photo, density, is_on_its_side, is_changed } = extras.apply(&mut picture);
 
-    let bytes = encode(&picture, layout.density, layout.sampling)?;
+    // JFIF may say how wide a point is to its height, and EXIF how large it is.
+    let told = layout.density.filter(|(unit, ..)| *unit != 0);
+    let of_exif = density.map(|(is_metric, across, down)| (if is_metric { 2 } else { 1 }, across, down));
+    let density = told.or(of_exif).or(layout.density);
+    let density = density.map(|(unit, across, down)| match is_on_its_side {
+        true => (unit, down, across),
+        false => (unit, across, down),
+    });
+    let mut bytes = encode(&picture, density, layout.sampling)?;
     let new = Layout::read(&bytes)?;
-    let is_ours = is_plain
-        && trailing == 0
+    // Adobe's segment says which colours the blocks are of, and does not stay.
+    let is_ours = !is_changed
+        && !layout.is_adobe
         && layout.scans == 1
-        && layout.scan == new.scan
-        && file.starts_with(&bytes[..new.scan])
+        && tables(&file[..layout.scan]) == tables(&bytes[..new.scan])
         && blocks::fill_the_scan(file, layout.scan, layout.end);
     if is_ours {
-        return Ok(Parts::as_is());
+        // Its blocks stay bit for bit, whatever has been put beside them since.
+        bytes.truncate(new.scan);
+        bytes.extend_from_slice(&file[layout.scan..layout.end]);
     }
     Ok(Parts { photo, ..Parts::rebuilt(bytes, removed) })
+}
+
+/// What of a file's head says how its blocks are packed, segment by segment.
+fn tables(head: &[u8]) -> Vec<&[u8]> {
+    let (mut at, mut tables) = (2, Vec::new());
+    while let Some(marker) = next_marker(head, &mut at) {
+        let begin = at - 1;
+        let length = head.get(at..at + 2).map_or(2, |two| usize::from(u16::from_be_bytes([two[0], two[1]])));
+        at = head.len().min(at + length);
+        if !matches!(marker, 0xe0..=0xef | 0xfe) {
+            tables.push(&head[begin..at]);
+        }
+    }
+    tables
 }
 
 /// How many points across and down a picture has.
@@ -81,8 +103,8 @@ pub(crate) fn points(file: &[u8], limits: &Limits, blocks_left: &mut u64) -> Opt
     *blocks_left = left.unwrap_or(0);
     left?;
     let (mut decoder, output) = opened(&whole[..layout.end]).ok()?;
-    // The decoder mixes these, and the document takes four.
-    if decoder.input_colorspace() == Some(ColorSpace::YCCK) {
+    // The document takes four inks.
+    if output == ColorSpace::YCCK {
         return None;
     }
     let samples = decoder.decode().ok()?;
@@ -96,7 +118,7 @@ type Decoded = (DynamicImage, Option<Vec<u8>>, Option<Vec<u8>>);
 
 type Decoder<'a> = JpegDecoder<Cursor<&'a [u8]>>;
 
-/// A decoder that has read the headers, and what it gives: grey, inks or RGB.
+/// A decoder that has read the headers, and what it gives: grey, inks, inks as a lightness and two colours with black, or RGB.
 fn opened(file: &[u8]) -> Result<(Decoder<'_>, ColorSpace), Refusal> {
     let options = DecoderOptions::default()
         .set_max_width(usize::from(u16::MAX))
@@ -105,9 +127,11 @@ fn opened(file: &[u8]) -> Result<(Decoder<'_>, ColorSpace), Refusal> {
     let mut decoder = JpegDecoder::new_with_options(Cursor::new(file), options);
     decoder.decode_headers().map_err(malformed)?;
     let input = decoder.input_colorspace().ok_or_else(|| malformed("no colours"))?;
-    let output = match input {
-        ColorSpace::Luma => ColorSpace::Luma,
-        ColorSpace::CMYK => ColorSpace::CMYK,
+    // What Adobe's segment says is meant of four parts of the colours, and stands in pictures of three as well.
+    let parts = decoder.info().map_or(0, |info| info.components);
+    let output = match (input, parts) {
+        (ColorSpace::Luma, _) => ColorSpace::Luma,
+        (inks @ (ColorSpace::CMYK | ColorSpace::YCCK), 4) => inks,
         _ => ColorSpace::RGB,
     };
     decoder.set_options(options.jpeg_set_out_colorspace(output));
@@ -118,9 +142,11 @@ fn decode(file: &[u8], layout: &Layout) -> Result<Decoded, Refusal> {
     let (mut decoder, output) = opened(&file[..layout.end])?;
     let mut pixels = decoder.decode().map_err(malformed)?;
     let (exif, mut icc) = (decoder.exif().cloned(), decoder.icc_profile());
-    if output == ColorSpace::CMYK {
-        // Adobe's programs, which write nearly all of these, store what is left white.
-        if layout.is_adobe {
+    if matches!(output, ColorSpace::CMYK | ColorSpace::YCCK) {
+        // Adobe's programs, which write nearly all of these, store what is left white. Of them only are those with a lightness.
+        if output == ColorSpace::YCCK {
+            colour::into_inks(&mut pixels);
+        } else if layout.is_adobe {
             pixels.iter_mut().for_each(|ink| *ink = 255 - *ink);
         }
         pixels = colour::inks_into_srgb(&pixels, icc.take().as_deref());

@@ -6,8 +6,8 @@
 //! What was made, or passes as it came, is looked through for programs and pages ([`marks`]): a picture in which one stands
 //! becomes a PNG, in which it does not.
 //!
-//! Lossless formats keep every pixel. A JPEG is encoded once: one that is laid out as this module writes it passes as
-//! it is ([`jpeg`]), so that a picture that goes through five gateways is not worn down.
+//! Lossless formats keep every pixel. A JPEG is encoded once: of one that is laid out as this module writes it the blocks stay
+//! as they are ([`jpeg`]), so that a picture that goes through five gateways is not worn down.
 
 mod blocks;
 mod colour;
@@ -149,16 +149,18 @@ struct Extras {
 
 impl Extras {
     /// Turns the picture upright and into sRGB; says what of the extras is gone, and what they told.
-    fn apply(self, picture: &mut DynamicImage) -> (Vec<Removed>, Option<Photo>) {
+    fn apply(self, picture: &mut DynamicImage) -> Applied {
         let mut removed = Vec::new();
         let told = self.exif.map(exif::read);
-        if let Some(told) = &told
-            && let Some(orientation) = image::metadata::Orientation::from_exif(told.orientation)
-        {
-            picture.apply_orientation(orientation);
+        let (mut density, mut is_on_its_side, mut is_changed) = (None, false, false);
+        if let Some(told) = &told {
+            density = told.density;
+            is_on_its_side = turn(picture, told.orientation);
+            is_changed = told.orientation > 1;
         }
         if self.icc.is_some_and(|icc| colour::into_srgb(picture, &icc)) {
             note(&mut removed, Part::ColourProfile, "");
+            is_changed = true;
         }
         if told.is_some() || self.others {
             note(&mut removed, Part::Metadata, "");
@@ -166,9 +168,30 @@ impl Extras {
         if self.trailing > 0 {
             note(&mut removed, Part::TrailingData, format!("{} bytes", self.trailing));
         }
-        (removed, told.and_then(|told| told.photo))
+        Applied { removed, photo: told.and_then(|told| told.photo), density, is_on_its_side, is_changed }
     }
 }
+
+/// What has become of a picture, and what its extras told.
+struct Applied {
+    removed: Vec<Removed>,
+    photo: Option<Photo>,
+    /// Dots of the picture as it was stored, across and down, in each inch or (true) each centimetre.
+    density: Option<(bool, u16, u16)>,
+    /// Whether what was across is down now.
+    is_on_its_side: bool,
+    /// Whether its points are others than were stored.
+    is_changed: bool,
+}
+
+/// Turns a picture upright, as EXIF and TIFF number it; whether what was across is down then.
+fn turn(picture: &mut DynamicImage, orientation: u8) -> bool {
+    if let Some(orientation) = image::metadata::Orientation::from_exif(orientation) {
+        picture.apply_orientation(orientation);
+    }
+    (5..=8).contains(&orientation)
+}
+
 /// A small grey picture that stands where a drawing stood that cannot be checked, with its format's name.
 pub(crate) fn placeholder(label: &str) -> Vec<u8> {
     const WIDTH: u32 = 160;

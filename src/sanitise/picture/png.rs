@@ -7,7 +7,7 @@ use image::{
     codecs::png::{CompressionType, FilterType, PngDecoder, PngEncoder},
 };
 
-use super::{Extras, check};
+use super::{Applied, Extras, check};
 use crate::{
     settings::Limits,
     verdict::{Made, Part, Parts, Refusal, malformed, note},
@@ -17,7 +17,7 @@ use crate::{
 const HEAD: usize = 8 + 25;
 
 pub(super) fn sanitise(file: &[u8], limits: &Limits) -> Made {
-    let layout = Layout::read(file)?;
+    let mut layout = Layout::read(file)?;
     check(layout.size, 1, limits)?;
     // The picture has been bounded above; what else the decoder holds is texts and profiles.
     let mut allowed = image::Limits::default();
@@ -29,7 +29,11 @@ pub(super) fn sanitise(file: &[u8], limits: &Limits) -> Made {
     let icc = decoder.icc_profile().ok().flatten();
     let mut picture = DynamicImage::from_decoder(decoder).map_err(malformed)?;
     let extras = Extras { exif, icc, others: layout.texts, trailing: file.len() - layout.end };
-    let (mut removed, photo) = extras.apply(&mut picture);
+    let Applied { mut removed, photo, is_on_its_side, .. } = extras.apply(&mut picture);
+    if is_on_its_side && let Some(density) = &mut layout.density {
+        let (across, down) = density.split_at_mut(4);
+        across.swap_with_slice(&mut down[..4]);
+    }
     let chunks = layout.chunks();
     if layout.is_animated {
         note(&mut removed, Part::Animation, "");

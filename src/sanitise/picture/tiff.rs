@@ -13,6 +13,7 @@ use tiff::{
 use super::{
     Extras, check, colour,
     fax::{self, Coding},
+    turn,
 };
 use crate::{
     settings::Limits,
@@ -61,11 +62,13 @@ fn packed(file: &[u8], limits: &Limits, packing: Compression) -> Made {
             Some(coding) => faxed(&mut decoder, &readable, size, coding)?,
             None => page(&mut decoder, size, meant.unwrap_or(0))?,
         };
-        if let Some(orientation) = orientation.and_then(image::metadata::Orientation::from_exif) {
-            picture.apply_orientation(orientation);
-        }
+        let is_on_its_side = turn(&mut picture, orientation.unwrap_or(0));
+        let resolution = resolution.map(|(unit, across, down)| match is_on_its_side {
+            true => (unit, down, across),
+            false => (unit, across, down),
+        });
         let icc = decoder.get_tag_u8_vec(Tag::IccProfile).ok();
-        let (taken_out, _) = Extras { icc, ..Extras::default() }.apply(&mut picture);
+        let taken_out = Extras { icc, ..Extras::default() }.apply(&mut picture).removed;
         taken_out.into_iter().for_each(|one| crate::verdict::note(&mut removed, one.what, one.place));
         if pages == 1 {
             // A TIFF file is an EXIF structure itself.

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use image::DynamicImage;
 use image_webp::{ColorType, LoopCount, WebPDecoder, WebPEncoder};
 
-use super::{Extras, check};
+use super::{Applied, Extras, check};
 use crate::{
     settings::Limits,
     verdict::{Made, Part, Parts, Reason, Refusal, malformed, note},
@@ -53,7 +53,7 @@ pub(super) fn sanitise(file: &[u8], limits: &Limits) -> Made {
         false => image::RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8),
     };
     let mut picture = picture.ok_or_else(|| malformed("fewer pixels than told"))?;
-    let (removed, photo) = extras.apply(&mut picture);
+    let Applied { removed, photo, .. } = extras.apply(&mut picture);
     let colour = if picture.color().has_alpha() { ColorType::Rgba8 } else { ColorType::Rgb8 };
     let mut bytes = Vec::new();
     let encoder = WebPEncoder::new(&mut bytes);

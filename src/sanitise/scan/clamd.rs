@@ -34,7 +34,9 @@ pub struct Clamd {
 }
 
 /// Above this ClamAV calls files clean without having looked at them, whatever it is told to allow.
-const LARGEST: u64 = (2 << 30) - 1;
+///
+/// Source: ClamAV 1.5, libclamav/others.c, where `MaxFileSize` is set
+const LARGEST: u64 = (2 << 30) - 3;
 
 /// Longest answer, in bytes.
 const LONGEST_ANSWER: u64 = 4096;
@@ -132,7 +134,16 @@ fn understand(answer: &str) -> Scan {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
-    use tokio::net::TcpListener;
+    use std::{
+        pin::Pin,
+        sync::{Arc, Mutex},
+        task::{Context, Poll},
+    };
+
+    use tokio::{
+        io::ReadBuf,
+        net::{TcpListener, UnixListener},
+    };
 
     use super::*;
 
@@ -144,7 +155,12 @@ mod tests {
 
     /// A stand-in that checks each part's length, takes at most `most` bytes and then answers; what it took.
     async fn stand_in(listener: TcpListener, most: usize, answer: &str) -> Vec<u8> {
-        let (mut stream, _) = listener.accept().await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        take(stream, most, answer).await
+    }
+
+    /// The same of what was accepted.
+    async fn take(mut stream: impl Stream, most: usize, answer: &str) -> Vec<u8> {
         let mut command = [0; 10];
         stream.read_exact(&mut command).await.unwrap();
         assert_eq!(&command, b"zINSTREAM\0");
@@ -240,6 +256,195 @@ mod tests {
         let listener = TcpListener::bind(address).await.unwrap();
         assert_eq!(stand_in(listener, 100, "stream: OK\0").await, b"file");
         assert_eq!(scan.await.unwrap(), Scan::Clean);
+    }
+
+    /// A clamd of memory: takes at most so many bytes at a time, keeps the lengths of parts and what of them it is told to keep, and
+    /// says that the file is clean.
+    struct Sink {
+        at_a_time: usize,
+        keeps: bool,
+        taken: Arc<Mutex<Taken>>,
+        answer: &'static [u8],
+    }
+
+    #[derive(Default)]
+    struct Taken {
+        /// What of a command or a length has come, and what of a part is still to come.
+        head: Vec<u8>,
+        left: usize,
+        has_command: bool,
+        total: u64,
+        parts: Vec<usize>,
+        file: Vec<u8>,
+    }
+
+    impl Taken {
+        fn take(&mut self, mut bytes: &[u8], keeps: bool) {
+            while !bytes.is_empty() {
+                if self.left > 0 {
+                    let (part, rest) = bytes.split_at(self.left.min(bytes.len()));
+                    self.left -= part.len();
+                    self.total += part.len() as u64;
+                    if keeps {
+                        self.file.extend(part);
+                    }
+                    bytes = rest;
+                    continue;
+                }
+                self.head.push(bytes[0]);
+                bytes = &bytes[1..];
+                if !self.has_command && self.head.len() == 10 {
+                    assert_eq!(self.head, b"zINSTREAM\0");
+                    self.has_command = true;
+                    self.head.clear();
+                } else if self.has_command && self.head.len() == 4 {
+                    let length = u32::from_be_bytes([self.head[0], self.head[1], self.head[2], self.head[3]]);
+                    self.left = usize::try_from(length).unwrap();
+                    self.parts.push(self.left);
+                    self.head.clear();
+                }
+            }
+        }
+    }
+
+    impl AsyncWrite for Sink {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let count = bytes.len().min(self.at_a_time);
+            self.taken.lock().unwrap().take(&bytes[..count], self.keeps);
+            Poll::Ready(Ok(count))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncRead for Sink {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            room: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            room.put_slice(std::mem::take(&mut self.answer));
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// A file of so many bytes, of which at most so many come at a time; nothing is written for them.
+    struct Sparse {
+        left: u64,
+        at_a_time: usize,
+    }
+
+    impl AsyncRead for Sparse {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            room: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let count = room.initialize_unfilled().len().min(self.at_a_time);
+            let count = count.min(usize::try_from(self.left).unwrap_or(usize::MAX));
+            room.advance(count);
+            self.left -= u64::try_from(count).unwrap();
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    async fn sunk(mut input: impl AsyncRead + Unpin + Send, at_a_time: usize, keeps: bool) -> (Scan, Taken) {
+        let taken = Arc::new(Mutex::new(Taken::default()));
+        let sink = Sink { at_a_time, keeps, taken: taken.clone(), answer: b"stream: OK\0" };
+        let scan = exchange(Box::new(sink), &mut input).await.unwrap();
+        (scan, std::mem::take(&mut *taken.lock().unwrap()))
+    }
+
+    #[tokio::test]
+    async fn a_file_that_clamav_looks_at_in_no_case_is_never_clean_whatever_clamd_says() {
+        // Above INT_MAX - 2 the engine says that a file is clean without a look, also where StreamMaxLength is 5 GB.
+        let largest = u64::try_from(i32::MAX).unwrap() - 2;
+        for (length, is_clean) in
+            [(largest, true), (largest + 1, false), (2 << 30, false), (4 << 30, false), (5 << 30, false)]
+        {
+            let (scan, taken) = sunk(Sparse { left: length, at_a_time: usize::MAX }, usize::MAX, false).await;
+            assert_eq!(matches!(scan, Scan::Clean), is_clean, "{length}: {scan:?}");
+            assert_eq!(matches!(scan, Scan::TooLarge(_)), !is_clean, "{length}: {scan:?}");
+            // Nor is what it takes said to be all.
+            assert!(taken.total <= largest, "{length}");
+            assert_eq!(taken.parts.last() == Some(&0), is_clean, "{length}");
+        }
+    }
+
+    #[tokio::test]
+    async fn each_part_is_written_whole_behind_its_own_length_however_it_is_taken_and_given() {
+        // What is read as a length if one is lost: 20 FF 00 A1.
+        let file: Vec<u8> = b"\x20\xff\x00\xa1".iter().copied().cycle().take(150_001).collect();
+        for at_a_time in [1, 3, 7, 4_099, PART + 3, usize::MAX] {
+            let (scan, taken) = sunk(&file[..], at_a_time, true).await;
+            assert_eq!(scan, Scan::Clean);
+            assert!(taken.file == file && taken.left == 0 && taken.head.is_empty(), "{at_a_time}");
+            assert_eq!(taken.parts, [PART, PART, 150_001 - 2 * PART, 0], "{at_a_time}");
+        }
+        // A file that comes in pieces has parts as they come, and none of no length before its end.
+        let (_, taken) = sunk(Sparse { left: 1_000, at_a_time: 300 }, 11, true).await;
+        assert_eq!(taken.parts, [300, 300, 300, 100, 0]);
+        let (_, taken) = sunk(&b""[..], 1, true).await;
+        assert_eq!(taken.parts, [0]);
+    }
+
+    #[tokio::test]
+    async fn many_files_at_a_time_do_not_run_into_each_other() {
+        let (listener, clamd) = listener().await;
+        let files: Vec<Vec<u8>> =
+            (0..100_u8).map(|number| [&[number], &b"\x20\xff\x00\xa1".repeat(20_000)[..]].concat()).collect();
+        let sent = files.iter().map(|file| {
+            let (clamd, file) = (clamd.clone(), file.clone());
+            tokio::spawn(async move { clamd.scan(&mut &file[..]).await })
+        });
+        let sent: Vec<_> = sent.collect();
+        let mut taking = Vec::new();
+        for _ in &files {
+            let (stream, _) = listener.accept().await.unwrap();
+            taking.push(tokio::spawn(take(stream, usize::MAX, "stream: OK\0")));
+        }
+        let mut taken = Vec::new();
+        for one in taking {
+            taken.push(one.await.unwrap());
+        }
+        taken.sort();
+        assert!(taken == files);
+        for one in sent {
+            assert_eq!(one.await.unwrap(), Scan::Clean);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_reason_is_heard_of_one_that_closes_while_the_file_is_sent() {
+        type IsHeard = fn(&Scan) -> bool;
+        let answers: [(&str, IsHeard); 3] = [
+            ("INSTREAM size limit exceeded. ERROR\0", |scan| matches!(scan, Scan::TooLarge(_))),
+            ("stream: Eicar-Signature FOUND\0", |scan| *scan == Scan::Infected("Eicar-Signature".to_owned())),
+            // Of a part of it.
+            ("stream: OK\0", |scan| matches!(scan, Scan::NotScanned(_))),
+        ];
+        for (answer, is_heard) in answers {
+            let (listener, clamd) = listener().await;
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("clamd");
+            let local = UnixListener::bind(&path).unwrap();
+            let of_here = Clamd { address: Address::Unix(path), ..clamd.clone() };
+            // More than lies in the buffers of both ends: the write fails, and what was said is there to be read.
+            let large = || Sparse { left: 64 << 20, at_a_time: usize::MAX };
+            let (mut one, mut other) = (large(), large());
+            let over_tcp = async { take(listener.accept().await.unwrap().0, 1_000, answer).await };
+            let (_, scan) = tokio::join!(over_tcp, clamd.scan(&mut one));
+            assert!(is_heard(&scan) && one.left > 0, "{answer}: {scan:?}");
+            let here = async { take(local.accept().await.unwrap().0, 1_000, answer).await };
+            let (_, scan) = tokio::join!(here, of_here.scan(&mut other));
+            assert!(is_heard(&scan) && other.left > 0, "{answer}: {scan:?}");
+        }
     }
 
     /// With one signature of ours, which is EICAR's, so that no database is fetched.

@@ -332,6 +332,110 @@ mod tests {
         }
     }
 
+    /// One that says these two, the second after what the first asks for, and takes down what comes until nobody says more.
+    async fn witness(listener: TcpListener, options: &str, first: &str, last: &str) -> Vec<u8> {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut heard = Vec::new();
+        let ends: [(&[u8], &str); 3] = [(b"\r\n\r\n", options), (b"\r\n\r\n", first), (b"0\r\n\r\n", last)];
+        for (at, (end, answer)) in ends.into_iter().enumerate() {
+            // The head of the second has three empty lines, and then a body if it has one.
+            let begin = heard.len();
+            loop {
+                let new = &heard[begin..];
+                let heads = memchr::memmem::find_iter(new, b"\r\n\r\n").count();
+                let has_body = memchr::memmem::find(new, b"null-body").is_none();
+                let is_end = match at {
+                    1 if has_body => heads >= 4,
+                    1 => heads >= 3,
+                    _ => new.ends_with(end),
+                };
+                if is_end {
+                    break;
+                }
+                if stream.read_buf(&mut heard).await.unwrap() == 0 {
+                    return heard;
+                }
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+        stream.read_to_end(&mut heard).await.unwrap();
+        heard
+    }
+
+    async fn witnessed(options: &str, file: &[u8], first: &str, last: &str) -> (String, Scan) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let time = Duration::from_secs(20);
+        let (service, most_bytes) = ("a/longer/path?of=the-service".to_owned(), 1000);
+        let icap = Icap { address, service, time, most_bytes };
+        let mut input = file;
+        let (heard, scan) = tokio::join!(witness(listener, options, first, last), icap.scan(&mut input));
+        (String::from_utf8(heard).unwrap(), scan)
+    }
+
+    /// The second request's head and what it encapsulates, by its own word, and the bytes of the body as they are sent.
+    fn request(heard: &str) -> (&str, Vec<(&str, &str)>, &str) {
+        let (_, request) = heard.split_once("\r\n\r\n").unwrap();
+        let (head, rest) = request.split_once("\r\n\r\n").unwrap();
+        let told = head.lines().find_map(|line| line.strip_prefix("Encapsulated: ")).unwrap();
+        let places: Vec<(&str, usize)> = told
+            .split(", ")
+            .map(|part| part.split_once('=').unwrap())
+            .map(|(name, at)| (name, at.parse().unwrap()))
+            .collect();
+        let parts = places.windows(2).map(|two| (two[0].0, &rest[two[0].1..two[1].1])).collect();
+        let (body, begin) = *places.last().unwrap();
+        assert_eq!(body == "null-body", rest.len() == begin, "{heard}");
+        (head, parts, &rest[begin..])
+    }
+
+    const OPTIONS: &str = "ICAP/1.0 200 OK\r\nMethods: RESPMOD\r\nPreview: 8\r\n\r\n";
+
+    #[tokio::test]
+    async fn offsets_are_those_of_the_bytes_that_are_sent() {
+        for (file, first, last) in [(LONG, GO_ON, CLEAN), (b"short", CLEAN, ""), (b"", CLEAN, "")] {
+            let (heard, scan) = witnessed(OPTIONS, file, first, last).await;
+            assert_eq!(scan, Scan::Clean, "{heard}");
+            let (_, parts, _) = request(&heard);
+            let [("req-hdr", asked), ("res-hdr", answered)] = parts[..] else { panic!("{heard}") };
+            assert!(asked.starts_with("GET http://127.0.0.1:") && asked.ends_with("\r\n\r\n"), "{asked:?}");
+            assert_eq!(answered, "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n");
+            // One empty line in each: nothing of one is in the other.
+            assert!([asked, answered].iter().all(|head| head.matches("\r\n\r\n").count() == 1));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_whole_in_its_preview_says_so_and_an_empty_one_that_there_is_none() {
+        let none = OPTIONS.replace("Preview: 8\r\n", "");
+        let nought = OPTIONS.replace("Preview: 8", "Preview: 0");
+        for (options, file, first, wanted) in [
+            (OPTIONS, &b"short"[..], CLEAN, "5\r\nshort\r\n0; ieof\r\n\r\n"),
+            (OPTIONS, b"8 bytes!", CLEAN, "8\r\n8 bytes!\r\n0; ieof\r\n\r\n"),
+            (OPTIONS, b"9 bytes!!", GO_ON, "8\r\n9 bytes!\r\n0\r\n\r\n1\r\n!\r\n0\r\n\r\n"),
+            (OPTIONS, b"", CLEAN, ""),
+            (&nought, b"", CLEAN, ""),
+            (&nought, b"x", GO_ON, "0\r\n\r\n1\r\nx\r\n0\r\n\r\n"),
+            (&none, b"", CLEAN, ""),
+            (&none, b"x", CLEAN, "1\r\nx\r\n0\r\n\r\n"),
+        ] {
+            let (heard, scan) = witnessed(options, file, first, CLEAN).await;
+            assert_eq!(scan, Scan::Clean, "{heard}");
+            let (head, _, body) = request(&heard);
+            assert_eq!(body, wanted, "{heard}");
+            assert_eq!(head.contains("null-body="), file.is_empty(), "{heard}");
+            // Of nothing there is no begin to be shown.
+            assert_eq!(
+                head.contains("Preview: "),
+                !file.is_empty() && options.contains("Preview"),
+                "{heard}"
+            );
+        }
+        // One that asks for more of what was all is not waited for.
+        let (_, scan) = witnessed(OPTIONS, b"short", GO_ON, "").await;
+        assert!(matches!(scan, Scan::NotScanned(_)), "{scan:?}");
+    }
+
     /// One that reads nothing and says these: `part` again and again until nobody takes it, which is when this ends.
     async fn talker(listener: TcpListener, first: &str, part: &[u8]) {
         let (mut stream, _) = listener.accept().await.unwrap();

@@ -83,6 +83,18 @@ pub(crate) fn book(
     list: &[Relation<'_>],
     more: &[(&str, &str, &[u8])],
 ) -> Vec<u8> {
+    book_without(names, &[], inside, data, list, more)
+}
+
+/// The same, where relationships of these ids are not to sheets, but among the others.
+pub(crate) fn book_without(
+    names: &[&str],
+    others: &[&str],
+    inside: &str,
+    data: &str,
+    list: &[Relation<'_>],
+    more: &[(&str, &str, &[u8])],
+) -> Vec<u8> {
     let space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
     let rows = names
         .iter()
@@ -96,6 +108,7 @@ pub(crate) fn book(
     let empty = format!("<worksheet xmlns=\"{space}\"><sheetData/></worksheet>");
     let files: Vec<(String, String)> = (1..=names.len())
         .map(|number| (format!("rId{number}"), format!("worksheets/sheet{number}.xml")))
+        .filter(|(id, _)| !others.contains(&id.as_str()))
         .collect();
     let mut all: Vec<Relation<'_>> =
         files.iter().map(|(id, file)| (id.as_str(), "worksheet", file.as_str(), false)).collect();

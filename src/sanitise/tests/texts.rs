@@ -300,3 +300,114 @@ fn bytes_that_are_letters_of_every_kind_in_utf_16_are_no_text() {
         assert_eq!(judged(&utf_16(&mut text.encode_utf16()), None), Verdict::Clean, "{text}");
     }
 }
+
+/// A drawing of public works as SXF's programs write it, with letters whose second byte is a backslash.
+const SXF: &str = "ISO-10303-21;\r\nHEADER;\r\nFILE_DESCRIPTION(('SCADEC level2 feature_mode'),'2;1');\r\nFILE_NAME('構造図.sfc','2026-11-28T05:49:33',('土木部'),('金沢市'),\
+'SCADEC_API_Ver3.30$$3.1','能登CAD','');\r\nFILE_SCHEMA(('ASSOCIATIVE_DRAUGHTING'));\r\nENDSEC;\r\nDATA;\r\n\r\n/*SXF\r\n#10 = drawing_sheet_feature('表示 ソ','9','1','841','594')\r\nSXF*/\r\n\
+/*SXF\r\n#20 = layer_feature('D-BMK-表題欄ソ','1')\r\nSXF*/\r\n/*SXF\r\n#30 = text_font_feature('ＭＳ ゴシック')\r\nSXF*/\r\n\
+/*SXF3\r\n#40 = text_string_feature('1','8','1','予定地ｶﾅ①','10.0','20.0','5.0','30.0','0.0','0.0','0.0','1','1')\r\nSXF3*/\r\nENDSEC;\r\nEND-ISO-10303-21;\r\n";
+
+#[test]
+fn a_drawing_of_public_works_is_known_by_its_features_and_stays_byte_for_byte() {
+    let as_step = SXF.replace(" feature_mode", " AP202_mode");
+    for (text, kind, name) in [(SXF, Kind::Sfc, "図面.sfc"), (&as_step, Kind::P21, "図面.p21")] {
+        for encoding in [SHIFT_JIS, encoding_rs::UTF_8] {
+            let (file, _, is_lossy) = encoding.encode(text);
+            assert!(!is_lossy && (encoding != SHIFT_JIS || file.windows(2).any(|two| two == b"\x83\x5c")));
+            for told in [Some(name), Some("a.exe"), None] {
+                let outcome = sanitise(&file, told, &Settings::default());
+                assert_eq!(
+                    (outcome.kind, &outcome.verdict),
+                    (Some(kind), &Verdict::Clean),
+                    "{}",
+                    encoding.name()
+                );
+            }
+        }
+        assert_eq!(kind.name_for(name), name);
+        assert_eq!(kind.name_for("図面.exe"), format!("図面.exe.{}", kind.extension()));
+    }
+    let file = SHIFT_JIS.encode(SXF).0;
+    // What only begins so, or goes on behind its end, is none.
+    for broken in [
+        file[..file.len() - 30].to_vec(),
+        [&file[..], b"MZ\x90\0"].concat(),
+        [&file[..], b"<script>x()</script>"].concat(),
+    ] {
+        assert!(reason(&broken, Some("図面.sfc")).is_some());
+    }
+}
+
+#[test]
+fn a_drawing_with_a_code_page_keeps_its_letters_also_where_something_goes_out_of_it() {
+    let layers = ["外壁ソ", "表題欄", "D-STR-能", "予定_ｶﾅ"];
+    let rows: String =
+        layers.iter().map(|name| format!("  0\r\nLAYER\r\n  2\r\n{name}\r\n 70\r\n0\r\n")).collect();
+    let texts: String = layers
+        .iter()
+        .map(|name| format!("  0\r\nTEXT\r\n  8\r\n{name}\r\n  1\r\n構造ソ\\P%%c500 {name}\r\n"))
+        .collect();
+    let drawing = |page: &str, inside: &str| {
+        format!(
+            "  0\r\nSECTION\r\n  2\r\nHEADER\r\n  9\r\n$ACADVER\r\n  1\r\nAC1015\r\n  9\r\n$DWGCODEPAGE\r\n  3\r\n{page}\r\n  0\r\nENDSEC\r\n\
+             0\r\nSECTION\r\n  2\r\nTABLES\r\n{rows}  0\r\nENDSEC\r\n  0\r\nSECTION\r\n  2\r\nENTITIES\r\n{inside}{texts}  0\r\nENDSEC\r\n  0\r\nEOF\r\n"
+        )
+    };
+    let embedded = "  0\r\nOLE2FRAME\r\n  8\r\n表\r\n310\r\nD0CF11E0\r\n";
+    let elsewhere = "  0\r\nSTYLE\r\n  2\r\n能\r\n  3\r\n\\\\evil.example\\ソ\\x.shx\r\n";
+    let emptied = "  0\r\nSTYLE\r\n  2\r\n能\r\n  3\r\n\r\n";
+    for (page, encoding) in [("ANSI_932", SHIFT_JIS), ("dos932", SHIFT_JIS), ("ANSI_932", encoding_rs::UTF_8)]
+    {
+        let written = |inside: &str| encoding.encode(&drawing(page, inside)).0.into_owned();
+        let outcome = sanitise(&written(""), Some("図面.dxf"), &Settings::default());
+        assert_eq!((outcome.kind, outcome.verdict), (Some(Kind::Dxf), Verdict::Clean), "{page}");
+        for (inside, left) in [(embedded, ""), (elsewhere, emptied)] {
+            let Verdict::Rebuilt { bytes, removed } = judged(&written(inside), Some("図面.dxf")) else {
+                panic!("{page}")
+            };
+            assert!(bytes == written(left), "{page}: {inside}");
+            assert_eq!(removed.iter().map(|one| one.what).collect::<Vec<_>>(), [Part::CadObject]);
+        }
+    }
+}
+
+#[test]
+fn a_table_keeps_its_mark_its_encoding_its_ends_of_lines_and_its_amounts() {
+    let amounts =
+        "費目,増減,率\r\n表ソ能,-5,+3.5%\r\n橋梁費,\"-1,234,567\",-1200円\r\n道路費,-1.2E+15,-0.5\r\n";
+    let harmful = "費目,式\r\n表ソ能,=1+1\r\n橋梁費,-5\r\n";
+    let utf_16 = |text: &str| -> Vec<u8> {
+        format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect()
+    };
+    type Write<'w> = &'w dyn Fn(&str) -> Vec<u8>;
+    let ways: [(&str, Write<'_>); 5] = [
+        ("UTF-8 with its mark", &|text| format!("\u{feff}{text}").into_bytes()),
+        ("UTF-8", &|text| text.as_bytes().to_vec()),
+        ("Windows' Japanese", &|text| SHIFT_JIS.encode(text).0.into_owned()),
+        ("EUC-JP", &|text| EUC_JP.encode(text).0.into_owned()),
+        ("UTF-16", &utf_16),
+    ];
+    for (way, write) in ways {
+        for end in ["\r\n", "\n"] {
+            let [amounts, harmful] = [amounts, harmful].map(|text| text.replace("\r\n", end));
+            assert_eq!(judged(&write(&amounts), Some("予算.csv")), Verdict::Clean, "{way}");
+            let Verdict::Rebuilt { bytes, removed } = judged(&write(&harmful), Some("予算.csv")) else {
+                panic!("{way}")
+            };
+            // One apostrophe, and nothing else is another.
+            assert!(bytes == write(&harmful.replace('=', "'=")), "{way}: {bytes:x?}");
+            assert_eq!(removed.iter().map(|one| one.what).collect::<Vec<_>>(), [Part::FormulaCell], "{way}");
+        }
+    }
+}
+
+#[test]
+fn what_outlook_wraps_attachments_in_is_refused_with_what_to_do() {
+    let file = [&b"\x78\x9f\x3e\x22\x01\0\x01\x06\x90\x08\0\x04\0\0\0"[..], b"run.exe\0MZ\x90\0"].concat();
+    for name in [Some("winmail.dat"), Some("ATT00001.txt"), None] {
+        assert_eq!(reason(&file, name), Some(Reason::Winmail));
+    }
+    assert!(Reason::Winmail.ja().contains("winmail.dat") && Reason::Winmail.ja().contains("送信者"));
+    // In an archive it is left out, and told of there.
+    assert!(Reason::Winmail.en().contains("winmail.dat"));
+}

@@ -2,11 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod archives;
 mod bare;
+mod documents;
 mod drawn;
 mod heic;
 mod odf;
 mod office;
+mod packages;
+mod pictures;
 mod samples;
 mod settings;
 
