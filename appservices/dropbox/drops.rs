@@ -55,9 +55,9 @@ pub(crate) enum Error {
     /// It was ended before its time.
     #[error("the link was cancelled")]
     Cancelled(Why),
-    /// Its file was fetched as often as it may be.
+    /// Its file was fetched as often as it may be; the last time then, unless that was in a release that did not note it.
     #[error("the link's downloads are used up")]
-    UsedUp,
+    UsedUp(Option<Timestamp>),
     /// What was entered can be no code; nothing was tried.
     #[error("no code")]
     NoCode,
@@ -88,6 +88,9 @@ pub(crate) enum Error {
     /// There is no such upload, or none any more.
     #[error("no such upload")]
     NoUpload,
+    /// It cannot be ended yet: of its bytes only so many are there.
+    #[error("bytes are lacking")]
+    Lacking(u64),
     /// It came whole: it cannot be taken back any more.
     #[error("received")]
     Received,

@@ -239,7 +239,7 @@ impl Files {
     /// Compares a file that has all its bytes with the hash that the sender computed, if he did, and takes it.
     ///
     /// # Errors
-    /// [`Error::NoUpload`] when bytes are lacking, [`Error::Refused`] when it is not what was sent, or of another kind.
+    /// [`Error::Lacking`] when bytes are lacking, [`Error::Refused`] when it is not what was sent, or of another kind.
     pub(crate) async fn finish(
         &self,
         (link, hash): (&Link, &str),
@@ -250,7 +250,7 @@ impl Files {
         let upload = self.0.drops.upload(hash, id).await?;
         match upload.state {
             UploadState::Receiving if upload.offset == upload.length => {}
-            UploadState::Receiving => return Err(Error::NoUpload),
+            UploadState::Receiving => return Err(Error::Lacking(upload.offset)),
             UploadState::Refused { reason } => return Err(Error::Refused(reason)),
             UploadState::Whole { .. } | UploadState::Sent { .. } => return Ok(upload),
         }

@@ -213,6 +213,12 @@ pub(crate) struct Hand {
     pub(crate) name: String,
     pub(crate) size: Option<u64>,
     pub(crate) state: HandState,
+    /// When it was last fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fetched: Option<Timestamp>,
+    /// Downloads that broke off and were given back.
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    pub(crate) given_back: u32,
     /// By which somebody agreed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) agreement: Option<OwnedEventId>,
@@ -222,6 +228,11 @@ pub(crate) struct Hand {
     /// When and why it ended before its time, unless that was in a release that did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) end: Option<End>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_none_yet(count: &u32) -> bool {
+    *count == 0
 }
 
 /// How far a link to download by has come.
@@ -402,6 +413,10 @@ mod tests {
         assert_eq!((read(&put_out).why_ended(), read(&untold).why_ended()), (Why::Unnoted, Why::CodeUntold));
         // As it was, it is written again.
         assert_eq!(serde_json::to_value(read(&put_out)).unwrap(), put_out);
+        let mut fetched = with("fetched", json!(7));
+        fetched["given_back"] = json!(2);
+        assert_eq!((read(&fetched).fetched, read(&fetched).given_back), (Some(Timestamp(7)), 2));
+        assert_eq!(serde_json::to_value(read(&fetched)).unwrap(), fetched);
         let noted = with("end", json!({ "why": "taken_back", "at": 5 }));
         assert_eq!(read(&noted).end, Some(End { why: Why::TakenBack, at: Timestamp(5) }));
         assert_eq!(serde_json::to_value(read(&noted)).unwrap(), noted);

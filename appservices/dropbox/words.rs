@@ -32,10 +32,7 @@ pub(crate) fn for_senders(error: &Error, language: Language) -> String {
             "The time of this link is over. Please ask whoever gave it to you.",
         ),
         Error::Cancelled(why) => ended_for_senders(*why),
-        Error::UsedUp => (
-            "ダウンロードできる回数を使い切りました。必要なときは、URLを知らせた担当者にご連絡ください。",
-            "The file was downloaded as often as it may be. Please ask whoever gave you the link.",
-        ),
+        Error::UsedUp(at) => return used_up(*at, language),
         Error::NoCode => (
             "合言葉は8桁の数字です。入力をお確かめください（この入力は回数に数えていません）。",
             "The code is eight digits. Please look at what you entered; it does not count as a try.",
@@ -64,6 +61,7 @@ pub(crate) fn for_senders(error: &Error, language: Language) -> String {
             "いま受け取れません。しばらくしてからもう一度お送りください。",
             "It cannot be taken now. Please try again later.",
         ),
+        Error::Lacking(_) => return another_offset(language),
         Error::NoUpload => ("このファイルの送信は見つかりません。", "There is no such upload."),
         Error::Received => (
             "このファイルはもう届いています。取り消したいときは、依頼した担当者にご連絡ください。",

@@ -99,8 +99,8 @@ impl Bot for Hook {
         hook.host.spawn(async move {
             introduced.host.homeserver.introduce(&introduced.host.config.bot.display_name).await;
         });
-        for one in settings.incoming {
-            hook.host.spawn(post::run(hook.clone(), one));
+        for of_room in post::by_room(settings.incoming) {
+            hook.host.spawn(post::run(hook.clone(), of_room));
         }
         for one in settings.outgoing {
             hook.host.spawn(outgoing::run(hook.clone(), one));

@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use bot_kit::{Batch, Rows, StoreError, Table, now_ms};
+use bot_kit::{Batch, Rows, Store, StoreError, Table, next_ms, now_ms};
 use http::{HeaderValue, Request, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
@@ -31,6 +31,8 @@ use crate::{
 
 /// What has to come into a room; key: webhook, a slash, milliseconds in twenty digits, a slash, hash of the id.
 pub(crate) const JOBS: Table<Job> = Table::new("jobs");
+/// When the last one came, of whatever webhook; key: empty.
+const LAST: Table<u64> = Table::new("last job");
 /// What came; key: webhook, a slash, hash of the id; value: when, in milliseconds.
 const TAKEN: Table<u64> = Table::new("taken");
 /// The same by age; key: milliseconds in twenty digits, a slash, the key there; value: that key.
@@ -75,6 +77,7 @@ pub(crate) struct Job {
     pub(crate) id: String,
     /// As it came: what it means is asked when it is told, and what stands in it must not depend on how a row is read.
     pub(crate) body: Box<RawValue>,
+    /// When it came, after what came before.
     pub(crate) at_ms: u64,
 }
 
@@ -170,7 +173,7 @@ async fn take(
     let body: Box<RawValue> =
         serde_json::from_slice(text).map_err(|_| Answer(StatusCode::BAD_REQUEST, "the body is not JSON"))?;
 
-    match hook.note(&incoming.name, Job { id: signed.id, body, at_ms: now_ms() }).await {
+    match note(&hook.host.store, &incoming.name, Job { id: signed.id, body, at_ms: now_ms() }).await {
         Ok(Noted::New) => {
             info!(hook = incoming.name, "a webhook");
             hook.more_jobs.notify_waiters();
@@ -200,36 +203,61 @@ enum Noted {
     Full,
 }
 
-impl Hook {
-    /// Writes down what came, once for each id.
-    async fn note(&self, name: &str, job: Job) -> Result<Noted, StoreError> {
-        let hash: String =
-            Sha256::digest(job.id.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-        let known = format!("{name}/{hash}");
-        let name = name.to_owned();
-        let old = self.host.store.scan(&TAKEN_AGES, "", None, SWEPT).await?;
-        let change = move |rows: &Rows<'_>| {
-            let mut batch = Batch::new();
-            if rows.get(&TAKEN, &known)?.is_some() {
-                return Ok((batch, Noted::Before));
+/// Writes down what came, once for each id.
+async fn note(store: &Store, name: &str, mut job: Job) -> Result<Noted, StoreError> {
+    let hash: String = Sha256::digest(job.id.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let known = format!("{name}/{hash}");
+    let name = name.to_owned();
+    let old = store.scan(&TAKEN_AGES, "", None, SWEPT).await?;
+    let change = move |rows: &Rows<'_>| {
+        let mut batch = Batch::new();
+        if rows.get(&TAKEN, &known)?.is_some() {
+            return Ok((batch, Noted::Before));
+        }
+        if rows.count(&JOBS, &format!("{name}/"), MOST_JOBS)? >= MOST_JOBS {
+            return Ok((batch, Noted::Full));
+        }
+        job.at_ms = next_ms(rows.get(&LAST, "")?.unwrap_or_default(), job.at_ms);
+        for (age, key) in old {
+            let at: u64 = age.split('/').next().and_then(|at| at.parse().ok()).unwrap_or_default();
+            if job.at_ms.saturating_sub(at) > KNOWN_MS {
+                batch.delete(&TAKEN_AGES, &age).delete(&TAKEN, &key);
             }
-            if rows.count(&JOBS, &format!("{name}/"), MOST_JOBS)? >= MOST_JOBS {
-                return Ok((batch, Noted::Full));
-            }
-            for (age, key) in old {
-                let at: u64 = age.split('/').next().and_then(|at| at.parse().ok()).unwrap_or_default();
-                if job.at_ms.saturating_sub(at) > KNOWN_MS {
-                    batch.delete(&TAKEN_AGES, &age).delete(&TAKEN, &key);
-                }
-            }
-            batch.put(&TAKEN, &known, &job.at_ms).put(
-                &TAKEN_AGES,
-                &format!("{:020}/{known}", job.at_ms),
-                &known,
-            );
-            batch.put(&JOBS, &format!("{name}/{:020}/{hash}", job.at_ms), &job);
-            Ok((batch, Noted::New))
+        }
+        batch.put(&LAST, "", &job.at_ms).put(&TAKEN, &known, &job.at_ms);
+        batch.put(&TAKEN_AGES, &format!("{:020}/{known}", job.at_ms), &known);
+        batch.put(&JOBS, &format!("{name}/{:020}/{hash}", job.at_ms), &job);
+        Ok((batch, Noted::New))
+    };
+    store.change(change).await
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    /// WH5
+    #[tokio::test]
+    async fn what_comes_within_one_millisecond_waits_in_the_order_in_which_it_came_also_with_a_clock_set_back()
+     {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("store")).unwrap();
+        let job = |id: &str, at_ms: u64| Job {
+            id: id.to_owned(),
+            body: RawValue::from_string("{}".into()).unwrap(),
+            at_ms,
         };
-        self.host.store.change(change).await
+        let ids: Vec<String> = (0..40).map(|number| format!("m{number}")).collect();
+        for (number, id) in ids.iter().enumerate() {
+            // In two of them the clock is behind.
+            let at_ms = if number % 20 == 19 { 9_000 } else { 10_000 };
+            assert!(matches!(note(&store, "road", job(id, at_ms)).await, Ok(Noted::New)));
+        }
+        assert!(matches!(note(&store, "road", job("m3", 20_000)).await, Ok(Noted::Before)));
+        let waiting = store.scan(&JOBS, "road/", None, 100).await.unwrap();
+        let waiting: Vec<String> = waiting.into_iter().map(|(_, job)| job.id).collect();
+        assert_eq!(waiting, ids);
     }
 }

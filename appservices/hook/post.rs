@@ -1,12 +1,13 @@
 //! What came by a webhook goes into its room.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
 use bot_kit::{
-    Batch, Failure, Table, TxnId, now_ms,
+    Batch, Failure, StoreError, Table, TxnId, now_ms,
     ruma::{OwnedEventId, OwnedRoomId},
 };
 use bytes::Bytes;
@@ -28,9 +29,6 @@ const BEGUN: Table<u64> = Table::new("threads begun");
 /// Files that were uploaded and are not sent yet; key: webhook, a slash, the id, a slash, a photo's number or `whole`; value: `mxc:` URI.
 const UPLOADED: Table<String> = Table::new("uploaded");
 
-/// Jobs that are read at a time: each may hold photos.
-const PAGE: usize = 1;
-
 /// Pauses after failures.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -44,8 +42,18 @@ const THREAD_MS: u64 = 7 * 86_400_000;
 /// What could not be told for so long is given up: the bot was never asked into the room, or the room is gone.
 const PATIENCE_MS: u64 = 3 * 86_400_000;
 
-/// Has the jobs of one webhook done in their order, for ever.
-pub(crate) async fn run(hook: Arc<Hook>, incoming: Incoming) {
+/// The webhooks of each room: what comes by several of them comes into it in one order, an alarm and what another program answers to it.
+pub(crate) fn by_room(incoming: Vec<Incoming>) -> Vec<Vec<Incoming>> {
+    let mut rooms: BTreeMap<_, Vec<Incoming>> = BTreeMap::new();
+    for one in incoming {
+        rooms.entry((one.room.clone(), one.made_by.clone())).or_default().push(one);
+    }
+    rooms.into_values().collect()
+}
+
+/// Has what comes for one room told in the order in which it came, for ever.
+pub(crate) async fn run(hook: Arc<Hook>, of_room: Vec<Incoming>) {
+    let names = of_room.iter().map(|incoming| &*incoming.name).collect::<Vec<_>>().join(", ");
     let (mut pause, mut began) = (FIRST_PAUSE, None::<Instant>);
     loop {
         let (more, came) = (hook.more_jobs.notified(), hook.came.notified());
@@ -53,19 +61,19 @@ pub(crate) async fn run(hook: Arc<Hook>, incoming: Incoming) {
         // Before the look: what comes meanwhile must wake us.
         more.as_mut().enable();
         came.as_mut().enable();
-        match hook.next_job(&incoming).await {
+        match hook.next_job(&of_room).await {
             Ok(is_told) => {
                 (pause, began) = (FIRST_PAUSE, None);
-                hook.troubles.lock().unwrap_or_else(PoisonError::into_inner).remove(&incoming.name);
+                hook.troubles.lock().unwrap_or_else(PoisonError::into_inner).remove(&names);
                 if !is_told {
                     more.await;
                 }
             }
             Err(failure) => {
-                warn!(hook = incoming.name, error = %failure, "a webhook could not be told, trying again");
+                warn!(hook = names, error = %failure, "a webhook could not be told, trying again");
                 if began.get_or_insert_with(Instant::now).elapsed() >= TROUBLE {
                     let mut troubles = hook.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-                    troubles.insert(incoming.name.clone(), failure.to_string());
+                    troubles.insert(names.clone(), failure.to_string());
                 }
                 tokio::select! {
                     () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
@@ -78,10 +86,27 @@ pub(crate) async fn run(hook: Arc<Hook>, incoming: Incoming) {
 }
 
 impl Hook {
+    /// What came first of all that waits for a room.
+    async fn oldest<'a>(
+        &self,
+        of_room: &'a [Incoming],
+    ) -> Result<Option<(&'a Incoming, String, Job)>, StoreError> {
+        let mut oldest: Option<(&Incoming, String, Job)> = None;
+        for incoming in of_room {
+            // One at a time: each may hold photos.
+            let first = self.host.store.scan(&JOBS, &format!("{}/", incoming.name), None, 1).await?;
+            oldest = first
+                .into_iter()
+                .map(|(key, job)| (incoming, key, job))
+                .chain(oldest)
+                .min_by_key(|(_, _, job)| job.at_ms);
+        }
+        Ok(oldest)
+    }
+
     /// Does the oldest job; whether there was one.
-    async fn next_job(&self, incoming: &Incoming) -> Result<bool, Failure> {
-        let jobs = self.host.store.scan(&JOBS, &format!("{}/", incoming.name), None, PAGE).await?;
-        let Some((key, job)) = jobs.into_iter().next() else { return Ok(false) };
+    async fn next_job(&self, of_room: &[Incoming]) -> Result<bool, Failure> {
+        let Some((incoming, key, job)) = self.oldest(of_room).await? else { return Ok(false) };
         let mut batch = Batch::new();
         match self.tell(incoming, &job, &mut batch).await {
             Ok(()) => {}

@@ -184,7 +184,7 @@ fn check_name(name: &str, wrong: &mut impl FnMut(&str, &str)) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
@@ -195,12 +195,17 @@ mod tests {
         secret = 'a secret of twenty-four letters'\nrooms = ['#a:kanazawa.test']\n\
         made_by = '@a:kanazawa.test'\n";
 
-    fn found(bot: &str) -> Vec<String> {
+    /// A configuration with this under `[bot]`.
+    pub(crate) fn config(bot: &str) -> Config<Settings> {
         let whole = format!(
             "[homeserver]\nurl = 'http://127.0.0.1:1'\nserver_name = 'kanazawa.test'\n[appservice]\nregistration = 'a'\n\
              url = 'http://127.0.0.1:2'\n[listener]\naddress = '127.0.0.1:2'\n[store]\npath = 'b'\n[bot]\n{bot}"
         );
-        mistakes(&toml::from_str(&whole).unwrap())
+        toml::from_str(&whole).unwrap()
+    }
+
+    fn found(bot: &str) -> Vec<String> {
+        mistakes(&config(bot))
     }
 
     #[test]

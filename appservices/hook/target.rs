@@ -217,6 +217,13 @@ mod tests {
             let url = Url::parse(url).expect("a URL");
             assert!(resolve(&url, &[]).await.is_err(), "{url}");
         }
+        // Of several addresses only those that may be gone to.
+        let all = [Range::parse("127.0.0.0/8").expect("a range"), Range::parse("::1").expect("one")];
+        let url = Url::parse("http://localhost:81/").expect("a URL");
+        let v4 = resolve(&url, &all[..1]).await.expect("somewhere");
+        assert!(
+            v4.iter().all(SocketAddr::is_ipv4) && resolve(&url, &all).await.expect("more").len() >= v4.len()
+        );
         let home = [Range::parse("127.0.0.0/8").expect("a range")];
         let url = Url::parse("http://127.1:81/").expect("a URL");
         assert_eq!(resolve(&url, &home).await, Ok(vec!["127.0.0.1:81".parse().expect("an address")]));

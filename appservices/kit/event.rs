@@ -44,7 +44,8 @@ pub struct Event {
     /// Whether its sender is a user of an application service, as the homeserver says.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub of_service: bool,
-    /// When it came to the service, in milliseconds: by its own clock, unlike what an event says of itself.
+    /// When it came to the service, in milliseconds: by its own clock, unlike what an event says of itself. It is later than that of
+    /// the event before ([`next_ms`]).
     #[serde(default)]
     pub received_ms: u64,
 }
@@ -134,11 +135,36 @@ pub fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A clock that was ahead by more was set back since.
+const MOST_AHEAD_MS: u64 = 60_000;
+
+/// The moment of what comes now, behind the moment of what came last: what comes within one millisecond has moments of its own, one after
+/// the other, so that whatever is kept by them keeps its order. Where a clock is set back far, its order begins anew.
+pub fn next_ms(last_ms: u64, now_ms: u64) -> u64 {
+    let is_set_back = last_ms > now_ms.saturating_add(MOST_AHEAD_MS);
+    if is_set_back { now_ms } else { now_ms.max(last_ms.saturating_add(1)) }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn moments_of_what_comes_at_once_follow_each_other_and_a_clock_that_is_set_back_far_begins_anew() {
+        for (last, now, next) in [
+            (0, 10_000, 10_000),
+            (9_999, 10_000, 10_000),
+            (10_000, 10_000, 10_001),
+            (10_005, 10_000, 10_006),
+            (10_000 + MOST_AHEAD_MS, 10_000, 10_001 + MOST_AHEAD_MS),
+            (10_001 + MOST_AHEAD_MS, 10_000, 10_000),
+            (u64::MAX, u64::MAX, u64::MAX),
+        ] {
+            assert_eq!(next_ms(last, now), next, "{last} {now}");
+        }
+    }
 
     fn event(content: Value) -> Event {
         let value = json!({

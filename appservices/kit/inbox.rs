@@ -24,7 +24,7 @@ use tracing::{debug, error, warn};
 
 use crate::{
     bot::Bot,
-    event::Event,
+    event::{Event, next_ms},
     homeserver::Failure,
     store::{Batch, Error, Rows, Store, Table},
 };
@@ -73,6 +73,9 @@ struct Seen {
 struct Counters {
     event: u64,
     transaction: u64,
+    /// When the last event was received.
+    #[serde(default)]
+    received_ms: u64,
 }
 
 /// Why a transaction was not taken.
@@ -116,7 +119,7 @@ impl Inbox {
     /// Takes a transaction: its events are on the disk when this returns, or were before.
     ///
     /// One with the same id and other events is another one: a homeserver that lost its data counts anew.
-    pub(crate) async fn take(&self, id: &str, events: Vec<Event>) -> Result<(), Untaken> {
+    pub(crate) async fn take(&self, id: &str, mut events: Vec<Event>) -> Result<(), Untaken> {
         if self.waiting() + events.len() > MOST_WAITING {
             return Err(Untaken::Full);
         }
@@ -127,10 +130,13 @@ impl Inbox {
                 debug!(txn_id = id, "a transaction that was taken before");
                 return Ok((Batch::new(), 0));
             }
-            let Counters { event, transaction } = rows.get(&COUNTERS, "")?.unwrap_or_default();
+            let Counters { event, transaction, mut received_ms } =
+                rows.get(&COUNTERS, "")?.unwrap_or_default();
             let mut batch = Batch::new();
             let mut next = event;
-            for event in &events {
+            for event in &mut events {
+                received_ms = next_ms(received_ms, event.received_ms);
+                event.received_ms = received_ms;
                 batch.put(&INBOX, &place(next), event);
                 next += 1;
             }
@@ -144,7 +150,7 @@ impl Inbox {
             }
             batch.put(&SEEN, &id, &Seen { events: digest, number: transaction });
             batch.put(&SEEN_ORDER, &place(transaction), &id);
-            batch.put(&COUNTERS, "", &Counters { event: next, transaction: transaction + 1 });
+            batch.put(&COUNTERS, "", &Counters { event: next, transaction: transaction + 1, received_ms });
             Ok::<_, Error>((batch, events.len()))
         });
         self.waiting.fetch_add(taken.await?, Ordering::Relaxed);
@@ -323,6 +329,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::{
+        bot::{Host, Namespaces},
+        config::Config,
+    };
 
     fn event(room: &str, id: &str) -> Event {
         let value = json!({
@@ -353,6 +363,85 @@ mod tests {
         let keys: Vec<_> =
             store.scan(&INBOX, "", None, 10).await.expect("read").into_iter().map(|row| row.0).collect();
         assert_eq!(keys, [place(0), place(1), place(2)]);
+    }
+
+    #[tokio::test]
+    async fn each_event_is_later_than_the_one_before_also_of_one_transaction_and_after_a_restart() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("store");
+        let ids: Vec<String> = (0..60).map(|number| number.to_string()).collect();
+        for (number, ids) in ids.chunks(20).enumerate() {
+            let inbox = Inbox::open(&Store::open(&path).expect("a store")).await.expect("an inbox");
+            let events = ids.iter().map(|id| event("a", id)).collect();
+            inbox.take(&number.to_string(), events).await.expect("taken");
+        }
+        let store = Store::open(&path).expect("a store");
+        let rows = store.scan(&INBOX, "", None, 100).await.expect("read");
+        let mut events: Vec<Event> = rows.into_iter().map(|(_, event)| event).collect();
+        // As who keeps something by it finds it again.
+        events.sort_by_key(|event| (event.received_ms, std::cmp::Reverse(event.event_id.clone())));
+        let found: Vec<&str> = events.iter().map(|event| &event.event_id.as_str()[1..]).collect();
+        assert_eq!(found, ids);
+    }
+
+    /// A bot that cannot say the first event of a room before another room has heard of its own.
+    #[derive(Default)]
+    struct Teller {
+        told: parking_lot::Mutex<Vec<String>>,
+        tries: AtomicUsize,
+        more: Notify,
+    }
+
+    impl Bot for Teller {
+        type Settings = ();
+
+        const ID: &'static str = "teller";
+        const ABOUT: &'static str = "a test";
+        const SENDER: &'static str = "teller";
+
+        fn claims(_: &Config<()>) -> Namespaces {
+            Namespaces::default()
+        }
+
+        async fn start(_: Host<()>) -> anyhow::Result<Arc<Self>> {
+            anyhow::bail!("it is not started")
+        }
+
+        async fn handle(&self, event: &Event) -> Result<Batch, Failure> {
+            self.tries.fetch_add(1, Ordering::Relaxed);
+            let mut told = self.told.lock();
+            if event.event_id == "$first" && !told.iter().any(|id| id == "$elsewhere") {
+                let after = Some(Duration::ZERO);
+                return Err(Failure::Passing { cause: "not yet".to_owned(), after, status: None });
+            }
+            told.push(event.event_id.to_string());
+            Ok(Batch::new())
+        }
+
+        fn noted(&self) {
+            self.more.notify_one();
+        }
+    }
+
+    /// AS11
+    #[tokio::test]
+    async fn an_event_that_is_tried_again_holds_up_those_behind_it_in_its_room_and_no_others() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(&directory.path().join("store")).expect("a store");
+        let inbox = Inbox::open(&store).await.expect("an inbox");
+        let (bot, stop) = (Arc::new(Teller::default()), CancellationToken::new());
+        let work = tokio::spawn(inbox.clone().work(bot.clone(), stop.clone()));
+        inbox.take("1", vec![event("a", "first"), event("a", "second")]).await.expect("taken");
+        while bot.tries.load(Ordering::Relaxed) < 2 {
+            tokio::task::yield_now().await;
+        }
+        inbox.take("2", vec![event("a", "third"), event("b", "elsewhere")]).await.expect("taken");
+        while inbox.waiting() > 0 {
+            bot.more.notified().await;
+        }
+        stop.cancel();
+        work.await.expect("it ends");
+        assert_eq!(*bot.told.lock(), ["$elsewhere", "$first", "$second", "$third"]);
     }
 
     #[test]

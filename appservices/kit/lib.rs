@@ -33,7 +33,7 @@ pub use {ruma, url};
 pub use self::{
     bot::{Bot, Host, Namespaces},
     config::{AppserviceConfig, Config, HomeserverConfig, ListenerConfig, Span, StoreConfig},
-    event::{Event, now_ms},
+    event::{Event, next_ms, now_ms},
     homeserver::{Creation, Download, Failure, Homeserver, Refusal, TxnId, Upgrade},
     key::{Key, hex},
     listen::{Bounds, serve},

@@ -64,6 +64,15 @@ pub fn assert_sanitised(bytes: &[u8]) {
     assert_eq!(image::load_from_memory(bytes).expect("a picture").width(), 60);
 }
 
+/// Width and height of a JPEG.
+///
+/// # Panics
+/// When it is none.
+pub fn size_of_jpeg(bytes: &[u8]) -> (u32, u32) {
+    let picture = image::load_from_memory_with_format(bytes, image::ImageFormat::Jpeg).expect("a JPEG");
+    (picture.width(), picture.height())
+}
+
 /// Fetches a file by its `mxc:` URI.
 pub async fn download(user: &User, uri: &str) -> (StatusCode, Vec<u8>) {
     let place = uri.strip_prefix("mxc://").expect("a URI of a file");

@@ -1,10 +1,13 @@
 // A server and the bot on loopback, and a member with a room.
 
 import { execFileSync, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+
+import { Front } from "./front.mjs";
 
 const PATIENCE = 60_000;
 const NAME = "kanazawa.test";
@@ -20,8 +23,8 @@ async function freePort() {
 }
 
 /** Asks again until there is an answer that is wanted. */
-export async function until(what, attempt) {
-    const end = Date.now() + PATIENCE;
+export async function until(what, attempt, patience = PATIENCE) {
+    const end = Date.now() + patience;
     for (;;) {
         const found = await attempt().catch(() => undefined);
         if (found) return found;
@@ -34,7 +37,8 @@ export class Town {
     static async start(yakuba, dropbox) {
         const town = new Town();
         town.directory = mkdtempSync(join(tmpdir(), "dropbox-browser-"));
-        const [port, own, page] = [await freePort(), await freePort(), await freePort()];
+        const [port, own, page, behind] = [await freePort(), await freePort(), await freePort(), await freePort()];
+        town.front = await Front.start(page, behind);
         town.base = `http://127.0.0.1:${port}`;
         const home = join(town.directory, "home");
         execFileSync(yakuba, ["init", home, "--server-name", NAME], { stdio: "ignore" });
@@ -52,7 +56,7 @@ path = "dropbox/store.redb"
 [bot]
 place = "金沢市"
 public_url = "http://127.0.0.1:${page}"
-page_address = "127.0.0.1:${page}"
+page_address = "127.0.0.1:${behind}"
 files_path = "dropbox/files"
 audit_path = "dropbox/audit.jsonl"
 `);
@@ -68,6 +72,8 @@ application_services = ["../registration.yaml"]
 [[listeners]]
 address = "127.0.0.1:${port}"
 serves = ["client"]
+[media]
+largest_upload = "3 GiB"
 [log]
 filter = "warn"
 `);
@@ -105,8 +111,12 @@ filter = "warn"
             .filter((event) => event.type === "m.room.message").map((event) => event.content);
     }
 
-    async said(words) {
-        return await until(words, async () => (await this.messages()).find((content) => content.body.includes(words)));
+    /** What the bot said last with these words, once it said them so often. */
+    async said(words, { often = 1, patience = PATIENCE } = {}) {
+        return await until(words, async () => {
+            const found = (await this.messages()).filter((content) => content.body.includes(words));
+            return found.length >= often && found[0];
+        }, patience);
     }
 
     #number = 0;
@@ -163,10 +173,18 @@ filter = "warn"
         return (await this.said("承認 @jiro")).body.split("\n").find((line) => line.startsWith("http"));
     }
 
-    async download(uri) {
+    /** The hash of a file, which may be larger than memory. */
+    async hashOf(uri) {
         const path = `/_matrix/client/v1/media/download/${uri.slice("mxc://".length)}`;
         const answer = await fetch(this.base + path, { headers: { authorization: `Bearer ${this.token}` } });
-        return Buffer.from(await answer.arrayBuffer());
+        const hash = createHash("sha256");
+        for await (const part of answer.body) hash.update(part);
+        return hash.digest("hex");
+    }
+
+    /** Files of the room by this name. */
+    async files(name) {
+        return (await this.messages()).filter((content) => content.url && content.body === name);
     }
 
     /** Kills the bot. */
@@ -183,6 +201,7 @@ filter = "warn"
     }
 
     async stop() {
+        this.front.stop();
         for (const child of [this.running, this.server]) {
             if (!child || child.exitCode !== null || child.signalCode !== null) continue;
             const gone = new Promise((done) => child.once("exit", done));

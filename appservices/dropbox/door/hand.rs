@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bot_kit::Failure;
+use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, Request, StatusCode, header};
 use maud::html;
@@ -53,15 +54,24 @@ impl Source {
     }
 }
 
-/// A download that is given back unless something of the file goes out: a browser that hangs up before, or asks twice, uses none up.
+/// A download that is given back unless all of the file goes out: a line that breaks, or a browser that asks twice, uses none up.
 pub(super) struct Taken {
     pub(super) door: Arc<Door>,
+    /// None once all of it went out.
     pub(super) token: Option<Token>,
+    /// Bytes that have still to go out, if it is known how many there are.
+    pub(super) lacking: Option<u64>,
 }
 
 impl Taken {
-    pub(super) fn is_used(&mut self) {
-        self.token = None;
+    /// This part goes out next; none at the end. Of a file whose length is known nobody asks for what is behind its last part.
+    pub(super) fn goes_out(&mut self, part: Option<&Bytes>) {
+        let sent = part.map_or(0, |part| part.len() as u64);
+        self.lacking = self.lacking.map(|lacking| lacking.saturating_sub(sent));
+        let is_whole = self.lacking.map_or(part.is_none(), |lacking| lacking == 0);
+        if is_whole {
+            self.token = None;
+        }
     }
 }
 
@@ -72,7 +82,7 @@ impl Drop for Taken {
         // Under no supervisor: it is one short write, and lost it costs one download of those that are left.
         tokio::spawn(async move {
             if let Err(error) = door.drops.give_download_back(&token).await {
-                warn!(%error, "a download that did not begin cannot be given back");
+                warn!(%error, "a download that broke off cannot be given back");
             }
         });
     }
@@ -160,7 +170,7 @@ pub(super) async fn fetch(
         let Some(source) = &door.source else { return Err(Error::Full.into()) };
         source.is_shown(&door.drops, &hand).await?;
         let hand = door.drops.take_download(&token, visit.ip.to_string()).await?;
-        let taken = Taken { door: door.clone(), token: Some(token) };
+        let mut taken = Taken { door: door.clone(), token: Some(token), lacking: None };
         let download = match source.media.download(&hand.uri).await {
             Ok(download) => download,
             Err(failure) => {
@@ -168,12 +178,13 @@ pub(super) async fn fetch(
                 return Err(Error::Full.into());
             }
         };
+        taken.lacking = download.length;
         let length = download.length.map(|length| length.to_string());
         // The slot is held until the last byte went out.
         let parts =
             stream::try_unfold((download, slot, taken), |(mut download, slot, mut taken)| async move {
                 let part = download.chunk().await?;
-                taken.is_used();
+                taken.goes_out(part.as_ref());
                 Ok::<_, Failure>(part.map(|part| (part, (download, slot, taken))))
             });
         let mut response = Body::from_stream(parts).into_response();

@@ -180,7 +180,11 @@ enum Trouble {
 
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
-        Self::Drops(error)
+        match error {
+            // It is gone on with from there.
+            Error::Lacking(offset) => Self::Offset(offset),
+            error => Self::Drops(error),
+        }
     }
 }
 
@@ -262,10 +266,10 @@ impl Visit {
             Trouble::Drops(error) => {
                 let status = match error {
                     Error::NoLink | Error::NoUpload => StatusCode::NOT_FOUND,
-                    Error::Over | Error::Cancelled(_) | Error::UsedUp => StatusCode::GONE,
+                    Error::Over | Error::Cancelled(_) | Error::UsedUp(_) => StatusCode::GONE,
                     Error::NoCode => StatusCode::BAD_REQUEST,
                     Error::Locked | Error::WrongCode(_) => StatusCode::FORBIDDEN,
-                    Error::Files | Error::Received => StatusCode::CONFLICT,
+                    Error::Files | Error::Received | Error::Lacking(_) => StatusCode::CONFLICT,
                     Error::Bytes(_) => StatusCode::PAYLOAD_TOO_LARGE,
                     Error::Full | Error::Closed | Error::Links | Error::LinksOfRoom(_) => {
                         StatusCode::SERVICE_UNAVAILABLE

@@ -5,6 +5,7 @@ const TEXTS = {
     ja: {
         waiting: "順番を待っています", sending: (share, left) => `送信中 ${share}%${left}`,
         comparing: "確認しています", again: (seconds) => `つながりません。${seconds}秒後に続きから送ります`,
+        busy: (seconds) => `混み合っています。${seconds}秒後に続きから送ります`,
         done: (receipt) => `受け取りました（${receipt.received}）`, failed: "送れませんでした", cancel: "やめる", retry: "もう一度",
         cancelled: "やめました", left: (seconds) => `（あと約${span(seconds, "秒", "分", "時間")}）`,
         all: (count) => `${count}件すべて受け取りました。このページは閉じてかまいません。`,
@@ -19,6 +20,7 @@ const TEXTS = {
     en: {
         waiting: "Waiting for its turn", sending: (share, left) => `Sending ${share}%${left}`,
         comparing: "Checking", again: (seconds) => `No connection. Going on in ${seconds} s`,
+        busy: (seconds) => `It is busy there. Going on in ${seconds} s`,
         done: (receipt) => `Received (${receipt.received})`, failed: "Not sent", cancel: "Cancel", retry: "Try again",
         cancelled: "Cancelled", left: (seconds) => ` (about ${span(seconds, " s", " min", " h")} left)`,
         all: (count) => `All ${count} files were received. You may close this page.`,
@@ -32,7 +34,7 @@ const TEXTS = {
     },
 };
 
-const CHUNK = 8 << 20, SMALLEST = 64 << 10, SLICE = 1 << 20, LONGEST_PAUSE = 30, AT_ONCE = 2;
+const CHUNK = 8 << 20, SMALLEST = 64 << 10, SLICE = 1 << 20, LONGEST_PAUSE = 30, AT_ONCE = 2, FIELDS = ["company", "name", "note"];
 
 const form = document.getElementById("send");
 const language = form.dataset.language;
@@ -124,26 +126,61 @@ function fraction(n, root) {
     return Number(low & 0xffffffffn);
 }
 
-/** What was begun from this browser by this link. */
-const memory = {
-    all() {
-        try { return JSON.parse(localStorage.getItem(kept)) ?? []; } catch { return []; }
+/** What stands under our key in a storage of the browser; a private window may keep nothing. */
+const stored = (storage) => ({
+    read() {
+        try { return JSON.parse(storage().getItem(kept)); } catch { return null; }
     },
-    write(all) {
+    write(value) {
         try {
-            if (all.length > 0) localStorage.setItem(kept, JSON.stringify(all)); else localStorage.removeItem(kept);
+            if (value === null) storage().removeItem(kept); else storage().setItem(kept, JSON.stringify(value));
         } catch {
-            // A private window keeps nothing; then nothing goes on after a reload.
+            // Then nothing goes on after a reload.
         }
     },
-    same: (file) => (known) => known.name === file.name && known.size === file.size && known.modified === file.lastModified,
-    find(file) { return this.all().find(this.same(file))?.url; },
-    keep(file, url) {
-        const { name, size, lastModified } = file;
-        this.write([...this.all().filter((known) => !this.same(file)(known)), { url, name, size, modified: lastModified }]);
-    },
-    forget(file) { this.write(this.all().filter((known) => !this.same(file)(known))); },
+});
+const ofBrowser = stored(() => localStorage), ofTab = stored(() => sessionStorage);
+
+/** Whether what is known of a file fits another. */
+const same = (file) => (known) => known.name === file.name && known.size === file.size && known.modified === file.lastModified;
+const facts = ({ name, size, lastModified }) => ({ name, size, modified: lastModified });
+
+/** What was begun from this browser by this link. */
+const memory = {
+    all: () => ofBrowser.read() ?? [],
+    write(all) { ofBrowser.write(all.length > 0 ? all : null); },
+    find(file) { return this.all().find(same(file))?.url; },
+    keep(file, url) { this.write([...this.all().filter((known) => !same(file)(known)), { url, ...facts(file) }]); },
+    forget(file) { this.write(this.all().filter((known) => !same(file)(known))); },
     forgetAt(url) { this.write(this.all().filter((known) => known.url !== url)); },
+};
+
+/**
+ * What was typed and what was received, until all is: phones that lack memory load the page anew, when a photo is taken say. It goes
+ * with its tab, since what somebody says of himself is nobody else's.
+ */
+const draft = {
+    received: ofTab.read()?.received ?? [],
+    keep() {
+        const said = Object.fromEntries(FIELDS.map((name) => [name, document.getElementById(name).value]));
+        ofTab.write({ said, received: this.received });
+    },
+    receive(file, receipt) {
+        this.received.push({ ...facts(file), receipt });
+        this.keep();
+    },
+    has(file) { return this.received.some(same(file)); },
+    end() {
+        this.received = [];
+        ofTab.write(null);
+    },
+    /** Shows it again. */
+    show() {
+        for (const [name, value] of Object.entries(ofTab.read()?.said ?? {})) {
+            if (FIELDS.includes(name)) document.getElementById(name).value = value;
+        }
+        for (const { name, receipt } of this.received) receivedIn(addRow(name), receipt);
+    },
 };
 
 class Refused extends Error {}
@@ -175,28 +212,91 @@ const base64 = (value) => btoa(String.fromCharCode(...new TextEncoder().encode(v
 const sentence = (request) => {
     try { return JSON.parse(request.responseText).message ?? text.failed; } catch { return text.failed; }
 };
-const pause = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
+
+/** Seconds that an answer asks to wait: so many, or until a date (RFC 9110 §10.2.3). */
+function askedToWait(answer) {
+    const said = answer?.getResponseHeader("Retry-After") ?? "";
+    const seconds = /^\d+$/.test(said) ? Number(said) : (Date.parse(said) - Date.now()) / 1000;
+    return seconds > 0 ? Math.ceil(seconds) : 0;
+}
+
+/** Where a file is to be gone on with, if an answer says it. */
+function offsetIn(answer) {
+    const said = answer.getResponseHeader("Upload-Offset");
+    return said === null ? null : Number(said);
+}
+
+/** A row of the list, for a file. */
+function addRow(name) {
+    const row = document.createElement("li");
+    row.append(
+        Object.assign(document.createElement("strong"), { textContent: name }),
+        Object.assign(document.createElement("p"), { className: "state" }),
+    );
+    document.getElementById("list").append(row);
+    return row;
+}
+
+/** Says in the row of a file that it was received, and by which hash. */
+function receivedIn(row, receipt) {
+    row.className = "done";
+    row.querySelector(".state").textContent = text.done(receipt);
+    const hash = Object.assign(document.createElement("p"), { className: "note" });
+    hash.append(`${receipt.name} SHA-256 `, Object.assign(document.createElement("code"), { textContent: receipt.sha256 }));
+    row.append(hash);
+}
+
+/**
+ * How much is sent at a time. A proxy may take less, and may say so by hanging up; a line may not last for more. So it is half as much
+ * after what came to nothing, and more again after what came through.
+ */
+class Pace {
+    chunk = CHUNK;
+    #most = CHUNK;
+    #well = 0;
+    #needed = 4;
+    #inVain = 0;
+
+    good() {
+        this.#inVain = 0;
+        this.#well += 1;
+        if (this.#well % this.#needed === 0) this.chunk = Math.min(this.chunk * 2, this.#most);
+    }
+
+    /** Nobody takes a part of this length. */
+    tooLarge(length) {
+        this.chunk = Math.max(SMALLEST, length >> 1);
+        this.#most = this.chunk;
+    }
+
+    /** Nothing of a part of this length arrived; seconds to wait. */
+    inVain(length) {
+        this.chunk = Math.max(SMALLEST, length >> 1);
+        this.#well = 0;
+        // More is tried the less often, the more often that was in vain.
+        this.#needed *= 2;
+        this.#inVain += 1;
+        return Math.min(2 ** (this.#inVain - 1), LONGEST_PAUSE);
+    }
+}
 
 class Item {
     constructor(file) {
         this.file = file;
         this.stop = new AbortController();
-        this.row = document.createElement("li");
-        this.name = document.createElement("strong");
-        this.name.textContent = file.name;
+        this.row = addRow(file.name);
         this.bar = document.createElement("progress");
         this.bar.max = file.size;
         this.bar.value = 0;
         this.bar.setAttribute("aria-label", file.name);
-        this.state = document.createElement("p");
-        this.state.className = "state";
+        this.state = this.row.querySelector(".state");
+        this.state.before(this.bar);
         this.button = document.createElement("button");
         this.button.type = "button";
         this.button.className = "second";
         this.button.textContent = text.cancel;
         this.button.onclick = () => this.cancel();
-        this.row.append(this.name, this.bar, this.state, this.button);
-        document.getElementById("list").append(this.row);
+        this.row.append(this.button);
         this.say(text.waiting);
     }
 
@@ -231,12 +331,10 @@ class Item {
         try {
             const receipt = await this.#all();
             memory.forget(this.file);
+            draft.receive(this.file, receipt);
             this.bar.value = this.file.size;
-            this.end("done", text.done(receipt));
-            const hash = document.createElement("p");
-            hash.className = "note";
-            hash.append(`${receipt.name} SHA-256 `, Object.assign(document.createElement("code"), { textContent: receipt.sha256 }));
-            this.row.append(hash);
+            this.button.remove();
+            receivedIn(this.row, receipt);
             return true;
         } catch (error) {
             if (this.cancelled) return false;
@@ -254,10 +352,19 @@ class Item {
             try { answer = await attempt(); } catch (error) { if (error instanceof Refused) throw error; }
             if (this.cancelled) throw new Refused(text.cancelled);
             if (answer && answer.status < 500 && answer.status !== 429 && answer.status !== 408) return answer;
-            const seconds = Math.max(wait, Number(answer?.getResponseHeader("Retry-After")) || 0);
-            this.say(text.again(seconds));
-            await Promise.race([pause(seconds), new Promise((done) => addEventListener("online", done, { once: true }))]);
+            await this.#rest(Math.max(wait, askedToWait(answer)), answer?.status === 429 ? text.busy : text.again);
         }
+    }
+
+    /** Waits, or until there is a network again. */
+    async #rest(seconds, words) {
+        this.say(words(seconds));
+        const over = new AbortController();
+        await new Promise((done) => {
+            addEventListener("online", done, { signal: over.signal });
+            setTimeout(done, seconds * 1000);
+        });
+        over.abort();
     }
 
     async #begin() {
@@ -271,7 +378,7 @@ class Item {
             memory.forget(this.file);
         }
         const said = { filename: this.file.name };
-        for (const name of ["company", "name", "note"]) said[name] = document.getElementById(name).value;
+        for (const name of FIELDS) said[name] = document.getElementById(name).value;
         const metadata = Object.entries(said).filter(([, value]) => value).map(([name, value]) => `${name} ${base64(value)}`);
         const answer = await this.#patiently(async () => {
             const made = await ask("POST", form.dataset.files, {
@@ -291,8 +398,8 @@ class Item {
     }
 
     async #all() {
-        const { file } = this, hash = new Sha256();
-        let offset = await this.#begin(), hashed = 0, chunk = CHUNK;
+        const { file } = this, hash = new Sha256(), pace = new Pace();
+        let offset = await this.#begin(), hashed = 0, sha256 = null;
         this.from = offset;
         const read = async (from, to) => new Uint8Array(await file.slice(from, to).arrayBuffer());
         // Also over what an earlier visit sent: so it shows whether it is the same file.
@@ -303,32 +410,49 @@ class Item {
                 hashed += part.length;
             }
         };
-        while (offset < file.size) {
-            const from = offset, end = Math.min(from + chunk, file.size), part = await read(from, end);
-            this.shown(from);
-            const answer = await this.#patiently(async () => {
-                const headers = { "Upload-Offset": String(from), "Content-Type": "application/offset+octet-stream" };
-                try {
-                    return await ask("PATCH", this.url, headers, part, (sent) => this.shown(from + sent), this.stop.signal);
-                } catch {
-                    if (this.cancelled) throw new Refused(text.cancelled);
-                    // What arrived of it is kept: ask how far it came, and go on from there.
-                    return await ask("HEAD", this.url, {});
-                }
-            });
-            const now = Number(answer.getResponseHeader("Upload-Offset"));
-            if (answer.status === 413 && chunk > SMALLEST) chunk = Math.max(SMALLEST, chunk >> 1);
-            else if ([200, 204, 409].includes(answer.status) && answer.getResponseHeader("Upload-Offset") !== null) offset = now;
-            else throw new Refused(sentence(answer));
-            await hashUpTo(Math.min(offset, file.size));
+        for (;;) {
+            while (offset < file.size) {
+                offset = await this.#sendOn(offset, await read(offset, Math.min(offset + pace.chunk, file.size)), pace);
+                await hashUpTo(Math.min(offset, file.size));
+            }
+            this.say(text.comparing);
+            await hashUpTo(file.size);
+            sha256 ??= hash.hex();
+            const answer = await this.#patiently(() => ask("POST", `${this.url}/done`, { "Content-Type": "application/json" },
+                JSON.stringify({ sha256 })));
+            if (answer.status === 200) return JSON.parse(answer.responseText);
+            // It lacks something there after all.
+            offset = answer.status === 409 ? offsetIn(answer) ?? file.size : file.size;
+            if (offset >= file.size) throw new Refused(sentence(answer));
         }
-        this.say(text.comparing);
-        await hashUpTo(file.size);
-        const sha256 = hash.hex();
-        const answer = await this.#patiently(() => ask("POST", `${this.url}/done`, { "Content-Type": "application/json" },
-            JSON.stringify({ sha256 })));
-        if (answer.status !== 200) throw new Refused(sentence(answer));
-        return JSON.parse(answer.responseText);
+    }
+
+    /** Sends a part; where to go on. */
+    async #sendOn(from, part, pace) {
+        this.shown(from);
+        const answer = await this.#patiently(() => this.#append(from, part));
+        if (answer.status === 413 && part.length > SMALLEST) {
+            pace.tooLarge(part.length);
+            return from;
+        }
+        const offset = offsetIn(answer);
+        if (![200, 204].includes(answer.status) || offset === null) throw new Refused(sentence(answer));
+        if (offset > from) {
+            pace.good();
+        } else {
+            await this.#rest(pace.inVain(part.length), text.again);
+            if (this.cancelled) throw new Refused(text.cancelled);
+        }
+        return offset;
+    }
+
+    /** Appends a part. Where that broke off, or is for another place, what arrived is kept: the answer says how far it came. */
+    async #append(from, part) {
+        const headers = { "Upload-Offset": String(from), "Content-Type": "application/offset+octet-stream" };
+        const sent = ask("PATCH", this.url, headers, part, (count) => this.shown(from + count), this.stop.signal);
+        const answer = await sent.catch(() => null);
+        if (this.cancelled) throw new Refused(text.cancelled);
+        return answer && answer.status !== 409 ? answer : await ask("HEAD", this.url, {});
     }
 }
 
@@ -391,9 +515,11 @@ function objection(files) {
 form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (sending) return;
-    const files = [...chooser.files];
+    // What came before the page was loaded anew, and is chosen once more, comes no second time.
+    const chosen = [...chooser.files], files = chosen.filter((file) => !draft.has(file));
     status.textContent = objection(files) ?? "";
     if (status.textContent) return;
+    draft.keep();
     sending = true;
     go.disabled = true;
     showResume();
@@ -401,7 +527,7 @@ form.addEventListener("submit", async (event) => {
     // A phone that goes dark stops sending.
     try { lock = await navigator.wakeLock?.request("screen"); } catch { /* it may say no */ }
     const items = files.map((file) => new Item(file)), waiting = [...items];
-    let received = 0;
+    let received = chosen.length - files.length;
     const lane = async () => {
         for (let item; (item = waiting.shift());) {
             if (item.cancelled) continue;
@@ -417,9 +543,13 @@ form.addEventListener("submit", async (event) => {
     sending = false;
     go.disabled = false;
     chooser.value = "";
-    status.textContent = received === items.length ? text.all(received) : text.some(received, items.length - received);
+    const isAll = received === chosen.length;
+    status.textContent = isAll ? text.all(received) : text.some(received, chosen.length - received);
+    if (isAll && memory.all().length === 0) draft.end();
     showResume();
 });
 
 addEventListener("beforeunload", (event) => { if (sending) event.preventDefault(); });
+form.addEventListener("input", () => draft.keep());
+draft.show();
 showResume();

@@ -4,6 +4,7 @@
 
 mod guards;
 mod links;
+mod uploads;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -207,7 +208,7 @@ async fn bytes_at_another_place_or_of_another_hash_are_refused() {
     let made = place.make(wish()).await;
     let at = place.create(&made, "a.jpg", PICTURE.len()).await.header("location").to_owned();
     assert_eq!(place.patch(&at, 5, PICTURE.to_vec()).await.header("upload-offset"), "0");
-    assert_eq!(place.done(&at, PICTURE).await.status, StatusCode::NOT_FOUND, "bytes are lacking");
+    assert_eq!(place.done(&at, PICTURE).await.status, StatusCode::CONFLICT, "bytes are lacking");
     let more = [PICTURE, b"x"].concat();
     assert_eq!(place.patch(&at, 0, more).await.status, StatusCode::BAD_REQUEST, "more than was said");
     assert_eq!(place.head(&at).await.header("upload-offset"), "0");

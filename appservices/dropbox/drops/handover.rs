@@ -18,6 +18,9 @@ use crate::{
 /// An agreement comes within this, or the link is asked for anew.
 pub(crate) const TIME_TO_AGREE: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
 
+/// Downloads of a link that broke off and do not count; those beyond do, or all but a file's end could be fetched for ever.
+pub(crate) const MOST_GIVEN_BACK: u32 = 20;
+
 /// Links to download by that are kept; more are not asked for.
 const MOST_ROWS: usize = 10_000;
 
@@ -63,7 +66,7 @@ pub(super) fn deed(hand: &Hand, at: base::Timestamp, who: &str, what: What) -> D
 /// That a file may be fetched now, or why not.
 fn is_open(hand: &Hand, now: base::Timestamp) -> Result<(), Error> {
     match hand.state {
-        HandState::Good { left: 0, .. } => Err(Error::UsedUp),
+        HandState::Good { left: 0, .. } => Err(Error::UsedUp(hand.fetched)),
         HandState::Good { ends, .. } if now >= ends => Err(Error::Over),
         HandState::Good { .. } => Ok(()),
         HandState::Ended => Err(Error::Cancelled(hand.why_ended())),
@@ -114,6 +117,8 @@ impl Drops {
                 name: file.name,
                 size: file.bytes,
                 state: HandState::Asked,
+                fetched: None,
+                given_back: 0,
                 agreement: None,
                 closed_by: None,
                 end: None,
@@ -225,6 +230,7 @@ impl Drops {
             if let HandState::Good { left, .. } = &mut hand.state {
                 *left -= 1;
             }
+            hand.fetched = Some(now);
             writing.batch.put(&HANDS, &hash, &hand);
             writing.note(&Deed { address, ..deed(&hand, now, "", What::HandoverDownloaded) });
             Ok(hand)
@@ -232,14 +238,17 @@ impl Drops {
         .await
     }
 
-    /// Gives a download back of which no byte went out.
+    /// Gives a download back of which not all went out, unless that happened too often.
     pub(crate) async fn give_download_back(&self, token: &Token) -> Result<(), Error> {
         let (hash, now) = (token.hash(), self.now());
         self.change(move |rows, writing, _| {
             let Some(mut hand): Option<Hand> = rows.get(&HANDS, &hash)? else { return Ok(()) };
             if let HandState::Good { left, .. } = &mut hand.state {
-                *left += 1;
-                writing.batch.put(&HANDS, &hash, &hand);
+                if hand.given_back < MOST_GIVEN_BACK {
+                    *left += 1;
+                    hand.given_back += 1;
+                    writing.batch.put(&HANDS, &hash, &hand);
+                }
                 writing.note(&deed(&hand, now, "", What::HandoverFailed));
             }
             Ok(())

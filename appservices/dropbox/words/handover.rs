@@ -1,5 +1,7 @@
 //! What is said of links to download by.
 
+use base::Timestamp;
+
 use super::{LISTED, say, unlisted};
 use crate::{
     language::Language,
@@ -147,6 +149,26 @@ pub(crate) fn code_of_hand(hand: &Hand, code: &str) -> String {
             format!(
                 "Code of the link to download by no. {number} “{name}”: {code}\nTell it apart from the link."
             )
+        }
+    }
+}
+
+/// Tells whoever comes too late that its downloads were used up, and when: by that he knows whether it was he.
+pub(crate) fn used_up(at: Option<Timestamp>, language: Language) -> String {
+    let last = at.map(|at| moment::written(at, language));
+    match (last, language) {
+        (Some(last), Language::Japanese) => format!(
+            "ダウンロードできる回数を使い切りました（最後は {last}）。お心当たりがないときや、もう一度必要なときは、URLを知らせた担当者にご連絡ください。"
+        ),
+        (None, Language::Japanese) => {
+            "ダウンロードできる回数を使い切りました。必要なときは、URLを知らせた担当者にご連絡ください。"
+                .to_owned()
+        }
+        (Some(last), Language::English) => format!(
+            "The file was downloaded as often as it may be, the last time {last}. If that was not you, or you need it again, please ask whoever gave you the link."
+        ),
+        (None, Language::English) => {
+            "The file was downloaded as often as it may be. Please ask whoever gave you the link.".to_owned()
         }
     }
 }

@@ -45,14 +45,18 @@ fn sign(id: &str, at: u64, body: &str) -> String {
     format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
 }
 
+fn head(token: &str, id: &str, at: u64, signature: &str, body: &str, connection: &str) -> String {
+    format!(
+        "POST /hook/{token} HTTP/1.1\r\nhost: kanazawa.test\r\nconnection: {connection}\r\ncontent-length: {}\r\n\
+         webhook-id: {id}\r\nwebhook-timestamp: {at}\r\nwebhook-signature: {signature}\r\n\r\n",
+        body.len()
+    )
+}
+
 /// Posts with these headers; the status.
 async fn post(address: SocketAddr, token: &str, id: &str, at: u64, signature: &str, body: &str) -> u16 {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let head = format!(
-        "POST /hook/{token} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\nwebhook-id: {id}\r\n\
-         webhook-timestamp: {at}\r\nwebhook-signature: {signature}\r\n\r\n",
-        body.len()
-    );
+    let head = head(token, id, at, signature, body, "close");
     stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -65,8 +69,12 @@ async fn post_well(address: SocketAddr, id: &str, body: &Value) -> u16 {
 }
 
 fn incoming(room: &str, form: &str) -> String {
+    incoming_of("road", TOKEN, room, form)
+}
+
+fn incoming_of(name: &str, token: &str, room: &str, form: &str) -> String {
     format!(
-        "[[bot.incoming]]\nname = \"road\"\ntoken = \"{TOKEN}\"\nsecret = \"{SECRET}\"\nroom = \"{room}\"\n{form}\n"
+        "[[bot.incoming]]\nname = \"{name}\"\ntoken = \"{token}\"\nsecret = \"{SECRET}\"\nroom = \"{room}\"\n{form}\n"
     )
 }
 
@@ -314,10 +322,11 @@ async fn an_alias_that_somebody_else_took_gets_nothing() {
     hanako.sync_until(|seen| seen.has_message(&room, "内密")).await;
 }
 
+/// WH5
 #[tokio::test]
 async fn many_at_once_wait_for_each_other_and_slow_ones_keep_up_nobody() {
     let form = "form = \"message\"\ntemplate = \"{{ text }}\"";
-    let (_stage, address, ..) = stage(|room| incoming(room, form)).await;
+    let (_stage, address, hanako, room) = stage(|room| incoming(room, form)).await;
     let at = now();
     let mut slow = Vec::new();
     for number in 0..8 {
@@ -334,6 +343,43 @@ async fn many_at_once_wait_for_each_other_and_slow_ones_keep_up_nobody() {
     });
     let answers = futures_util::future::join_all(all).await;
     assert!(answers.iter().all(|status| *status == 200), "{answers:?}");
+    // What was answered so is in the room, each once: before what came after it.
+    assert_eq!(post_well(address, "last", &json!({ "text": "終わり" })).await, 200);
+    hanako.sync_until(|seen| seen.has_message(&room, "終わり")).await;
+    let mut texts = hanako.history(&room).await;
+    texts.retain(|text| text.ends_with(" 番"));
+    let mut wanted: Vec<String> = (0..40).map(|number| format!("{number} 番")).collect();
+    texts.sort();
+    wanted.sort();
+    assert_eq!(texts, wanted);
+}
+
+/// WH5, AS11
+#[tokio::test]
+async fn what_comes_at_once_by_several_webhooks_of_a_room_is_in_it_in_the_order_in_which_it_came() {
+    const OTHER: &str = "token-of-another-webhook";
+    let form = "form = \"message\"\ntemplate = \"{{ text }}\"";
+    let both = |room: &str| [incoming(room, form), incoming_of("other", OTHER, room, form)].concat();
+    let (_stage, address, hanako, room) = stage(both).await;
+    let (at, mut all) = (now(), Vec::new());
+    let wanted: Vec<String> = (0..40).map(|number| format!("{number} 番")).collect();
+    for (number, text) in wanted.iter().enumerate() {
+        let (id, body) = (format!("m{number}"), json!({ "text": text }).to_string());
+        let token = if number % 2 == 0 { TOKEN } else { OTHER };
+        let connection = if number == 39 { "close" } else { "keep-alive" };
+        all.extend(head(token, &id, at, &sign(&id, at, &body), &body, connection).into_bytes());
+        all.extend(body.into_bytes());
+    }
+    // None of them waits for the answer to the one before.
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(&all).await.unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).await.unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 40, "{answers}");
+    hanako.sync_until(|seen| seen.has_message(&room, "39 番")).await;
+    let mut texts = hanako.history(&room).await;
+    texts.retain(|text| text.ends_with(" 番"));
+    assert_eq!(texts, wanted);
 }
 
 /// Takes one request and gives this answer; what came.
@@ -357,6 +403,7 @@ async fn target(listener: &TcpListener, answer: &str) -> String {
     }
 }
 
+/// WH3, WH4
 #[tokio::test]
 async fn what_is_said_reaches_a_target_that_is_allowed_and_no_redirect_is_followed() {
     let home = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -370,25 +417,32 @@ async fn what_is_said_reaches_a_target_that_is_allowed_and_no_redirect_is_follow
     };
     let settings =
         |room: &str| [outgoing("home", at_home, room), outgoing("allowed", at_allowed, room)].concat();
-    let (_stage, _, hanako, room) = stage(settings).await;
+    let (stage, _, hanako, room) = stage(settings).await;
     hanako.sync_until(|seen| seen.room(&room).membership(BOT) == Some("join")).await;
     let event = hanako.send(&room, "給水車が着きました").await;
 
     let redirect = format!(
-        "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://{at_home}/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        "HTTP/1.1 307 of the inside\r\nlocation: http://{at_home}/inside\r\nx-of: the inside\r\ncontent-length: 10\r\n\
+         connection: close\r\n\r\nthe inside"
     );
     let first = target(&allowed, &redirect).await;
     // Not taken, so it comes again, and with the same id.
     let second = target(&allowed, "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await;
+    let mut times: Vec<u64> = Vec::new();
     for came in [&first, &second] {
         let header = |name: &str| came.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
         assert_eq!(header("webhook-id: "), event.as_str());
         let body = came.split_once("\r\n\r\n").unwrap().1;
         let at = header("webhook-timestamp: ").parse().unwrap();
         assert_eq!(header("webhook-signature: "), sign(event.as_str(), at, body));
+        times.push(at);
         let body: Value = serde_json::from_str(body).unwrap();
         assert_eq!(body["data"]["content"]["body"], "給水車が着きました");
     }
+    assert!(times[1] > times[0], "each attempt is signed at its own time: {times:?}");
+    // What a target answers is shown to nobody, but for its status.
+    stage.until_log("307").await;
+    assert!(!stage.log().contains("inside"), "{}", stage.log());
     // The next one is told after the first was taken; nothing came to where it must not go.
     hanako.send(&room, "了解").await;
     assert!(

@@ -137,6 +137,18 @@ fn files_have_their_names_and_no_way_out_of_a_directory() {
     assert_eq!(read.text, "text");
 }
 
+/// MA10.
+#[test]
+fn a_file_has_the_name_that_the_pieces_of_a_header_make_together_and_no_harmless_type_hides_it() {
+    let part = "Content-Type: text/plain; name=harmless.txt\r\n\
+        Content-Disposition: attachment; filename*0*=\"''attached%2E\"; filename*1*=%62; filename*2=at";
+    let raw = format!(
+        "From: a@b.jp\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\ntext\r\n--x\r\n{part}\r\n\r\ndir\r\n--x--\r\n"
+    );
+    let files = letter(raw.as_bytes()).files;
+    assert_eq!(files.iter().map(|file| &*file.name).collect::<Vec<_>>(), ["attached.bat"]);
+}
+
 /// MA12.
 #[test]
 fn a_winmail_gives_its_files_and_a_broken_one_is_said_to_be_so() {

@@ -8,7 +8,7 @@ mod post;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::Method;
-use post::{BOT, Client, Town, body, count, hears, lines, own};
+use post::{BOT, Client, Town, body, count, hears, lines, own, winmail};
 use testkit::User;
 
 fn mail(number: u32, text: &str) -> Vec<u8> {
@@ -142,7 +142,7 @@ async fn d7_japanese_mail_of_every_age_arrives_with_its_files() {
         hears(&hanako, &room, text).await;
     }
 
-    let winmail = BASE64_STANDARD.encode(winmail("\u{3042}.txt", "from winmail.dat"));
+    let winmail = BASE64_STANDARD.encode(winmail("\u{3042}.txt", b"from winmail.dat"));
     let parts = format!(
         "Subject: files\nContent-Type: multipart/mixed; boundary=x\n\n--x\n\nwith files\n--x\n\
          Content-Type: application/pdf\nContent-Transfer-Encoding: base64\n\
@@ -160,23 +160,6 @@ async fn d7_japanese_mail_of_every_age_arrives_with_its_files() {
         assert_eq!(event["content"]["m.relates_to"]["event_id"], root["event_id"]);
         assert_eq!(file(&hanako, event).await, bytes);
     }
-}
-
-/// A `winmail.dat` with one file, whose name is UTF-8.
-fn winmail(name: &str, text: &str) -> Vec<u8> {
-    let mut all = b"\x78\x9f\x3e\x22\x01\x00".to_vec();
-    for (attribute, value) in [
-        (0x0006_9002_u32, &[0; 14][..]),
-        (0x0001_8010, format!("{name}\0").as_bytes()),
-        (0x0006_800f, text.as_bytes()),
-    ] {
-        all.push(2);
-        all.extend(attribute.to_le_bytes());
-        all.extend(u32::try_from(value.len()).unwrap().to_le_bytes());
-        all.extend(value);
-        all.extend([0, 0]);
-    }
-    all
 }
 
 /// D8, MA1, MA2, MA3.

@@ -297,9 +297,9 @@ async fn a_file_is_handed_over_by_two_in_time_and_so_often_and_so_long_as_was_sa
     take().await.unwrap();
     drops.give_download_back(&token).await.unwrap();
     take().await.unwrap();
-    assert!(matches!(take().await, Err(Error::UsedUp)));
-    assert!(matches!(drops.find_hand(&token).await, Err(Error::UsedUp)));
-    assert!(matches!(enter("00000000").await, Err(Error::UsedUp)));
+    assert!(matches!(take().await, Err(Error::UsedUp(Some(_)))));
+    assert!(matches!(drops.find_hand(&token).await, Err(Error::UsedUp(Some(_)))));
+    assert!(matches!(enter("00000000").await, Err(Error::UsedUp(Some(_)))));
 
     // One that is asked for too long ago is not agreed to, nor one that was ended.
     ask("$late", false).await;

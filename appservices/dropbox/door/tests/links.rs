@@ -5,8 +5,10 @@ use bot_kit::ruma::RoomId;
 use super::*;
 use crate::{
     command::Handing,
-    drops::handover::{Agreement, Handed},
+    drops::handover::{Agreement, Handed, MOST_GIVEN_BACK},
     end::Why,
+    moment,
+    rows::{RECORD, What},
 };
 
 fn full_width(text: &str) -> String {
@@ -232,23 +234,77 @@ async fn links_are_moved_with_their_numbers_where_those_are_free_and_a_room_that
     assert_eq!(place.create(&links[1], "a.jpg", 5).await.status, StatusCode::CREATED);
 }
 
+/// LI1
 #[tokio::test]
-async fn a_download_of_which_nothing_went_out_is_not_used_up() {
+async fn a_download_that_broke_off_is_not_used_up_unless_that_goes_on_and_on() {
     let place = place();
-    let (token, _) = handed(&place, "$hand", Handing { lasts: HOUR, times: 1, with_code: false }).await;
     let door = Door::new(place.drops.clone(), place.files.clone(), None);
-    place.drops.take_download(&token, String::new()).await.unwrap();
-    let taken = hand::Taken { door: door.clone(), token: Some(token.clone()) };
-    assert!(matches!(place.drops.find_hand(&token).await, Err(Error::UsedUp)));
-    drop(taken);
-    while place.drops.find_hand(&token).await.is_err() {
+    let (token, _) = handed(&place, "$hand", Handing { lasts: HOUR, times: 1, with_code: false }).await;
+    // What goes out of a file of ten bytes, or of one that does not say how many it has.
+    let (part, rest) = (Bytes::from_static(b"seven.."), Bytes::from_static(b"ten"));
+    let fetch = async |length: Option<u64>, parts: &[Option<&Bytes>]| {
+        place.drops.take_download(&token, String::new()).await.unwrap();
+        assert!(matches!(place.drops.find_hand(&token).await, Err(Error::UsedUp(_))), "nobody else takes it");
+        let mut taken = hand::Taken { door: door.clone(), token: Some(token.clone()), lacking: length };
+        parts.iter().for_each(|part| taken.goes_out(*part));
+    };
+    let comes_back = async || {
+        while place.drops.find_hand(&token).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    for (length, parts) in
+        [(Some(10), &[][..]), (Some(10), &[Some(&part)]), (None, &[Some(&part), Some(&rest)])]
+    {
+        fetch(length, parts).await;
+        comes_back().await;
+    }
+    for _ in 3..MOST_GIVEN_BACK {
+        fetch(Some(10), &[Some(&part)]).await;
+        comes_back().await;
+    }
+    // One more would be all but the end of it once more.
+    fetch(Some(10), &[Some(&part)]).await;
+    let failed = async || {
+        let deeds = place.drops.store().scan(&RECORD, "", None, 100).await.unwrap();
+        let failed = deeds.iter().filter(|(_, deed)| deed.what == What::HandoverFailed);
+        u32::try_from(failed.count()).unwrap()
+    };
+    while failed().await <= MOST_GIVEN_BACK {
         tokio::task::yield_now().await;
     }
-    place.drops.take_download(&token, String::new()).await.unwrap();
-    let mut taken = hand::Taken { door, token: Some(token.clone()) };
-    taken.is_used();
-    drop(taken);
-    assert!(matches!(place.drops.find_hand(&token).await, Err(Error::UsedUp)));
+    assert!(matches!(place.drops.find_hand(&token).await, Err(Error::UsedUp(_))));
+
+    for (event, length, parts) in
+        [("$known", Some(10), &[Some(&part), Some(&rest)][..]), ("$unknown", None, &[Some(&part), None])]
+    {
+        let (token, _) = handed(&place, event, Handing { lasts: HOUR, times: 1, with_code: false }).await;
+        place.drops.take_download(&token, String::new()).await.unwrap();
+        let mut taken = hand::Taken { door: door.clone(), token: Some(token), lacking: length };
+        parts.iter().for_each(|part| taken.goes_out(*part));
+        assert!(taken.token.is_none(), "{event}");
+    }
+}
+
+/// LI3
+#[tokio::test]
+async fn a_link_that_is_used_up_tells_when_that_was() {
+    let place = place();
+    let (token, _) = handed(&place, "$hand", Handing { lasts: 24 * HOUR, times: 2, with_code: false }).await;
+    let at = format!("/h/{}", token.as_str());
+    for _ in 0..2 {
+        place.drops.take_download(&token, String::new()).await.unwrap();
+        place.hand.advance(HOUR);
+    }
+    let last = place.drops.clock().now().before(HOUR);
+    for (language, words) in [("ja", Language::Japanese), ("en", Language::English)] {
+        let last = moment::written(last, words);
+        for (method, path) in [(Method::GET, at.clone()), (Method::POST, format!("{at}/file"))] {
+            let told = place.ask(method, &path, &[("accept-language", language)], Body::empty()).await;
+            assert_eq!(told.status, StatusCode::GONE);
+            assert!(told.text.contains(&last), "{last}: {}", told.text);
+        }
+    }
 }
 
 #[tokio::test]

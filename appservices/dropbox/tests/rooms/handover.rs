@@ -77,6 +77,72 @@ async fn a_file_is_handed_over_once_another_member_agrees_and_so_often_as_was_sa
     assert_eq!(whats, wanted);
 }
 
+/// LI1, LI2, LI3
+#[tokio::test]
+async fn only_a_whole_download_uses_a_link_up_and_then_its_page_tells_when_that_was() {
+    let town = town("").await;
+    let (hanako, jiro, room) = two_members(&town).await;
+    // More than lies in the buffers of a line.
+    let bytes = picture(24_000_000);
+    let path = "/_matrix/media/v3/upload?filename=plan.jpg";
+    let uploaded =
+        hanako.ask_bytes(Method::POST, path, &[("content-type", "image/jpeg")], bytes.clone().into()).await;
+    let uri = serde_json::from_slice::<Value>(uploaded.body()).unwrap()["content_uri"].clone();
+    let content = json!({ "msgtype": "m.image", "body": "図.jpg", "url": uri });
+    let shared = say(&hanako, &room, "m.room.message", "file", &content).await;
+    let once = json!({
+        "msgtype": "m.text", "body": "!渡し 回数 1", "m.relates_to": { "m.in_reply_to": { "event_id": shared } },
+    });
+    say(&hanako, &room, "m.room.message", "ask", &once).await;
+    let question = question(&hanako, &room, 1).await;
+    say(&jiro, &room, "m.reaction", "yes", &reaction(&question)).await;
+    let link = town.link_in(&said(&hanako, &room, "承認 @jiro:kanazawa.test").await);
+    let file = format!("{link}/file");
+
+    // As scanners of mail, messengers and browsers look at links before people do.
+    for (method, name, value) in [
+        (Method::HEAD, "accept", "*/*"),
+        (Method::GET, "range", "bytes=0-99"),
+        (Method::GET, "sec-purpose", "prefetch;prerender"),
+        (Method::GET, "purpose", "prefetch"),
+    ] {
+        let page = town.client.request(method.clone(), &link).header(name, value).send().await.unwrap();
+        assert_eq!(page.status(), StatusCode::OK, "{name}");
+        assert!(page.headers()["content-type"].to_str().unwrap().starts_with("text/html"), "{name}");
+        let none = town.client.request(method, &file).header(name, value).send().await.unwrap();
+        assert_eq!(none.status(), StatusCode::METHOD_NOT_ALLOWED, "{name}");
+    }
+    // A line that breaks in the middle; until then nobody else takes the one download that there is.
+    let mut cut = town.client.post(&file).send().await.unwrap();
+    assert!(cut.chunk().await.unwrap().is_some());
+    assert_eq!(town.client.get(&link).send().await.unwrap().status(), StatusCode::GONE);
+    drop(cut);
+    eventually(async || town.client.get(&link).send().await.unwrap().status() == StatusCode::OK).await;
+    let page = town.client.get(&link).send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("<dt>残り回数</dt><dd>1</dd>"), "{page}");
+
+    // A part of it is not to be had by itself: it would be all of it in a few.
+    let got = town.client.post(&file).header("range", "bytes=0-99").send().await.unwrap();
+    assert_eq!(got.status(), StatusCode::OK);
+    assert_eq!(sha256(&got.bytes().await.unwrap()), sha256(&bytes));
+    for answer in [town.client.get(&link), town.client.post(&file)] {
+        let told = answer.send().await.unwrap();
+        assert_eq!(told.status(), StatusCode::GONE);
+        let text = told.text().await.unwrap();
+        assert!(text.contains("使い切りました（最後は 20"), "{text}");
+    }
+    eventually(async || town.record().len() == 5).await;
+    let whats: Vec<Value> = town.record().iter().map(|line| line["what"].clone()).collect();
+    let wanted = [
+        "handover_asked",
+        "handover_agreed",
+        "handover_downloaded",
+        "handover_failed",
+        "handover_downloaded",
+    ];
+    assert_eq!(whats, wanted);
+}
+
 #[tokio::test]
 async fn a_file_that_another_room_holds_is_not_handed_over_and_a_link_is_ended() {
     let town = town("").await;

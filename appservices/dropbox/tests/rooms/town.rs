@@ -28,6 +28,11 @@ pub(crate) struct Town {
 }
 
 pub(crate) async fn town(settings: &str) -> Town {
+    town_in(&Net::new(), settings).await
+}
+
+/// The same in a net, which may have zones.
+pub(crate) async fn town_in(net: &Net, settings: &str) -> Town {
     // Whatever test is the first: clients over TLS want one, though here all is plain.
     rustls::crypto::ring::default_provider().install_default().ok();
     let page = own_address();
@@ -35,7 +40,7 @@ pub(crate) async fn town(settings: &str) -> Town {
         "place = \"金沢市\"\npublic_url = \"http://{page}\"\npage_address = \"{page}\"\nfiles_path = \"data/files\"\n\
          audit_path = \"data/audit.jsonl\"\n{settings}"
     );
-    let stage = Stage::new(&Net::new(), "kanazawa.test", PROGRAM, &settings).await;
+    let stage = Stage::new(net, "kanazawa.test", PROGRAM, &settings).await;
     Town { stage, settings, page: format!("http://{page}"), client: Client::builder().build().unwrap() }
 }
 
@@ -102,8 +107,12 @@ impl Town {
 
     /// Begins a picture and sends all of it, but does not end it.
     pub(crate) async fn send_picture(&self, link: &str) -> Sent {
-        let bytes = picture(5_000);
-        let at = self.create(link, "写真.jpg", bytes.len()).await;
+        self.send(link, "写真.jpg", picture(5_000)).await
+    }
+
+    /// The same for any file.
+    pub(crate) async fn send(&self, link: &str, name: &str, bytes: Vec<u8>) -> Sent {
+        let at = self.create(link, name, bytes.len()).await;
         assert_eq!(self.patch(&at, 0, &bytes).await.status(), StatusCode::NO_CONTENT);
         Sent { at, bytes }
     }

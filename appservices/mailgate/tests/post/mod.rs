@@ -172,3 +172,18 @@ pub(crate) fn body(event: &Value) -> &str {
 pub(crate) async fn count(user: &User, room: &RoomId, words: &str) -> usize {
     user.history(room).await.iter().filter(|text| text.contains(words)).count()
 }
+
+/// A `winmail.dat` with one file, whose name is UTF-8.
+pub(crate) fn winmail(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut all = b"\x78\x9f\x3e\x22\x01\x00".to_vec();
+    for (attribute, value) in
+        [(0x0006_9002_u32, &[0; 14][..]), (0x0001_8010, format!("{name}\0").as_bytes()), (0x0006_800f, bytes)]
+    {
+        all.push(2);
+        all.extend(attribute.to_le_bytes());
+        all.extend(u32::try_from(value.len()).unwrap().to_le_bytes());
+        all.extend(value);
+        all.extend([0, 0]);
+    }
+    all
+}
