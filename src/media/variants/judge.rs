@@ -126,6 +126,7 @@ impl Media {
                     to_ask.extend(saw.drain(..));
                 }
                 Scan::NotScanned(why) => return Err(Unjudged::NotScanned(why)),
+                Scan::Encrypted(why) => return Ok(Found::Refused(None, Reason::Encrypted, why)),
                 Scan::TooLarge(why) => {
                     warn!(file = hex(&original.sha256[..8]), why, "a file is larger than a scanner looks at");
                     return Ok(Found::Refused(None, Reason::TooLargeToScan, why));

@@ -87,7 +87,16 @@ const CONTAINERS: &[&str] = &[
     "sndAc",
     "ext",
     "extLst",
+    "conditionalFormatting",
+    "conditionalFormattings",
+    "dataValidations",
 ];
+
+/// Elements of a workbook that are nothing without one of their formulas: each asks for as many as its kind has.
+const RULES: &[&str] = &["cfRule", "dataValidation"];
+
+/// The formulas in them.
+const OPERANDS: &[&[u8]] = &[b"formula", b"formula1", b"formula2", b"f", b"sqref"];
 
 /// Elements of which nothing is left to show when the part is gone that they lead to: another alternative is shown then.
 const SHOWING: &[&str] = &["chart", "contentPart", "model3d"];
@@ -435,6 +444,10 @@ impl<'a> Cleaner<'a, '_, '_> {
             note(self.removed, Part::Formula, "");
             return Ok(Some(end));
         }
+        if self.is_rule_of_other_book(local, at..end) {
+            note(self.removed, Part::Formula, "");
+            return Ok(Some(end));
+        }
         if self.is_bad_formula(at..end, local, element) {
             note(self.removed, Part::Formula, "");
             return Ok(Some(end));
@@ -447,7 +460,7 @@ impl<'a> Cleaner<'a, '_, '_> {
         }
         if CONTAINERS.contains(&local) && self.becomes_empty(at..end) {
             // What is lost with relationships has been told of.
-            if local == "definedNames" {
+            if matches!(local, "definedNames" | "conditionalFormatting" | "dataValidations") {
                 note(self.removed, Part::Formula, "");
             }
             return Ok(Some(end));
@@ -522,6 +535,22 @@ impl<'a> Cleaner<'a, '_, '_> {
         attribute(name, "localSheetId").is_some_and(|place| self.tabs.is_gone(&place))
     }
 
+    /// Whether an element is a rule one of whose formulas goes.
+    fn is_rule_of_other_book(&self, local: &str, range: std::ops::Range<usize>) -> bool {
+        if self.about.kind != Kind::Xlsx || !RULES.contains(&local) {
+            return false;
+        }
+        range.skip(1).any(|at| match &self.events[at] {
+            Event::Start(inner) if OPERANDS.contains(&inner.local_name().as_ref()) => {
+                calls_out(&text_of(&self.events[at..self.ends[at]]), self.grammar())
+            }
+            Event::Start(inner) | Event::Empty(inner) if inner.local_name().as_ref() == b"cfvo" => {
+                attribute(inner, "val").is_some_and(|value| calls_out(&value, self.grammar()))
+            }
+            _ => false,
+        })
+    }
+
     fn is_bad_formula(
         &mut self,
         range: std::ops::Range<usize>,
@@ -584,10 +613,13 @@ impl<'a> Cleaner<'a, '_, '_> {
                 let end = self.ends[at];
                 let name = element.local_name();
                 let name = std::str::from_utf8(name.as_ref()).unwrap_or_default();
+                // For which cells an extension's rules are is nothing without one.
                 let is_gone = self.refers_to_gone(element)
+                    || name == "sqref"
                     || name == "definedName"
                         && (self.is_of_gone_sheet(element)
                             || calls_out(&text_of(&self.events[at..end]), self.grammar()))
+                    || self.is_rule_of_other_book(name, at..end)
                     || CONTAINERS.contains(&name) && self.becomes_empty(at..end);
                 if !is_gone {
                     return false;

@@ -20,7 +20,11 @@ pub(super) fn read(raw: Vec<u8>) -> Told {
         Some(rest) => rest.to_vec(),
         None => raw,
     };
-    let Ok(exif) = Reader::new().read_raw(raw) else { return Told::default() };
+    // Cameras and editors write parts that lead nowhere: what else there is counts, above all how the picture is turned.
+    let mut reader = Reader::new();
+    reader.continue_on_error(true);
+    let read = reader.read_raw(raw).or_else(|error| error.distill_partial_result(drop));
+    let Ok(exif) = read else { return Told::default() };
     let field = |tag| exif.get_field(tag, In::PRIMARY);
     let text = |tag| match &field(tag)?.value {
         Value::Ascii(lines) => lines.first().and_then(|line| String::from_utf8(line.clone()).ok()),
@@ -77,6 +81,35 @@ fn moment(taken: &str, offset: Option<&str>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A directory with a turn and one entry more, and where the next one is said to be.
+    fn data(tag: u16, kind: u16, count: u32, value: u32, next: &[u8]) -> Vec<u8> {
+        let entry = |tag: u16, kind: u16, count: u32, value: u32| {
+            [&tag.to_le_bytes()[..], &kind.to_le_bytes(), &count.to_le_bytes(), &value.to_le_bytes()].concat()
+        };
+        let head = [&b"II*\0"[..], &8_u32.to_le_bytes(), &2_u16.to_le_bytes()].concat();
+        [head, entry(0x112, 3, 1, 6), entry(tag, kind, count, value), next.to_vec()].concat()
+    }
+
+    #[test]
+    fn a_turn_counts_though_something_else_is_damaged() {
+        const GPS: u16 = 0x8825;
+        // Its own directory begins where it says, behind all this.
+        let gps = |rest: &[u8]| [data(GPS, 4, 1, 38, &[0; 4]), rest.to_vec()].concat();
+        for (what, raw) in [
+            ("whole", data(GPS, 4, 1, 38, &[0; 4])),
+            ("a place beyond the end", data(GPS, 4, 1, 9_999, &[0; 4])),
+            ("a text beyond the end", data(0x10f, 2, 40, 9_999, &[0; 4])),
+            ("a next directory beyond the end", data(0x10f, 2, 2, 0x41, &9_999_u32.to_le_bytes())),
+            ("no next directory at all", data(0x10f, 2, 2, 0x41, &[])),
+            ("a count that is cut off", gps(&[1])),
+            ("fewer entries than said", gps(&[9, 0, 1, 0])),
+            ("a directory after the last one", gps(&[0, 0, 0xff, 0xff, 0xff, 0xff])),
+        ] {
+            assert_eq!(read(raw).orientation, 6, "{what}");
+        }
+        assert_eq!(read(b"II*".to_vec()).orientation, 0);
+    }
 
     #[test]
     fn only_a_moment_is_taken_for_one() {

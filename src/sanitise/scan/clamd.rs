@@ -124,6 +124,8 @@ fn understand(answer: &str) -> Scan {
     match said.strip_suffix(" FOUND") {
         // It gave up on what was too large or too deep for it.
         Some(name) if name == "(null)" || name.contains("Limits.Exceeded") => not_scanned(),
+        // No virus was found, as nothing was looked at (`AlertEncrypted yes`).
+        Some(name) if name.starts_with("Heuristics.Encrypted.") => Scan::Encrypted(name.to_owned()),
         Some(name) => Scan::Infected(name.to_owned()),
         None if said == "OK" => Scan::Clean,
         None => not_scanned(),
@@ -185,6 +187,10 @@ mod tests {
         let cases = [
             ("stream: OK\0", Scan::Clean),
             ("stream: Eicar-Signature FOUND\0", Scan::Infected("Eicar-Signature".to_owned())),
+            (
+                "stream: Heuristics.Encrypted.Zip FOUND\0",
+                Scan::Encrypted("Heuristics.Encrypted.Zip".to_owned()),
+            ),
         ];
         for (answer, wanted) in cases {
             let (listener, clamd) = listener().await;

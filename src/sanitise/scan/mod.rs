@@ -25,6 +25,8 @@ pub enum Scan {
     Replaced(Vec<u8>),
     /// It did not say; nothing of the file may be given on until it does.
     NotScanned(String),
+    /// It cannot look into it: it has a password. Only where the scanner is set up to say so.
+    Encrypted(String),
     /// It looks at no file so large, or that unpacks to so much, and never will as it is set up.
     TooLarge(String),
 }

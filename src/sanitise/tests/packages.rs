@@ -315,6 +315,62 @@ async fn a_workbook_is_in_order_after_all_that_runs_or_loads_went_out_of_it() {
 }
 
 #[tokio::test]
+async fn a_rule_or_a_check_of_a_cell_goes_as_a_whole_with_a_formula_of_another_book() {
+    let x14 = "xmlns:x14=\"http://schemas.microsoft.com/office/spreadsheetml/2009/9/main\" \
+        xmlns:xm=\"http://schemas.microsoft.com/office/excel/2006/main\"";
+    const OTHER: &str = "[1]Sheet1!$A$1";
+    let rules = |rules: &str| format!("<conditionalFormatting sqref=\"A1\">{rules}</conditionalFormatting>");
+    let stays = [
+        rules("<cfRule type=\"cellIs\" priority=\"1\" operator=\"between\"><formula>10</formula><formula>20</formula></cfRule>"),
+        "<dataValidations count=\"2\"><dataValidation type=\"list\" sqref=\"B1\"><formula1>$A$1:$A$3</formula1></dataValidation>"
+            .to_owned(),
+    ];
+    let goes = [
+        rules(&format!(
+            "<cfRule type=\"cellIs\" priority=\"2\" operator=\"between\"><formula>10</formula><formula>{OTHER}</formula></cfRule>"
+        )),
+        rules(&format!(
+            "<cfRule type=\"expression\" priority=\"3\"><formula>{OTHER}&gt;1</formula></cfRule>"
+        )),
+        rules(&format!(
+            "<cfRule type=\"colorScale\" priority=\"4\"><colorScale><cfvo type=\"formula\" val=\"{OTHER}\"/><cfvo type=\"max\"/>\
+             <color rgb=\"FF00FF00\"/><color rgb=\"FFFF0000\"/></colorScale></cfRule>"
+        )),
+    ];
+    let check = format!(
+        "<dataValidation type=\"whole\" operator=\"between\" sqref=\"C1\"><formula1>1</formula1><formula2>{OTHER}</formula2></dataValidation>"
+    );
+    let extension = format!(
+        "<extLst><ext uri=\"a\" {x14}><x14:dataValidations count=\"1\"><x14:dataValidation type=\"list\"><x14:formula1><xm:f>{OTHER}</xm:f>\
+         </x14:formula1><xm:sqref>D1</xm:sqref></x14:dataValidation></x14:dataValidations></ext><ext uri=\"b\" {x14}>\
+         <x14:conditionalFormattings><x14:conditionalFormatting><x14:cfRule type=\"expression\" priority=\"5\" id=\"x\"><xm:f>{OTHER}</xm:f>\
+         </x14:cfRule><xm:sqref>E1</xm:sqref></x14:conditionalFormatting></x14:conditionalFormattings></ext></extLst>"
+    );
+    let data = format!(
+        "<sheetData><row r=\"1\"><c r=\"A1\"><v>1</v></c></row></sheetData>{}{}{}{check}</dataValidations>{extension}",
+        stays[0],
+        goes.concat(),
+        stays[1]
+    );
+    let file = office::book_without(&["一"], &[], "", &data, &[], &[]);
+    let parts = made(&file, Kind::Xlsx, &[Part::Formula]).await;
+    let sheet = text(&parts, "xl/worksheets/sheet1.xml");
+    for stays in &stays {
+        assert!(sheet.contains(stays.as_str()), "{stays}: {sheet}");
+    }
+    // Nothing is left of the others: no rule without its formulas, and no list without a rule.
+    let count = |what: &str| sheet.matches(what).count();
+    assert_eq!(
+        (count("<conditionalFormatting "), count("<cfRule"), count("<dataValidation ")),
+        (1, 1, 1),
+        "{sheet}"
+    );
+    for gone in ["Sheet1", "x14:", "extLst", "cfvo"] {
+        assert!(!sheet.contains(gone), "{gone}: {sheet}");
+    }
+}
+
+#[tokio::test]
 async fn slides_are_in_order_after_sounds_films_and_controls_went_out_of_them() {
     let space = "http://schemas.openxmlformats.org/presentationml/2006/main";
     let main = format!(
