@@ -1,6 +1,9 @@
 //! What of a body is shown in a room: all of it, as well as can be.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+};
 
 use bot_kit::json;
 use minijinja::{Environment, UndefinedBehavior, value::Serde};
@@ -18,6 +21,11 @@ const LONGEST: usize = 12_000;
 
 /// Letters of a title, an address or a name.
 const LONGEST_LINE: usize = 200;
+
+/// Bytes that a template makes of a body at most, and steps that it takes for them: a loop over what somebody sent can make very much
+/// of little, and never end.
+const MOST_RENDERED: usize = 4 << 20;
+const MOST_STEPS: u64 = 1_000_000;
 
 /// How much of a report is written, in letters.
 struct Bounds {
@@ -90,6 +98,7 @@ impl Templates {
         let mut all = Environment::new();
         // What a sender leaves out is empty.
         all.set_undefined_behavior(UndefinedBehavior::Chainable);
+        all.set_fuel(Some(MOST_STEPS));
         let mut speaks_of = HashMap::new();
         for (number, Incoming { name, template, thread, .. }) in incoming.iter().enumerate() {
             for (key, text) in [("template", template), ("thread", thread)] {
@@ -155,7 +164,26 @@ impl Templates {
     fn render(&self, hook: &Incoming, key: &str, said: &Value) -> Result<String, String> {
         let template =
             self.all.get_template(&format!("{} {key}", hook.name)).map_err(|error| error.to_string())?;
-        template.render(Serde(said)).map_err(|error| error.to_string())
+        let mut rendered = Rendered(Vec::new());
+        template.render_captured_to(Serde(said), &mut rendered).map_err(|error| error.to_string())?;
+        String::from_utf8(rendered.0).map_err(|error| error.to_string())
+    }
+}
+
+/// What a template has made, as far as that may go.
+struct Rendered(Vec<u8>);
+
+impl Write for Rendered {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MOST_RENDERED {
+            return Err(io::Error::other("it makes too much of the body"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -486,6 +514,40 @@ mod tests {
         assert_eq!(ours, "【通報】穴\n受付番号: R-1\n");
         assert!(theirs.contains("9999") && theirs.contains("8888") && !theirs.contains('\u{202e}'));
         assert_eq!(read(&json!({ "title": "穴" })).text, "【通報】穴");
+    }
+
+    #[test]
+    fn a_body_of_which_a_template_would_make_too_much_is_shown_as_it_came() {
+        let hook = |template: &str| Incoming {
+            name: "alerts".to_owned(),
+            token: String::new(),
+            secret: String::new(),
+            room: String::new(),
+            made_by: None,
+            form: crate::settings::Form::Message,
+            template: Some(template.to_owned()),
+            thread: Some(template.to_owned()),
+        };
+        let body = raw(&json!({ "name": "A".repeat(450_000), "alerts": vec![0; 100_000] }));
+        for template in [
+            // 45 GB of text; 10,000,000,000 steps without any.
+            "{% for alert in alerts %}{{ name }}{% endfor %}",
+            "{% for one in alerts %}{% for other in alerts %}{% endfor %}{% endfor %}{{ name }}",
+        ] {
+            let one = hook(template);
+            let templates =
+                Templates::of(std::slice::from_ref(&one)).unwrap_or_else(|error| unreachable!("{error}"));
+            let began = std::time::Instant::now();
+            let Shown { text, whole } = templates.text(&one, &body);
+            assert!(text.contains(UNFIT) && text.contains("AAAA"), "{template}");
+            assert!(whole.is_some_and(|whole| whole.len() < 2 << 20), "{template}");
+            assert!(templates.thread(&one, &body).is_err(), "{template}");
+            assert!(
+                began.elapsed() < std::time::Duration::from_secs(20),
+                "{template}: {:?}",
+                began.elapsed()
+            );
+        }
     }
 
     #[test]

