@@ -32,7 +32,10 @@ use crate::{
     settings::Settings,
 };
 
-pub(crate) use self::rooms::{Closed, LATELY};
+pub(crate) use self::{
+    handover::BrokenOff,
+    rooms::{Closed, LATELY},
+};
 
 /// Wrong codes in all before a link is locked.
 const GUESSES: u8 = 10;

@@ -15,9 +15,9 @@ use maud::html;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tracing::warn;
 
-use super::{Door, Source, Trouble, Visit, code_in, page, small};
+use super::{Door, Source, Trouble, Visit, code_in, held::Held, page, small};
 use crate::{
-    drops::{Drops, Error},
+    drops::{BrokenOff, Drops, Error},
     end::Why,
     moment,
     name::harmless,
@@ -61,12 +61,14 @@ pub(super) struct Taken {
     pub(super) token: Option<Token>,
     /// Bytes that have still to go out, if it is known how many there are.
     pub(super) lacking: Option<u64>,
+    pub(super) broken: BrokenOff,
 }
 
 impl Taken {
     /// This part goes out next; none at the end. Of a file whose length is known nobody asks for what is behind its last part.
     pub(super) fn goes_out(&mut self, part: Option<&Bytes>) {
         let sent = part.map_or(0, |part| part.len() as u64);
+        self.broken.has_begun |= sent > 0;
         self.lacking = self.lacking.map(|lacking| lacking.saturating_sub(sent));
         let is_whole = self.lacking.map_or(part.is_none(), |lacking| lacking == 0);
         if is_whole {
@@ -78,10 +80,10 @@ impl Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         let Some(token) = self.token.take() else { return };
-        let door = self.door.clone();
+        let (door, broken) = (self.door.clone(), self.broken);
         // Under no supervisor: it is one short write, and lost it costs one download of those that are left.
         tokio::spawn(async move {
-            if let Err(error) = door.drops.give_download_back(&token).await {
+            if let Err(error) = door.drops.give_download_back(&token, broken).await {
                 warn!(%error, "a download that broke off cannot be given back");
             }
         });
@@ -169,8 +171,10 @@ pub(super) async fn fetch(
         let slot = visit.slot(&token.hash())?;
         let Some(source) = &door.source else { return Err(Error::Full.into()) };
         source.is_shown(&door.drops, &hand).await?;
+        let before = hand.fetched;
         let hand = door.drops.take_download(&token, visit.ip.to_string()).await?;
-        let mut taken = Taken { door: door.clone(), token: Some(token), lacking: None };
+        let broken = BrokenOff { has_begun: false, at: hand.fetched, before };
+        let mut taken = Taken { door: door.clone(), token: Some(token), lacking: None, broken };
         let download = match source.media.download(&hand.uri).await {
             Ok(download) => download,
             Err(failure) => {
@@ -181,12 +185,14 @@ pub(super) async fn fetch(
         taken.lacking = download.length;
         let length = download.length.map(|length| length.to_string());
         // The slot is held until the last byte went out.
-        let parts =
-            stream::try_unfold((download, slot, taken), |(mut download, slot, mut taken)| async move {
-                let part = download.chunk().await?;
-                taken.goes_out(part.as_ref());
-                Ok::<_, Failure>(part.map(|part| (part, (download, slot, taken))))
-            });
+        let parts = stream::try_unfold(Held::new((download, slot, taken)), |held| async move {
+            let idle = || Failure::Passing { cause: "nobody took it".to_owned(), after: None, status: None };
+            let (mut download, slot, mut taken) = held.take().ok_or_else(idle)?;
+            let part = download.chunk().await?;
+            taken.goes_out(part.as_ref());
+            held.give_back((download, slot, taken));
+            Ok::<_, Failure>(part.map(|part| (part, held)))
+        });
         let mut response = Body::from_stream(parts).into_response();
         let name = harmless(&hand.name);
         let name = utf8_percent_encode(&name, NON_ALPHANUMERIC);

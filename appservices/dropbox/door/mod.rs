@@ -8,6 +8,7 @@
 
 mod form;
 mod hand;
+mod held;
 mod page;
 mod slots;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Who asks for one does not get it alone: another member has to agree. The link is good from then on, for a time and a number of
 //! downloads.
 
+use base::Timestamp;
 use bot_kit::ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
 
 use super::{Drops, Error, GUESSES, PASSES};
@@ -20,6 +21,17 @@ pub(crate) const TIME_TO_AGREE: std::time::Duration = std::time::Duration::from_
 
 /// Downloads of a link that broke off and do not count; those beyond do, or all but a file's end could be fetched for ever.
 pub(crate) const MOST_GIVEN_BACK: u32 = 20;
+
+/// A download of which not all went out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct BrokenOff {
+    /// Whether anything of the file did: it is the homeserver's doing or ours else, and costs whoever has the link nothing.
+    pub(crate) has_begun: bool,
+    /// When it was taken.
+    pub(crate) at: Option<Timestamp>,
+    /// When the one before was.
+    pub(crate) before: Option<Timestamp>,
+}
 
 /// Links to download by that are kept; more are not asked for.
 const MOST_ROWS: usize = 10_000;
@@ -44,7 +56,7 @@ pub(crate) enum Agreement {
     Nothing,
 }
 
-pub(super) fn deed(hand: &Hand, at: base::Timestamp, who: &str, what: What) -> Deed {
+pub(super) fn deed(hand: &Hand, at: Timestamp, who: &str, what: What) -> Deed {
     Deed {
         at,
         who: who.to_owned(),
@@ -64,7 +76,7 @@ pub(super) fn deed(hand: &Hand, at: base::Timestamp, who: &str, what: What) -> D
 }
 
 /// That a file may be fetched now, or why not.
-fn is_open(hand: &Hand, now: base::Timestamp) -> Result<(), Error> {
+fn is_open(hand: &Hand, now: Timestamp) -> Result<(), Error> {
     match hand.state {
         HandState::Good { left: 0, .. } => Err(Error::UsedUp(hand.fetched)),
         HandState::Good { ends, .. } if now >= ends => Err(Error::Over),
@@ -239,14 +251,18 @@ impl Drops {
     }
 
     /// Gives a download back of which not all went out, unless that happened too often.
-    pub(crate) async fn give_download_back(&self, token: &Token) -> Result<(), Error> {
+    pub(crate) async fn give_download_back(&self, token: &Token, broken: BrokenOff) -> Result<(), Error> {
         let (hash, now) = (token.hash(), self.now());
         self.change(move |rows, writing, _| {
             let Some(mut hand): Option<Hand> = rows.get(&HANDS, &hash)? else { return Ok(()) };
             if let HandState::Good { left, .. } = &mut hand.state {
-                if hand.given_back < MOST_GIVEN_BACK {
+                if !broken.has_begun || hand.given_back < MOST_GIVEN_BACK {
                     *left += 1;
-                    hand.given_back += 1;
+                    hand.given_back += u32::from(broken.has_begun);
+                    // Unless another was taken meanwhile.
+                    if hand.fetched == broken.at {
+                        hand.fetched = broken.before;
+                    }
                     writing.batch.put(&HANDS, &hash, &hand);
                 }
                 writing.note(&deed(&hand, now, "", What::HandoverFailed));

@@ -295,7 +295,7 @@ async fn a_file_is_handed_over_by_two_in_time_and_so_often_and_so_long_as_was_sa
     take().await.unwrap();
     // Of which no byte went out does not count.
     take().await.unwrap();
-    drops.give_download_back(&token).await.unwrap();
+    drops.give_download_back(&token, crate::drops::BrokenOff::default()).await.unwrap();
     take().await.unwrap();
     assert!(matches!(take().await, Err(Error::UsedUp(Some(_)))));
     assert!(matches!(drops.find_hand(&token).await, Err(Error::UsedUp(Some(_)))));
