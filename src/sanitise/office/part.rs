@@ -540,15 +540,26 @@ impl<'a> Cleaner<'a, '_, '_> {
         if self.about.kind != Kind::Xlsx || !RULES.contains(&local) {
             return false;
         }
-        range.skip(1).any(|at| match &self.events[at] {
-            Event::Start(inner) if OPERANDS.contains(&inner.local_name().as_ref()) => {
-                calls_out(&text_of(&self.events[at..self.ends[at]]), self.grammar())
+        let mut at = range.start + 1;
+        while at < range.end {
+            let (next, calls) = match &self.events[at] {
+                // With what is in it: formulas in formulas are read once.
+                Event::Start(inner) if OPERANDS.contains(&inner.local_name().as_ref()) => {
+                    let end = self.ends[at];
+                    (end, calls_out(&text_of(&self.events[at..end]), self.grammar()))
+                }
+                Event::Start(inner) | Event::Empty(inner) if inner.local_name().as_ref() == b"cfvo" => {
+                    let value = attribute(inner, "val");
+                    (at + 1, value.is_some_and(|value| calls_out(&value, self.grammar())))
+                }
+                _ => (at + 1, false),
+            };
+            if calls {
+                return true;
             }
-            Event::Start(inner) | Event::Empty(inner) if inner.local_name().as_ref() == b"cfvo" => {
-                attribute(inner, "val").is_some_and(|value| calls_out(&value, self.grammar()))
-            }
-            _ => false,
-        })
+            at = next;
+        }
+        false
     }
 
     fn is_bad_formula(

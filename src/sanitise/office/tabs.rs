@@ -38,7 +38,7 @@ impl Tabs {
 
     /// Whether the sheet of a place is gone.
     pub(super) fn is_gone(&self, place: &str) -> bool {
-        place.parse().is_ok_and(|place| self.0.contains(&place))
+        place.parse().is_ok_and(|place| self.0.binary_search(&place).is_ok())
     }
 
     /// An attribute that names a sheet whose place is another now; without a value if that sheet is gone, so that programs take
@@ -50,7 +50,7 @@ impl Tabs {
         let place = one.normalized_value(XmlVersion::Implicit1_0).ok()?.parse().ok()?;
         let before = self.0.partition_point(|gone| *gone < place);
         let moved = (place - before).to_string().into_bytes();
-        let stays = !self.0.contains(&place);
+        let stays = self.0.binary_search(&place).is_err();
         Some(stays.then_some(Attribute { key: one.key, value: Cow::Owned(moved) }))
     }
 }
