@@ -37,6 +37,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("appservice", 7),
     ("web", 7),
     ("pages", 8),
+    ("admin_api", 9),
     ("client", 9),
     ("federation", 9),
     ("scim", 9),
@@ -84,6 +85,7 @@ const NOT_BY_ROOM: &[&str] = &[
     "DELAYS_ENDED",
     "USER_DELAYS",
     "NAMED",
+    "BLOCKED",
 ];
 
 fn top() -> &'static Path {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use audit::{Action, Actor};
+use audit::{Action, Actor, Deed};
 use base::{Attempts, Timestamp};
 use ruma::{DeviceId, OwnedDeviceId, UserId};
 use serde::Deserialize;
@@ -114,6 +114,31 @@ impl Accounts {
         device: &DeviceId,
         name: Option<String>,
     ) -> Result<(), Error> {
+        self.rename_device_noting(user, device, name, None).await
+    }
+
+    /// The same by an administrator, as `by` is one, with a row in the audit log.
+    ///
+    /// # Errors
+    /// As [`Accounts::rename_device`].
+    pub async fn rename_device_of(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        name: Option<String>,
+        by: &Actor,
+    ) -> Result<(), Error> {
+        let deed = self.deed(Action::RenameDevice, by, user).after("device", device.as_str());
+        self.rename_device_noting(user, device, name, Some(deed)).await
+    }
+
+    async fn rename_device_noting(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        name: Option<String>,
+        deed: Option<Deed>,
+    ) -> Result<(), Error> {
         if name.as_ref().is_some_and(|name| name.len() > MAX_NAME_BYTES) {
             return Err(Error::TooLarge("the name of a device has at most 256 bytes"));
         }
@@ -132,6 +157,9 @@ impl Accounts {
                 for ends in self.device_ends() {
                     ends.put_renamed(&mut batch, user, device).await?;
                 }
+            }
+            if let Some(deed) = &deed {
+                deed.write(&mut batch, user.server_name());
             }
             match self.commit(batch).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Addresses of one account.
-const MOST_OF_USER: usize = 10;
+pub(crate) const MOST_OF_USER: usize = 10;
 
 /// An address of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub(crate) async fn find_email_owner(
+    pub async fn find_email_owner(
         &self,
         authority: &ServerName,
         email: &str,

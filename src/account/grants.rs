@@ -35,6 +35,8 @@ pub struct NewGrant<'a> {
     pub client_name: Option<&'a str>,
     /// The page that tells of the client.
     pub client_uri: &'a str,
+    /// Whether the session administers its user's authority, where he does.
+    pub administers: bool,
     /// Where the client is that asks for the tokens.
     pub from: Option<Address>,
     /// How its program calls itself.
@@ -115,6 +117,7 @@ impl Accounts {
             client: new.client.to_owned(),
             client_name: new.client_name.map(str::to_owned),
             client_uri: new.client_uri.to_owned(),
+            administers: new.administers && row.admin,
         };
         batch.put(&tables::GRANTS, &hash, &kept);
         batch.put(&tables::GRANTS_OF, &(user.server_name().as_str(), new.client, hash), &());
@@ -303,19 +306,30 @@ impl Accounts {
         Ok(found.into_iter().next())
     }
 
+    /// Whether a session of an administrator has his power: one that a client was granted has it where the client asked for it.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub(crate) async fn may_administer(&self, user: &str, device: &str) -> Result<bool, Error> {
+        Ok(self.grant_rows(Range::prefix(&(user, device))).await?.iter().all(|row| row.administers))
+    }
+
     async fn grants_in(&self, range: Range<(String, String, TokenHash)>) -> Result<Vec<Grant>, Error> {
-        let store = &self.inner.store;
-        let rows = store.scan(&tables::TOKENS_OF, range, Order::Ascending, usize::MAX).await?;
-        let of_grants = rows.into_iter().filter(|(_, kind)| *kind == TokenKindRow::Grant);
-        let hashes: Vec<TokenHash> = of_grants.map(|((_, _, hash), _)| hash).collect();
-        let rows = store.get_many(&tables::GRANTS, &hashes).await?;
-        let grants = rows.into_iter().flatten().map(|row| Grant {
+        let grants = self.grant_rows(range).await?.into_iter().map(|row| Grant {
             device_id: row.device.into(),
             client: row.client,
             client_name: row.client_name,
             client_uri: row.client_uri,
         });
         Ok(grants.collect())
+    }
+
+    async fn grant_rows(&self, range: Range<(String, String, TokenHash)>) -> Result<Vec<GrantRow>, Error> {
+        let store = &self.inner.store;
+        let rows = store.scan(&tables::TOKENS_OF, range, Order::Ascending, usize::MAX).await?;
+        let of_grants = rows.into_iter().filter(|(_, kind)| *kind == TokenKindRow::Grant);
+        let hashes: Vec<TokenHash> = of_grants.map(|((_, _, hash), _)| hash).collect();
+        Ok(store.get_many(&tables::GRANTS, &hashes).await?.into_iter().flatten().collect())
     }
 }
 

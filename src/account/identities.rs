@@ -17,7 +17,10 @@ use crate::{
 };
 
 /// Identities of one account.
-const MOST_OF_USER: usize = 10;
+pub(crate) const MOST_OF_USER: usize = 10;
+
+/// Longest issuer or subject that an administrator names, in bytes.
+pub(crate) const LONGEST_IDENTITY: usize = 255;
 
 /// Methods of authentication that a row of the audit log names.
 const MOST_METHODS: usize = 8;
@@ -144,7 +147,11 @@ impl Accounts {
         Ok(Ok(user))
     }
 
-    async fn find_identity(
+    /// Whose account somebody has who is known at a provider.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn find_identity(
         &self,
         authority: &ServerName,
         issuer: &str,
@@ -250,6 +257,16 @@ impl Accounts {
         self.find_identity(authority, issuer, subject).await
     }
 
+    /// The providers at which a user is known, and what each calls him.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn identities_of(&self, user: &UserId) -> Result<Vec<(String, String)>, Error> {
+        let range = Range::prefix(user.as_str());
+        let rows = self.inner.store.scan(&tables::IDENTITIES_OF, range, Order::Ascending, 2 * MOST_OF_USER);
+        Ok(rows.await?.into_iter().map(|((_, issuer, subject), ())| (issuer, subject)).collect())
+    }
+
     /// The providers at which a user is known.
     ///
     /// # Errors
@@ -262,7 +279,7 @@ impl Accounts {
 }
 
 /// As much of a provider's word as a row of the audit log has room for.
-fn shortened(text: &str) -> &str {
+pub(crate) fn shortened(text: &str) -> &str {
     let mut end = text.len().min(LONGEST_WORD);
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -10,7 +10,9 @@
 //! Reading order: [`Accounts`], `sessions` (the hot path of every request), `register`, `login`.
 
 mod accounts;
+mod administration;
 mod browsers;
+mod changes;
 mod chores;
 mod config;
 mod confirmed;
@@ -53,6 +55,7 @@ mod push_ruleset;
 mod refreshing;
 mod register;
 mod registration_tokens;
+mod reports;
 mod reserved;
 mod seen;
 mod service;
@@ -76,8 +79,10 @@ mod uia;
 mod users;
 
 pub use accounts::Accounts;
+pub use administration::{Account, AccountOrder, AccountPage, AccountQuery};
 pub use audit::Actor;
 pub use browsers::{Browser, BrowserSecret, MOST_BROWSERS};
+pub use changes::{AccountChange, NewSecret, Ways};
 pub use config::{
     Config, EmailAtRegistration, GuessLimit, MailSettings, PasswordCost, Registration, Settings, Terms,
     TermsText, Upstream,
@@ -106,8 +111,9 @@ pub use profile::{Profile, list_names};
 pub use provisioned::{Following, NewProvisioned, PutProvisioned};
 pub use push_defaults::{default_push_rules, put_push_rule};
 pub use push_ruleset::PushRules;
-pub use register::{NewUser, Registered};
-pub use registration_tokens::RegistrationToken;
+pub use register::{Beginning, NewUser, Registered};
+pub use registration_tokens::{RegistrationToken, TokenChange};
+pub use reports::Report;
 pub use service::{AppService, Namespace, NewAppService, ServiceAddress, Told};
 pub use service_devices::ServiceDevice;
 pub use sessions::{Session, SessionTokens};

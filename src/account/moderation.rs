@@ -7,46 +7,14 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#account-moderation>
 
-use audit::{Action, Actor};
-use base::Attempts;
+use audit::Actor;
 use ruma::UserId;
-use store::{Batch, Order, Range, Reads, Ticket, Topic};
+use store::{Reads, Ticket};
 
 use crate::{
-    Accounts, Error,
-    chores::Chore,
-    service,
+    AccountChange, Accounts, Error,
     tables::{self, Moderation, UserRow},
 };
-
-/// A change of what an account is kept from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
-    Lock(bool),
-    Suspend(bool),
-}
-
-impl Change {
-    fn of(self, before: Moderation) -> Moderation {
-        match self {
-            Self::Lock(locked) => Moderation { locked, by_source: false, ..before },
-            Self::Suspend(suspended) => Moderation { suspended, ..before },
-        }
-    }
-
-    fn silences(self) -> bool {
-        matches!(self, Self::Lock(true) | Self::Suspend(true))
-    }
-
-    fn action(self) -> Action {
-        match self {
-            Self::Lock(true) => Action::LockAccount,
-            Self::Lock(false) => Action::UnlockAccount,
-            Self::Suspend(true) => Action::SuspendAccount,
-            Self::Suspend(false) => Action::ResumeAccount,
-        }
-    }
-}
 
 impl Accounts {
     /// What an account is kept from.
@@ -80,7 +48,8 @@ impl Accounts {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Forbidden`] for an administrator's account; [`Error::Contended`], [`Error::Store`].
     pub async fn set_locked(&self, user: &UserId, locked: bool, by: &Actor) -> Result<(), Error> {
-        self.moderate(user, Change::Lock(locked), by).await
+        let change = AccountChange { locked: Some(locked), ..AccountChange::default() };
+        self.change_account(user, &change, by).await
     }
 
     /// Suspends an account, or lets it speak again.
@@ -88,7 +57,8 @@ impl Accounts {
     /// # Errors
     /// As [`Accounts::set_locked`].
     pub async fn set_suspended(&self, user: &UserId, suspended: bool, by: &Actor) -> Result<(), Error> {
-        self.moderate(user, Change::Suspend(suspended), by).await
+        let change = AccountChange { suspended: Some(suspended), ..AccountChange::default() };
+        self.change_account(user, &change, by).await
     }
 
     /// What a user is kept from, whether or not there is such an account.
@@ -99,53 +69,5 @@ impl Accounts {
     async fn open_account(&self, user: &UserId) -> Result<UserRow, Error> {
         let row = self.find_user_row(user).await?.filter(|row| !row.deactivated);
         row.ok_or(Error::NotFound("no such account"))
-    }
-
-    async fn moderate(&self, user: &UserId, change: Change, by: &Actor) -> Result<(), Error> {
-        let key = user.as_str();
-        let mut attempts = Attempts::default();
-        loop {
-            let account = self.open_account(user).await?;
-            if account.admin {
-                return Err(Error::Forbidden("Administrators are not locked or suspended"));
-            }
-            let stored = self.inner.store.get(&tables::MODERATION, key).await?;
-            let before = stored.unwrap_or_default();
-            let after = change.of(before);
-            if after == before {
-                return Ok(());
-            }
-            // Before the scan: who logs in after this may be missed by it.
-            let log_ins = self.inner.store.get(&tables::LOG_INS, key).await?;
-            let devices =
-                self.inner.store.scan(&tables::DEVICES, Range::prefix(key), Order::Ascending, usize::MAX);
-            let mut batch = Batch::new();
-            // Who waits on one of them looks again whether he may.
-            batch.touch([Topic::devices(key)]);
-            for ((_, device), _) in devices.await? {
-                batch.touch([Topic::device(key, &device)]);
-            }
-            service::touch_acting(&mut batch, user);
-            batch.require(&tables::USERS, key, Some(&account));
-            batch.require(&tables::LOG_INS, key, log_ins.as_ref());
-            batch.require(&tables::MODERATION, key, stored.as_ref());
-            match after == Moderation::default() {
-                true => batch.delete(&tables::MODERATION, key),
-                false => batch.put(&tables::MODERATION, key, &after),
-            }
-            let is_silenced = change.silences();
-            if is_silenced {
-                self.put_chore(&mut batch, user, Chore::Silence);
-            }
-            self.deed(change.action(), by, user).write(&mut batch, user.server_name());
-            match self.commit(batch).await {
-                Err(Error::Contended) => self.again(&mut attempts).await?,
-                Ok(()) if is_silenced => {
-                    self.start_chore(user, Chore::Silence);
-                    return Ok(());
-                }
-                done => return done,
-            }
-        }
     }
 }

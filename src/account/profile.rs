@@ -47,7 +47,7 @@ impl Profile {
         self.text(AVATAR_URL).map(OwnedMxcUri::from)
     }
 
-    fn text(&self, field: &str) -> Option<String> {
+    pub(crate) fn text(&self, field: &str) -> Option<String> {
         let value = self.0.get(field)?;
         serde_json::from_str::<String>(value.get()).ok().filter(|text| !text.is_empty())
     }
@@ -87,7 +87,7 @@ impl Accounts {
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3profileuseridkeyname>
     pub async fn set_profile_field(&self, user: &UserId, field: &str, value: &RawValue) -> Result<(), Error> {
         check_field(field, value)?;
-        self.change_profile(user, field, Some(Bytes::copy_from_slice(value.get().as_bytes()))).await
+        self.change_profile(user, field, Some(value.to_owned())).await
     }
 
     /// Removes a field from a user's profile; one that is not there is as good as removed.
@@ -139,46 +139,20 @@ impl Accounts {
         Ok(profile)
     }
 
-    async fn change_profile(&self, user: &UserId, field: &str, value: Option<Bytes>) -> Result<(), Error> {
+    async fn change_profile(
+        &self,
+        user: &UserId,
+        field: &str,
+        value: Option<Box<RawValue>>,
+    ) -> Result<(), Error> {
         let mut attempts = Attempts::default();
         loop {
             let row = self.get_shown_user(user).await?;
-            let profile = self.read_profile(user).await?;
-            let others: usize = profile
-                .0
-                .iter()
-                .filter(|(name, _)| name.as_str() != field)
-                .map(|(name, value)| name.len() + value.get().len())
-                .sum();
-            let ours = value.as_ref().map_or(0, |value| field.len() + value.len());
-            if others + ours > MAX_PROFILE_BYTES {
-                return Err(Error::ProfileTooLarge);
-            }
-
-            let key = (user.as_str(), field);
+            let mut profile = self.read_profile(user).await?;
             let mut batch = Batch::new();
             // An account that is closed meanwhile must not get a profile again.
             batch.require(&tables::USERS, user.as_str(), Some(&row));
-            match &value {
-                Some(value) => batch.put(&tables::PROFILES, &key, value),
-                None => batch.delete(&tables::PROFILES, &key),
-            }
-            if field == DISPLAY_NAME {
-                let was = profile.0.get(field).map(|name| Bytes::copy_from_slice(name.get().as_bytes()));
-                batch.require(&tables::PROFILES, &key, was.as_ref());
-                let (was, is) = (shown_as(was.as_ref()), shown_as(value.as_ref()));
-                room::note_account(&mut batch, user, Some(&was), Some(&is));
-            }
-            let change = Change::Profile { user_id: user.to_owned(), field: field.to_owned() };
-            log_change(&mut batch, &change, [Topic::profile(user.as_str())]);
-            let chore = match field {
-                DISPLAY_NAME => Some(Chore::SpreadName),
-                AVATAR_URL => Some(Chore::SpreadPicture),
-                _ => None,
-            };
-            if let Some(chore) = chore {
-                self.put_chore(&mut batch, user, chore);
-            }
+            let chore = self.put_field(&mut batch, user, &mut profile, field, value.clone())?;
             match self.commit(batch).await {
                 Err(Error::Contended) => {
                     self.again(&mut attempts).await?;
@@ -193,6 +167,65 @@ impl Accounts {
             return Ok(());
         }
     }
+
+    /// Adds a field of a profile to a batch, and what follows from it, to be started once that is committed. The profile is as
+    /// it was read, and as it will be.
+    ///
+    /// # Errors
+    /// [`Error::ProfileTooLarge`].
+    pub(crate) fn put_field(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        profile: &mut Profile,
+        field: &str,
+        value: Option<Box<RawValue>>,
+    ) -> Result<Option<Chore>, Error> {
+        let stored = |value: &RawValue| Bytes::copy_from_slice(value.get().as_bytes());
+        let was = profile.0.remove(field).map(|was| stored(&was));
+        let others: usize = profile.0.iter().map(|(name, value)| name.len() + value.get().len()).sum();
+        let ours = value.as_ref().map_or(0, |value| field.len() + value.get().len());
+        if others + ours > MAX_PROFILE_BYTES {
+            return Err(Error::ProfileTooLarge);
+        }
+        let key = (user.as_str(), field);
+        let is = value.as_deref().map(stored);
+        match &is {
+            Some(value) => batch.put(&tables::PROFILES, &key, value),
+            None => batch.delete(&tables::PROFILES, &key),
+        }
+        if field == DISPLAY_NAME {
+            batch.require(&tables::PROFILES, &key, was.as_ref());
+            room::note_account(batch, user, Some(&shown_as(was.as_ref())), Some(&shown_as(is.as_ref())));
+        }
+        if let Some(value) = value {
+            profile.0.insert(field.to_owned(), value);
+        }
+        let change = Change::Profile { user_id: user.to_owned(), field: field.to_owned() };
+        log_change(batch, &change, [Topic::profile(user.as_str())]);
+        let chore = match field {
+            DISPLAY_NAME => Some(Chore::SpreadName),
+            AVATAR_URL => Some(Chore::SpreadPicture),
+            _ => None,
+        };
+        if let Some(chore) = chore {
+            self.put_chore(batch, user, chore);
+        }
+        Ok(chore)
+    }
+}
+
+/// A text as a field of a profile has it; nothing for none.
+///
+/// # Errors
+/// [`Error::InvalidParam`] when it does not fit the field.
+pub(crate) fn text_field(field: &str, text: Option<&str>) -> Result<Option<Box<RawValue>>, Error> {
+    let value = text.map(serde_json::value::to_raw_value).transpose();
+    let value = value.map_err(|_| Error::InvalidParam(format!("{field} is a string")))?;
+    if let Some(value) = &value {
+        check_field(field, value)?;
+    }
+    Ok(value)
 }
 
 /// What a stored field says, if it is a text.

@@ -10,13 +10,13 @@ use serde::Deserialize;
 use store::{Batch, CommitError};
 
 use crate::{
-    Accounts, Asked, Error, SessionTokens,
+    Accounts, Asked, Error, Moderation, SessionTokens, Ways,
     data::put_global,
     devices::check_device_id,
     error::ContactError,
     interactive::{Session, Settled, stamp_of},
     login::signed_in,
-    profile::{DISPLAY_NAME, shown_as},
+    profile::{AVATAR_URL, DISPLAY_NAME, shown_as, text_field},
     push_defaults::default_push_rules,
     reserved,
     sessions::{Ended, parse_user},
@@ -92,6 +92,21 @@ pub struct NewUser {
     pub display_name: Option<String>,
     /// Whether the user administers the server.
     pub admin: bool,
+}
+
+/// How an account that an administrator makes begins, besides.
+#[derive(Clone, Debug, Default)]
+pub struct Beginning {
+    /// The address of the picture.
+    pub avatar_url: Option<String>,
+    /// Whether it is locked.
+    pub locked: bool,
+    /// Whether it is suspended.
+    pub suspended: bool,
+    /// Whether it is closed for good: nobody else can have its name.
+    pub closed: bool,
+    /// By what it is found, and how its user signs in besides.
+    pub ways: Ways,
 }
 
 impl Accounts {
@@ -299,7 +314,30 @@ impl Accounts {
         new: NewUser,
         by: &Actor,
     ) -> Result<OwnedUserId, Error> {
+        self.create_account(authority, new, Beginning::default(), by).await
+    }
+
+    /// The same, for an account that begins in some other way than usual; in one commit.
+    ///
+    /// # Errors
+    /// As [`Accounts::create_user`]; [`Error::Forbidden`] for an administrator who would be locked or suspended;
+    /// [`Error::InvalidParam`] for a name or an address of a picture that is too long, or a wrong way to it; [`Error::Contact`],
+    /// [`Error::TooLarge`].
+    pub async fn create_account(
+        &self,
+        authority: &ServerName,
+        new: NewUser,
+        beginning: Beginning,
+        by: &Actor,
+    ) -> Result<OwnedUserId, Error> {
         let user_id = self.check_available(authority, &new.localpart).await?;
+        let kept_from =
+            Moderation { locked: beginning.locked, suspended: beginning.suspended, by_source: false };
+        if new.admin && kept_from != Moderation::default() {
+            return Err(Error::Forbidden("Administrators are not locked or suspended"));
+        }
+        text_field(DISPLAY_NAME, new.display_name.as_deref())?;
+        let picture = text_field(AVATAR_URL, beginning.avatar_url.as_deref())?;
         self.inner.rooms.policy().register(&user_id, by.from()).map_err(room::Error::from)?;
         if let Some(password) = &new.password {
             self.check_password_rules(authority, password)?;
@@ -309,11 +347,33 @@ impl Accounts {
             None => None,
         };
         let mut batch = Batch::new();
-        let (taken, _) = self.put_user(&mut batch, &user_id, &new, password_hash);
         let role = if new.admin { Role::Administrator } else { Role::User };
         self.deed(Action::CreateAccount, by, &user_id)
             .after("role", role.word())
             .write(&mut batch, authority);
+        let mut deeds = Vec::new();
+        let taken = if beginning.closed {
+            deeds.push(Action::CloseAccount);
+            let Timestamp(created_ms) = self.inner.clock.now();
+            let row = UserRow { password: None, created_ms, admin: false, deactivated: true };
+            batch.insert(&tables::USERS, user_id.as_str(), &row)
+        } else {
+            let (taken, _) = self.put_user(&mut batch, &user_id, &new, password_hash);
+            if let Some(picture) = picture {
+                let picture = Bytes::copy_from_slice(picture.get().as_bytes());
+                batch.put(&tables::PROFILES, &(user_id.as_str(), AVATAR_URL), &picture);
+            }
+            if kept_from != Moderation::default() {
+                batch.put(&tables::MODERATION, user_id.as_str(), &kept_from);
+                deeds.extend(kept_from.locked.then_some(Action::LockAccount));
+                deeds.extend(kept_from.suspended.then_some(Action::SuspendAccount));
+            }
+            self.put_ways(&mut batch, &user_id, &beginning.ways, by).await?;
+            taken
+        };
+        for action in deeds {
+            self.deed(action, by, &user_id).write(&mut batch, authority);
+        }
         self.commit_new_user(batch, taken).await?;
         tracing::info!(user_id = %user_id, admin = new.admin, "made an account");
         Ok(user_id)

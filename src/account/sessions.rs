@@ -5,7 +5,7 @@
 //! good as long as nothing touched that topic since. That also covers a look-up that races with a
 //! log-out, and other processes on the same store.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use audit::{Action, Actor};
 use base::{Attempts, ByteSize, Cache, Counter, Instant, Metrics, Timestamp};
@@ -158,6 +158,9 @@ impl Accounts {
         let by_service = reads.get(&tables::SERVICE_DEVICES, &(row.user.as_str(), row.device.as_str()));
         let mut found = store.read(reads).await?;
         let user = found.take(user)?.filter(|user| !user.deactivated).ok_or_else(unknown)?;
+        // Whatever became of its user since: a service has not that power.
+        let is_by_service = found.take(by_service)?.is_some();
+        let admin = user.admin && !is_by_service && self.may_administer(&row.user, &row.device).await?;
         // A refresh that ran while the device logged out may leave tokens without one: they are dead.
         found.take(device)?.ok_or_else(unknown)?;
         let is_settled = match row.replaces {
@@ -168,8 +171,7 @@ impl Accounts {
         let session = Session {
             user_id,
             device_id: row.device.as_str().into(),
-            // Whatever became of its user since: a service has not that power.
-            admin: found.take(by_service)?.is_none() && user.admin,
+            admin,
             guest: found.take(guest)?.is_some(),
             moderation: found.take(moderation)?.unwrap_or_default(),
             expires: row.expires_ms.map(Timestamp),
@@ -224,6 +226,20 @@ impl Accounts {
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logoutall>
     pub async fn log_out_everywhere(&self, user: &UserId, by: &Actor) -> Result<(), Error> {
         self.end_sessions(user, Action::SignOutEverywhere, by, |_| true).await
+    }
+
+    /// Ends the sessions of some devices of a user and removes these, without asking the user: for administrators, as `by` is
+    /// one. Those that are not there are as good as removed.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn remove_devices_of(
+        &self,
+        user: &UserId,
+        devices: &HashSet<String>,
+        by: &Actor,
+    ) -> Result<(), Error> {
+        self.end_sessions(user, Action::RemoveDevices, by, |ended| devices.contains(ended)).await
     }
 
     pub(crate) async fn end_sessions(

@@ -142,6 +142,10 @@ pub(crate) static EMAIL_OWNERS: Table<(String, String), String> =
 pub(crate) static VALIDATIONS: Table<(String, String), ValidationRow> =
     Table::new(133, "account.validations", Tuning::Small);
 
+/// What users have reported; key: authority, position.
+pub(crate) static REPORTS: Table<(String, Position), ReportRow> =
+    Table::new(158, "account.reports", Tuning::Append);
+
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UserRow {
@@ -331,8 +335,26 @@ pub(crate) struct GrantRow {
     pub(crate) client_name: Option<String>,
     /// The page that tells of the client.
     pub(crate) client_uri: String,
+    /// Whether it administers the authority, where its user does.
+    pub(crate) administers: bool,
 }
-row!(GrantRow, schema = 1);
+row!(GrantRow, schema = 2, older = { 1 => GrantRowV1 });
+
+/// A session that a user gave to a client before there was anything to administer with it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct GrantRowV1 {
+    user: String,
+    device: String,
+    client: String,
+    client_name: Option<String>,
+    client_uri: String,
+}
+
+impl From<GrantRowV1> for GrantRow {
+    fn from(GrantRowV1 { user, device, client, client_name, client_uri }: GrantRowV1) -> Self {
+        Self { user, device, client, client_name, client_uri, administers: false }
+    }
+}
 
 /// Whose an identity is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -343,6 +365,24 @@ pub(crate) struct IdentityRow {
     pub(crate) linked_ms: u64,
 }
 row!(IdentityRow, schema = 1);
+
+/// What a user tells of an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReportRow {
+    /// Who tells it.
+    pub(crate) user: String,
+    /// The event's room.
+    pub(crate) room: String,
+    /// The event.
+    pub(crate) event: String,
+    /// Who sent it.
+    pub(crate) sender: String,
+    /// Why, in the user's words.
+    pub(crate) reason: Option<String>,
+    /// When, in milliseconds since 1970.
+    pub(crate) at_ms: u64,
+}
+row!(ReportRow, schema = 1);
 
 /// A registration token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -526,6 +566,7 @@ pub(crate) struct RegisteredRow {
 pub fn checks() -> Vec<TableCheck> {
     vec![
         USERS.check(),
+        REPORTS.check(),
         MODERATION.check(),
         NOTICES.check(),
         DEVICES.check(),
@@ -595,6 +636,15 @@ mod tests {
         assert_eq!(&user.encode()[..], b"\x01\x01\x02$x\xac\x02\x01\x00");
         let notices = NoticesRow { room: Some("!a:b".into()) };
         assert_eq!(&notices.encode()[..], b"\x01\x01\x04!a:b");
+        let report = ReportRow {
+            user: "@a:b".into(),
+            room: "!a:b".into(),
+            event: "$a".into(),
+            sender: "@c:b".into(),
+            reason: None,
+            at_ms: 3,
+        };
+        assert_eq!(&report.encode()[..], b"\x01\x04@a:b\x04!a:b\x02$a\x04@c:b\x00\x03");
         let device = DeviceRow { display_name: None, created_ms: 1 };
         assert_eq!(&device.encode()[..], b"\x01\x00\x01");
         let seen = SeenRow { at_ms: 2, ip: Some("::1".into()) };
@@ -677,8 +727,11 @@ mod tests {
             client: "c".into(),
             client_name: None,
             client_uri: "u".into(),
+            administers: false,
         };
-        assert_eq!(&grant.encode()[..], b"\x01\x04@a:b\x01D\x01c\x00\x01u");
+        let old = Bytes::from_static(b"\x01\x04@a:b\x01D\x01c\x00\x01u");
+        assert_eq!(GrantRow::decode(&old).ok(), Some(grant.clone()));
+        assert_eq!(&grant.encode()[..], b"\x02\x04@a:b\x01D\x01c\x00\x01u\x00");
         let identity = IdentityRow { user: "@a:b".into(), linked_ms: 1 };
         assert_eq!(&identity.encode()[..], b"\x01\x04@a:b\x01");
         let browser = BrowserRow { user: "@a:b".into(), began_ms: 1, ends_ms: 2, stamp: [6; 32] };

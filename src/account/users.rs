@@ -9,7 +9,7 @@ use serde::Deserialize;
 use store::{Batch, Order, Range, Store};
 
 use crate::{
-    Accounts, Asked, Error,
+    AccountChange, Accounts, Asked, Error, NewSecret,
     chores::Chore,
     new_password::NewPassword,
     password::DEAR_ATTEMPTS,
@@ -156,11 +156,23 @@ impl Accounts {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`] for the server's own, [`Error::Contended`], [`Error::Store`].
     pub async fn close_account(&self, user: &UserId, by: &Actor) -> Result<(), Error> {
+        self.close_leaving(user, Remains::Data, by).await
+    }
+
+    /// As [`Accounts::close_account`]; and what the user's clients kept here goes as well, as where its owner asks for that.
+    ///
+    /// # Errors
+    /// As [`Accounts::close_account`].
+    pub async fn erase_account(&self, user: &UserId, by: &Actor) -> Result<(), Error> {
+        self.close_leaving(user, Remains::Nothing, by).await
+    }
+
+    async fn close_leaving(&self, user: &UserId, remains: Remains, by: &Actor) -> Result<(), Error> {
         self.refuse_own(user).await?;
         let mut attempts = Attempts::default();
         loop {
             let row = self.get_user_row(user).await?;
-            match self.try_to_close(user, &row, Remains::Data, by).await {
+            match self.try_to_close(user, &row, remains, by).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
             }
@@ -178,6 +190,9 @@ impl Accounts {
         let closed = UserRow { password: None, deactivated: true, ..row.clone() };
 
         let mut batch = Batch::new();
+        if row.admin && !row.deactivated {
+            self.put_still_administers(&mut batch, user, by).await?;
+        }
         batch.replace(&tables::USERS, user.as_str(), row, &closed);
         service::touch_acting(&mut batch, user);
         let key = (user.as_str(), DISPLAY_NAME);
@@ -227,24 +242,8 @@ impl Accounts {
     /// [`Error::NotFound`], [`Error::Deactivated`] for a closed account, which no password opens again,
     /// [`Error::WeakPassword`], [`Error::Contended`], [`Error::Store`].
     pub async fn set_password(&self, user: &UserId, new_password: &str, by: &Actor) -> Result<(), Error> {
-        self.refuse_own(user).await?;
-        self.check_password_rules(user.server_name(), new_password)?;
-        refuse_closed(user, Some(&self.get_user_row(user).await?))?;
-        let hash = self.inner.passwords.hash(new_password, &user).await?;
-        let mut attempts = Attempts::default();
-        loop {
-            let row = self.get_user_row(user).await?;
-            refuse_closed(user, Some(&row))?;
-            let mut batch = Batch::new();
-            replace_password(&mut batch, user, &row, Some(hash.clone()));
-            let ended = self.end_every(&mut batch, user, |_| true).await?;
-            let deed = self.deed(Action::SetPassword, by, user).before("devices", ended.names());
-            deed.write(&mut batch, user.server_name());
-            match self.commit_end(batch, &ended).await {
-                Err(Error::Contended) => self.again(&mut attempts).await?,
-                done => return done,
-            }
-        }
+        let password = Some(NewSecret { text: new_password.to_owned(), keeps_devices: false });
+        self.change_account(user, &AccountChange { password, ..AccountChange::default() }, by).await
     }
 
     pub(crate) fn check_password_rules(&self, authority: &ServerName, password: &str) -> Result<(), Error> {

@@ -67,6 +67,12 @@ impl Actor {
         Self { name: user.to_string(), role, from }
     }
 
+    /// The id of the user of ours that it is, if it is one.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&str> {
+        matches!(self.role, Role::User | Role::Administrator).then_some(self.name.as_str())
+    }
+
     /// Somebody at the command line, by the name that this machine knows.
     #[must_use]
     pub fn operator(name: &str) -> Self {
@@ -241,11 +247,41 @@ pub enum Action {
     CloseRoom,
     /// A room that had been closed is used again.
     ReopenRoom,
+    /// A user administers its authority from now on.
+    GrantAdministration,
+    /// A user administers its authority no more.
+    RevokeAdministration,
+    /// How a user appears was changed for it.
+    ChangeProfile,
+    /// A device of a user got another name.
+    RenameDevice,
+    /// Users of an authority come into a room no more.
+    BlockRoom,
+    /// Users of an authority may come into a room again.
+    UnblockRoom,
+    /// The users of an authority are to leave a room.
+    EmptyRoom,
+    /// A user was brought into a room.
+    JoinRoom,
+    /// A user got as much power in a room as its authority has there.
+    GrantRoomPower,
+    /// What was said in a room was read by who is not in it.
+    ReadRoom,
+    /// What a user's clients keep here, or from where the user was seen, was read by somebody else.
+    ReadAccount,
+    /// A server that did not answer is tried again at once.
+    RetryPeer,
+    /// A file is not withheld together with others.
+    ProtectMedia,
+    /// A file is protected no more.
+    UnprotectMedia,
+    /// What a user had told of an event was removed.
+    RemoveReport,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 61] = [
+    pub const ALL: [Self; 76] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -307,6 +343,21 @@ impl Action {
         Self::ChangeByRule,
         Self::CloseRoom,
         Self::ReopenRoom,
+        Self::GrantAdministration,
+        Self::RevokeAdministration,
+        Self::ChangeProfile,
+        Self::RenameDevice,
+        Self::BlockRoom,
+        Self::UnblockRoom,
+        Self::EmptyRoom,
+        Self::JoinRoom,
+        Self::GrantRoomPower,
+        Self::ReadRoom,
+        Self::ReadAccount,
+        Self::RetryPeer,
+        Self::ProtectMedia,
+        Self::UnprotectMedia,
+        Self::RemoveReport,
     ];
 
     /// Its word in rows, which never changes.
@@ -374,6 +425,21 @@ impl Action {
             Self::ChangeByRule => "rules.change",
             Self::CloseRoom => "rules.close_room",
             Self::ReopenRoom => "rules.reopen_room",
+            Self::GrantAdministration => "account.grant_administration",
+            Self::RevokeAdministration => "account.revoke_administration",
+            Self::ChangeProfile => "account.change_profile",
+            Self::RenameDevice => "device.rename",
+            Self::BlockRoom => "room.block",
+            Self::UnblockRoom => "room.unblock",
+            Self::EmptyRoom => "room.empty",
+            Self::JoinRoom => "room.join",
+            Self::GrantRoomPower => "room.grant_power",
+            Self::ReadRoom => "room.read",
+            Self::ReadAccount => "account.read",
+            Self::RetryPeer => "federation.retry",
+            Self::ProtectMedia => "media.protect",
+            Self::UnprotectMedia => "media.unprotect",
+            Self::RemoveReport => "report.remove",
         }
     }
 

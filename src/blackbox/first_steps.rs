@@ -369,6 +369,23 @@ fn what_commands_say_is_in_the_language_of_the_environment() {
 }
 
 #[test]
+fn a_command_of_which_nobody_reads_on_ends_without_a_complaint() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut init = yakuba();
+    init.args(["init", "--server-name", "kanazawa.test"]).arg(directory.path().join("new"));
+    let mut help = yakuba();
+    help.arg("--help");
+    for mut command in [init, help] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert!(output.status.success(), "{command:?}");
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{command:?}");
+    }
+    assert!(directory.path().join("new/yakuba.toml").exists());
+}
+
+#[test]
 fn a_server_name_in_japanese_gets_its_form_of_dns_in_both_languages() {
     let place = tempfile::tempdir().unwrap();
     for language in ["C", "ja_JP.UTF-8"] {

@@ -27,17 +27,19 @@ pub(crate) async fn report_event(
     api: Arc<ClientApi>,
     call: Call<report_content::v3::Request, User>,
 ) -> Result<report_content::v3::Response, ApiError> {
-    let report_content::v3::Request { room_id, event_id, .. } = call.request;
+    let report_content::v3::Request { room_id, event_id, reason, .. } = call.request;
     let user = &call.caller.user_id;
     let hidden = || ApiError::not_found("There is no such event, or you may not see it");
     if !api.rooms.is_joined(user, &room_id).await? {
         return Err(hidden());
     }
-    api.rooms.event_for(&viewer(&call.caller), &room_id, &event_id).await.map_err(|error| match error {
+    let seen = api.rooms.event_for(&viewer(&call.caller), &room_id, &event_id).await;
+    let seen = seen.map_err(|error| match error {
         room::Error::NotJoined { .. } | room::Error::NoRoom(_) | room::Error::NoEvent(_) => hidden(),
         // Whoever reports is not to be told that there is nothing where we could not look.
-        error => error.into(),
+        error => ApiError::from(error),
     })?;
+    api.accounts.report_event(user, (&room_id, &event_id, seen.event.sender()), reason.as_deref()).await?;
     tracing::warn!(user_id = %user, room_id = %room_id, event_id = %event_id, "an event was reported");
     Ok(report_content::v3::Response::new())
 }

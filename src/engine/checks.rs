@@ -3,6 +3,7 @@
 use store::TableCheck;
 
 use crate::{
+    blocks::BLOCKED,
     delays::tables::{DELAY_TXNS, DELAYED, DELAYED_STATE, DELAYS, DELAYS_DUE, DELAYS_ENDED, USER_DELAYS},
     entering::tables::{BROUGHT, ENTERINGS},
     graph::AUTH,
@@ -14,6 +15,7 @@ use crate::{
 pub fn checks() -> Vec<TableCheck> {
     vec![
         AUTH.check(),
+        BLOCKED.check(),
         TXNS.check(),
         INBOX.check(),
         WAITING.check(),

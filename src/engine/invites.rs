@@ -202,6 +202,7 @@ impl Engine {
         let event =
             event.ok_or_else(|| Error::NotAllowed("the invite's signature is not right".to_owned()))?;
         self.0.policy.invite(event.pdu().sender(), &target, &invite.room_id)?;
+        self.check_not_blocked(&target, &invite.room_id).await?;
         self.must_take_invite(&target, event.pdu().sender()).await?;
         let signed = pdu::countersign(&event, &authority)?;
 

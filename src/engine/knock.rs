@@ -44,6 +44,7 @@ impl Engine {
     ) -> Result<(), Error> {
         self.authority_of(user)?;
         self.0.policy.join(user, room_id)?;
+        self.check_not_blocked(user, room_id).await?;
         self.may_say_of_member(room_id, user, user, &member_content(Membership::Knock, profile, reason))?;
         if let Some(room) = self.rooms().room(room_id).await?
             && self.rooms().is_resident(&room).await?

@@ -13,9 +13,11 @@
 //!
 //! No HTTP here, and no network: other servers are reached through the [`Remote`] port.
 
+mod administration;
 mod aliases;
 mod annotations;
 mod as_of;
+mod blocks;
 mod canonical_alias;
 mod change;
 mod checks;
@@ -74,6 +76,7 @@ use async_recursion::async_recursion as boxed;
 
 pub use self::{
     aliases::MAX_SERVERS,
+    blocks::Blocked,
     change::StateChange,
     checks::checks,
     create::{

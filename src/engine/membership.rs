@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use audit::Deed;
 use pdu::Authority;
 use room::{
     Error, RemoteError,
@@ -14,7 +15,7 @@ use room::{
     read::room::RoomInfo,
     tables::{DEPARTURES, INVITES, LOCAL_MEMBERS, MEMBERS, MEMBERSHIPS, Membership, Summary},
 };
-use ruma::{OwnedEventId, OwnedServerName, OwnedUserId, RoomId, UserId, events::StateEventType};
+use ruma::{OwnedEventId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId, events::StateEventType};
 use serde_json::{Map, Value};
 use store::{Batch, Topic};
 
@@ -76,16 +77,13 @@ impl Engine {
         via: &[OwnedServerName],
         joining: Joining,
     ) -> Result<(), Error> {
-        self.authority_of(user)?;
-        self.0.policy.join(user, room_id)?;
-        self.check_not_purged(user, room_id).await?;
-        self.may_say_of_member(room_id, user, user, &joining.content())?;
+        self.check_joining(user, room_id, &joining).await?;
         if let Some(room) = self.rooms().room(room_id).await? {
             let residents = self.servers_in(&room).await?;
             let (ours, others): (Vec<_>, Vec<_>) =
                 residents.into_iter().partition(|server| self.is_ours(server));
             if !ours.is_empty() || (others.is_empty() && self.has_head(&room).await?) {
-                return match self.join_here(user, &room, &joining).await {
+                return match self.join_here(user, &room, &joining, None).await {
                     Err(Error::UnableToAuthoriseJoin | Error::UnableToGrantJoin) if !others.is_empty() => {
                         self.join_through(user, room_id, &others, joining).await?;
                         self.leave_as_guest(user, room_id).await
@@ -96,6 +94,20 @@ impl Engine {
         }
         self.join_through(user, room_id, via, joining).await?;
         self.leave_as_guest(user, room_id).await
+    }
+
+    /// What is asked of every join before the room is.
+    pub(crate) async fn check_joining(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        joining: &Joining,
+    ) -> Result<(), Error> {
+        self.authority_of(user)?;
+        self.0.policy.join(user, room_id)?;
+        self.check_not_purged(user, room_id).await?;
+        self.check_not_blocked(user, room_id).await?;
+        self.may_say_of_member(room_id, user, user, &joining.content())
     }
 
     /// Of a room that another server let us into we know only now whether it takes guests; a guest of ours leaves it at
@@ -128,7 +140,13 @@ impl Engine {
     }
 
     /// A join of a room that we take part in.
-    async fn join_here(&self, user: &UserId, room: &Arc<RoomInfo>, joining: &Joining) -> Result<(), Error> {
+    pub(crate) async fn join_here(
+        &self,
+        user: &UserId,
+        room: &Arc<RoomInfo>,
+        joining: &Joining,
+        deed: Option<(&Deed, &ServerName)>,
+    ) -> Result<(), Error> {
         let mut attempts = Attempts::default();
         loop {
             let mut guard = self.lock(room).await?;
@@ -142,6 +160,9 @@ impl Engine {
                 attempts.again(self.rooms()).await?;
                 continue;
             };
+            if let Some((deed, authority)) = deed {
+                deed.write(stage.batch(), authority);
+            }
             let staged = stage.finish();
             let landing = guard.submit(self, staged, None);
             drop(guard);

@@ -330,7 +330,10 @@ impl Engine {
                 self.0.policy.invite(&draft.sender, target, room_id)?;
                 self.must_take_invite(target, &draft.sender).await
             }
-            Some(Membership::Join) => Ok(self.0.policy.join(target, room_id)?),
+            Some(Membership::Join) => {
+                self.0.policy.join(target, room_id)?;
+                self.check_not_blocked(target, room_id).await
+            }
             Some(Membership::Leave) if target == draft.sender => self.must_not_refuse(target, room_id).await,
             Some(_) => Ok(()),
             None => Err(Error::Invalid("`membership` is missing or unknown".to_owned())),

@@ -139,6 +139,9 @@ impl Media {
             Some(from) => self.remote(from, server, id, wait.map(|wait| wait.min(LONGEST_WAIT))).await?,
             None => return Err(Error::NotFound),
         };
+        if self.is_withheld_from(reader, (server, id), &row.sha256).await? {
+            return Err(Error::NotFound);
+        }
         let original = self.opened(reader, server, row).await?;
         self.for_zone(zone, reader, (server, id), original).await
     }

@@ -7,6 +7,7 @@
 //! Reading order: [`Files`], [`Media`], `upload`, `download`, `variants`, `names`, `thumbnails`, `remote`,
 //! `previews`, `sweep`.
 
+mod administration;
 mod browse;
 mod bucket;
 mod config;
@@ -34,6 +35,7 @@ mod upload;
 mod variants;
 mod verify;
 
+pub use administration::FileInfo;
 pub use browse::{Browse, NoBrowse, Page};
 pub use bucket::{S3Config, look_at_bucket};
 pub use config::{Config, ZoneFiles};

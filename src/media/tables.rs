@@ -48,6 +48,14 @@ pub(crate) static VERDICTS: Table<(Sha256, u64), VerdictRow> =
 pub(crate) static NAMED: Table<(String, String, u8, (RoomSerial, EventSerial)), ()> =
     Table::new(222, "media.named", Tuning::Small);
 
+/// What an authority withholds; key: authority, what a file holds as hexadecimal, or where another server's is.
+pub(crate) static WITHHELD: Table<(String, String), MarkRow> =
+    Table::new(291, "media.withheld", Tuning::Small);
+
+/// What files of an authority hold that is not withheld; key: authority, hash as hexadecimal.
+pub(crate) static PROTECTED: Table<(String, String), MarkRow> =
+    Table::new(292, "media.protected", Tuning::Small);
+
 /// A file under one id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MediaRow {
@@ -151,6 +159,16 @@ pub(crate) struct PreviewRow {
 }
 row!(PreviewRow, schema = 1);
 
+/// Who marked a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MarkRow {
+    /// Who did.
+    pub(crate) by: String,
+    /// When, in milliseconds since 1970.
+    pub(crate) since_ms: u64,
+}
+row!(MarkRow, schema = 1);
+
 /// The checks of all tables of this crate, for `verify`.
 pub fn checks() -> Vec<TableCheck> {
     vec![
@@ -167,6 +185,8 @@ pub fn checks() -> Vec<TableCheck> {
         PREVIEW_PICTURES.check(),
         VERDICTS.check(),
         NAMED.check(),
+        WITHHELD.check(),
+        PROTECTED.check(),
     ]
 }
 
@@ -221,6 +241,8 @@ mod tests {
         let thumb = ThumbRow { place: "07/x".into(), size: 1, sha256: [9; 32], kind: "a/b".into() };
         let bytes = thumb.encode();
         assert_eq!((&bytes[..8], &bytes[39..]), (&b"\x01\x0407/x\x01\x09"[..], &b"\x03a/b"[..]));
+        let mark = MarkRow { by: "@a:b".into(), since_ms: 3 };
+        assert_eq!(&mark.encode()[..], b"\x01\x04@a:b\x03");
         assert_eq!(hex(&[0, 255]), "00ff");
     }
 }

@@ -56,6 +56,7 @@ impl OAuth {
         self.count_agreement(user)?;
         self.check_device(user, &request.scope).await?;
         let stamp = self.inner.accounts.stamp(user).await?;
+        let scope = request.scope.granted_by(self.is_administrator(user).await?);
         let mut attempts = Attempts::default();
         loop {
             let code = format!("yoc_{}", self.inner.random.token(CODE_CHARS));
@@ -64,7 +65,7 @@ impl OAuth {
                 authority: user.server_name().to_string(),
                 client: request.client.id.clone(),
                 redirect_uri: request.answer.redirect_uri.clone(),
-                scope: request.scope.granted.clone(),
+                scope: scope.clone(),
                 challenge: request.challenge.clone(),
                 user: user.to_string(),
                 stamp,
@@ -147,6 +148,10 @@ impl OAuth {
         }
     }
 
+    pub(crate) async fn is_administrator(&self, user: &UserId) -> Result<bool, Error> {
+        Ok(self.inner.accounts.find_user(user).await?.is_some_and(|user| user.admin))
+    }
+
     /// Adds to a batch the session that a user gives to a client: user, client and scope.
     pub(crate) async fn put_grant(
         &self,
@@ -173,6 +178,7 @@ impl OAuth {
             client: &client.id,
             client_name: client.client.client_name.as_deref(),
             client_uri: &client.client.client_uri,
+            administers: scope.administers,
             from,
             agent,
         };

@@ -166,7 +166,8 @@ impl OAuth {
             Ok(()) | Err(Error::Refused { .. }) => Decision::Denied,
             Err(_) => return allowed,
         };
-        let decided = DeviceCodeRow { decision, ..request.row.clone() };
+        let scope = request.scope.granted_by(self.is_administrator(user).await?);
+        let decided = DeviceCodeRow { decision, scope, ..request.row.clone() };
         let mut batch = Batch::new();
         batch.replace(&DEVICE_CODES, &request.key, &request.row, &decided);
         // The code is of no use any more, also to whoever looked over the user's shoulder.

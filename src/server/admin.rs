@@ -85,6 +85,13 @@ pub(crate) struct LinkOrder {
     pub(crate) subject: String,
 }
 
+/// Whether an account is to administer its authority.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AdminOrder {
+    pub(crate) user_id: OwnedUserId,
+    pub(crate) administers: bool,
+}
+
 /// An account to close.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CloseOrder {
@@ -259,6 +266,7 @@ impl AdminApi {
             .raw(Method::POST, "/_yakuba/v1/users", create_user)
             .raw(Method::POST, "/_yakuba/v1/users/password", set_password)
             .raw(Method::POST, "/_yakuba/v1/users/link", link_identity)
+            .raw(Method::POST, "/_yakuba/v1/users/admin", set_administrator)
             .raw(Method::POST, "/_yakuba/v1/users/close", close_account)
             .raw(Method::POST, "/_yakuba/v1/rooms/purge", purge_room)
             .raw(Method::GET, "/_yakuba/v1/rooms/purges", list_purges)
@@ -378,6 +386,13 @@ async fn link_identity(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Respon
     api.admit(&call)?;
     let LinkOrder { user_id, issuer, subject } = call.json()?;
     api.accounts.link_identity(&user_id, (issuer.as_str(), subject.as_str()), &operator(&call)).await?;
+    Ok(json_response(StatusCode::OK, &json!({})))
+}
+
+async fn set_administrator(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let AdminOrder { user_id, administers } = call.json()?;
+    api.accounts.set_administrator(&user_id, administers, &operator(&call)).await?;
     Ok(json_response(StatusCode::OK, &json!({})))
 }
 

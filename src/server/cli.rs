@@ -107,6 +107,8 @@ enum UserCommand {
     Password(UserPasswordArgs),
     /// 認証基盤のアカウントと結び付ける / has what the identity provider knows somebody by belong to an account
     Link(UserLinkArgs),
+    /// 所属する機関の管理者にする、または管理者でなくす / has a user administer its authority, or no more
+    Admin(UserAdminArgs),
     /// アカウントを閉じ、ルームから退出させる。元に戻せない / closes an account, which leaves its rooms; it cannot be opened again
     Close(WhichUser),
 }
@@ -139,6 +141,19 @@ pub(crate) struct UserLinkArgs {
     /// 認証基盤での識別子 (`sub`) / What the identity provider calls the user (`sub`)
     #[arg(long)]
     pub(crate) subject: String,
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("which").required(true)))]
+pub(crate) struct UserAdminArgs {
+    #[command(flatten)]
+    pub(crate) user: WhichUser,
+    /// 管理者にする / The user administers the authority from now on
+    #[arg(long, group = "which")]
+    pub(crate) grant: bool,
+    /// 管理者でなくす / The user administers it no more
+    #[arg(long, group = "which")]
+    pub(crate) revoke: bool,
 }
 
 #[derive(Debug, Args)]
@@ -547,16 +562,17 @@ pub fn run() -> ExitCode {
                 commands::complain(text.trim_end());
                 return ExitCode::from(2);
             }
-            return if commands::say(text.trim_end()).is_ok() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
+            let said = commands::say(text.trim_end()).map_err(anyhow::Error::from);
+            return match said {
+                Err(error) if !commands::is_unread(&error) => ExitCode::FAILURE,
+                _ => ExitCode::SUCCESS,
             };
         }
         Err(error) => error.exit(),
     };
     match execute(cli) {
         Ok(code) => code,
+        Err(error) if commands::is_unread(&error) => ExitCode::SUCCESS,
         Err(error) => {
             commands::complain(&format!("yakuba: {}", texts::of_failure(&error)));
             ExitCode::FAILURE
@@ -579,6 +595,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::User(UserCommand::Create(args)) => run_async(commands::user::create(&args))?,
         Command::User(UserCommand::Password(args)) => run_async(commands::user::set_password(&args))?,
         Command::User(UserCommand::Link(args)) => run_async(commands::user::link(&args))?,
+        Command::User(UserCommand::Admin(args)) => run_async(commands::user::set_admin(&args))?,
         Command::User(UserCommand::Close(args)) => run_async(commands::user::close(&args))?,
         Command::Room(RoomCommand::Purge(args)) => run_async(commands::room::purge(&args))?,
         Command::Room(RoomCommand::Purges(args)) => run_async(commands::room::purges(&args))?,

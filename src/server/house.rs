@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use account::Accounts;
+use admin_api::AdminApi as SynapseApi;
 use anyhow::{Context, anyhow};
 use appservice::AppServices;
 use base::{Clock, Metrics, Random, Tasks};
@@ -43,6 +44,7 @@ use crate::{
     media::{self as files, Scratch},
     memory, names,
     own_gateway::{self, Counter, OwnFirst},
+    peers::Sending,
     providers::Providers,
     services::Services,
     storage::{self, BackUp, Data, Storage},
@@ -169,6 +171,7 @@ pub struct House {
     /// What identity systems say, where there is one.
     scim: Option<Arc<Scim>>,
     admin: Arc<AdminApi>,
+    synapse: Arc<SynapseApi>,
     _scratch: Option<Scratch>,
 }
 
@@ -362,7 +365,7 @@ impl House {
             accounts.clone(),
             encryption.clone(),
             engine.clone(),
-            push,
+            push.clone(),
             search.clone(),
             services.clone(),
             authorities.clone(),
@@ -434,6 +437,18 @@ impl House {
         .with_limits(limits)
         .with_body_bounds(web::BodyBounds::of(config.limits.bodies), &metrics);
         let desk = Desk::new(config, store.clone(), metrics.clone(), edges.shutdown_token());
+        let synapse = SynapseApi::new(admin_api::Parts {
+            version: crate::VERSION,
+            store: store.clone(),
+            accounts: accounts.clone(),
+            engine: engine.clone(),
+            media: media.clone(),
+            push,
+            peers: Arc::new(Sending(sender.clone())),
+            clock: clock.clone(),
+            random: random.clone(),
+            tasks: edges.clone(),
+        });
         let admin = AdminApi::new(
             desk.clone(),
             store.clone(),
@@ -478,6 +493,7 @@ impl House {
             scim: (!sources.is_empty()).then_some(scim),
             rules,
             admin: Arc::new(admin),
+            synapse: Arc::new(synapse),
             _scratch: scratch,
         })
     }
@@ -518,6 +534,9 @@ impl House {
             if let Some(gateway) = &self.push_gateway {
                 routes = routes.merge(own_gateway::routes(gateway));
             }
+        }
+        if serves.contains(&Serves::AdminApi) {
+            routes = routes.merge(admin_api::routes(self.synapse.clone()));
         }
         if serves.contains(&Serves::Admin) {
             routes = routes.merge(self.desk.admin_routes()).merge(self.admin.routes());

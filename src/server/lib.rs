@@ -24,6 +24,7 @@ mod memory;
 mod names;
 mod own_gateway;
 mod patience;
+mod peers;
 mod places;
 mod process;
 mod providers;

@@ -99,6 +99,7 @@ fn names(serves: &[Serves]) -> String {
         Serves::Client => "client",
         Serves::Federation => "federation",
         Serves::Admin => "admin",
+        Serves::AdminApi => "admin_api",
     });
     names.collect::<Vec<_>>().join(" ")
 }

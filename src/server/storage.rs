@@ -368,6 +368,8 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         scim::checks(),
         rules::checks(),
         room::checks(),
+        engine::checks(),
+        admin_api::checks(),
         account::checks(),
         to_device::checks(),
         media::checks(),

@@ -43,6 +43,9 @@ use crate::{
 /// How long an orderly stop may take.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
+/// What is answered to whoever asks in memory.
+const ALL: [Serves; 4] = [Serves::Client, Serves::AdminApi, Serves::Federation, Serves::Admin];
+
 /// What stays of a server while it is down.
 pub(crate) struct Machine {
     pub(crate) number: usize,
@@ -159,7 +162,7 @@ impl Server {
         };
         let house = House::open(&config, foundation).await.expect("the server opens");
         house.start_upkeep();
-        let router = house.router(&[Serves::Client, Serves::Federation, Serves::Admin]).expect("routes");
+        let router = house.router(&ALL).expect("routes");
         if net.authority.is_some() {
             self.listen(&config, &house).await;
         }
@@ -297,7 +300,7 @@ impl Server {
         let address = socket.local_addr().expect("bound");
         let zone = zone.map(|name| self.config().zone(name).expect("a zone"));
         self.look(|house| {
-            let router = house.router(&[Serves::Client]).expect("routes");
+            let router = house.router(&[Serves::Client, Serves::AdminApi]).expect("routes");
             let service =
                 Service { router, tls: None, default_name: Some(self.name().as_str().into()), zone };
             listen::start(socket, service, Bounds::default(), &house.edges, &Metrics::new());
@@ -330,8 +333,8 @@ impl Server {
         self.net.0.publish(&self.machine.names, addresses.1);
 
         let certificates = Certificates::open(config).expect("certificates");
-        let service = |serves, tls| Service {
-            router: house.router(&[serves]).expect("routes"),
+        let service = |serves: &[Serves], tls| Service {
+            router: house.router(serves).expect("routes"),
             tls,
             default_name: None,
             zone: None,
@@ -340,8 +343,8 @@ impl Server {
         let start = |socket, service| {
             listen::start(socket, service, Bounds::default(), &house.edges, &Metrics::new());
         };
-        start(for_users, service(Serves::Client, None));
-        start(for_servers, service(Serves::Federation, Some(acceptor)));
+        start(for_users, service(&[Serves::Client, Serves::AdminApi], None));
+        start(for_servers, service(&[Serves::Federation], Some(acceptor)));
     }
 }
 

@@ -102,6 +102,17 @@ async fn each_deed_leaves_exactly_one_row() {
     let tokens = ["put", "remove"].map(|verb| format!("registration_token.{verb} uid 0 operator "));
     assert_eq!(town.new_rows(seen).await, tokens);
 
+    let jiro = NewUser { localpart: "jiro".to_owned(), ..NewUser::default() };
+    let jiro = accounts.create_user(kanazawa(), jiro, &operator()).await.unwrap();
+    assert_eq!(town.new_rows(seen).await, [format!("account.create uid 0 operator {jiro}")]);
+    for (administers, verb) in [(true, "grant"), (false, "revoke")] {
+        accounts.set_administrator(&jiro, administers, &operator()).await.unwrap();
+        let row = format!("account.{verb}_administration uid 0 operator {jiro}");
+        assert_eq!(town.new_rows(seen).await, [row]);
+        accounts.set_administrator(&jiro, administers, &operator()).await.unwrap();
+        assert_eq!(town.new_rows(seen).await, [""; 0]);
+    }
+
     assert_eq!(town.disk.lonely_rows(), 0, "a row that is written apart from its deed");
     for row in town.rows().await {
         let bytes = row.encode();

@@ -113,7 +113,7 @@ fn consent(visit: &Visit, request: &Authorization) -> Result<Response, PageError
     let say = |japanese, english| visit.say(japanese, english);
     let device = request.scope.device_id.as_str();
     let body = html! {
-        (who_asks(visit, &request.client, Some(&request.answer.destination()))?)
+        (who_asks(visit, &request.client, Some(&request.answer.destination()), request.scope.administers)?)
         form method="post" action=(visit.here()) {
             (visit.proof())
             p.note { (say("端末 ID：", "Device ID: ")) span.id { (device) } }
@@ -128,15 +128,17 @@ fn consent(visit: &Visit, request: &Authorization) -> Result<Response, PageError
     Ok(visit.page(Page::new(title, body).form_ends_at(request.answer.redirect_uri())))
 }
 
-/// Which client asks whom for what. First what is certain: where the answer goes; then what the client says of itself.
+/// Which client asks whom for what, and whether also to administer. First what is certain: where the answer goes; then what the client says of itself.
 pub(crate) fn who_asks(
     visit: &Visit,
     client: &Registered,
     to: Option<&Destination>,
+    administers: bool,
 ) -> Result<Markup, PageError> {
     let say = |japanese, english| visit.say(japanese, english);
     let said = &client.client;
-    let user = &visit.signed_in()?.user_id;
+    let browser = visit.signed_in()?;
+    let user = &browser.user_id;
     let host = said.host();
     let japanese = said.client_name_ja.as_deref().or(said.client_name.as_deref());
     let name = visit.say(japanese, said.client_name.as_deref()).unwrap_or(&host);
@@ -157,6 +159,13 @@ pub(crate) fn who_asks(
             "許可すると、このアプリはあなたのアカウントでサインインし、メッセージを読み、送り、設定を変えられるようになります。",
             "If you allow it, this app signs in as you: it can read and send messages and change settings.",
         )) }
+        // Of others that is not granted, whatever is asked for.
+        @if administers && browser.admin {
+            p.problem role="alert" { (say(
+                "このアプリは管理者の権限も求めています。許可すると、この機関のアカウント、ルーム、ファイルを管理できるようになります。",
+                "This app also asks for your power as an administrator: with it, it can manage the accounts, rooms and files of your authority.",
+            )) }
+        }
         p.note { (say(
             "アプリの名前と提供元はアプリ自身が名乗ったもので、このサーバーは確かめていません。心当たりがなければ許可しないでください。",
             "The app chose its name and origin itself; this server has not verified them. If you did not expect this question, do not allow it.",

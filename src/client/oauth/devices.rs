@@ -103,7 +103,7 @@ fn consent(visit: &Visit, request: &DeviceRequest) -> Result<Response, PageError
             "あなた自身が今、手元の端末で始めた操作で、コードが一致する場合だけ許可してください。電話やメールで頼まれた場合は詐欺です。",
             "Allow this only if you started it yourself, just now, on a device before you that shows this code. If somebody asked you to, it is a fraud.",
         )) }
-        (who_asks(visit, &request.client, None)?)
+        (who_asks(visit, &request.client, None, request.scope.administers)?)
         form method="post" action=(LINK) {
             (visit.proof())
             input type="hidden" name="user_code" value=(request.user_code);

@@ -32,7 +32,7 @@ pub(crate) async fn metadata(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<
         "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported": ["none"],
         "revocation_endpoint_auth_methods_supported": ["none"],
-        "scopes_supported": ["urn:matrix:client:api:*"],
+        "scopes_supported": ["urn:matrix:client:api:*", "urn:synapse:admin:*"],
         "authorization_response_iss_parameter_supported": true,
         "ui_locales_supported": ["ja", "en"],
         "account_management_uri": at(ACCOUNT),

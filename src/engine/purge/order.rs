@@ -6,13 +6,14 @@ use audit::{Action, Actor};
 use bytes::Bytes;
 use room::{
     Error,
+    attempts::Attempts,
     ids::RoomSerial,
     purge::{
         known::purge_ordered,
         tables::{MOST_AT_ONCE, PURGES, Phase, PurgeRow},
     },
     read::room::{RoomInfo, bind},
-    tables::{LOCAL_MEMBERS, MEMBERS},
+    tables::{HEADS, LOCAL_MEMBERS, MEMBERS},
 };
 use ruma::{OwnedRoomId, RoomId, ServerName, UserId};
 use store::{Batch, CommitError, Order, Range, decode_key};
@@ -45,11 +46,50 @@ impl Engine {
     /// [`Error::NoRoom`]; [`Error::NotAllowed`] when somebody of ours is in it and there is no `force`;
     /// [`Error::BeingPurged`]; [`Error::Busy`] when too many are; [`Error::Commit`].
     pub async fn purge(&self, room_id: &RoomId, force: bool, by: &Actor) -> Result<(), Error> {
+        self.order_purge(room_id, force, None, by).await
+    }
+
+    /// As [`Engine::purge`] with `force`, for who administers one authority: only where no user of another of ours is, was
+    /// or was asked in. What is stored is shared, and is theirs as well.
+    ///
+    /// # Errors
+    /// As [`Engine::purge`]; [`Error::NotAllowed`] when the room is not this authority's alone; [`Error::Contended`] when
+    /// something happens in the room all the time.
+    pub async fn purge_own(&self, authority: &ServerName, room_id: &RoomId, by: &Actor) -> Result<(), Error> {
+        let mut attempts = Attempts::default();
+        loop {
+            match self.order_purge(room_id, true, Some(authority), by).await {
+                Err(Error::Contended) => attempts.again(self.rooms()).await?,
+                done => return done,
+            }
+        }
+    }
+
+    /// Whether of our authorities this one alone has, or had, anybody in a room.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn is_room_of(&self, authority: &ServerName, room: &RoomInfo) -> Result<bool, Error> {
+        Ok(self.authorities_of(room).await?.into_iter().all(|present| present == authority))
+    }
+
+    async fn order_purge(
+        &self,
+        room_id: &RoomId,
+        force: bool,
+        only: Option<&ServerName>,
+        by: &Actor,
+    ) -> Result<(), Error> {
         if self.is_being_purged(room_id).await? {
             return Err(Error::BeingPurged(room_id.to_owned()));
         }
         let room = self.rooms().get_room(room_id).await?;
-        self.rooms().get_head(&room).await?;
+        let head = self.rooms().get_head(&room).await?;
+        if let Some(authority) = only
+            && !self.is_room_of(authority, &room).await?
+        {
+            return Err(Error::NotAllowed("users of other authorities have to do with the room".to_owned()));
+        }
         if !force && self.has_local_members(&room).await? {
             return Err(Error::NotAllowed("users of this server are in the room".to_owned()));
         }
@@ -71,6 +111,10 @@ impl Engine {
         batch.insert(&PURGES, room_id.as_str(), &row);
         // Nobody has purged it meanwhile.
         bind(&mut batch, &room);
+        if only.is_some() {
+            // Nor has anybody come.
+            batch.require(&HEADS, &room.serial, Some(&head));
+        }
         let members = if force { "made to leave" } else { "none" };
         let deed = self.deed(Action::OrderPurge, by, room_id.as_str()).after("members", members);
         for authority in self.authorities_of(&room).await? {
@@ -79,6 +123,7 @@ impl Engine {
         batch.touch([purge_ordered()]);
         match self.store().commit(batch).await {
             Ok(_) => Ok(()),
+            Err(CommitError::Conflict { .. }) if only.is_some() => Err(Error::Contended),
             Err(CommitError::Conflict { .. }) => Err(Error::BeingPurged(room_id.to_owned())),
             Err(error) => Err(Error::Commit(error)),
         }

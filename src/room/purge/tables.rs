@@ -2,6 +2,7 @@
 
 use audit::Actor;
 use bytes::Bytes;
+use ruma::UserId;
 use serde::{Deserialize, Serialize};
 use store::{Position, Table, Tuning};
 
@@ -99,6 +100,9 @@ impl PurgeRow {
 
     /// Whoever ordered it, for the audit log.
     pub fn actor(&self) -> Actor {
-        Actor::operator(&self.by)
+        match <&UserId>::try_from(self.by.as_str()) {
+            Ok(user) => Actor::user(user, true, None),
+            Err(_) => Actor::operator(&self.by),
+        }
     }
 }

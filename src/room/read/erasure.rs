@@ -74,6 +74,15 @@ impl Rooms {
         batch.put_stamped(&ERASED, user.as_str(), slot, &());
     }
 
+    /// Whether users of ours are erased, in the order of `users`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn are_erased(&self, users: &[&UserId]) -> Result<Vec<bool>, Error> {
+        let erased = self.erased().await?;
+        Ok(users.iter().map(|user| erased.contains_key(*user)).collect())
+    }
+
     /// Whether any user of ours is erased, as of the newest that this reader has to do with a room.
     ///
     /// # Errors

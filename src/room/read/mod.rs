@@ -10,6 +10,7 @@
 //! beside the event graph [`receipts`], [`typing`], [`aliases`], [`directory`], [`open`] and
 //! [`space`]. What others tell of rooms is [`bounded`].
 
+pub mod administration;
 pub mod aggregations;
 pub mod aliases;
 pub mod bounded;

@@ -382,6 +382,23 @@ fn action_in_words(word: &str) -> String {
         Action::ChangeByRule => tr!("規則によるルーム変更", "a rule changed a room"),
         Action::CloseRoom => tr!("ルームを閉鎖", "closed a room"),
         Action::ReopenRoom => tr!("ルームを再開", "opened a room again"),
+        Action::GrantAdministration => tr!("管理者権限の付与", "made a user an administrator"),
+        Action::RevokeAdministration => tr!("管理者権限の取り消し", "made an administrator a user"),
+        Action::ChangeProfile => tr!("プロフィールの変更", "changed a profile"),
+        Action::RenameDevice => tr!("端末名の変更", "renamed a device"),
+        Action::BlockRoom => tr!("ルームへの参加の禁止", "closed a room to users"),
+        Action::UnblockRoom => tr!("ルームへの参加の許可", "opened a room to users again"),
+        Action::EmptyRoom => tr!("ルームからの全員の退出を指示", "ordered all users out of a room"),
+        Action::JoinRoom => tr!("利用者をルームに参加させる", "brought a user into a room"),
+        Action::GrantRoomPower => tr!("ルームの権限の付与", "gave a user power in a room"),
+        Action::ReadRoom => tr!("ルームの内容の閲覧", "read what was said in a room"),
+        Action::ReadAccount => {
+            tr!("利用者のデータの閲覧", "read what a user keeps here, or from where he was seen")
+        }
+        Action::ProtectMedia => tr!("メディアの保護", "protected a file"),
+        Action::UnprotectMedia => tr!("メディアの保護の解除", "protected a file no more"),
+        Action::RemoveReport => tr!("通報の削除", "removed a report"),
+        Action::RetryPeer => tr!("他サーバーへの再接続", "tried another server again"),
     }
 }
 

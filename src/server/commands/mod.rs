@@ -11,7 +11,10 @@ pub(crate) mod search;
 pub(crate) mod status;
 pub(crate) mod user;
 
-use std::{io::Write, path::Path};
+use std::{
+    io::{ErrorKind, Write},
+    path::Path,
+};
 
 use anyhow::{Context, bail};
 use base::telemetry::harmless;
@@ -30,11 +33,25 @@ use crate::{
 /// Prints a text on standard output, its lines as they may stand on a terminal: it may quote strangers.
 ///
 /// # Errors
-/// When nobody listens any more.
+/// When it cannot be written; [`is_unread`] tells whether that is since nobody reads on.
 pub(crate) fn say(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    print(&mut out, text)?;
-    out.flush()
+    print(&mut out, text).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => std::io::Error::new(ErrorKind::BrokenPipe, Unread),
+        _ => error,
+    })
+}
+
+/// Who read what a command prints, `head` for instance, has enough. The pipe is named, since a connection to the server breaks
+/// with the same error.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads on")]
+struct Unread;
+
+/// Whether a command ended since nobody reads on what it prints: for it, that is no failure.
+pub(crate) fn is_unread(error: &anyhow::Error) -> bool {
+    let errors = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    errors.filter_map(std::io::Error::get_ref).any(|cause| cause.is::<Unread>())
 }
 
 /// Prints a text on standard error, as [`say`] does.

@@ -10,10 +10,10 @@ use http::Method;
 use ruma::{OwnedUserId, UserId};
 
 use crate::{
-    admin::{CloseOrder, LinkOrder, PasswordOrder, UserOrder},
+    admin::{AdminOrder, CloseOrder, LinkOrder, PasswordOrder, UserOrder},
     ask::operator,
     causes,
-    cli::{UserCreateArgs, UserLinkArgs, UserPasswordArgs, WhichUser},
+    cli::{UserAdminArgs, UserCreateArgs, UserLinkArgs, UserPasswordArgs, WhichUser},
     commands::{Running, authority, say},
     config::Config,
     house::{Foundation, House},
@@ -107,6 +107,35 @@ pub(crate) async fn link(args: &UserLinkArgs) -> anyhow::Result<()> {
     }
     let (user_id, issuer) = (order.user_id, order.issuer);
     Ok(say(&tr!("{user_id} を {issuer} と結び付けました", "{user_id} signs in at {issuer} from now on"))?)
+}
+
+/// Has a user administer the authority, or no more.
+pub(crate) async fn set_admin(args: &UserAdminArgs) -> anyhow::Result<()> {
+    let config = Config::read(&args.user.config.config)?;
+    let order =
+        AdminOrder { user_id: user_id(&args.user, &config)?, administers: args.grant && !args.revoke };
+    match Running::find(&config).await {
+        Some(running) => {
+            let body = serde_json::to_value(&order)?;
+            running.must(Method::POST, "/_yakuba/v1/users/admin", Some(&body)).await?;
+        }
+        None => {
+            let AdminOrder { user_id, administers } = &order;
+            here(&config, async |accounts, by| accounts.set_administrator(user_id, *administers, by).await)
+                .await?;
+        }
+    }
+    let (user_id, authority) = (&order.user_id, order.user_id.server_name());
+    Ok(say(&match order.administers {
+        true => tr!(
+            "{user_id} は {authority} の管理者になりました",
+            "{user_id} administers {authority} from now on"
+        ),
+        false => tr!(
+            "{user_id} は {authority} の管理者ではなくなりました",
+            "{user_id} administers {authority} no more"
+        ),
+    })?)
 }
 
 /// Closes an account for good.

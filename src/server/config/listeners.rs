@@ -86,6 +86,9 @@ pub enum Serves {
     Client,
     /// The server-server API and `.well-known`.
     Federation,
-    /// Metrics and the administrator's commands.
+    /// Metrics and the operator's commands.
     Admin,
+    /// The admin API of Synapse, for who administers an authority; where tools sign in to use it, `client` as well.
+    #[serde(rename = "admin_api")]
+    AdminApi,
 }

@@ -1,0 +1,230 @@
+//! Accounts as the administrators of their authority see them; `moderation` and `users` have what else they do to them.
+//!
+//! Who administers is a fact of the account's row. It is given and taken by operators and by other administrators, each time
+//! with a row in the audit log, and every session of the account knows it from that commit on.
+
+use audit::Actor;
+use base::Timestamp;
+use ruma::{OwnedUserId, ServerName, UserId};
+use store::{Order, Range, Reads};
+
+use crate::{
+    AccountChange, Accounts, Error, Moderation,
+    tables::{self, UserRow, guest_key},
+};
+
+/// Users that are read at a time.
+const PAGE: usize = 1_000;
+
+/// An account, as an administrator of its authority sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Whose it is.
+    pub user_id: OwnedUserId,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Whether the user administers the authority.
+    pub admin: bool,
+    /// Whether it is closed for good.
+    pub deactivated: bool,
+    /// Whether the user is a guest.
+    pub guest: bool,
+    /// What the user is kept from.
+    pub moderation: Moderation,
+    /// How the user appears.
+    pub profile: engine::Profile,
+}
+
+/// By what a list of accounts is ordered; where it is equal, by user ids.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccountOrder {
+    /// The user id.
+    #[default]
+    Name,
+    /// Guests last.
+    Guest,
+    /// Administrators last.
+    Admin,
+    /// Closed accounts last.
+    Deactivated,
+    /// Locked accounts last.
+    Locked,
+    /// The name to show.
+    DisplayName,
+    /// The address of the picture.
+    Avatar,
+    /// When it was made.
+    Created,
+}
+
+impl AccountOrder {
+    const fn needs_profiles(self) -> bool {
+        matches!(self, Self::DisplayName | Self::Avatar)
+    }
+}
+
+/// Which accounts of an authority are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct AccountQuery {
+    /// How many are passed over.
+    pub from: usize,
+    /// At most this many.
+    pub limit: usize,
+    /// In which order.
+    pub order: AccountOrder,
+    /// The other way round.
+    pub backward: bool,
+    /// Whose user name or name to show contains this, capitals or not.
+    pub name: Option<String>,
+    /// Whose user id contains this.
+    pub user_id: Option<String>,
+    /// Guests, or all others.
+    pub guests: Option<bool>,
+    /// Administrators, or all others.
+    pub admins: Option<bool>,
+    /// Closed accounts, or all others.
+    pub deactivated: Option<bool>,
+    /// Locked accounts, or all others.
+    pub locked: Option<bool>,
+}
+
+impl AccountQuery {
+    fn wants(&self, account: &Account) -> bool {
+        let fits = |wanted: Option<bool>, is: bool| wanted.is_none_or(|wanted| wanted == is);
+        fits(self.guests, account.guest)
+            && fits(self.admins, account.admin)
+            && fits(self.deactivated, account.deactivated)
+            && fits(self.locked, account.moderation.locked)
+    }
+
+    fn names(&self, account: &Account) -> bool {
+        if let Some(name) = &self.name {
+            let name = name.to_lowercase();
+            let shown = account.profile.displayname.as_ref().map(|shown| shown.to_lowercase());
+            return account.user_id.localpart().to_lowercase().contains(&name)
+                || shown.is_some_and(|shown| shown.contains(&name));
+        }
+        self.user_id.as_ref().is_none_or(|part| account.user_id.as_str().contains(part.as_str()))
+    }
+
+    fn sort(&self, accounts: &mut [Account]) {
+        use AccountOrder as By;
+        accounts.sort_by(|one, other| {
+            let first = match self.order {
+                By::Name => one.user_id.cmp(&other.user_id),
+                By::Guest => one.guest.cmp(&other.guest),
+                By::Admin => one.admin.cmp(&other.admin),
+                By::Deactivated => one.deactivated.cmp(&other.deactivated),
+                By::Locked => one.moderation.locked.cmp(&other.moderation.locked),
+                By::DisplayName => one.profile.displayname.cmp(&other.profile.displayname),
+                By::Avatar => one.profile.avatar_url.cmp(&other.profile.avatar_url),
+                By::Created => one.created.millis().cmp(&other.created.millis()),
+            };
+            let first = if self.backward { first.reverse() } else { first };
+            first.then_with(|| one.user_id.cmp(&other.user_id))
+        });
+    }
+}
+
+/// A part of a list of accounts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountPage {
+    /// The accounts.
+    pub accounts: Vec<Account>,
+    /// How many there are in all.
+    pub total: usize,
+}
+
+impl Accounts {
+    /// Accounts of an authority.
+    ///
+    /// Users lie by their ids, in which the authority stands last, and there is no index by authority: all users of the
+    /// process are looked at, a thousand at a time, and the ids of those of this authority that fit are held. So whoever
+    /// lets others ask for this lets few do so at once.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn list_accounts(
+        &self,
+        authority: &ServerName,
+        query: &AccountQuery,
+    ) -> Result<AccountPage, Error> {
+        let mut found = Vec::new();
+        let mut rest = Range::all();
+        loop {
+            let rows = self.inner.store.scan(&tables::USERS, rest, Order::Ascending, PAGE).await?;
+            let Some((last, _)) = rows.last() else { break };
+            let (is_last, last) = (rows.len() < PAGE, last.clone());
+            let of_authority = rows.into_iter().filter_map(|(id, row)| {
+                let user = OwnedUserId::try_from(id).ok()?;
+                (user.server_name() == authority).then_some((user, row))
+            });
+            let mut accounts = self.accounts_of_rows(of_authority.collect()).await?;
+            accounts.retain(|account| query.wants(account));
+            if query.name.is_some() || query.order.needs_profiles() {
+                self.show_profiles(&mut accounts).await?;
+            }
+            found.extend(accounts.into_iter().filter(|account| query.names(account)));
+            if is_last {
+                break;
+            }
+            rest = Range::all().after(last.as_str());
+        }
+        query.sort(&mut found);
+        let total = found.len();
+        let mut accounts: Vec<Account> = found.into_iter().skip(query.from).take(query.limit).collect();
+        self.show_profiles(&mut accounts).await?;
+        Ok(AccountPage { accounts, total })
+    }
+
+    /// One account, also where it is closed.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn find_account(&self, user: &UserId) -> Result<Option<Account>, Error> {
+        let Some(row) = self.find_user_row(user).await? else { return Ok(None) };
+        let mut found = self.accounts_of_rows(vec![(user.to_owned(), row)]).await?;
+        self.show_profiles(&mut found).await?;
+        Ok(found.pop())
+    }
+
+    async fn accounts_of_rows(&self, rows: Vec<(OwnedUserId, UserRow)>) -> Result<Vec<Account>, Error> {
+        let ids: Vec<&str> = rows.iter().map(|(user, _)| user.as_str()).collect();
+        let guests: Vec<(&str, &str)> = rows.iter().map(|(user, _)| guest_key(user)).collect();
+        let mut reads = Reads::new();
+        let moderation = reads.get_many(&tables::MODERATION, &ids);
+        let guests = reads.get_many(&tables::GUESTS, &guests);
+        let mut read = self.inner.store.read(reads).await?;
+        let (moderation, guests) = (read.take_many(moderation)?, read.take_many(guests)?);
+        let accounts = rows.into_iter().zip(moderation).zip(guests);
+        Ok(accounts
+            .map(|(((user_id, row), moderation), guest)| Account {
+                user_id,
+                created: Timestamp(row.created_ms),
+                admin: row.admin,
+                deactivated: row.deactivated,
+                guest: guest.is_some(),
+                moderation: moderation.unwrap_or_default(),
+                profile: engine::Profile::default(),
+            })
+            .collect())
+    }
+
+    async fn show_profiles(&self, accounts: &mut [Account]) -> Result<(), Error> {
+        let users: Vec<OwnedUserId> = accounts.iter().map(|account| account.user_id.clone()).collect();
+        let users: Vec<&UserId> = users.iter().map(|user| &**user).collect();
+        let profiles = self.member_profiles(&users).await?;
+        accounts.iter_mut().zip(profiles).for_each(|(account, profile)| account.profile = profile);
+        Ok(())
+    }
+
+    /// Has a user administer his authority, or no more; as it is already, nothing changes.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no such account, or none any more; [`Error::Forbidden`] for guests, and for accounts
+    /// that are locked or suspended; [`Error::Contended`], [`Error::Store`].
+    pub async fn set_administrator(&self, user: &UserId, administers: bool, by: &Actor) -> Result<(), Error> {
+        let change = AccountChange { admin: Some(administers), ..AccountChange::default() };
+        self.change_account(user, &change, by).await
+    }
+}
