@@ -77,12 +77,12 @@ mod threads;
 mod tokens;
 mod uia;
 mod users;
+mod wishes;
 
 pub use accounts::Accounts;
 pub use administration::{Account, AccountOrder, AccountPage, AccountQuery};
 pub use audit::Actor;
 pub use browsers::{Browser, BrowserSecret, MOST_BROWSERS};
-pub use changes::{AccountChange, NewSecret, Ways};
 pub use config::{
     Config, EmailAtRegistration, GuessLimit, MailSettings, PasswordCost, Registration, Settings, Terms,
     TermsText, Upstream,
@@ -125,3 +125,4 @@ pub use thread_rules::{POSTCONTENT, THREAD_SUBSCRIPTION};
 pub use threads::{ThreadCause, ThreadChange, ThreadSubscription, thread_subscriptions_in};
 pub use uia::AuthStage;
 pub use users::{UserInfo, names_with_accounts};
+pub use wishes::{AccountChange, NewSecret, Ways};

@@ -232,22 +232,20 @@ fn change(
             Ok(())
         }
         (false, Some(part)) => {
-            let new = value::single(part, given)?;
-            let parts = holder(place, Some(key));
-            match new {
+            match value::single(part, given)? {
                 Some(new) => {
-                    parts.insert(part.name.to_owned(), new);
+                    holder(place, Some(key)).insert(part.name.to_owned(), new);
+                    Ok(())
                 }
-                None => {
-                    parts.remove(part.name);
-                }
+                // With its last part the attribute goes as well, and none is made for nothing.
+                None => remove(place, name, None, None),
             }
-            Ok(())
         }
         (false, None) => {
             match value::attribute(attribute, given)? {
                 // Parts that are not named stay as they are.
-                Some(Value::Object(new)) => holder(place, Some(key)).extend(new),
+                Some(Value::Object(new)) if !new.is_empty() => holder(place, Some(key)).extend(new),
+                Some(Value::Object(_)) => {}
                 Some(new) => {
                     place.insert(key.to_owned(), new);
                 }

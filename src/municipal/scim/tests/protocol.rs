@@ -345,6 +345,23 @@ fn answers_hold_what_is_wanted() {
     assert!(!Shown::parse(&GROUPS_TYPE, Some("displayName"), None).unwrap().has("members"));
 }
 
+#[test]
+fn a_part_that_is_set_to_nothing_goes_and_leaves_no_empty_whole() {
+    let mut before = hanako();
+    before.remove("meta");
+    let manager = format!("{ENTERPRISE}:manager.value");
+    for op in ["add", "replace", "remove"] {
+        let nothing = json!([{ "op": op, "path": manager, "value": null }]);
+        assert_eq!(patched(&USERS, &before, nothing.clone()).unwrap(), before, "{op}");
+        let set = json!([{ "op": "add", "path": manager, "value": "26118915" }]);
+        let set = patched(&USERS, &before, set).unwrap();
+        assert_eq!(set[ENTERPRISE]["manager"]["value"], "26118915");
+        assert_eq!(patched(&USERS, &set, nothing).unwrap(), before, "{op}");
+    }
+    let empty = json!([{ "op": "add", "path": format!("{ENTERPRISE}:manager"), "value": {} }]);
+    assert_eq!(patched(&USERS, &before, empty).unwrap(), before);
+}
+
 /// Any JSON, with names and paths that mean something now and then.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
