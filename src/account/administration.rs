@@ -33,6 +33,8 @@ pub struct Account {
     pub moderation: Moderation,
     /// How the user appears.
     pub profile: engine::Profile,
+    /// When any device of the user's was seen last.
+    pub seen: Option<Timestamp>,
 }
 
 /// By what a list of accounts is ordered; where it is equal, by user ids.
@@ -55,6 +57,8 @@ pub enum AccountOrder {
     Avatar,
     /// When it was made.
     Created,
+    /// When its user was seen last.
+    Seen,
 }
 
 impl AccountOrder {
@@ -104,7 +108,9 @@ impl AccountQuery {
             return account.user_id.localpart().to_lowercase().contains(&name)
                 || shown.is_some_and(|shown| shown.contains(&name));
         }
-        self.user_id.as_ref().is_none_or(|part| account.user_id.as_str().contains(part.as_str()))
+        // User ids have no capitals, but for old ones.
+        let id = account.user_id.as_str().to_lowercase();
+        self.user_id.as_ref().is_none_or(|part| id.contains(&part.to_lowercase()))
     }
 
     fn sort(&self, accounts: &mut [Account]) {
@@ -119,6 +125,7 @@ impl AccountQuery {
                 By::DisplayName => one.profile.displayname.cmp(&other.profile.displayname),
                 By::Avatar => one.profile.avatar_url.cmp(&other.profile.avatar_url),
                 By::Created => one.created.millis().cmp(&other.created.millis()),
+                By::Seen => one.seen.map(Timestamp::millis).cmp(&other.seen.map(Timestamp::millis)),
             };
             let first = if self.backward { first.reverse() } else { first };
             first.then_with(|| one.user_id.cmp(&other.user_id))
@@ -164,7 +171,11 @@ impl Accounts {
             if query.name.is_some() || query.order.needs_profiles() {
                 self.show_profiles(&mut accounts).await?;
             }
-            found.extend(accounts.into_iter().filter(|account| query.names(account)));
+            accounts.retain(|account| query.names(account));
+            if query.order == AccountOrder::Seen {
+                self.show_seen(&mut accounts).await?;
+            }
+            found.extend(accounts);
             if is_last {
                 break;
             }
@@ -174,6 +185,7 @@ impl Accounts {
         let total = found.len();
         let mut accounts: Vec<Account> = found.into_iter().skip(query.from).take(query.limit).collect();
         self.show_profiles(&mut accounts).await?;
+        self.show_seen(&mut accounts).await?;
         Ok(AccountPage { accounts, total })
     }
 
@@ -185,6 +197,7 @@ impl Accounts {
         let Some(row) = self.find_user_row(user).await? else { return Ok(None) };
         let mut found = self.accounts_of_rows(vec![(user.to_owned(), row)]).await?;
         self.show_profiles(&mut found).await?;
+        self.show_seen(&mut found).await?;
         Ok(found.pop())
     }
 
@@ -206,6 +219,7 @@ impl Accounts {
                 guest: guest.is_some(),
                 moderation: moderation.unwrap_or_default(),
                 profile: engine::Profile::default(),
+                seen: None,
             })
             .collect())
     }
@@ -215,6 +229,15 @@ impl Accounts {
         let users: Vec<&UserId> = users.iter().map(|user| &**user).collect();
         let profiles = self.member_profiles(&users).await?;
         accounts.iter_mut().zip(profiles).for_each(|(account, profile)| account.profile = profile);
+        Ok(())
+    }
+
+    async fn show_seen(&self, accounts: &mut [Account]) -> Result<(), Error> {
+        let users = accounts.iter().map(|account| Range::prefix(account.user_id.as_str())).collect();
+        let rows = self.inner.store.scan_many(&tables::SEEN, users, Order::Ascending, usize::MAX).await?;
+        for (account, rows) in accounts.iter_mut().zip(rows) {
+            account.seen = rows.iter().map(|(_, row)| Timestamp(row.at_ms)).max_by_key(|seen| seen.millis());
+        }
         Ok(())
     }
 

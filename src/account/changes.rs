@@ -86,6 +86,7 @@ impl Accounts {
     ) -> Result<Option<Done>, Error> {
         let row = self.find_user_row(user).await?.filter(|row| !row.deactivated);
         let row = row.ok_or(Error::NotFound("no such account"))?;
+        self.put_still_administers(batch, user, by).await?;
         let mut done = Done::default();
         let mut is_changed = self.put_standing(batch, user, &row, change, by, &mut done).await?;
         let admin = change.admin.unwrap_or(row.admin);
@@ -159,9 +160,6 @@ impl Accounts {
         }
         let mut deeds = Vec::new();
         if admin != row.admin {
-            if row.admin {
-                self.put_still_administers(batch, user, by).await?;
-            }
             deeds.push(if admin { Action::GrantAdministration } else { Action::RevokeAdministration });
         }
         // Also of a lock that an identity system had set: from now on it is an administrator's.
@@ -225,6 +223,9 @@ impl Accounts {
         by: &Actor,
     ) -> Result<bool, Error> {
         let mut is_changed = false;
+        if ways.emails.is_some() || ways.identities.is_some() {
+            self.put_several(batch, user).await?;
+        }
         if let Some(wished) = &ways.emails {
             is_changed |= self.put_emails(batch, user, wished, by).await?;
         }
@@ -232,6 +233,15 @@ impl Accounts {
             is_changed |= self.put_identities(batch, user, wished, by).await?;
         }
         Ok(is_changed)
+    }
+
+    /// Demands in a batch that nothing came meanwhile to what an account has several of, and that is read in it: for who adds to
+    /// it, or replaces it, as a whole.
+    pub(crate) async fn put_several(&self, batch: &mut Batch, user: &UserId) -> Result<(), Error> {
+        let count = self.inner.store.get(&tables::LOG_INS, user.as_str()).await?;
+        batch.require(&tables::LOG_INS, user.as_str(), count.as_ref());
+        batch.add(&tables::LOG_INS, user.as_str(), 1);
+        Ok(())
     }
 
     async fn put_emails(
@@ -310,8 +320,8 @@ impl Accounts {
         Ok(wished != known)
     }
 
-    /// Demands in a batch, which takes an administrator's power from somebody else, that who does it has it still: of two who
-    /// take it from each other one succeeds.
+    /// Demands in a batch that an administrator who does something to somebody else administers still: of two who take it from
+    /// each other one succeeds, and whoever lost it meanwhile does nothing more with it.
     ///
     /// # Errors
     /// [`Error::Forbidden`], [`Error::Store`].
@@ -321,7 +331,7 @@ impl Accounts {
         whom: &UserId,
         by: &Actor,
     ) -> Result<(), Error> {
-        let Some(user) = by.user_id().filter(|user| *user != whom.as_str()) else { return Ok(()) };
+        let Some(user) = by.administrator().filter(|user| *user != whom.as_str()) else { return Ok(()) };
         let row = self.inner.store.get(&tables::USERS, user).await?;
         let row = row.filter(|row| row.admin && !row.deactivated);
         let row = row.ok_or(Error::Forbidden("You are not a server admin"))?;

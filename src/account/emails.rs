@@ -49,7 +49,7 @@ impl Accounts {
     /// [`Error::Store`].
     pub async fn emails(&self, user: &UserId) -> Result<Vec<Email>, Error> {
         let range = Range::prefix(user.as_str());
-        let rows = self.inner.store.scan(&tables::EMAILS, range, Order::Ascending, MOST_OF_USER * 2).await?;
+        let rows = self.inner.store.scan(&tables::EMAILS, range, Order::Ascending, usize::MAX).await?;
         let shown = |((_, email), row): ((String, String), EmailRow)| Email {
             email,
             validated: Timestamp(row.validated_ms),
@@ -93,6 +93,21 @@ impl Accounts {
         owner.map(|owner| parse_user(&owner)).transpose()
     }
 
+    /// The same for an address as somebody has typed it.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn find_owner_of_typed(
+        &self,
+        authority: &ServerName,
+        text: &str,
+    ) -> Result<Option<OwnedUserId>, Error> {
+        match typed(text) {
+            Some(email) => self.find_email_owner(authority, email.as_str()).await,
+            None => Ok(None),
+        }
+    }
+
     /// Gives a user an address that was proved for that, once the user has given the password on `device`.
     ///
     /// # Errors
@@ -113,6 +128,8 @@ impl Accounts {
             let (sid, secret) = (&shown.sid, &shown.client_secret);
             let proved = self.find_proved(authority, EmailPurpose::Add, sid, secret).await?;
             let proved = proved.ok_or(ContactError::NotProved)?;
+            let mut batch = Batch::new();
+            self.put_several(&mut batch, user).await?;
             let own = self.emails(user).await?;
             match self.find_email_owner(authority, proved.email()).await? {
                 Some(owner) if owner == user => return Ok(()),
@@ -122,7 +139,6 @@ impl Accounts {
                 }
                 None => {}
             }
-            let mut batch = Batch::new();
             batch.require(&tables::USERS, user.as_str(), Some(&row));
             settled.end(&mut batch);
             self.put_email(&mut batch, user, &proved);

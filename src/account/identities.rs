@@ -224,6 +224,8 @@ impl Accounts {
                 Some(_) => return Err(Error::UserInUse),
                 None => {}
             }
+            let mut batch = Batch::new();
+            self.put_several(&mut batch, user).await?;
             let row = self.get_user_row(user).await?;
             refuse_closed(user, Some(&row))?;
             let range = Range::prefix(user.as_str());
@@ -231,7 +233,6 @@ impl Accounts {
             if known.await?.len() >= MOST_OF_USER {
                 return Err(Error::TooLarge("an account has at most ten identities"));
             }
-            let mut batch = Batch::new();
             batch.require(&tables::USERS, user.as_str(), Some(&row));
             self.put_identity(&mut batch, user, issuer, subject);
             self.deed(Action::LinkIdentity, by, user)
@@ -263,7 +264,7 @@ impl Accounts {
     /// [`Error::Store`].
     pub async fn identities_of(&self, user: &UserId) -> Result<Vec<(String, String)>, Error> {
         let range = Range::prefix(user.as_str());
-        let rows = self.inner.store.scan(&tables::IDENTITIES_OF, range, Order::Ascending, 2 * MOST_OF_USER);
+        let rows = self.inner.store.scan(&tables::IDENTITIES_OF, range, Order::Ascending, usize::MAX);
         Ok(rows.await?.into_iter().map(|((_, issuer, subject), ())| (issuer, subject)).collect())
     }
 
@@ -273,7 +274,7 @@ impl Accounts {
     /// [`Error::Store`].
     pub async fn identities(&self, user: &UserId) -> Result<Vec<String>, Error> {
         let range = Range::prefix(user.as_str());
-        let rows = self.inner.store.scan(&tables::IDENTITIES_OF, range, Order::Ascending, 2 * MOST_OF_USER);
+        let rows = self.inner.store.scan(&tables::IDENTITIES_OF, range, Order::Ascending, usize::MAX);
         Ok(rows.await?.into_iter().map(|((_, issuer, _), ())| issuer).collect())
     }
 }

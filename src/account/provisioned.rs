@@ -123,6 +123,9 @@ impl Accounts {
         let row = self.get_user_row(user).await?;
         refuse_closed(user, Some(&row))?;
         batch.require(&tables::USERS, user.as_str(), Some(&row));
+        if follows.email.is_some() || follows.identity.is_some() {
+            self.put_several(batch, user).await?;
+        }
         let mut put = PutProvisioned {
             user_id: user.to_owned(),
             changes: false,

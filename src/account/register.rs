@@ -346,35 +346,42 @@ impl Accounts {
             Some(password) => Some(self.inner.passwords.hash(password, &user_id).await?),
             None => None,
         };
-        let mut batch = Batch::new();
-        let role = if new.admin { Role::Administrator } else { Role::User };
-        self.deed(Action::CreateAccount, by, &user_id)
-            .after("role", role.word())
-            .write(&mut batch, authority);
-        let mut deeds = Vec::new();
-        let taken = if beginning.closed {
-            deeds.push(Action::CloseAccount);
-            let Timestamp(created_ms) = self.inner.clock.now();
-            let row = UserRow { password: None, created_ms, admin: false, deactivated: true };
-            batch.insert(&tables::USERS, user_id.as_str(), &row)
-        } else {
-            let (taken, _) = self.put_user(&mut batch, &user_id, &new, password_hash);
-            if let Some(picture) = picture {
-                let picture = Bytes::copy_from_slice(picture.get().as_bytes());
-                batch.put(&tables::PROFILES, &(user_id.as_str(), AVATAR_URL), &picture);
+        let mut attempts = Attempts::default();
+        loop {
+            let mut batch = Batch::new();
+            self.put_still_administers(&mut batch, &user_id, by).await?;
+            let role = if new.admin { Role::Administrator } else { Role::User };
+            self.deed(Action::CreateAccount, by, &user_id)
+                .after("role", role.word())
+                .write(&mut batch, authority);
+            let mut deeds = Vec::new();
+            let taken = if beginning.closed {
+                deeds.push(Action::CloseAccount);
+                let Timestamp(created_ms) = self.inner.clock.now();
+                let row = UserRow { password: None, created_ms, admin: false, deactivated: true };
+                batch.insert(&tables::USERS, user_id.as_str(), &row)
+            } else {
+                let (taken, _) = self.put_user(&mut batch, &user_id, &new, password_hash.clone());
+                if let Some(picture) = &picture {
+                    let picture = Bytes::copy_from_slice(picture.get().as_bytes());
+                    batch.put(&tables::PROFILES, &(user_id.as_str(), AVATAR_URL), &picture);
+                }
+                if kept_from != Moderation::default() {
+                    batch.put(&tables::MODERATION, user_id.as_str(), &kept_from);
+                    deeds.extend(kept_from.locked.then_some(Action::LockAccount));
+                    deeds.extend(kept_from.suspended.then_some(Action::SuspendAccount));
+                }
+                self.put_ways(&mut batch, &user_id, &beginning.ways, by).await?;
+                taken
+            };
+            for action in deeds {
+                self.deed(action, by, &user_id).write(&mut batch, authority);
             }
-            if kept_from != Moderation::default() {
-                batch.put(&tables::MODERATION, user_id.as_str(), &kept_from);
-                deeds.extend(kept_from.locked.then_some(Action::LockAccount));
-                deeds.extend(kept_from.suspended.then_some(Action::SuspendAccount));
+            match self.commit_new_user(batch, taken).await {
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                done => break done?,
             }
-            self.put_ways(&mut batch, &user_id, &beginning.ways, by).await?;
-            taken
-        };
-        for action in deeds {
-            self.deed(action, by, &user_id).write(&mut batch, authority);
         }
-        self.commit_new_user(batch, taken).await?;
         tracing::info!(user_id = %user_id, admin = new.admin, "made an account");
         Ok(user_id)
     }

@@ -252,6 +252,7 @@ impl Accounts {
         let mut attempts = Attempts::default();
         loop {
             let mut batch = Batch::new();
+            self.put_still_administers(&mut batch, user, by).await?;
             let ended = self.end_devices(&mut batch, user, &ends).await?;
             if what == Action::SignOutEverywhere {
                 self.put_browsers_end(&mut batch, user).await?;

@@ -21,7 +21,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub(crate) async fn is_own(&self, user: &UserId) -> Result<bool, Error> {
+    pub async fn is_own(&self, user: &UserId) -> Result<bool, Error> {
         if !reserved::may_be_own(user) {
             return Ok(false);
         }
@@ -31,7 +31,10 @@ impl Accounts {
 
     /// Refuses what would take a user of the server's own from it: rooms by rule would have nobody who may change them, and
     /// somebody would speak in the authority's name.
-    pub(crate) async fn refuse_own(&self, user: &UserId) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::Store`].
+    pub async fn refuse_own(&self, user: &UserId) -> Result<(), Error> {
         match self.is_own(user).await? {
             true => Err(Error::Forbidden("This is the server's own user, and nobody's to change")),
             false => Ok(()),

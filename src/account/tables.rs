@@ -68,8 +68,8 @@ pub(crate) static DATA_USE: Table<(String, u8), Counter> = Table::new(113, "acco
 pub(crate) static INTERACTIVE: Table<(String, TokenHash), InteractiveRow> =
     Table::new(114, "account.interactive", Tuning::Small);
 
-/// How often somebody has logged in to an account, so that who ends its sessions notices one that began
-/// meanwhile; key: user id.
+/// How often somebody has logged in to an account, or something else has come of which it has several (addresses, identities),
+/// so that who reads all of it notices what came meanwhile; key: user id.
 pub(crate) static LOG_INS: Table<String, Counter> = Table::new(115, "account.log_ins", Tuning::Small);
 /// The device of a user with which nobody is signed in, which keeps keys for his next one; key: user id; value: its id.
 pub(crate) static DEHYDRATED: Table<String, String> = Table::new(138, "account.dehydrated", Tuning::Small);

@@ -190,9 +190,7 @@ impl Accounts {
         let closed = UserRow { password: None, deactivated: true, ..row.clone() };
 
         let mut batch = Batch::new();
-        if row.admin && !row.deactivated {
-            self.put_still_administers(&mut batch, user, by).await?;
-        }
+        self.put_still_administers(&mut batch, user, by).await?;
         batch.replace(&tables::USERS, user.as_str(), row, &closed);
         service::touch_acting(&mut batch, user);
         let key = (user.as_str(), DISPLAY_NAME);

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use web::{ApiError, RawCall, Response, StatusCode, json_response};
+use web::{ApiError, Open, RawCall, Response, StatusCode, json_response};
 
 use crate::{AdminApi, Administrator};
 
-/// `GET /_synapse/admin/v1/server_version`: which program this is.
-pub(crate) async fn server_version(
-    api: Arc<AdminApi>,
-    _call: RawCall<Administrator>,
-) -> Result<Response, ApiError> {
+/// `GET /_synapse/admin/v1/server_version`: which program this is, as other servers may ask as well. Tools ask before anybody
+/// has signed in.
+pub(crate) async fn server_version(api: Arc<AdminApi>, _call: RawCall<Open>) -> Result<Response, ApiError> {
     // Synapse told its interpreter's version once, and programs from then read it.
     let answer = json!({ "server_version": format!("Yakuba {}", api.version), "python_version": "" });
     Ok(json_response(StatusCode::OK, &answer))

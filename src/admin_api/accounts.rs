@@ -39,6 +39,7 @@ fn listed(account: &Account, erased: bool) -> Value {
         "shadow_banned": false,
         "user_type": null,
         "creation_ts": account.created.millis(),
+        "last_seen_ts": account.seen.map(Timestamp::millis),
     })
 }
 
@@ -63,13 +64,10 @@ impl AdminApi {
             .iter()
             .map(|(issuer, subject)| json!({ "auth_provider": issuer, "external_id": subject }))
             .collect();
-        let devices = self.accounts.devices(user).await?;
-        let seen = devices.iter().filter_map(|device| device.last_seen).max();
         let service = self.accounts.services().find(|service| service.keeps_user(user));
         let more = json!({
             // In seconds, as that API has it of one account, and of lists not.
             "creation_ts": account.created.millis() / 1_000,
-            "last_seen_ts": seen.map(Timestamp::millis),
             "threepids": threepids,
             "external_ids": identities,
             "appservice_id": service.map(|service| service.id()),
@@ -113,6 +111,7 @@ enum By {
     DisplayName,
     AvatarUrl,
     CreationTs,
+    LastSeenTs,
     /// Nobody has one, so these are all alike.
     UserType,
     ShadowBanned,
@@ -129,6 +128,7 @@ impl By {
             Self::DisplayName => AccountOrder::DisplayName,
             Self::AvatarUrl => AccountOrder::Avatar,
             Self::CreationTs => AccountOrder::Created,
+            Self::LastSeenTs => AccountOrder::Seen,
         }
     }
 }
@@ -171,7 +171,7 @@ async fn answer_list(
         locked: if query.locked == Some(true) { None } else { Some(false) },
     };
     let page = {
-        let _turn = api.turn().await;
+        let _turn = api.turn(call.caller.authority()).await?;
         api.accounts.list_accounts(call.caller.authority(), &wanted).await?
     };
     let ids: Vec<&UserId> = page.accounts.iter().map(|account| &*account.user_id).collect();
@@ -346,7 +346,11 @@ fn must_not_be_himself(caller: &Administrator, user: &UserId) -> Result<(), ApiE
 
 impl AdminApi {
     /// Notes that an administrator reads what is another user's alone.
-    async fn note_reading_of(&self, call: &RawCall<Administrator>, user: &UserId) -> Result<(), ApiError> {
+    pub(crate) async fn note_reading_of(
+        &self,
+        call: &RawCall<Administrator>,
+        user: &UserId,
+    ) -> Result<(), ApiError> {
         match user == call.caller.user_id() {
             true => Ok(()),
             false => self.note(call, Action::ReadAccount, user.as_str()).await,
@@ -504,6 +508,7 @@ pub(crate) async fn account_data(
 pub(crate) async fn pushers(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Result<Response, ApiError> {
     let user = user_in(&call, 0)?;
     api.account(&user).await?;
+    api.note_reading_of(&call, &user).await?;
     let pushers: Vec<Pusher> = api.push.pushers(&user).await?;
     let pushers: Vec<Box<RawValue>> =
         pushers.iter().filter_map(|pusher| serde_json::value::to_raw_value(pusher).ok()).collect();
@@ -532,7 +537,7 @@ pub(crate) async fn by_address(
 ) -> Result<Response, ApiError> {
     let (medium, address) = (word_in(&call, 0)?, word_in(&call, 1)?);
     let owner = match medium.as_str() {
-        "email" => api.accounts.find_email_owner(call.caller.authority(), &address.to_lowercase()).await?,
+        "email" => api.accounts.find_owner_of_typed(call.caller.authority(), &address).await?,
         _ => None,
     };
     let user = owner.ok_or_else(|| ApiError::not_found("User not found"))?;

@@ -1,21 +1,27 @@
 //! What the handlers share.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashSet, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use account::Accounts;
-use base::{Clock, Random, Tasks};
+use base::{Clock, Crowded, Random, Tasks, Turn, Turns};
 use engine::Engine;
 use media::Media;
 use parking_lot::Mutex;
 use push::Push;
 use room::Rooms;
+use ruma::ServerName;
 use store::Store;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use web::{ApiError, StatusCode};
 
 use crate::peers::Peers;
 
-/// So many requests look through everything at a time; whoever wants to as well waits.
+/// So many requests look through everything at a time; whoever wants to as well waits, and so many may.
 const WALKS: usize = 2;
+const MOST_WAITING: usize = 200;
 
 /// What the handlers are made of.
 pub struct Parts {
@@ -56,7 +62,9 @@ pub struct AdminApi {
     pub(crate) tasks: Tasks,
     /// Deletions that this process works on.
     pub(crate) working: Mutex<HashSet<String>>,
-    walks: Semaphore,
+    /// Whoever orders that a room be deleted does so alone: two who order the same give one order.
+    pub(crate) ordering: tokio::sync::Mutex<()>,
+    walks: Turns<()>,
 }
 
 impl AdminApi {
@@ -76,13 +84,25 @@ impl AdminApi {
             random,
             tasks,
             working: Mutex::default(),
-            walks: Semaphore::new(WALKS),
+            ordering: tokio::sync::Mutex::default(),
+            walks: Turns::new(WALKS, MOST_WAITING),
         }
     }
 
-    /// The right to look through all users, rooms or files, given out in turn.
-    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        // Nobody ever closes it.
-        self.walks.acquire().await.ok()
+    /// The right to look through all users, rooms or files, given out in turn; authorities in rotation, so that one delays
+    /// another by no more than what is under way.
+    ///
+    /// # Errors
+    /// 503 `M_LIMIT_EXCEEDED` where too many of it wait.
+    pub(crate) async fn turn(&self, authority: &ServerName) -> Result<Turn<()>, ApiError> {
+        let mut hasher = DefaultHasher::new();
+        authority.as_str().hash(&mut hasher);
+        self.walks.wait(hasher.finish()).await.map_err(|Crowded(_)| {
+            ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "M_LIMIT_EXCEEDED",
+                "Too many look through everything already",
+            )
+        })
     }
 }

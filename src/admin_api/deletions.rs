@@ -2,6 +2,8 @@
 //! anybody in the room, all that is stored of it is purged. What is stored is shared; to another authority the room stays as it
 //! is, and nothing tells the administrator of it.
 //!
+//! Where that is wished, a room is made in its place to which they are brought, and which tells them why. Aliases are not moved.
+//!
 //! What was ordered is kept, a thousand orders of an authority, so that how far it is can be asked. A purge goes on by itself
 //! after a stop. Who was still to leave a room that is not purged does not: then it is told that the order was broken off, and
 //! giving it again does what was left.
@@ -10,12 +12,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use audit::{Action, Deed};
-use base::Attempts;
+use audit::{Action, Actor, Deed};
+use base::{Attempts, Timestamp};
+use engine::{CreateRoom, Joining, Preset};
+use pdu::Draft;
 use room::read::room::RoomInfo;
-use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName};
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, events::TimelineEventType};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use store::{Batch, CommitError, Order, Range, Table, Tuning};
 use tracing::warn;
 use web::{ApiError, RawCall, Response, StatusCode, json_response};
@@ -23,7 +27,6 @@ use web::{ApiError, RawCall, Response, StatusCode, json_response};
 use crate::{
     AdminApi, Administrator,
     own::{room_id_in, word_in},
-    rooms::own_aliases,
 };
 
 /// What was ordered; key: authority, the order's id, which begins with its time.
@@ -57,8 +60,8 @@ pub(crate) struct DeletionRow {
     members: Vec<String>,
     /// Who could not be made to leave.
     failed: Vec<String>,
-    /// Its aliases of the authority.
-    aliases: Vec<String>,
+    /// The room that was made in its place.
+    new_room: Option<String>,
 }
 store::row!(DeletionRow, schema = 1);
 
@@ -67,8 +70,12 @@ store::row!(DeletionRow, schema = 1);
 struct Wish {
     block: bool,
     purge: Option<bool>,
-    /// Another room in its place is not made.
+    /// Who makes another room in its place, to which the users of the authority are brought.
     new_room_user_id: Option<String>,
+    /// What that room is called.
+    room_name: Option<String>,
+    /// What its maker says there.
+    message: Option<String>,
 }
 
 /// An order that was given.
@@ -77,45 +84,54 @@ struct Ordered {
     authority: OwnedServerName,
     room: Arc<RoomInfo>,
     members: Vec<OwnedUserId>,
+    by: Actor,
     row: DeletionRow,
 }
 
-/// `DELETE /_synapse/admin/v2/rooms/{room}`: the answer comes at once.
+/// `DELETE /_synapse/admin/v2/rooms/{room}`: the answer comes at once. A room that is not the authority's can be closed to its
+/// users so, and nothing else.
 pub(crate) async fn delete(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Result<Response, ApiError> {
     let (room_id, wish) = asked(&call)?;
+    let _one_at_a_time = api.ordering.lock().await;
     if let Some((id, _)) = api.going_on(call.caller.authority(), &room_id).await? {
         return Ok(json_response(StatusCode::OK, &json!({ "delete_id": id })));
     }
-    let ordered = order(&api, &call, &room_id, &wish).await?;
-    let answer = json!({ "delete_id": ordered.id });
-    api.start(ordered);
-    Ok(json_response(StatusCode::OK, &answer))
+    let id = match order(&api, &call, &room_id, &wish).await {
+        Err(error) if wish.block && error.status() == StatusCode::NOT_FOUND => {
+            close_unknown(&api, &call, &room_id).await?.0
+        }
+        ordered => {
+            let ordered = ordered?;
+            let id = ordered.id.clone();
+            api.start(ordered);
+            id
+        }
+    };
+    Ok(json_response(StatusCode::OK, &json!({ "delete_id": id })))
 }
 
 /// `DELETE /_synapse/admin/v1/rooms/{room}`, and `POST …/delete`: the answer comes when it is done, or goes on after a minute.
-/// A room that is not the authority's can be closed to its users so, and nothing else.
 pub(crate) async fn delete_and_wait(
     api: Arc<AdminApi>,
     call: RawCall<Administrator>,
 ) -> Result<Response, ApiError> {
     let (room_id, wish) = asked(&call)?;
+    let one_at_a_time = api.ordering.lock().await;
     if let Some((_, row)) = api.going_on(call.caller.authority(), &room_id).await? {
         return Ok(json_response(StatusCode::OK, &shut_down(&row)));
     }
     let ordered = match order(&api, &call, &room_id, &wish).await {
         Err(error) if wish.block && error.status() == StatusCode::NOT_FOUND => {
-            let by = call.caller.actor(call.address);
-            api.engine.set_blocked(call.caller.authority(), &room_id, true, &by).await?;
-            let none: [(); 0] = [];
-            let answer = json!({
-                "kicked_users": none, "failed_to_kick_users": none, "local_aliases": none, "new_room_id": null,
-            });
-            return Ok(json_response(StatusCode::OK, &answer));
+            return Ok(json_response(
+                StatusCode::OK,
+                &shut_down(&close_unknown(&api, &call, &room_id).await?.1),
+            ));
         }
         ordered => ordered?,
     };
     let (authority, id) = (ordered.authority.clone(), ordered.id.clone());
     api.start(ordered);
+    drop(one_at_a_time);
     let began = api.clock.instant();
     loop {
         let Some(row) = api.deletion(&authority, &id).await? else { break };
@@ -129,11 +145,36 @@ pub(crate) async fn delete_and_wait(
 
 fn asked(call: &RawCall<Administrator>) -> Result<(OwnedRoomId, Wish), ApiError> {
     let room_id = room_id_in(call, 0)?;
-    let wish: Wish = if call.body.is_empty() { Wish::default() } else { call.json()? };
-    if wish.new_room_user_id.is_some() {
-        return Err(ApiError::invalid_param("No other room is made in the place of one that is deleted"));
-    }
+    // A body that is not there is none that asks for nothing: whoever deletes says so.
+    let wish: Wish = call.json()?;
     Ok((room_id, wish))
+}
+
+/// Closes a room to the users of the authority who have never been in it; as an order that is carried out.
+async fn close_unknown(
+    api: &AdminApi,
+    call: &RawCall<Administrator>,
+    room_id: &RoomId,
+) -> Result<(String, DeletionRow), ApiError> {
+    let (authority, by) = (call.caller.authority(), call.caller.actor(call.address));
+    api.engine.set_blocked(authority, room_id, true, &by).await?;
+    let now = api.clock.now();
+    let row = DeletionRow {
+        room: room_id.to_string(),
+        by: by.name().to_owned(),
+        since_ms: now.millis(),
+        purges: false,
+        left: true,
+        members: Vec::new(),
+        failed: Vec::new(),
+        new_room: None,
+    };
+    let id = api.new_id(now);
+    let mut batch = Batch::new();
+    batch.insert(&DELETIONS, &(authority.as_str(), id.as_str()), &row);
+    api.put_trimmed(&mut batch, authority).await?;
+    api.store.commit(batch).await?;
+    Ok((id, row))
 }
 
 /// Writes down what is to be done. On return it is on disk.
@@ -146,12 +187,16 @@ async fn order(
     let (caller, by) = (&call.caller, call.caller.actor(call.address));
     let authority = caller.authority();
     let (room, _) = api.room(caller, room_id).await?;
-    // First, so that nobody comes back in.
+    api.refuse_own_room(caller, &room).await?;
+    let new_room = match wish.new_room_user_id.as_deref().filter(|user| !user.is_empty()) {
+        Some(user) => Some(api.make_successor(caller, user, wish, &by).await?),
+        None => None,
+    };
+    // Before anybody leaves, so that nobody comes back in.
     if wish.block {
         api.engine.set_blocked(authority, room_id, true, &by).await?;
     }
     let members = api.own_members(caller, room.serial).await?;
-    let aliases = api.rooms.aliases_of(&[room.serial]).await?.pop().unwrap_or_default();
     let purges = wish.purge != Some(false) && api.engine.is_room_of(authority, &room).await?;
     let purges = purges
         && match api.engine.purge_own(authority, room_id, &by).await {
@@ -173,9 +218,9 @@ async fn order(
         left: purges,
         members: members.iter().take(MOST_NAMED).map(ToString::to_string).collect(),
         failed: Vec::new(),
-        aliases: own_aliases(caller, aliases).iter().map(ToString::to_string).collect(),
+        new_room: new_room.map(Into::into),
     };
-    let id = format!("{:012x}{}", now.millis(), api.random.token(CHANCE));
+    let id = api.new_id(now);
     let mut batch = Batch::new();
     batch.insert(&DELETIONS, &(authority.as_str(), id.as_str()), &row);
     api.put_trimmed(&mut batch, authority).await?;
@@ -184,10 +229,15 @@ async fn order(
         Deed::new(Action::EmptyRoom, &by, room_id.as_str(), now).write(&mut batch, authority);
     }
     api.store.commit(batch).await?;
-    Ok(Ordered { id, authority: authority.to_owned(), room, members, row })
+    Ok(Ordered { id, authority: authority.to_owned(), room, members, by, row })
 }
 
 impl AdminApi {
+    /// The id of a new order.
+    fn new_id(&self, now: Timestamp) -> String {
+        format!("{:012x}{}", now.millis(), self.random.token(CHANCE))
+    }
+
     /// Takes the oldest orders away where there are too many.
     async fn put_trimmed(&self, batch: &mut Batch, authority: &ServerName) -> Result<(), ApiError> {
         let range = Range::prefix(authority.as_str());
@@ -198,16 +248,79 @@ impl AdminApi {
         Ok(())
     }
 
-    /// Has the users of the authority leave a room that is not purged.
+    /// Makes a room in the place of one that is deleted, in which only its maker speaks.
+    async fn make_successor(
+        &self,
+        caller: &Administrator,
+        user: &str,
+        wish: &Wish,
+        by: &Actor,
+    ) -> Result<OwnedRoomId, ApiError> {
+        const NAME: &str = "お知らせ / Content Violation Notification";
+        const MESSAGE: &str = "このルームは管理者によって閉じられました。 / Sharing illegal content on this server is not permitted and rooms in violation will be blocked.";
+        let user = OwnedUserId::try_from(user)
+            .map_err(|_| ApiError::invalid_param("new_room_user_id is no user id"))?;
+        caller.must_have(&user)?;
+        if self.accounts.find_account(&user).await?.is_none_or(|account| account.deactivated) {
+            return Err(ApiError::invalid_param("new_room_user_id has no account here"));
+        }
+        self.accounts.refuse_own(&user).await?;
+        let wishes = CreateRoom {
+            // Its users are brought into it, and are not asked.
+            preset: Preset::PublicChat,
+            name: Some(wish.room_name.clone().unwrap_or_else(|| NAME.to_owned())),
+            power_level_content_override: Map::from_iter([("users_default".to_owned(), json!(-10))]),
+            profile: self.accounts.member_profile(&user).await?,
+            by: Some(by.clone()),
+            ..CreateRoom::default()
+        };
+        let room_id = self.engine.create(&user, wishes).await?;
+        let body = wish.message.as_deref().unwrap_or(MESSAGE);
+        let content = json!({ "msgtype": "m.text", "body": body });
+        let content = serde_json::value::to_raw_value(&content).map_err(ApiError::internal)?;
+        let draft = Draft {
+            kind: TimelineEventType::RoomMessage,
+            state_key: None,
+            content,
+            sender: user,
+            redacts: None,
+        };
+        self.engine.send(&room_id, draft, None).await?;
+        Ok(room_id)
+    }
+
+    /// Brings the users of the authority into the room that was made in the place of theirs.
+    async fn bring_over(&self, ordered: &Ordered) -> Result<(), ApiError> {
+        let Some(new_room) = ordered.row.new_room.as_deref() else { return Ok(()) };
+        let new_room = <&RoomId>::try_from(new_room).map_err(ApiError::internal)?;
+        for member in &ordered.members {
+            let joining =
+                Joining { profile: self.accounts.member_profile(member).await?, ..Joining::default() };
+            let deed = Deed::new(Action::JoinRoom, &ordered.by, member.as_str(), self.clock.now());
+            let deed = deed.after("room", new_room);
+            let joined =
+                self.engine.join_noted(member, new_room, &joining, (&deed, &ordered.authority)).await;
+            if let Err(error) = joined {
+                warn!(user_id = %member, room_id = %new_room, %error, "a user could not be brought into a room");
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the users of the authority go over to the other room, and leave one that is not purged.
     fn start(self: &Arc<Self>, ordered: Ordered) {
-        if ordered.row.purges {
+        if ordered.row.purges && ordered.row.new_room.is_none() {
             return;
         }
         let api = self.clone();
         self.working.lock().insert(ordered.id.clone());
         let stopping = self.tasks.shutdown_token();
         self.tasks.spawn("admin_api.deletion", async move {
-            let done = stopping.run_until_cancelled(api.empty(&ordered)).await;
+            let go = async {
+                api.bring_over(&ordered).await?;
+                if ordered.row.purges { Ok(()) } else { api.empty(&ordered).await }
+            };
+            let done = stopping.run_until_cancelled(go).await;
             if let Some(Err(error)) = done {
                 warn!(room_id = %ordered.room.room_id, %error, "the users of an authority could not all be made to leave");
             }
@@ -266,14 +379,14 @@ impl AdminApi {
         id: &str,
         row: &DeletionRow,
     ) -> Result<(&'static str, Option<&'static str>), ApiError> {
+        if self.working.lock().contains(id) {
+            return Ok(("active", None));
+        }
         if row.purges {
             // At most as many as are purged at a time.
             let purges = self.engine.purges().await?;
             let is_going_on = purges.iter().any(|purge| purge.room_id.as_str() == row.room);
             return Ok((if is_going_on { "active" } else { "complete" }, None));
-        }
-        if self.working.lock().contains(id) {
-            return Ok(("active", None));
         }
         Ok(match (row.left, row.failed.is_empty()) {
             (true, true) => ("complete", None),
@@ -300,8 +413,9 @@ fn shut_down(row: &DeletionRow) -> Value {
     json!({
         "kicked_users": gone,
         "failed_to_kick_users": row.failed,
-        "local_aliases": row.aliases,
-        "new_room_id": null,
+        // None is moved: they are the old room's, and go with it.
+        "local_aliases": [],
+        "new_room_id": row.new_room,
     })
 }
 
@@ -350,10 +464,10 @@ mod tests {
             left: false,
             members: vec!["@c:b".to_owned()],
             failed: Vec::new(),
-            aliases: vec!["#a:b".to_owned()],
+            new_room: Some("!c:b".to_owned()),
         };
         let bytes = row.encode();
-        assert_eq!(&bytes[..], b"\x01\x04!a:b\x04@a:b\x05\x01\x00\x01\x04@c:b\x00\x01\x04#a:b");
+        assert_eq!(&bytes[..], b"\x01\x04!a:b\x04@a:b\x05\x01\x00\x01\x04@c:b\x00\x01\x04!c:b");
         assert_eq!(DeletionRow::decode(&bytes).unwrap(), row);
     }
 }

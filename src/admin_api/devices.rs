@@ -33,6 +33,7 @@ fn told(user: &UserId, device: &DeviceInfo) -> Value {
 pub(crate) async fn list(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Result<Response, ApiError> {
     let user = user_in(&call, 0)?;
     api.account(&user).await?;
+    api.note_reading_of(&call, &user).await?;
     let devices = api.accounts.devices(&user).await?;
     let devices: Vec<Value> = devices.iter().map(|device| told(&user, device)).collect();
     let total = devices.len();
@@ -45,6 +46,7 @@ pub(crate) async fn get(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Res
     let device: OwnedDeviceId = device_in(&call)?;
     api.account(&user).await?;
     let device = api.accounts.device(&user, &device).await?;
+    api.note_reading_of(&call, &user).await?;
     Ok(json_response(StatusCode::OK, &told(&user, &device)))
 }
 

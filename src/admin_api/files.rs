@@ -3,14 +3,17 @@
 //! Format: <https://element-hq.github.io/synapse/latest/admin_api/media_admin_api.html>
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
 use account::AccountQuery;
 use base::Timestamp;
 use media::FileInfo;
-use room::read::{filter::EventFilter, messages::PageQuery, room::RoomInfo, timeline::Direction};
+use room::{
+    RoomSerial,
+    read::{filter::EventFilter, messages::PageQuery, room::RoomInfo, timeline::Direction, token::Token},
+};
 use ruma::{OwnedMxcUri, OwnedServerName, ServerName, UserId};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -24,6 +27,20 @@ use crate::{
 
 /// Files that one request deletes; whoever wants more of them gone asks again.
 const MOST_DELETED: usize = 1_000;
+
+/// Rooms, and members of them, that are looked at at a time.
+const ROOMS_AT_A_TIME: usize = 100;
+const MEMBERS_AT_A_TIME: usize = 500;
+
+/// Before this there were no files: who says an earlier moment means seconds, and not milliseconds.
+const EARLIEST_MS: u64 = 30_000_000_000;
+
+/// Files of a room that are told or withheld by one request, the newest first; and of one event. Whoever wants more withheld
+/// asks again.
+const MOST_OF_ROOM: usize = 1_000;
+const MOST_OF_EVENT: usize = 100;
+/// Files of a room that are looked at for one request.
+const MOST_SEEN: usize = 20_000;
 
 /// Pages of a room that are looked through for files, of a thousand events each.
 const MOST_PAGES: usize = 100;
@@ -90,7 +107,7 @@ fn sorted(mut files: Vec<FileInfo>, by: Option<Column>, dir: Option<Dir>) -> Vec
 
 impl AdminApi {
     async fn files_of(&self, user: &UserId) -> Result<Vec<FileInfo>, ApiError> {
-        let _turn = self.turn().await;
+        let _turn = self.turn(user.server_name()).await?;
         Ok(self.media.files_of_user(user).await?)
     }
 
@@ -172,7 +189,8 @@ struct DeleteQuery {
 
 /// `POST /_synapse/admin/v1/media/delete`: deletes files that were uploaded before a moment and are larger than a size, a
 /// thousand at most. When a file was asked for last is not kept, so the moment is that of the upload. Pictures that users or
-/// rooms of the authority show stay unless that is said, and what is protected stays.
+/// rooms of the authority show, be it in one room alone, stay unless that is said; what is protected stays, and what is withheld,
+/// which somebody may have to look at.
 pub(crate) async fn delete_old(
     api: Arc<AdminApi>,
     call: RawCall<Administrator>,
@@ -197,10 +215,15 @@ async fn delete_older(
     call: &RawCall<Administrator>,
     query: &DeleteQuery,
 ) -> Result<Response, ApiError> {
+    if query.before_ts < EARLIEST_MS {
+        return Err(ApiError::invalid_param(
+            "before_ts is in milliseconds: this is a moment of the year 1970",
+        ));
+    }
     let authority = call.caller.authority();
     let mut wanted = Vec::new();
     {
-        let _turn = api.turn().await;
+        let _turn = api.turn(authority).await?;
         let kept = match query.keep_profiles {
             Some(false) => BTreeSet::new(),
             _ => api.pictures(authority).await?,
@@ -211,6 +234,7 @@ async fn delete_older(
             let is_wanted = |file: &FileInfo| {
                 file.created.millis() < query.before_ts
                     && !file.protected
+                    && file.withheld_by.is_none()
                     && file.size > query.size_gt.unwrap_or_default()
                     && !kept.contains(&file.id)
             };
@@ -231,7 +255,9 @@ impl AdminApi {
         let rooms = self.rooms.rooms_of_authority(authority).await?;
         let rooms: Vec<_> = rooms.iter().map(|room| room.serial).collect();
         let summaries = self.rooms.summaries(&rooms).await?;
-        let of_users = accounts.into_iter().filter_map(|account| account.profile.avatar_url);
+        let of_members = self.faces(authority, &rooms).await?;
+        let of_users =
+            accounts.into_iter().filter_map(|account| account.profile.avatar_url).chain(of_members);
         let of_rooms = summaries.into_iter().filter_map(|summary| summary.avatar);
         let own = |url: String| {
             let url = OwnedMxcUri::from(url);
@@ -240,6 +266,37 @@ impl AdminApi {
         };
         Ok(of_users.chain(of_rooms).filter_map(own).collect())
     }
+}
+
+impl AdminApi {
+    /// The pictures that users of an authority show in rooms, which need not be those of their profiles.
+    async fn faces(&self, authority: &ServerName, rooms: &[RoomSerial]) -> Result<Vec<String>, ApiError> {
+        let mut found = BTreeSet::new();
+        for some in rooms.chunks(ROOMS_AT_A_TIME) {
+            let members = self.rooms.local_members_of(some).await?;
+            let members =
+                some.iter().zip(&members).flat_map(|(room, all)| all.iter().map(|user| (*room, &**user)));
+            let members: Vec<(RoomSerial, &UserId)> =
+                members.filter(|(_, user)| user.server_name() == authority).collect();
+            for some in members.chunks(MEMBERS_AT_A_TIME) {
+                let events = self.rooms.joined_by(some).await?;
+                let events: Vec<_> =
+                    some.iter().zip(events).filter_map(|((room, _), event)| Some((*room, event?))).collect();
+                let events = self.rooms.read_events(&events).await?;
+                found.extend(events.iter().flatten().filter_map(|event| {
+                    serde_json::from_str::<Face>(event.pdu().content_str()).ok()?.avatar_url
+                }));
+            }
+        }
+        Ok(found.into_iter().collect())
+    }
+}
+
+/// Of a member event.
+#[derive(Deserialize)]
+struct Face {
+    #[serde(default, deserialize_with = "lenient")]
+    avatar_url: Option<String>,
 }
 
 /// `POST /_synapse/admin/v1/media/quarantine/{server}/{id}`
@@ -308,11 +365,19 @@ pub(crate) async fn withhold_of_user(
     Ok(json_response(StatusCode::OK, &json!({ "num_quarantined": count })))
 }
 
-/// `GET /_synapse/admin/v1/room/{room}/media`: the files that events of a room name which are not encrypted.
+/// `GET /_synapse/admin/v1/room/{room}/media`: the files to which events of a room lead that are not encrypted, the newest
+/// thousand. That is read as what was said is.
 pub(crate) async fn of_room(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Result<Response, ApiError> {
     let room_id = room_id_in(&call, 0)?;
     let (room, _) = api.room(&call.caller, &room_id).await?;
-    let files = api.files_in(&call, &room).await?;
+    api.note_reading(&call, &room).await?;
+    let _turn = api.turn(call.caller.authority()).await?;
+    let (mut files, mut walk) = (BTreeSet::new(), FileWalk::default());
+    while files.len() < MOST_OF_ROOM
+        && let Some(more) = api.next_files(&call, &room, &mut walk).await?
+    {
+        files.extend(more.into_iter().take(MOST_OF_ROOM - files.len()));
+    }
     let (local, remote): (Vec<_>, Vec<_>) =
         files.into_iter().partition(|(server, _)| server.as_str() == call.caller.authority().as_str());
     let written = |files: Vec<(OwnedServerName, String)>| -> Vec<String> {
@@ -321,7 +386,8 @@ pub(crate) async fn of_room(api: Arc<AdminApi>, call: RawCall<Administrator>) ->
     Ok(json_response(StatusCode::OK, &json!({ "local": written(local), "remote": written(remote) })))
 }
 
-/// `POST /_synapse/admin/v1/room/{room}/media/quarantine`: all of them, but those that are protected.
+/// `POST /_synapse/admin/v1/room/{room}/media/quarantine`: all of them, but those that are protected; a thousand of those that
+/// are not withheld yet.
 pub(crate) async fn withhold_of_room(
     api: Arc<AdminApi>,
     call: RawCall<Administrator>,
@@ -329,57 +395,121 @@ pub(crate) async fn withhold_of_room(
     let room_id = room_id_in(&call, 0)?;
     let (room, _) = api.room(&call.caller, &room_id).await?;
     let (authority, by) = (call.caller.authority(), call.caller.actor(call.address));
-    let mut count = 0;
-    for (server, id) in api.files_in(&call, &room).await? {
-        let withheld = api.media.withhold_for(authority, (&server, &id), true, &by).await?;
-        count += usize::from(withheld == Some(true));
+    api.note_reading(&call, &room).await?;
+    let _turn = api.turn(authority).await?;
+    let (mut count, mut walk) = (0, FileWalk::default());
+    while let Some(files) = api.next_files(&call, &room, &mut walk).await? {
+        for (server, id) in files {
+            if count == MOST_OF_ROOM {
+                break;
+            }
+            let withheld = api.media.withhold_for(authority, (&server, &id), true, &by).await?;
+            count += usize::from(withheld == Some(true));
+        }
     }
     Ok(json_response(StatusCode::OK, &json!({ "num_quarantined": count })))
 }
 
+/// How far a room was looked through for the files to which its events lead.
+#[derive(Default)]
+struct FileWalk {
+    pages: usize,
+    from: Option<Token>,
+    is_over: bool,
+    seen: HashSet<(OwnedServerName, String)>,
+}
+
 impl AdminApi {
-    /// The files that events of a room name. There is no index of them by room: its history is looked through, newest first,
-    /// a bounded number of pages.
-    async fn files_in(
+    /// More files to which events of a room lead, each once, the newest first; nothing where there are no more. There is no index
+    /// of them by room: its history is looked through, a bounded number of pages.
+    async fn next_files(
         &self,
         call: &RawCall<Administrator>,
         room: &RoomInfo,
-    ) -> Result<BTreeSet<(OwnedServerName, String)>, ApiError> {
-        let _turn = self.turn().await;
-        let mut query = PageQuery {
-            from: None,
+        walk: &mut FileWalk,
+    ) -> Result<Option<Vec<(OwnedServerName, String)>>, ApiError> {
+        if walk.is_over || walk.pages == MOST_PAGES || walk.seen.len() >= MOST_SEEN {
+            return Ok(None);
+        }
+        let query = PageQuery {
+            from: walk.from,
             to: None,
             direction: Direction::Backward,
             limit: 1_000,
             filter: EventFilter::default(),
         };
-        let mut found = BTreeSet::new();
-        for _ in 0..MOST_PAGES {
-            let page = self.rooms.overseen_messages(call.caller.user_id(), room, &query).await?;
-            for look in &page.chunk {
-                found.extend(files_named(look.event.pdu().content_str()));
+        let page = self.rooms.overseen_messages(call.caller.user_id(), room, &query).await?;
+        walk.pages += 1;
+        walk.is_over = page.end.is_none();
+        walk.from = page.end;
+        let mut files = Vec::new();
+        for look in &page.chunk {
+            for file in files_named(look.event.pdu().content_str()) {
+                if walk.seen.len() < MOST_SEEN && walk.seen.insert(file.clone()) {
+                    files.push(file);
+                }
             }
-            if page.end.is_none() {
-                break;
-            }
-            query.from = page.end;
         }
-        Ok(found)
+        Ok(Some(files))
     }
 }
 
-/// The files whose addresses stand anywhere in the content of an event, in canonical JSON: attachments, thumbnails, those of
-/// galleries, pictures within texts.
-fn files_named(content: &str) -> impl Iterator<Item = (OwnedServerName, String)> {
-    const SCHEME: &str = "mxc://";
-    let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/[]".contains(&byte);
-    content.match_indices(SCHEME).filter_map(move |(place, _)| {
-        let rest = content.get(place..)?;
-        let end = rest.bytes().position(|byte| !may_stand(byte)).unwrap_or(rest.len());
-        let uri = OwnedMxcUri::from(rest.get(..end)?);
-        let (server, id) = uri.parts().ok().filter(|(_, id)| !id.is_empty())?;
-        Some((server.to_owned(), id.to_owned()))
-    })
+/// The files to which the content of an event leads: attachments, also of galleries, and their thumbnails, encrypted or not.
+/// What stands in its text is a word, and the picture of a member is the member's: neither is the room's to be taken away with it.
+fn files_named(content: &str) -> Vec<(OwnedServerName, String)> {
+    let Ok(content) = serde_json::from_str::<Content>(content) else { return Vec::new() };
+    let items = std::iter::once(&content.item).chain(&content.itemtypes);
+    let urls = items.flat_map(|item| {
+        let info = &item.info;
+        [&item.url, &item.file.url, &info.thumbnail_url, &info.thumbnail_file.url]
+    });
+    let uris = urls.flatten().map(|url| OwnedMxcUri::from(url.as_str()));
+    let parts =
+        uris.filter_map(|uri| uri.parts().ok().map(|(server, id)| (server.to_owned(), id.to_owned())));
+    parts.take(MOST_OF_EVENT).collect()
+}
+
+#[derive(Deserialize)]
+struct Content {
+    #[serde(flatten)]
+    item: Item,
+    #[serde(default, deserialize_with = "lenient")]
+    itemtypes: Vec<Item>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Item {
+    #[serde(deserialize_with = "lenient")]
+    url: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    file: Keyed,
+    #[serde(deserialize_with = "lenient")]
+    info: Info,
+}
+
+/// A file with its key.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Keyed {
+    #[serde(deserialize_with = "lenient")]
+    url: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Info {
+    #[serde(deserialize_with = "lenient")]
+    thumbnail_url: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    thumbnail_file: Keyed,
+}
+
+/// What is wanted, or nothing where something else stands.
+fn lenient<'de, D: serde::Deserializer<'de>, T: Default + serde::de::DeserializeOwned>(
+    json: D,
+) -> Result<T, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(json)?).unwrap_or_default())
 }
 
 /// `POST /_synapse/admin/v1/purge_media_cache`: lets copies of other servers' files go that nobody has asked for since the day
@@ -414,7 +544,7 @@ impl AdminApi {
         authority: &ServerName,
         (from, until): (u64, u64),
     ) -> Result<BTreeMap<String, Uploaded>, ApiError> {
-        let _turn = self.turn().await;
+        let _turn = self.turn(authority).await?;
         let mut found: BTreeMap<String, Uploaded> = BTreeMap::new();
         let mut after: Option<String> = None;
         loop {
@@ -440,15 +570,31 @@ mod tests {
     use super::*;
 
     fn named(content: &str) -> Vec<String> {
-        files_named(content).map(|(server, id)| format!("{server}/{id}")).collect()
+        files_named(content).iter().map(|(server, id)| format!("{server}/{id}")).collect()
     }
 
     #[test]
-    fn files_are_found_wherever_an_event_names_them() {
-        let gallery = r#"{"body":"x","itemtypes":[{"info":{"thumbnail_url":"mxc://a.test/t"},"url":"mxc://a.test/u"}]}"#;
-        assert_eq!(named(gallery), ["a.test/t", "a.test/u"]);
-        let text = r#"{"formatted_body":"<img src=\"mxc://b.test:8448/p_-1\"> mxc://[::1]/q"}"#;
-        assert_eq!(named(text), ["b.test:8448/p_-1", "[::1]/q"]);
-        assert_eq!(named(r#"{"body":"mxc://a.test mxc:// mxc:///x mxc://a.test/日本"}"#), [""; 0]);
+    fn files_are_those_to_which_an_event_leads_and_not_those_of_which_it_speaks() {
+        for (content, files) in [
+            (
+                r#"{"body":"a","url":"mxc://a.test/u","info":{"thumbnail_url":"mxc://a.test/t"}}"#,
+                vec!["a.test/u", "a.test/t"],
+            ),
+            (
+                r#"{"file":{"url":"mxc://a.test/e","key":{}},"info":{"thumbnail_file":{"url":"mxc://b.test:8448/f"}}}"#,
+                vec!["a.test/e", "b.test:8448/f"],
+            ),
+            (
+                r#"{"itemtypes":[{"url":"mxc://a.test/1"},{"url":5,"info":{"thumbnail_url":"mxc://a.test/2"}}]}"#,
+                vec!["a.test/1", "a.test/2"],
+            ),
+            (r#"{"itemtypes":5,"url":"mxc://a.test/u","file":[],"info":"x"}"#, vec!["a.test/u"]),
+            (r#"{"membership":"join","avatar_url":"mxc://a.test/face"}"#, vec![]),
+            (r#"{"body":"see mxc://a.test/u","formatted_body":"<img src=\"mxc://a.test/v\">"}"#, vec![]),
+            (r#"{"url":"mxc://a.test"}"#, vec![]),
+            ("[]", vec![]),
+        ] {
+            assert_eq!(named(content), files, "{content}");
+        }
     }
 }

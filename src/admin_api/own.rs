@@ -68,7 +68,8 @@ impl AdminApi {
         account.ok_or_else(|| ApiError::not_found("User not found"))
     }
 
-    /// A room in which the administrator's authority has members, and how many. Any other is as one that is not there.
+    /// A room in which the administrator's authority has members, and how many; or had, and nobody else of this process has or
+    /// had any, so that what is stored of it is its own. Any other is as one that is not there.
     ///
     /// # Errors
     /// 404 `M_NOT_FOUND`.
@@ -77,8 +78,14 @@ impl AdminApi {
         caller: &Administrator,
         room_id: &RoomId,
     ) -> Result<(Arc<RoomInfo>, u64), ApiError> {
-        let room = self.rooms.members_of_authority(caller.authority(), room_id).await?;
-        room.ok_or_else(no_room)
+        if let Some(known) = self.rooms.members_of_authority(caller.authority(), room_id).await? {
+            return Ok(known);
+        }
+        let room = self.rooms.room(room_id).await?.ok_or_else(no_room)?;
+        match self.engine.is_left_by(caller.authority(), &room).await? {
+            true => Ok((room, 0)),
+            false => Err(no_room()),
+        }
     }
 
     /// The same by its id or an alias, as a path names it.

@@ -180,8 +180,9 @@ pub(crate) async fn context(api: Arc<AdminApi>, call: RawCall<Administrator>) ->
     let Query { limit } = call.query()?;
     let limit = limit.unwrap_or(DEFAULT_PAGE).min(LARGEST_PAGE);
     let (room, _) = api.room(&call.caller, &room_id).await?;
-    api.rooms.get_event(&room_id, &event_id).await?;
+    // Before anything is known of the event: the row tells no more of it than the answer.
     api.note_reading(&call, &room).await?;
+    api.rooms.get_event(&room_id, &event_id).await?;
     let context = api.rooms.overseen_context(call.caller.user_id(), &room, &event_id, limit).await?;
     let answer = json!({
         "start": context.start.to_string(),

@@ -9,10 +9,10 @@ use audit::{Action, Deed};
 use engine::Joining;
 use room::{
     RoomSerial,
-    read::{administration::AuthorityRoom, members::MemberCounts},
+    read::{administration::AuthorityRoom, members::MemberCounts, room::RoomInfo},
     tables::{Membership, Summary},
 };
-use ruma::{OwnedRoomAliasId, OwnedUserId, UserId};
+use ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use web::{ApiError, RawCall, Response, StatusCode, json_response};
@@ -163,9 +163,15 @@ pub(crate) async fn list(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Re
     }
     let (by, backward) = (query.order_by.unwrap_or(By::Name), query.dir.is_backward());
     let mut found = {
-        let _turn = api.turn().await;
+        let _turn = api.turn(call.caller.authority()).await?;
         let mut found = Vec::new();
-        let mut rooms = api.rooms.rooms_of_authority(call.caller.authority()).await?;
+        let mut rooms = match query.empty_rooms {
+            Some(true) => Vec::new(),
+            _ => api.rooms.rooms_of_authority(call.caller.authority()).await?,
+        };
+        if query.empty_rooms != Some(false) {
+            rooms.extend(api.engine.rooms_left_by(call.caller.authority()).await?);
+        }
         while !rooms.is_empty() {
             let rest = rooms.split_off(rooms.len().min(AT_A_TIME));
             found.extend(api.shown(&call.caller, std::mem::replace(&mut rooms, rest)).await?);
@@ -175,8 +181,6 @@ pub(crate) async fn list(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Re
     found.retain(|(room, _)| {
         term.as_ref().is_none_or(|term| room.is_found_by(term))
             && query.public_rooms.is_none_or(|wanted| room.published == wanted)
-            // Somebody of ours is in each.
-            && query.empty_rooms != Some(true)
     });
     found.sort_by(|(one, of_one), (other, of_other)| {
         let order = by.compare((one, of_one.as_str()), (other, of_other.as_str()));
@@ -219,6 +223,23 @@ pub(crate) async fn get(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Res
 }
 
 impl AdminApi {
+    /// Refuses what would take a room from the server's own users: one by rule, which only the rules change, or one in which
+    /// somebody is told notices.
+    pub(crate) async fn refuse_own_room(
+        &self,
+        caller: &Administrator,
+        room: &RoomInfo,
+    ) -> Result<(), ApiError> {
+        for member in self.own_members(caller, room.serial).await? {
+            if self.accounts.is_own(&member).await? {
+                return Err(ApiError::forbidden(
+                    "サーバー自身のルームです（規則で作られたルームは規則で変えます） / This is a room of the server's own: rooms by rule are changed by rules",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The joined members of a room who are of the administrator's authority.
     pub(crate) async fn own_members(
         &self,
@@ -319,6 +340,7 @@ pub(crate) async fn join(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Re
     let Body { user_id } = call.json()?;
     call.caller.must_have(&user_id)?;
     let account = api.account(&user_id).await?;
+    api.accounts.refuse_own(&user_id).await?;
     if account.deactivated {
         return Err(ApiError::not_found("User not found"));
     }
@@ -339,6 +361,11 @@ pub(crate) async fn join(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Re
     } else {
         joined?;
     }
+    // Whose account was closed meanwhile has left all rooms, and not this one.
+    if api.account(&user_id).await?.deactivated {
+        api.engine.leave(&user_id, room_id, None).await?;
+        return Err(ApiError::not_found("User not found"));
+    }
     Ok(json_response(StatusCode::OK, &json!({ "room_id": room_id })))
 }
 
@@ -358,14 +385,19 @@ pub(crate) async fn make_admin(
     let user = user_id.unwrap_or_else(|| call.caller.user_id().clone());
     call.caller.must_have(&user)?;
     let account = api.account(&user).await?;
+    api.accounts.refuse_own(&user).await?;
     if account.deactivated {
         return Err(ApiError::not_found("User not found"));
     }
     let (room, _) = api.room_or_alias(&call.caller, &named).await?;
+    api.refuse_own_room(&call.caller, &room).await?;
     let by = call.caller.actor(call.address);
     let room_id = &room.room_id;
     let deed = Deed::new(Action::GrantRoomPower, &by, user.as_str(), api.clock.now()).after("room", room_id);
-    let giver = api.engine.grant_power(&user, room_id, &deed).await?;
+    let giver = match api.engine.grant_power(&user, room_id, &deed).await {
+        Err(room::Error::NotAllowed(why)) => return Err(ApiError::bad_request(why)),
+        giver => giver?,
+    };
     if let Some(giver) = giver {
         let membership = api.rooms.membership_in(&room, &user).await?;
         let is_there = matches!(membership, Some(Membership::Join | Membership::Invite));
@@ -375,9 +407,4 @@ pub(crate) async fn make_admin(
         }
     }
     Ok(json_response(StatusCode::OK, &json!({})))
-}
-
-/// An alias of the authority, as lists of a room's aliases have it.
-pub(crate) fn own_aliases(caller: &Administrator, aliases: Vec<OwnedRoomAliasId>) -> Vec<OwnedRoomAliasId> {
-    aliases.into_iter().filter(|alias| alias.server_name() == caller.authority()).collect()
 }

@@ -61,7 +61,7 @@ pub(crate) async fn list(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Re
     let query: ListQuery = call.query()?;
     let part = Part::of(query.from, query.limit);
     let servers = {
-        let _turn = api.turn().await;
+        let _turn = api.turn(call.caller.authority()).await?;
         api.rooms.servers_beside(call.caller.authority()).await?
     };
     let failing = api.peers.failing();
@@ -99,7 +99,7 @@ impl AdminApi {
         authority: &ServerName,
         server: &ServerName,
     ) -> Result<Vec<ruma::OwnedRoomId>, ApiError> {
-        let _turn = self.turn().await;
+        let _turn = self.turn(authority).await?;
         let rooms = match server == authority {
             true => Vec::new(),
             false => self.rooms.rooms_shared_by(authority, server).await?,

@@ -67,10 +67,10 @@ impl Actor {
         Self { name: user.to_string(), role, from }
     }
 
-    /// The id of the user of ours that it is, if it is one.
+    /// The id of the user of ours who does it as an administrator, if one does.
     #[must_use]
-    pub fn user_id(&self) -> Option<&str> {
-        matches!(self.role, Role::User | Role::Administrator).then_some(self.name.as_str())
+    pub fn administrator(&self) -> Option<&str> {
+        (self.role == Role::Administrator).then_some(self.name.as_str())
     }
 
     /// Somebody at the command line, by the name that this machine knows.

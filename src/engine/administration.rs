@@ -120,6 +120,15 @@ impl Engine {
         if power.user(user) >= level {
             return Ok(None);
         }
+        // Who is not there is to be invited by the same one: what he could not do is not half done.
+        let is_there = matches!(stage.membership(user).await?, Some(Membership::Join | Membership::Invite));
+        if !is_there
+            && stage.summary_mut().join_rule.as_deref() != Some("public")
+            && !power.may_invite(&giver)
+        {
+            let why = "nobody of this server who has power in this room may invite the user into it";
+            return Err(Error::NotAllowed(why.to_owned()));
+        }
         let mut content: Map<String, Value> = serde_json::from_str(levels.pdu().content_str())
             .map_err(|_| Error::BadRoomState("the power levels are no object".to_owned()))?;
         let users = content.entry("users").or_insert_with(|| Value::Object(Map::new()));

@@ -95,6 +95,20 @@ impl Engine {
         Ok(row.map(|row| Blocked { by: row.by, since: Timestamp(row.since_ms) }))
     }
 
+    /// Refuses an invite into a room which the authority of either keeps closed.
+    ///
+    /// # Errors
+    /// As [`Engine::check_not_blocked`].
+    pub(crate) async fn check_invite_not_blocked(
+        &self,
+        sender: &UserId,
+        target: &UserId,
+        room_id: &RoomId,
+    ) -> Result<(), Error> {
+        self.check_not_blocked(sender, room_id).await?;
+        if self.is_local(target) { self.check_not_blocked(target, room_id).await } else { Ok(()) }
+    }
+
     /// Refuses a user of ours whose authority keeps the room closed. What was staged before it was closed still lands.
     ///
     /// # Errors

@@ -128,6 +128,7 @@ impl Engine {
     ) -> Result<(), Error> {
         self.0.policy.invite(sender, target, room_id)?;
         self.must_take_invite(target, sender).await?;
+        self.check_invite_not_blocked(sender, target, room_id).await?;
         let draft = draft(sender, StateEventType::RoomMember, target.as_str(), &content);
         self.may_say(Some(room_id), &draft)?;
         if self.is_local(target) {

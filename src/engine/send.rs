@@ -328,6 +328,7 @@ impl Engine {
         match room::read::event::membership_in(&draft.content) {
             Some(Membership::Invite) => {
                 self.0.policy.invite(&draft.sender, target, room_id)?;
+                self.check_invite_not_blocked(&draft.sender, target, room_id).await?;
                 self.must_take_invite(target, &draft.sender).await
             }
             Some(Membership::Join) => {

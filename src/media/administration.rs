@@ -20,6 +20,9 @@ use crate::{
 /// Files that are looked at at a time.
 const PAGE: usize = 1_000;
 
+/// What one authority withholds, where more is not taken of other servers: those are names that anybody can make up.
+const MOST_WITHHELD: usize = 10_000;
+
 /// Copies that are let go for one request.
 const MOST_COPIES: usize = 1_000;
 
@@ -139,7 +142,7 @@ impl Media {
             .collect())
     }
 
-    /// Withholds a file as one authority does, or shows it again: whether it is withheld now, and nothing where there is no such
+    /// Withholds a file as one authority does, or shows it again: whether that withholds it, and nothing where there is no such
     /// file, nor could be one of another server. One that is protected is not withheld. As it is already, nothing changes.
     ///
     /// # Errors
@@ -166,8 +169,15 @@ impl Media {
         };
         let action = if withheld { Action::WithholdMedia } else { Action::ReleaseMedia };
         let deed = Deed::new(action, by, &address(server, id), self.inner.clock.now());
-        self.mark(&WITHHELD, (authority, &what), withheld, &deed, by).await?;
-        Ok(Some(withheld))
+        if withheld && server != authority {
+            let kept = Range::prefix(authority.as_str());
+            let kept = self.inner.store.scan(&WITHHELD, kept, Order::Ascending, MOST_WITHHELD).await?;
+            if kept.len() >= MOST_WITHHELD {
+                return Err(Error::TooManyWithheld);
+            }
+        }
+        let changes = self.mark(&WITHHELD, (authority, &what), withheld, &deed, by).await?;
+        Ok(Some(changes && withheld))
     }
 
     /// Protects a file of an authority from being withheld, or does so no more; whether there is such a file. What it holds is
@@ -196,14 +206,14 @@ impl Media {
         marked: bool,
         deed: &Deed,
         by: &Actor,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let inner = &self.inner;
         let key = (authority.as_str(), what);
         let mut attempts = Attempts::default();
         loop {
             let row = inner.store.get(table, &key).await?;
             if row.is_some() == marked {
-                return Ok(());
+                return Ok(false);
             }
             let mut batch = Batch::new();
             batch.require(table, &key, row.as_ref());
@@ -216,7 +226,7 @@ impl Media {
             }
             deed.write(&mut batch, authority);
             match inner.store.commit(batch).await {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(true),
                 Err(CommitError::Conflict { .. }) if attempts.again(&inner.random).await => {}
                 Err(error) => return Err(error.into()),
             }

@@ -42,6 +42,9 @@ pub enum Error {
     /// Another server could not be asked for its file, or its answer made no sense; the text is for the log.
     #[error("another server gave no file: {0}")]
     Elsewhere(String),
+    /// An authority withholds very many files already, and this would be another server's.
+    #[error("very many files are withheld already")]
+    TooManyWithheld,
     /// Previews of links are switched off.
     #[error("previews are switched off")]
     NoPreviews,

@@ -458,6 +458,7 @@ impl From<media::Error> for ApiError {
                 why,
             ),
             Error::TooLarge(limit) => ApiError::too_large(format!("The file is larger than {limit}")),
+            Error::TooManyWithheld => ApiError::too_large("Very many files are withheld already"),
             Error::TooLargeElsewhere(limit) => ApiError::new(
                 StatusCode::BAD_GATEWAY,
                 "M_TOO_LARGE",

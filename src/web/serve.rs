@@ -37,6 +37,9 @@ const LONGEST_ARG: usize = 1_024;
 /// Nobody has to send more than this before showing who he is.
 const STRANGERS_LIMIT: ByteSize = ByteSize::kib(64);
 
+/// How long what was found out of a caller stands while his body comes.
+const LOOKED_FOR: Duration = Duration::from_millis(10);
+
 /// A request on its way to a handler.
 pub(crate) struct Incoming {
     kit: Arc<Kit>,
@@ -98,7 +101,17 @@ impl Incoming {
             _ => Counted(None),
         };
         let mut held = Held::nothing(&kit.bodies, holders);
+        let began = kit.clock.instant();
         let body = bodies::read(&kit, body, limit, &mut held).await?;
+        // Whoever lets us wait for his body may have lost meanwhile what he showed: it is asked for again.
+        let has_waited = kit.clock.instant().since(began) > LOOKED_FOR;
+        let shown = if has_waited && !C::SIGNED {
+            let shown = C::look(&kit, &parts, &face).await?;
+            C::may_reach(&shown, reach)?;
+            shown
+        } else {
+            shown
+        };
 
         let caller = C::prove(shown, &body)?;
         if let Standing::Claims(server) = standing {

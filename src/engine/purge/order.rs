@@ -12,7 +12,10 @@ use room::{
         known::purge_ordered,
         tables::{MOST_AT_ONCE, PURGES, Phase, PurgeRow},
     },
-    read::room::{RoomInfo, bind},
+    read::{
+        administration::AuthorityRoom,
+        room::{RoomInfo, bind},
+    },
     tables::{HEADS, LOCAL_MEMBERS, MEMBERS},
 };
 use ruma::{OwnedRoomId, RoomId, ServerName, UserId};
@@ -22,6 +25,9 @@ use crate::Engine;
 
 /// Members read at once.
 const MEMBERS_READ: usize = 1_000;
+
+/// Rooms looked at at once.
+const ROOMS_AT_A_TIME: usize = 1_000;
 
 /// How far a purge is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +77,39 @@ impl Engine {
     /// [`Error::Store`].
     pub async fn is_room_of(&self, authority: &ServerName, room: &RoomInfo) -> Result<bool, Error> {
         Ok(self.authorities_of(room).await?.into_iter().all(|present| present == authority))
+    }
+
+    /// Whether of our authorities this one alone had anybody in a room, in which nobody of ours is any more.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn is_left_by(&self, authority: &ServerName, room: &RoomInfo) -> Result<bool, Error> {
+        // Without a head it is no room any more, and what is left of it goes.
+        let is_there = self.store().get(&HEADS, &room.serial).await?.is_some();
+        Ok(is_there && !self.has_local_members(room).await? && self.is_room_of(authority, room).await?)
+    }
+
+    /// Rooms that an authority has left, in which of our authorities it alone had anybody, by their serials. Looks at all rooms
+    /// of the process, a thousand at a time.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn rooms_left_by(&self, authority: &ServerName) -> Result<Vec<AuthorityRoom>, Error> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let rooms = self.rooms().rooms_by_serial(after, ROOMS_AT_A_TIME).await?;
+            let Some((last, _)) = rooms.last() else { return Ok(found) };
+            after = Some(*last);
+            let ranges = rooms.iter().map(|(serial, _)| Range::prefix(serial)).collect();
+            let members = self.store().scan_many(&LOCAL_MEMBERS, ranges, Order::Ascending, 1).await?;
+            let left = rooms.into_iter().zip(members).filter(|(_, members)| members.is_empty());
+            for ((serial, room_id), _) in left {
+                let Some(room) = self.rooms().room(&room_id).await? else { continue };
+                if room.serial == serial && self.is_left_by(authority, &room).await? {
+                    found.push(AuthorityRoom { serial, room_id, members: 0 });
+                }
+            }
+        }
     }
 
     async fn order_purge(

@@ -45,6 +45,9 @@ async fn a_list_of_users_is_paged_ordered_and_filtered() {
     assert_eq!(names(&list("admins=true").await), ["@admin"]);
     assert!(names(&list("").await).contains(&guest.id().as_str().split(':').next().unwrap()));
     assert_eq!(first["users"][0]["displayname"], "AAなまえ");
+    assert_eq!(names(&list("user_id=%40AA&guests=false").await), ["@aa"]);
+    assert!(first["users"][0].get("last_seen_ts").is_some());
+    assert_eq!(names(&list("order_by=last_seen_ts&guests=false").await).len(), 4);
 
     let path = |id: &str| format!("{V2}/users/{}", escaped(id));
     must(&admin, Method::PUT, &path("@aa:kanazawa.test"), Some(json!({ "locked": true }))).await;
@@ -142,7 +145,7 @@ async fn who_is_made_administrator_or_is_no_more_is_so_in_every_session_at_once(
     let server = net.server("kanazawa.test").await;
     let admin = administrator(&server, "kanazawa.test", "admin").await;
     let taro = server.user("taro").await;
-    let version = format!("{V1}/server_version");
+    let version = format!("{V1}/registration_tokens");
     refused(&taro, Method::GET, &version, None, (403, "M_FORBIDDEN")).await;
     let path = format!("{V1}/users/{}/admin", escaped(taro.id().as_str()));
     must(&admin, Method::PUT, &path, Some(json!({ "admin": true }))).await;
@@ -345,11 +348,89 @@ async fn of_two_administrators_who_take_it_from_each_other_one_stays() {
         let (first, second) = tokio::join!(take(&one, &two), take(&two, &one));
         assert!(first != second, "{way}: {first} {second}");
         let left = if first { &one } else { &two };
-        get(left, &format!("{V1}/server_version")).await;
+        get(left, &format!("{V1}/registration_tokens")).await;
         // Nobody closes his own here.
         let own = format!("{V1}/deactivate/{}", escaped(left.id().as_str()));
         refused(left, Method::POST, &own, Some(json!({})), (400, "M_UNKNOWN")).await;
         let own = format!("{V2}/users/{}", escaped(left.id().as_str()));
         refused(left, Method::PUT, &own, Some(json!({ "deactivated": true })), (400, "M_UNKNOWN")).await;
     }
+}
+
+#[tokio::test]
+async fn whoever_loses_what_he_may_while_his_body_comes_does_nothing_with_it() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let door = server.listen_in(None).await;
+    let admin = administrator(&server, "kanazawa.test", "admin").await;
+    let taro = server.user("taro").await;
+    let path = format!("{V1}/users/{}/admin", escaped(taro.id().as_str()));
+    must(&admin, Method::PUT, &path, Some(json!({ "admin": true }))).await;
+    let room = crate::open_room(&admin, "広場").await;
+    let send = format!("/_matrix/client/v3/rooms/{}/send/m.room.message/held", escaped(room.as_str()));
+    let message = r#"{"msgtype":"m.text","body":"まだ話せる"}"#;
+    for (put, body, lose, status) in [
+        (path.clone(), r#"{"admin":true}"#, Some(json!({ "admin": false })), "403"),
+        (send, message, None, "401"),
+    ] {
+        let mut wire = tokio::net::TcpStream::connect(door).await.unwrap();
+        let head = format!(
+            "PUT {put} HTTP/1.1\r\nhost: kanazawa.test\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n",
+            taro.token(),
+            body.len()
+        );
+        wire.write_all(head.as_bytes()).await.unwrap();
+        // Who he is was looked at once his body is asked for.
+        let mut told = [0; 25];
+        wire.read_exact(&mut told).await.unwrap();
+        assert!(told.starts_with(b"HTTP/1.1 100 Continue"), "{}", String::from_utf8_lossy(&told));
+        match lose {
+            Some(body) => drop(must(&admin, Method::PUT, &path, Some(body)).await),
+            None => drop(taro.call(Method::POST, "/logout", None).await),
+        }
+        net.advance(std::time::Duration::from_secs(1));
+        wire.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        wire.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
+    }
+    assert_eq!(get(&admin, &path).await["admin"], false);
+}
+
+#[tokio::test]
+async fn lists_that_are_replaced_at_the_same_moment_leave_nothing_that_is_not_shown() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let admin = administrator(&server, "kanazawa.test", "admin").await;
+    let taro = server.user("taro").await;
+    let path = format!("{V2}/users/{}", escaped(taro.id().as_str()));
+    let subject = |of: usize, number: usize| format!("{of}-{number}");
+    let put = async |of: usize| {
+        let all: Vec<Value> = (0..5)
+            .map(|number| json!({ "auth_provider": "https://id.test", "external_id": subject(of, number) }))
+            .collect();
+        ask(&admin, Method::PUT, &path, Some(json!({ "external_ids": all }))).await.0.is_success()
+    };
+    let (one, two, three, four) = tokio::join!(put(1), put(2), put(3), put(4));
+    assert!(one || two || three || four);
+    let shown = get(&admin, &path).await["external_ids"].as_array().unwrap().len();
+    assert_eq!(shown, 5);
+    let owned = async || {
+        let mut owned = 0;
+        for of in 1..=4 {
+            for number in 0..5 {
+                let path = format!(
+                    "{V1}/auth_providers/{}/users/{}",
+                    escaped("https://id.test"),
+                    subject(of, number)
+                );
+                owned += usize::from(ask(&admin, Method::GET, &path, None).await.0.is_success());
+            }
+        }
+        owned
+    };
+    assert_eq!(owned().await, shown);
+    must(&admin, Method::PUT, &path, Some(json!({ "external_ids": [] }))).await;
+    assert_eq!(owned().await, 0);
 }

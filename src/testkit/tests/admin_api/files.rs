@@ -174,8 +174,59 @@ async fn what_is_protected_is_withheld_by_no_copy_and_not_deleted_with_others() 
     let all = format!("{V1}/user/{}/media/quarantine", escaped(taro.id().as_str()));
     assert_eq!(must(&admin, Method::POST, &all, Some(json!({}))).await["num_quarantined"], 0);
     assert_eq!(download(&taro, "kanazawa.test", &kept).await, 200);
-    let delete = format!("{V1}/media/delete?before_ts=9000000000000&keep_profiles=false");
+    // What is withheld may have to be looked at.
+    let evidence = upload(&hanako, "証拠").await;
+    must(&admin, Method::POST, &format!("{V1}/media/quarantine/kanazawa.test/{evidence}"), Some(json!({})))
+        .await;
+    // What is somebody's face in one room alone is no litter.
+    let face = upload(&hanako, "顔").await;
+    let room = hanako.create_room(Preset::PrivateChat).await;
+    let member = json!({ "membership": "join", "avatar_url": format!("mxc://kanazawa.test/{face}") });
+    hanako.set_state(&room, "m.room.member", hanako.id().as_str(), &member).await;
+    let seconds = format!("{V1}/media/delete?before_ts=1700000000");
+    refused(&admin, Method::POST, &seconds, Some(json!({})), (400, "M_INVALID_PARAM")).await;
+    let delete = format!("{V1}/media/delete?before_ts=9000000000000");
     let deleted = must(&admin, Method::POST, &delete, Some(json!({}))).await;
     assert_eq!(deleted, json!({ "deleted_media": [other], "total": 1 }));
     assert_eq!(download(&taro, "kanazawa.test", &kept).await, 200);
+    let all = must(&admin, Method::POST, &format!("{delete}&keep_profiles=false"), Some(json!({}))).await;
+    assert_eq!(all, json!({ "deleted_media": [face], "total": 1 }));
+}
+
+#[tokio::test]
+async fn with_a_rooms_files_go_those_that_were_sent_there_and_no_others() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let admin = administrator(&server, "kanazawa.test", "admin").await;
+    let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
+    let (face, named, sent) =
+        (upload(&taro, "顔").await, upload(&taro, "他のファイル").await, upload(&hanako, "写真").await);
+    let uri = |id: &str| format!("mxc://kanazawa.test/{id}");
+    let avatar = format!("/profile/{}/avatar_url", escaped(taro.id().as_str()));
+    taro.call(Method::PUT, &avatar, Some(&json!({ "avatar_url": uri(&face) }))).await;
+    let room = crate::open_room(&hanako, "広場").await;
+    taro.join(&room, "kanazawa.test").await;
+    hanako.send(&room, &format!("これを見て {}", uri(&named))).await;
+    let many: Vec<Value> =
+        (0..300).map(|number| json!({ "url": format!("mxc://suzu.test/n{number:03}") })).collect();
+    for content in [
+        json!({ "msgtype": "m.image", "body": "a", "url": uri(&sent) }),
+        json!({ "msgtype": "dm.filament.gallery", "body": "b", "itemtypes": many }),
+    ] {
+        let txn = content["msgtype"].as_str().unwrap().len();
+        let path = format!("/rooms/{}/send/m.room.message/{txn}", escaped(room.as_str()));
+        hanako.call(Method::PUT, &path, Some(&content)).await;
+    }
+    let media = format!("{V1}/room/{}/media", escaped(room.as_str()));
+    let told = get(&admin, &media).await;
+    assert_eq!(told["local"], json!([uri(&sent)]));
+    assert_eq!(told["remote"].as_array().unwrap().len(), 100);
+    let withheld = must(&admin, Method::POST, &format!("{media}/quarantine"), Some(json!({}))).await;
+    assert_eq!(withheld["num_quarantined"], 101);
+    // As it is already, nothing is done.
+    let again = must(&admin, Method::POST, &format!("{media}/quarantine"), Some(json!({}))).await;
+    assert_eq!(again["num_quarantined"], 0);
+    assert_eq!(download(&hanako, "kanazawa.test", &face).await, 200);
+    assert_eq!(download(&hanako, "kanazawa.test", &named).await, 200);
+    assert_eq!(download(&hanako, "kanazawa.test", &sent).await, 404);
 }

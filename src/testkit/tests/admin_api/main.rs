@@ -89,8 +89,9 @@ fn routes(server: &Server) -> Vec<(Method, String)> {
         server.look(|house| house.routes(&[Serves::Client, Serves::AdminApi]).names()).into_iter().collect();
     let routes = names.iter().filter_map(|name| {
         let (method, path) = name.split_once(' ').unwrap();
-        // These are the client interface's, with tests of their own.
-        let is_other = path.ends_with("/register") || path.contains("send_server_notice");
+        // These are the client interface's, with tests of their own; and what is for everybody.
+        let is_other = ["/register", "/server_version"].iter().any(|end| path.ends_with(end));
+        let is_other = is_other || path.contains("send_server_notice");
         (path.starts_with("/_synapse/admin/") && !is_other)
             .then(|| (method.parse().unwrap(), path.to_owned()))
     });
@@ -140,7 +141,7 @@ async fn whoever_administers_nothing_is_refused_by_every_route_and_a_stranger_is
     let (hanako, guest) = (server.user("hanako").await, server.guest().await);
     let former = administrator(&server, "kanazawa.test", "former").await;
     let accounts = server.look(|house| house.accounts.clone());
-    get(&former, &format!("{V1}/server_version")).await;
+    get(&former, &format!("{V1}/registration_tokens")).await;
     accounts.set_administrator(former.id(), false, &Actor::operator("test")).await.unwrap();
     let stranger = server.service("nobody", "no-such-token");
     for (method, path) in routes(&server) {
@@ -151,6 +152,14 @@ async fn whoever_administers_nothing_is_refused_by_every_route_and_a_stranger_is
         refused(&guest, method.clone(), &path, Some(json!({})), (403, "M_GUEST_ACCESS_FORBIDDEN")).await;
         refused(&stranger, method.clone(), &path, Some(json!({})), (401, "M_UNKNOWN_TOKEN")).await;
     }
+}
+
+#[tokio::test]
+async fn which_program_this_is_tools_ask_before_anybody_has_signed_in() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let answer = get(&server.service("nobody", ""), &format!("{V1}/server_version")).await;
+    assert!(answer["server_version"].as_str().unwrap().starts_with("Yakuba "));
 }
 
 #[tokio::test]

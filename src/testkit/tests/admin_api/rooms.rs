@@ -170,12 +170,119 @@ async fn a_room_that_is_deleted_without_purging_loses_its_users_and_keeps_what_w
     assert_eq!(answer["kicked_users"], json!([hanako.id()]));
     assert!(!is_in(&hanako, &room).await);
     assert!(is_in(&jiro, &room).await);
-    let body = json!({ "new_room_user_id": hanako.id() });
-    refused(&admin, Method::DELETE, &at(V1, &room, ""), Some(body), (400, "M_INVALID_PARAM")).await;
+    // Whoever deletes says so.
+    let (status, _) = ask(&admin, Method::DELETE, &at(V2, &room, ""), None).await;
+    assert_eq!(status.as_u16(), 400);
     // An unknown room can be closed so.
     let unknown = RoomId::parse("!unknown:elsewhere.test").unwrap();
     must(&admin, Method::POST, &at(V1, &unknown, "/delete"), Some(json!({ "block": true }))).await;
     assert_eq!(get(&admin, &at(V1, &unknown, "/block")).await["block"], true);
+    let other = RoomId::parse("!other:elsewhere.test").unwrap();
+    let ordered = must(&admin, Method::DELETE, &at(V2, &other, ""), Some(json!({ "block": true }))).await;
+    let status = format!("{V2}/rooms/delete_status/{}", ordered["delete_id"].as_str().unwrap());
+    assert_eq!(get(&admin, &status).await["status"], "complete");
+    assert_eq!(get(&admin, &at(V1, &other, "/block")).await["block"], true);
+    // What everybody has left is still the authority's, to be seen and purged.
+    assert_eq!(ids(&get(&admin, &format!("{V1}/rooms?empty_rooms=true")).await), [room.as_str()]);
+    assert_eq!(ids(&get(&admin, &format!("{V1}/rooms?empty_rooms=false")).await), [""; 0]);
+    must(&admin, Method::DELETE, &at(V1, &room, ""), Some(json!({}))).await;
+    assert_eq!(ids(&get(&admin, &format!("{V1}/rooms")).await), [""; 0]);
+    refused(&admin, Method::GET, &at(V1, &room, ""), None, (404, "M_NOT_FOUND")).await;
+}
+
+#[tokio::test]
+async fn who_was_in_a_room_that_is_deleted_is_told_why_in_another_one() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let admin = administrator(&server, "kanazawa.test", "admin").await;
+    let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
+    for purge in [true, false] {
+        let room = open_room(&hanako, "広場").await;
+        taro.join(&room, "kanazawa.test").await;
+        let body = json!({
+            "new_room_user_id": admin.id(), "room_name": "閉鎖", "message": "規則に反しました", "purge": purge, "block": true,
+        });
+        let done = must(&admin, Method::DELETE, &at(V1, &room, ""), Some(body)).await;
+        let new_room = ruma::OwnedRoomId::try_from(done["new_room_id"].as_str().unwrap()).unwrap();
+        assert!(
+            !is_in(&taro, &room).await && is_in(&taro, &new_room).await && is_in(&hanako, &new_room).await
+        );
+        assert_eq!(taro.history(&new_room).await, ["規則に反しました"]);
+        assert!(taro.try_send(&new_room, "異議").await.is_err());
+        assert_eq!(get(&admin, &at(V1, &new_room, "")).await["name"], "閉鎖");
+    }
+    let room = open_room(&hanako, "広場").await;
+    for (maker, as_said) in [
+        ("@nobody:kanazawa.test", (400, "M_INVALID_PARAM")),
+        ("@a:wajima.test", (400, "M_UNKNOWN")),
+        ("x", (400, "M_INVALID_PARAM")),
+    ] {
+        let body = json!({ "new_room_user_id": maker, "block": true });
+        refused(&admin, Method::DELETE, &at(V2, &room, ""), Some(body), as_said).await;
+        assert_eq!(get(&admin, &at(V1, &room, "/block")).await["block"], false);
+    }
+}
+
+#[tokio::test]
+async fn the_servers_own_users_and_their_rooms_are_nobodys_to_take() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let admin = administrator(&server, "kanazawa.test", "admin").await;
+    let hanako = server.user("hanako").await;
+    let notice = json!({ "user_id": hanako.id(), "content": { "msgtype": "m.text", "body": "停電" } });
+    must(&admin, Method::POST, &format!("{V1}/send_server_notice"), Some(notice)).await;
+    let rooms = get(&admin, &format!("{V1}/rooms")).await;
+    let told = ruma::OwnedRoomId::try_from(ids(&rooms)[0]).unwrap();
+    let square = open_room(&hanako, "広場").await;
+    let own = json!({ "user_id": "@_server:kanazawa.test" });
+    let path = format!("{V1}/join/{}", escaped(square.as_str()));
+    refused(&admin, Method::POST, &path, Some(own.clone()), (403, "M_FORBIDDEN")).await;
+    refused(&admin, Method::POST, &at(V1, &square, "/make_room_admin"), Some(own), (403, "M_FORBIDDEN"))
+        .await;
+    for (method, path) in [
+        (Method::POST, at(V1, &told, "/make_room_admin")),
+        (Method::DELETE, at(V1, &told, "")),
+        (Method::DELETE, at(V2, &told, "")),
+    ] {
+        refused(&admin, method, &path, Some(json!({ "block": true })), (403, "M_FORBIDDEN")).await;
+    }
+    assert_eq!(get(&admin, &at(V1, &told, "/block")).await["block"], false);
+}
+
+#[tokio::test]
+async fn power_that_could_not_be_used_is_not_given() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let admin = administrator(&server, "kanazawa.test", "admin").await;
+    let hanako = server.user("hanako").await;
+    let levels = json!({ "preset": "private_chat", "room_version": "11", "power_level_content_override": { "invite": 101 } });
+    let room = hanako.create_room_with(&levels).await;
+    let power = at(V1, &room, "/state?type=m.room.power_levels");
+    let before = get(&admin, &power).await;
+    refused(&admin, Method::POST, &at(V1, &room, "/make_room_admin"), Some(json!({})), (400, "M_UNKNOWN"))
+        .await;
+    assert_eq!(get(&admin, &power).await["state"][0]["event_id"], before["state"][0]["event_id"]);
+}
+
+#[tokio::test]
+async fn who_is_closed_while_he_is_brought_into_a_room_is_in_none() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let admin = administrator(&server, "kanazawa.test", "admin").await;
+    let hanako = server.user("hanako").await;
+    let room = open_room(&hanako, "広場").await;
+    let join = format!("{V1}/join/{}", escaped(room.as_str()));
+    for number in 0..10 {
+        let user = server.user(&format!("u{number}")).await;
+        let close = format!("{V1}/deactivate/{}", escaped(user.id().as_str()));
+        let body = json!({ "user_id": user.id() });
+        tokio::join!(
+            ask(&admin, Method::POST, &close, Some(json!({}))),
+            ask(&admin, Method::POST, &join, Some(body.clone())),
+            ask(&admin, Method::POST, &join, Some(body)),
+        );
+    }
+    until(&admin, &at(V1, &room, "/members"), |_, answer| answer["total"] == 1).await;
 }
 
 #[tokio::test]
@@ -196,8 +303,15 @@ async fn nobody_of_the_authority_comes_into_a_room_that_is_closed_to_it_and_who_
     let state =
         format!("/rooms/{}/state/m.room.member/{}", escaped(room.as_str()), escaped(taro.id().as_str()));
     assert!(taro.try_call(Method::PUT, &state, Some(&json!({ "membership": "join" }))).await.is_err());
+    // Nor is anybody asked into it, by whomever.
+    let invite = format!("/rooms/{}/invite", escaped(room.as_str()));
+    let asked = json!({ "membership": "invite" });
+    assert!(hanako.try_call(Method::POST, &invite, Some(&json!({ "user_id": taro.id() }))).await.is_err());
+    assert!(hanako.try_call(Method::PUT, &state, Some(&asked)).await.is_err());
     hanako.send(&room, "まだいる").await;
     jiro.join(&room, "kanazawa.test").await;
+    assert!(jiro.try_call(Method::POST, &invite, Some(&json!({ "user_id": taro.id() }))).await.is_err());
+    assert!(jiro.try_call(Method::PUT, &state, Some(&asked)).await.is_err());
     block(false).await;
     taro.join(&room, "kanazawa.test").await;
 }
