@@ -48,6 +48,6 @@ pub struct Status {
     pub ended: usize,
     /// How the last run went. Where nothing changes it is a while ago, as it is not written each time.
     pub last: Option<Report>,
-    /// When a run was last followed.
+    /// When a run was last followed; where runs told nothing new since, it may have been ten minutes later.
     pub last_good: Option<Timestamp>,
 }

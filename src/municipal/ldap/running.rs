@@ -3,7 +3,14 @@
 //! Each step is a batch of its own, so what a crash cuts the next run finds left. Several processes over one store may run at
 //! once: a row that another one has replaced meanwhile is left to him.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use audit::{Action, Actor};
 use futures_util::StreamExt;
@@ -96,10 +103,16 @@ impl Ldap {
             Order::Preview { source } => (source, Mode::Preview),
         };
         let source = self.source(authority, source.as_deref())?;
-        let (report, _) = self.run(&source, mode, by).await?;
-        if matches!(mode, Mode::Follow { .. }) {
-            source.look.notify_one();
-        }
+        // A task of its own: who asks may go away, and what has begun comes to its end.
+        let (ldap, by) = (self.clone(), by.clone());
+        let running = async move {
+            let ran = ldap.run(&source, mode, &by).await;
+            if matches!(mode, Mode::Follow { .. }) {
+                source.look.notify_one();
+            }
+            ran
+        };
+        let (report, _) = self.inner.tasks.spawn("ldap run", running).await??;
         Ok(Answer::Ran(Box::new(report)))
     }
 
@@ -299,31 +312,38 @@ impl Ldap {
         Ok(())
     }
 
-    /// Takes all steps; what fails is left to the next run.
+    /// Takes all steps; what fails is left to the next run. Where many fail no more are begun, but those that were come to their
+    /// end: what a commit ends is forgotten behind it.
     async fn take_all(&self, source: &Source, steps: Vec<Step>, mut report: Report) -> Report {
-        let (count, mut taken, mut failures) = (steps.len(), 0, 0);
+        let (count, mut taken) = (steps.len(), 0);
+        let failures = AtomicUsize::new(0);
+        let failures = &failures;
         let take = |step: Step| async move {
+            if failures.load(Ordering::Relaxed) >= MOST_FAILURES {
+                return None;
+            }
             let done = self.take(source, &step).await;
-            (step, done)
+            if done.is_err() {
+                failures.fetch_add(1, Ordering::Relaxed);
+            }
+            Some((step, done))
         };
         let mut under_way = futures_util::stream::iter(steps).map(take).buffer_unordered(AT_ONCE);
-        while failures < MOST_FAILURES
-            && let Some((step, done)) = under_way.next().await
-        {
-            match done {
-                Ok(done) => {
+        while let Some(next) = under_way.next().await {
+            match next {
+                Some((_, Ok(done))) => {
                     taken += 1;
                     report.counts = sum(report.counts, done.counts);
                     done.note.into_iter().for_each(|note| report.note(note));
                 }
-                Err(error) => {
-                    failures += 1;
+                Some((step, Err(error))) => {
                     let what = words!(
                         "処理に失敗しました。次の読み取りでやり直します({error})。",
                         "it failed, and is tried again with the next reading: {error}"
                     );
                     report.note(Note { who: whose(&step).to_owned(), what });
                 }
+                None => {}
             }
         }
         report.counts.left = count - taken;
