@@ -169,6 +169,11 @@ impl Directory {
         self.inner.next.lock().unwrap().push_back(says);
     }
 
+    /// What it was to say next, it does not say any more.
+    pub(super) fn forgets(&self) {
+        self.inner.next.lock().unwrap().clear();
+    }
+
     /// It says this to every bind.
     pub(super) fn says_to_bind(&self, says: Says) {
         *self.inner.bind.lock().unwrap() = says;

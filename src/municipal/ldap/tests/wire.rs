@@ -76,8 +76,9 @@ async fn a_search_that_is_cut_short_has_found_nothing() {
     // Nor one that ends in the middle of a page, or of a message.
     let directory = Directory::open().await;
     directory.says(Says::Messages(vec![entry("cn=a", &[("cn", b"x")]), b"\x30\x84\x00".to_vec()]));
-    directory.says(Says::End);
     assert_eq!(ask(&impatient(source(directory.port))).await.unwrap_err(), Fault::Silent);
+    let directory = Directory::open().await;
+    directory.says(Says::End);
     assert_eq!(ask(&source(directory.port)).await.unwrap_err(), Fault::Closed);
 }
 
@@ -153,6 +154,7 @@ async fn an_answer_to_another_question_is_none() {
     let directory = Directory::open().await;
     directory.says(Says::Nothing);
     assert_eq!(ask(&impatient(source(directory.port))).await.unwrap_err(), Fault::Silent);
+    directory.forgets();
     directory.has(&[somebody(1, "hanako")]);
     assert_eq!(ask(&source(directory.port)).await.unwrap().entries.len(), 1);
 }
