@@ -35,6 +35,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("oauth", 6),
     ("upstream", 6),
     ("appservice", 7),
+    ("ldap", 7),
     ("web", 7),
     ("pages", 8),
     ("admin_api", 9),
@@ -56,6 +57,7 @@ const OWNED: &[(&str, &str)] = &[
     ("axum", "src/web"),
     ("object_store", "src/media"),
     ("lettre", "src/mail"),
+    ("ldap3", "src/municipal/ldap"),
 ];
 
 /// Libraries that two places name, and the paths where they do: pictures are made small in one and made safe in the other;

@@ -223,6 +223,10 @@ pub enum Action {
     FollowSource,
     /// A source no longer knows somebody.
     LeaveSource,
+    /// What a source says as a whole is not believed, and nothing is done.
+    RefuseReading,
+    /// Somebody said that he means that so many accounts end by what a source says.
+    AcceptEndings,
     /// A source made a group, or changed one.
     PutGroup,
     /// A source removed a group.
@@ -281,7 +285,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 76] = [
+    pub const ALL: [Self; 78] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -331,6 +335,8 @@ impl Action {
         Self::UndoChanges,
         Self::FollowSource,
         Self::LeaveSource,
+        Self::RefuseReading,
+        Self::AcceptEndings,
         Self::PutGroup,
         Self::RemoveGroup,
         Self::SetRule,
@@ -413,6 +419,8 @@ impl Action {
             Self::UndoChanges => "organisation.undo",
             Self::FollowSource => "source.put_user",
             Self::LeaveSource => "source.remove_user",
+            Self::RefuseReading => "source.refuse_reading",
+            Self::AcceptEndings => "source.accept_endings",
             Self::PutGroup => "source.put_group",
             Self::RemoveGroup => "source.remove_group",
             Self::SetRule => "rules.set",

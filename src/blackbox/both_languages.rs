@@ -144,6 +144,29 @@ fn contradictions_are_told_in_both_languages() {
         client_url = "a.test"
         {AUTHORITY}
         hosts = ["X.test"]
+        [[authorities.ldap]]
+        name = "A"
+        kind = "openldap"
+        url = "dc1"
+        base = "x"
+        filter = "(memberOf:1.2.840.113556.1.4.1941:=x"
+        id = "a b"
+        localpart = "{{a.b}}"
+        display_name = "x"
+        subject = "{{uid}}"
+        bind_dn = "x"
+        interval_seconds = 1
+        most_endings_percent = 101
+        adopts_accounts = true
+        [[authorities.ldap]]
+        name = "A"
+        kind = "openldap"
+        url = "ldap://a.test"
+        starttls = false
+        base = "dc=a"
+        [[authorities.scim]]
+        name = "x"
+        token_file = "x"
         [[listeners]]
         address = "0.0.0.0:8448"
         serves = ["federation"]
@@ -172,7 +195,7 @@ fn contradictions_are_told_in_both_languages() {
         "#
     );
     let said = home.wrong("contradictions", &text);
-    assert!(said.lines().count() > 15, "{said}");
+    assert!(said.lines().count() > 28, "{said}");
     home.wrong(
         "both urls",
         &format!("{AUTHORITY}{}[store]\nbackend = \"postgres\"\nurl = \"a\"\nurl_file = \"b\"\n", free()),
@@ -209,6 +232,18 @@ fn what_is_wrong_with_files_and_places_is_told_in_both_languages() {
         home.wrong(file, &format!("{}[federation]\nca_files = [\"{file}\"]\n", with("")));
     }
     home.wrong("a fixed address", &format!("{}[federation.fixed.\"a.test\"]\naddress = \"a b\"\n", with("")));
+
+    let directory =
+        "[[authorities.ldap]]\nname = \"ad\"\nkind = \"active_directory\"\nbase = \"DC=a,DC=test\"\n";
+    for (case, keys) in [
+        ("an empty password", "url = \"ldaps://a.test\"\nbind_dn = \"x\"\npassword_file = \"empty.pem\"\n"),
+        ("a directory's authority", "url = \"ldaps://a.test\"\nca_file = \"bad.pem\"\n"),
+    ] {
+        home.wrong(case, &format!("{}{directory}{keys}", with("")));
+    }
+    let away = "url = \"ldap://127.0.0.1:1\"\nstarttls = false\n";
+    home.write("away.toml", &format!("{}{directory}{away}", with("")));
+    refused("no directory", || home.over("check", "away.toml"));
 
     let foreign = listening_on("192.0.2.1:8008", "[\"client\"]");
     home.wrong("an address of another machine", &format!("{AUTHORITY}{foreign}"));

@@ -79,6 +79,8 @@ impl Scope {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     fn granted(text: &str) -> Option<(String, String)> {

@@ -12,6 +12,7 @@ use base::{ByteSize, Clock, Instant, Tasks};
 use engine::{Engine, PurgeStatus};
 use federation::Sender;
 use http::{Method, StatusCode, header::AUTHORIZATION};
+use ldap::Ldap;
 use media::Media;
 use pdu::Authorities;
 use personnel::Personnel;
@@ -38,6 +39,9 @@ pub(crate) const ORGANISATION: &str = "/_yakuba/v1/organisation";
 /// Where orders about the rules of an authority's rooms go.
 pub(crate) const RULES: &str = "/_yakuba/v1/rules";
 
+/// Where orders about an authority's directories go.
+pub(crate) const LDAP: &str = "/_yakuba/v1/ldap";
+
 /// How many parked events are told one by one.
 const MOST_PARKED: usize = 100;
 
@@ -58,6 +62,7 @@ pub(crate) struct AdminApi {
     search: Search,
     personnel: Personnel,
     rules: Rules,
+    ldap: Ldap,
 }
 
 /// An account to make.
@@ -188,6 +193,13 @@ pub(crate) struct RulesOrder {
     pub(crate) order: rules::Order,
 }
 
+/// What is wanted of the directories of an authority.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LdapOrder {
+    pub(crate) authority: OwnedServerName,
+    pub(crate) order: ldap::Order,
+}
+
 /// By what somebody shows which account is his.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Proof {
@@ -234,6 +246,7 @@ impl AdminApi {
         search: Search,
         personnel: Personnel,
         rules: Rules,
+        ldap: Ldap,
     ) -> AdminApi {
         let started = clock.instant();
         AdminApi {
@@ -252,6 +265,7 @@ impl AdminApi {
             search,
             personnel,
             rules,
+            ldap,
         }
     }
 
@@ -277,6 +291,7 @@ impl AdminApi {
             .raw(Method::POST, "/_yakuba/v1/audit/list", list_audit)
             .raw(Method::POST, "/_yakuba/v1/audit/verify", verify_audit)
             .raw(Method::POST, RULES, change_rules)
+            .raw(Method::POST, LDAP, follow_directory)
             .body_limit(LARGEST_ORDER)
             .raw(Method::POST, ORGANISATION, change_organisation)
     }
@@ -485,4 +500,29 @@ async fn change_rules(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Respons
     let RulesOrder { authority, order } = call.json()?;
     let answer = api.rules.carry_out(&authority, order, &operator(&call)).await?;
     Ok(json_response(StatusCode::OK, &answer))
+}
+
+/// Does what is wanted of a directory.
+async fn follow_directory(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let LdapOrder { authority, order } = call.json()?;
+    let done = api.ldap.carry_out(&authority, order, &operator(&call)).await;
+    let answer = done.map_err(of_directories)?;
+    Ok(json_response(StatusCode::OK, &answer))
+}
+
+fn of_directories(error: ldap::Error) -> ApiError {
+    let words = error.words().map(|words| (words.ja, words.en)).unwrap_or_default();
+    let told = |status, errcode| {
+        let (ja, en) = words;
+        ApiError::new(status, errcode, format!("{ja} / {en}")).with("ja", ja).with("en", en)
+    };
+    match error {
+        ldap::Error::NoSource => told(StatusCode::NOT_FOUND, "M_NOT_FOUND"),
+        ldap::Error::WhichSource => told(StatusCode::BAD_REQUEST, "M_INVALID_PARAM"),
+        ldap::Error::Account(cause) => cause.into(),
+        ldap::Error::Store(cause) => cause.into(),
+        ldap::Error::Commit(cause) => cause.into(),
+        ldap::Error::Damaged | ldap::Error::Failed(_) => ApiError::internal(error),
+    }
 }

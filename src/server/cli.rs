@@ -52,6 +52,9 @@ enum Command {
     /// 組織と人事異動 / the organisation of an authority, and what changes it
     #[command(subcommand)]
     Org(OrgCommand),
+    /// ディレクトリ (LDAP) との連携 / the directories (LDAP) that say who is there
+    #[command(subcommand)]
+    Ldap(LdapCommand),
     /// 監査ログ / the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -487,6 +490,46 @@ pub(crate) struct OrgShowArgs {
 }
 
 #[derive(Debug, Subcommand)]
+enum LdapCommand {
+    /// 最後の読み取りの結果 / shows how the last readings went
+    Status(LdapStatusArgs),
+    /// いま読み取り、アカウントを合わせる。動いているサーバーは自分で行う / reads a directory now and has the accounts follow; a running server does so by itself
+    Run(LdapRunArgs),
+    /// 何が行われるかを、行わずに見る / shows what would be done, and does nothing
+    Preview(LdapPreviewArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LdapStatusArgs {
+    /// JSON で / As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LdapRunArgs {
+    /// 連携元の名前。設定に複数あるとき / The source, if the authority has several
+    #[arg(long)]
+    pub(crate) source: Option<String>,
+    /// この人数までの停止を承知している / So many accounts may end: that is meant
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) accept_endings: Option<usize>,
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LdapPreviewArgs {
+    /// 連携元の名前。設定に複数あるとき / The source, if the authority has several
+    #[arg(long)]
+    pub(crate) source: Option<String>,
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
+}
+
+#[derive(Debug, Subcommand)]
 enum AuditCommand {
     /// 監査ログを確かめ、最初に合わない箇所を示す / checks the audit log and names the first place that does not fit
     Verify(AuditVerifyArgs),
@@ -633,6 +676,9 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Org(OrgCommand::Rules(OrgRulesCommand::Run(args))) => {
             run_async(commands::org::rules::run(&args))?
         }
+        Command::Ldap(LdapCommand::Status(args)) => run_async(commands::ldap::status(&args))?,
+        Command::Ldap(LdapCommand::Run(args)) => return run_async(commands::ldap::run(&args)),
+        Command::Ldap(LdapCommand::Preview(args)) => return run_async(commands::ldap::preview(&args)),
         Command::Audit(AuditCommand::Verify(args)) => return run_async(commands::audit::verify(&args)),
         Command::Audit(AuditCommand::List(args)) => run_async(commands::audit::list(&args))?,
         Command::Backup(args) => run_async(commands::data::backup(&args))?,

@@ -15,6 +15,7 @@ use encryption::Encryption;
 use engine::Engine;
 use federation::{Federation, Sender, Transport};
 use gateway::Gateway;
+use ldap::Ldap;
 use mail::Mails;
 use media::{Media, Naming};
 use oauth::OAuth;
@@ -156,6 +157,8 @@ pub struct House {
     pub personnel: Personnel,
     /// Rooms that follow from it.
     pub rules: Rules,
+    /// The directories of authorities, and the accounts that follow them.
+    pub ldap: Ldap,
     /// Metrics of the process.
     pub metrics: Metrics,
     /// The tasks of everything above the store.
@@ -414,6 +417,15 @@ impl House {
             clock: clock.clone(),
             random: random.clone(),
         });
+        let ldap = Ldap::new(ldap::Parts {
+            store: store.clone(),
+            accounts: accounts.clone(),
+            sources: config.ldap()?,
+            clock: clock.clone(),
+            random: random.clone(),
+            tasks: &edges,
+            metrics: &metrics,
+        });
         let rules = Rules::new(rules::Parts {
             store: store.clone(),
             authorities: authorities.iter().map(|authority| authority.name().to_owned()).collect(),
@@ -464,6 +476,7 @@ impl House {
             search.clone(),
             personnel.clone(),
             rules.clone(),
+            ldap.clone(),
         );
         Ok(House {
             store,
@@ -492,6 +505,7 @@ impl House {
             personnel,
             scim: (!sources.is_empty()).then_some(scim),
             rules,
+            ldap,
             admin: Arc::new(admin),
             synapse: Arc::new(synapse),
             _scratch: scratch,
@@ -550,7 +564,7 @@ impl House {
     }
 
     /// Carries out purges of rooms, lists the people in rooms, indexes what is said, sends delayed events, mails and notifications, tells
-    /// application services, applies change sets at their hour, and takes
+    /// application services, applies change sets at their hour, reads directories, and takes
     /// away what is left over of rooms' states and of uploads. Only who serves does: a command that looks at the data changes nothing else.
     pub fn start_upkeep(&self) {
         self.engine.start_purging(Arc::new(self.sender.clone()), &self.metrics);
@@ -564,6 +578,7 @@ impl House {
         self.services.start();
         self.personnel.start();
         self.rules.start(self.personnel.applied());
+        self.ldap.start();
     }
 
     /// Trims the log of changes as it grows old. Only who serves does.

@@ -97,6 +97,14 @@ impl Template {
         Ok(filled.trim().to_owned())
     }
 
+    /// The claims that it names; one within another with a dot between.
+    pub fn claims(&self) -> impl Iterator<Item = String> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Claim { path, .. } => Some(path.join(".")),
+            Part::Text(_) => None,
+        })
+    }
+
     /// Whether all claims are there.
     pub(crate) fn is_filled_by(&self, claims: &Map<String, Value>) -> bool {
         self.fill(claims).is_ok()

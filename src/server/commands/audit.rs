@@ -370,6 +370,8 @@ fn action_in_words(word: &str) -> String {
         Action::UndoChanges => tr!("変更案を取り消し", "undid a change set"),
         Action::FollowSource => tr!("人の情報を連携元に合わせる", "followed what a source says of somebody"),
         Action::LeaveSource => tr!("連携元から外れた", "was removed by a source"),
+        Action::RefuseReading => tr!("連携元の読み取りを見送り", "did not follow what a source says"),
+        Action::AcceptEndings => tr!("連携元による停止を承知", "accepted that accounts end by a source"),
         Action::PutGroup => tr!("連携元のグループを設定", "set a group of a source"),
         Action::RemoveGroup => tr!("連携元のグループを削除", "removed a group of a source"),
         Action::SetRule => tr!("部屋の規則を設定", "set a rule of rooms"),

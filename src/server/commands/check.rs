@@ -3,7 +3,7 @@
 use std::{os::unix::fs::MetadataExt, path::Path, process::ExitCode};
 
 use anyhow::anyhow;
-use base::{Clock, Metrics, Random};
+use base::{Clock, Metrics, Random, Tasks};
 use federation::Network;
 use rustix::fs::Access;
 
@@ -30,6 +30,7 @@ pub(crate) async fn check(args: &ConfigArg) -> anyhow::Result<ExitCode> {
             config.smtp().err(),
             config.push_apps().err(),
             config.scim().err(),
+            config.ldap().err(),
             wrong_with_network(&config).err(),
             Certificates::open(&config).err().map(|error| anyhow!(tls::told(&error))),
         ];
@@ -38,6 +39,7 @@ pub(crate) async fn check(args: &ConfigArg) -> anyhow::Result<ExitCode> {
     problems.extend(wrong_with_data(&config).await);
     if problems.is_empty() {
         problems.extend(wrong_with_bucket(&config).await);
+        problems.extend(wrong_with_directories(&config).await);
     }
     if Running::find(&config).await.is_none() {
         problems.extend(ports_in_use(&config));
@@ -88,6 +90,31 @@ async fn wrong_with_bucket(config: &Config) -> Option<String> {
         "the bucket {bucket} of media cannot be used: {cause}",
         bucket = bucket.bucket
     ))
+}
+
+/// Whether the directories can be read, and what of them cannot be followed; how many people they tell of.
+async fn wrong_with_directories(config: &Config) -> Vec<String> {
+    let (clock, tasks, mut problems) = (Clock::system(), Tasks::new(&Metrics::new()), Vec::new());
+    // What is wrong with their files has been told.
+    for (authority, all) in config.ldap().unwrap_or_default() {
+        for settings in all {
+            let source = &settings.name;
+            match ldap::look(&settings, clock.now(), &tasks).await {
+                Ok(ldap::Looked { people, active, references }) => complain(&tr!(
+                    "{authority} の LDAP {source}: {people} 人 (在籍 {active} 人、他サーバーへの参照 {references} 件)",
+                    "LDAP {source} of {authority}: {people} people, {active} of them in, {references} references to other servers"
+                )),
+                Err(words) => {
+                    let (ja, en) = (words.ja, words.en);
+                    problems.push(tr!(
+                        "{authority} の LDAP {source}: {ja}",
+                        "LDAP {source} of {authority}: {en}"
+                    ));
+                }
+            }
+        }
+    }
+    problems
 }
 
 /// Whether the data are there and can be written; of a database, whether it is there and has been begun.

@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod data;
 pub(crate) mod init;
+pub(crate) mod ldap;
 pub(crate) mod media;
 pub(crate) mod org;
 pub(crate) mod room;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use base::config::Problem;
 
 use super::{
-    AuthorityConfig, Backend, Config, GatewayConfig, GatewayKind, ListenerTls, MailSecurity, MediaSettings,
-    Serves, StoreConfig, UpstreamConfig,
+    AuthorityConfig, Backend, Config, GatewayConfig, GatewayKind, LdapConfig, ListenerTls, MailSecurity,
+    MediaSettings, Serves, StoreConfig, UpstreamConfig,
     gateway::{is_name, is_service, is_subject},
     zones::{FilesSetting, has_port, icap_parts},
 };
@@ -98,6 +98,145 @@ fn check_sources(authority: &AuthorityConfig, index: usize, found: &mut Found) {
                 ),
             );
         }
+    }
+}
+
+/// What is wrong with the directories of the authority of this number.
+fn check_directories(authority: &AuthorityConfig, index: usize, found: &mut Found) {
+    let mut names = HashMap::new();
+    for (number, source) in authority.ldap.iter().enumerate() {
+        let key = |part: &str| format!("authorities.{index}.ldap.{number}.{part}");
+        if !source.has_good_name() {
+            found.wrong(
+                key("name"),
+                tr!(
+                    "英小文字・数字・- ・_ で 32 文字以内にしてください",
+                    "a name has at most 32 of a-z, 0-9, - and _"
+                ),
+            );
+        }
+        if let Some(first) = names.insert(&source.name, key("name")) {
+            found.contradiction(
+                key("name"),
+                vec![first],
+                tr!("{name} が二度あります", "{name} is there twice", name = source.name),
+            );
+        }
+        check_directory(authority, source, &key, found);
+        if authority.scim.iter().any(|scim| scim.adopts_accounts)
+            || source.adopts_accounts && !authority.scim.is_empty()
+        {
+            found.contradiction(
+                key("adopts_accounts"),
+                vec![format!("authorities.{index}.scim")],
+                tr!(
+                    "SCIM と LDAP を併用する機関では、どちらも既存のアカウントを引き継げません (互いのアカウントを取り合うため)",
+                    "where an authority has SCIM and LDAP, neither takes accounts over: they would take each other's"
+                ),
+            );
+        }
+    }
+}
+
+/// What is wrong with one directory; `key` names its keys.
+fn check_directory(
+    authority: &AuthorityConfig,
+    source: &LdapConfig,
+    key: &impl Fn(&str) -> String,
+    found: &mut Found,
+) {
+    match ldap::Place::parse(&source.url, source.starttls) {
+        Err(_) => found.wrong(
+            key("url"),
+            tr!(
+                "ldaps://dc1.example.lg.jp や ldap://dc1.example.lg.jp:389 のような URL が必要です",
+                "a URL such as ldaps://dc1.example.lg.jp or ldap://dc1.example.lg.jp:389 is needed"
+            ),
+        ),
+        Ok(place) if !place.is_safe() => found.contradiction(
+            key("starttls"),
+            vec![key("url")],
+            tr!(
+                "職員の情報とパスワードを平文でネットワークに流すことはできません",
+                "neither people nor a password go over a network in the clear"
+            ),
+        ),
+        Ok(_) => {}
+    }
+    if source.bind_dn.is_some() != source.password_file.is_some() {
+        found.contradiction(
+            key("bind_dn"),
+            vec![key("password_file")],
+            tr!(
+                "`bind_dn` と `password_file` は両方必要です",
+                "`bind_dn` needs `password_file`, and the other way round"
+            ),
+        );
+    }
+    if !ldap::is_dn(&source.base) {
+        found.wrong(
+            key("base"),
+            tr!(
+                "DC=example,DC=lg,DC=jp のような DN が必要です",
+                "a DN such as DC=example,DC=lg,DC=jp is needed"
+            ),
+        );
+    }
+    if !ldap::is_filter(source.filter()) {
+        found.wrong(
+            key("filter"),
+            tr!(
+                "(objectClass=inetOrgPerson) のような LDAP のフィルターが必要です",
+                "a filter of LDAP is needed, such as (objectClass=inetOrgPerson)"
+            ),
+        );
+    }
+    if source.asks_for_chains_in_vain() {
+        found.contradiction(
+            key("filter"),
+            vec![key("kind")],
+            tr!(
+                "グループをたどる照合規則 (1.2.840.113556.1.4.1941) は Active Directory だけのものです",
+                "the rule that goes through groups in groups (1.2.840.113556.1.4.1941) is Active Directory's alone"
+            ),
+        );
+    }
+    if !ldap::is_attribute(source.id()) {
+        found.wrong(key("id"), tr!("属性の名前が必要です", "the name of an attribute is needed"));
+    }
+    for (part, text) in source.templates() {
+        match text.parse::<::upstream::Template>() {
+            Err(error) => {
+                found.wrong(key(part), tr!("{text} はひな形ではありません: {error}", "{text}: {error}"));
+            }
+            Ok(template) => {
+                if let Some(name) = template.claims().find(|name| !ldap::is_attribute(name)) {
+                    found.wrong(
+                        key(part),
+                        tr!("{name} は属性の名前ではありません", "{name} is no name of an attribute"),
+                    );
+                }
+            }
+        }
+    }
+    if source.subject.is_some() && authority.upstream.is_none() {
+        found.contradiction(
+            key("subject"),
+            vec![key("name")],
+            tr!(
+                "認証基盤 [authorities.upstream] がありません",
+                "there is no identity provider ([authorities.upstream])"
+            ),
+        );
+    }
+    if !(10..=86_400).contains(&source.interval_seconds) {
+        found.wrong(
+            key("interval_seconds"),
+            tr!("10 から 86400 までの秒数です", "a number of seconds from 10 to 86400"),
+        );
+    }
+    if source.most_endings_percent > 100 {
+        found.wrong(key("most_endings_percent"), tr!("0 から 100 までです", "a number from 0 to 100"));
     }
 }
 
@@ -327,6 +466,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             check_upstream(authority, upstream, index, &mut found);
         }
         check_sources(authority, index, &mut found);
+        check_directories(authority, index, &mut found);
         let Some(mail) = &authority.mail else { continue };
         let key = |part: &str| format!("authorities.{index}.mail.{part}");
         if mail.from.parse::<mail::EmailAddress>().is_err() {

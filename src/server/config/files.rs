@@ -7,7 +7,7 @@ use crate::{causes, texts::tr};
 
 impl Config {
     /// Every file with a secret: signing keys, private keys of certificates, shared secrets, passwords of mail servers,
-    /// registrations of application services, what we show identity providers and what identity systems show us, keys of buckets, accounts and keys at push
+    /// registrations of application services, what we show identity providers and directories and what identity systems show us, keys of buckets, accounts and keys at push
     /// services.
     pub fn secret_files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
@@ -23,6 +23,8 @@ impl Config {
             files.extend(secret.map(|file| self.path(file)));
             let tokens = authority.scim.iter().filter_map(|source| source.token_file.as_ref());
             files.extend(tokens.map(|file| self.path(file)));
+            let passwords = authority.ldap.iter().filter_map(|source| source.password_file.as_ref());
+            files.extend(passwords.map(|file| self.path(file)));
         }
         files.extend(self.media.s3.iter().map(|bucket| self.path(&bucket.secret_file)));
         let apps = self.push.gateway.iter().flat_map(|gateway| &gateway.apps);
@@ -54,6 +56,8 @@ impl Config {
         for authority in &self.authorities {
             files.extend(authority.tls.iter().map(|tls| self.path(&tls.certificate)));
             let ca = authority.mail.as_ref().and_then(|mail| mail.ca_file.as_ref());
+            files.extend(ca.map(|file| self.path(file)));
+            let ca = authority.ldap.iter().filter_map(|source| source.ca_file.as_ref());
             files.extend(ca.map(|file| self.path(file)));
         }
         files.extend(self.upstream_ca_files());

@@ -9,6 +9,7 @@ mod contacts;
 mod convert;
 mod files;
 mod gateway;
+mod ldap;
 mod listeners;
 mod providers;
 mod rates;
@@ -30,6 +31,7 @@ pub use self::contacts::{
     ContactConfig, EmailSetting, MailConfig, MailSecurity, SupportConfig, TermsConfig, TermsTextConfig,
 };
 pub use self::gateway::{GatewayAppConfig, GatewayConfig, GatewayKind};
+pub use self::ldap::{LdapConfig, LdapKind};
 pub use self::listeners::{Listener, ListenerTls, Serves};
 pub use self::scim::ScimConfig;
 pub use self::types::{

@@ -1,14 +1,17 @@
-//! The identity systems that a configuration names, for who hears them.
+//! The identity systems and directories that a configuration names, for who hears and reads them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{anyhow, bail};
 use ruma::OwnedServerName;
 use scim::{SHORTEST_TOKEN, Settings, TokenHash};
 use upstream::{BadTemplate, Template};
 
-use super::{Config, ScimConfig};
-use crate::texts::tr;
+use super::{Config, LdapConfig, LdapKind, ScimConfig};
+use crate::{causes, texts::tr};
 
 impl Config {
     /// The identity systems of our authorities.
@@ -66,6 +69,82 @@ impl Config {
             excepted: config.excepted.iter().cloned().collect(),
             emails: config.emails,
             issuer: issuer.filter(|_| config.links_upstream).cloned(),
+        })
+    }
+
+    /// The directories of our authorities.
+    ///
+    /// # Errors
+    /// A password's file that cannot be read, or is empty; a certificate authority's that holds no certificate.
+    pub fn ldap(&self) -> anyhow::Result<BTreeMap<OwnedServerName, Vec<ldap::Settings>>> {
+        let mut all: BTreeMap<OwnedServerName, Vec<ldap::Settings>> = BTreeMap::new();
+        for authority in &self.authorities {
+            let issuer = authority.upstream.as_ref().map(|upstream| &upstream.issuer);
+            for source in &authority.ldap {
+                let settings = self.directory(source, issuer)?;
+                all.entry(authority.name.clone()).or_default().push(settings);
+            }
+        }
+        Ok(all)
+    }
+
+    fn directory(&self, config: &LdapConfig, issuer: Option<&String>) -> anyhow::Result<ldap::Settings> {
+        let bind = match (&config.bind_dn, &config.password_file) {
+            (Some(dn), Some(file)) => {
+                let password = self.secret(file)?;
+                if password.is_empty() {
+                    // Whoever shows no password is nobody to a directory, and is let in as such.
+                    bail!(tr!(
+                        "{path}: パスワードが空です",
+                        "{path}: the password is empty",
+                        path = self.path(file).display()
+                    ));
+                }
+                Some(ldap::Bind { dn: dn.clone(), password })
+            }
+            _ => None,
+        };
+        let place = ldap::Place::parse(&config.url, config.starttls).map_err(|error| {
+            anyhow!(tr!("{url} はディレクトリの URL ではありません", "{url}: {error}", url = config.url))
+        })?;
+        let files: Vec<_> = config.ca_file.iter().map(|file| self.path(file)).collect();
+        let tls = federation::tls_client(federation::Trust::System, &files)
+            .map_err(|error| anyhow!(causes::of_network(&error)))?;
+        let mut templates = BTreeMap::new();
+        for (key, text) in config.templates() {
+            let template: Template = text.parse().map_err(|error: BadTemplate| {
+                anyhow!(tr!("{text} はひな形ではありません: {error}", "{text}: {error}"))
+            })?;
+            templates.insert(key, template);
+        }
+        let mut template = |key: &str| {
+            // Those without which a key stands were read above.
+            templates.remove(key).ok_or_else(|| anyhow!(tr!("{key} がありません", "there is no {key}")))
+        };
+        Ok(ldap::Settings {
+            name: config.name.clone(),
+            place,
+            tls,
+            bind,
+            kind: match config.kind {
+                LdapKind::ActiveDirectory => ldap::Kind::ActiveDirectory,
+                LdapKind::OpenLdap => ldap::Kind::OpenLdap,
+            },
+            base: config.base.clone(),
+            filter: config.filter().to_owned(),
+            id: config.id().to_owned(),
+            localpart: template("localpart")?,
+            display_name: template("display_name")?,
+            email: config.emails.then(|| template("email")).transpose()?,
+            identity: match (issuer, &config.subject) {
+                (Some(issuer), Some(_)) => Some((issuer.clone(), template("subject")?)),
+                _ => None,
+            },
+            interval: Duration::from_secs(config.interval_seconds.into()),
+            most_endings_percent: config.most_endings_percent,
+            adopts_accounts: config.adopts_accounts,
+            excepted: config.excepted.iter().cloned().collect(),
+            bounds: ldap::Bounds::default(),
         })
     }
 }

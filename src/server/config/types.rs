@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use web::Class;
 
 use super::{
-    BucketConfig, GatewayConfig, Listener, MailConfig, ScimConfig, SupportConfig, TermsConfig,
+    BucketConfig, GatewayConfig, LdapConfig, Listener, MailConfig, ScimConfig, SupportConfig, TermsConfig,
     UpstreamConfig, ZoneConfig, rates,
 };
 
@@ -97,6 +97,9 @@ pub struct AuthorityConfig {
     /// The identity systems that say who is there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scim: Vec<ScimConfig>,
+    /// The directories that say who is there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ldap: Vec<LdapConfig>,
     /// What whoever registers has to accept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub terms: Vec<TermsConfig>,
@@ -128,6 +131,7 @@ impl AuthorityConfig {
             mail: None,
             upstream: None,
             scim: Vec::new(),
+            ldap: Vec::new(),
             terms: Vec::new(),
             application_services: Vec::new(),
             tls: None,

@@ -107,6 +107,64 @@ fn an_identity_system_has_a_name_of_its_own_and_one_token() {
 }
 
 #[test]
+fn a_directory_is_spoken_to_over_tls_and_never_with_an_empty_password() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("good"), "secret\n").unwrap();
+    std::fs::write(directory.path().join("empty"), "\n").unwrap();
+    let with = |keys: &str| {
+        let listener = "[[listeners]]\naddress = \"127.0.0.1:1\"\nserves = [\"client\"]\n";
+        let authority = "[[authorities]]\nname = \"a.test\"\nkey_file = \"a.key\"\n";
+        let text = format!(
+            "{listener}{authority}[[authorities.ldap]]\nname = \"ad\"\nbase = \"DC=a,DC=test\"\n{keys}\n"
+        );
+        Config::parse(&text, [], directory.path())
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let ad = "kind = \"active_directory\"\nurl = \"ldaps://dc1.a.test\"";
+    let settings =
+        |keys: &str| with(keys).unwrap().ldap().map(|all| all.into_values().next().unwrap().remove(0));
+    let usual = settings(ad).unwrap();
+    assert_eq!((usual.id.as_str(), usual.localpart.to_string().as_str()), ("objectGUID", "{sAMAccountName}"));
+    assert_eq!((usual.place.port, usual.interval.as_secs()), (636, 30));
+    assert!(usual.bind.is_none() && usual.email.is_some());
+    let openldap = settings("kind = \"openldap\"\nurl = \"ldap://ldap.a.test\"\nemails = false").unwrap();
+    assert_eq!((openldap.id.as_str(), openldap.place.security), ("entryUUID", ldap::Security::StartTls));
+    assert!(openldap.email.is_none());
+
+    // L15.
+    let bind = |file: &str| format!("{ad}\nbind_dn = \"yakuba@a.test\"\npassword_file = \"{file}\"");
+    assert_eq!(settings(&bind("good")).unwrap().bind.unwrap().password, "secret");
+    assert!(settings(&bind("empty")).is_err() && settings(&bind("missing")).is_err());
+    assert!(with(&bind("good")).unwrap().secret_files().iter().any(|file| file.ends_with("good")));
+
+    let chain = "filter = \"(memberOf:1.2.840.113556.1.4.1941:=CN=x)\"";
+    for (keys, problem) in [
+        ("kind = \"active_directory\"\nurl = \"dc1\"".to_owned(), "ldap.0.url"),
+        ("kind = \"openldap\"\nurl = \"ldap://ldap.a.test\"\nstarttls = false".to_owned(), "ldap.0.starttls"),
+        (format!("{ad}\nbind_dn = \"CN=x\""), "bind_dn"),
+        (format!("{ad}\nfilter = \"(uid=\""), "filter"),
+        // L7.
+        (format!("kind = \"openldap\"\nurl = \"ldaps://ldap.a.test\"\n{chain}"), "filter"),
+        (format!("{ad}\nid = \"a b\""), "ldap.0.id"),
+        (format!("{ad}\nlocalpart = \"{{a.b}}\""), "localpart"),
+        (format!("{ad}\ndisplay_name = \"x\""), "display_name"),
+        (format!("{ad}\nsubject = \"{{objectGUID}}\""), "subject"),
+        (format!("{ad}\ninterval_seconds = 1"), "interval_seconds"),
+        (format!("{ad}\nmost_endings_percent = 101"), "most_endings_percent"),
+        (format!("{ad}\n[[authorities.ldap]]\nname = \"ad\"\nbase = \"x\"\n{ad}"), "ldap.1.name"),
+        (format!("{ad}\n[[authorities.ldap]]\nname = \"b\"\nbase = \"x\"\n{ad}"), "ldap.1.base"),
+        (
+            format!("{ad}\nadopts_accounts = true\n[[authorities.scim]]\nname = \"x\"\ntoken_file = \"x\""),
+            "adopts_accounts",
+        ),
+    ] {
+        let problems = with(&keys).unwrap_err();
+        assert!(problems.iter().any(|told| told.contains(problem)), "{keys}: {problems:#?}");
+    }
+    assert!(with(&format!("{ad}\n{chain}")).is_ok());
+}
+
+#[test]
 fn contradictions_are_reported_all_at_once() {
     let text = r#"
 [[authorities]]

@@ -1,0 +1,160 @@
+//! Somebody as a directory tells of him.
+
+use std::collections::BTreeMap;
+
+use base::Timestamp;
+use serde_json::{Map, Value};
+use upstream::{Error as TemplateError, Template};
+
+use crate::{
+    dn, guid,
+    session::{Entry, Found},
+    settings::Settings,
+    standing::{Standing, standing},
+    words::{Words, short, words},
+};
+
+/// Longest name of an entry that is read, in bytes.
+const LONGEST_DN: usize = 2_048;
+/// Longest name of somebody, in letters.
+const LONGEST_NAME: usize = 256;
+
+/// Somebody as a directory tells of him.
+#[derive(Clone, Debug)]
+pub(crate) struct Person {
+    /// What he is known by.
+    pub(crate) id: String,
+    /// Where he stands there.
+    pub(crate) dn: String,
+    /// What a new account of his is called, or why it has no name.
+    pub(crate) localpart: Result<String, Words>,
+    /// The name that he shows.
+    pub(crate) name: String,
+    /// His address.
+    pub(crate) mail: Option<String>,
+    /// What the identity provider calls him.
+    pub(crate) subject: Option<String>,
+    /// Whether he is to come in.
+    pub(crate) standing: Standing,
+}
+
+/// Why what a directory told is not acted on, though it told it to the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Absurd {
+    /// Nobody is there.
+    Nobody,
+    /// Somebody cannot be known by anything.
+    NoId {
+        /// How many.
+        count: usize,
+        /// One of them.
+        dn: String,
+        /// By what they should be known.
+        attribute: String,
+    },
+    /// Two entries are known by the same.
+    SameId {
+        /// These.
+        dns: [String; 2],
+    },
+}
+
+impl Absurd {
+    /// The sentence for who looks after it.
+    pub(crate) fn words(&self) -> Words {
+        match self {
+            Self::Nobody => words!(
+                "検索は成功しましたが、一人も見つかりませんでした。読み取り権限、base、filter を確かめてください。誰も停止していません。",
+                "the search succeeded and found nobody; look at the right to read, base and filter; nobody was ended"
+            ),
+            Self::NoId { count, dn, attribute } => {
+                let dn = short(dn);
+                words!(
+                    "{count} 件のエントリーに、識別に使う {attribute} がないか、読めません(例: {dn})。",
+                    "{count} entries have no {attribute} that can be read, by which people are known (such as {dn})"
+                )
+            }
+            Self::SameId { dns: [one, other] } => {
+                let (one, other) = (short(one), short(other));
+                words!(
+                    "二つのエントリーの識別子が同じです: {one} と {other}",
+                    "two entries have the same id: {one} and {other}"
+                )
+            }
+        }
+    }
+}
+
+/// Everybody of whom a directory tells, by id.
+pub(crate) type People = BTreeMap<String, Person>;
+
+/// The people among what was found.
+///
+/// # Errors
+/// [`Absurd`].
+pub(crate) fn people(settings: &Settings, found: &Found, now: Timestamp) -> Result<People, Absurd> {
+    let (mut people, mut without) = (People::new(), Vec::new());
+    for entry in &found.entries {
+        let id = match entry.all(&settings.id) {
+            [one] => guid::id(&settings.id, one),
+            _ => None,
+        };
+        let Some(id) = id else {
+            without.push(&entry.dn);
+            continue;
+        };
+        let person = Person::of(settings, id.clone(), entry, now);
+        if let Some(other) = people.insert(id, person)
+            // Pages of a directory that changes meanwhile may tell of somebody twice.
+            && !dn::is_same(&other.dn, &entry.dn)
+        {
+            return Err(Absurd::SameId { dns: [other.dn, entry.dn.clone()] });
+        }
+    }
+    if let Some(dn) = without.first() {
+        let attribute = settings.id.clone();
+        return Err(Absurd::NoId { count: without.len(), dn: (*dn).clone(), attribute });
+    }
+    if people.is_empty() { Err(Absurd::Nobody) } else { Ok(people) }
+}
+
+impl Person {
+    fn of(settings: &Settings, id: String, entry: &Entry, now: Timestamp) -> Self {
+        let fill = |template: &Template| template.fill(&claims(settings, template, &id, entry));
+        let localpart = match fill(&settings.localpart) {
+            Ok(localpart) => Ok(localpart.to_ascii_lowercase()),
+            Err(TemplateError::MissingClaim { claim }) => Err(words!(
+                "アカウント名に使う {claim} がありません。",
+                "{claim} is missing, of which the account's name is made"
+            )),
+            Err(_) => Err(words!("アカウント名が長すぎます。", "the account's name is too long")),
+        };
+        let name = fill(&settings.display_name).ok().filter(|name| !name.is_empty());
+        let name = name.or_else(|| entry.text("cn").map(str::to_owned)).or_else(|| localpart.clone().ok());
+        Self {
+            name: name.unwrap_or_default().chars().take(LONGEST_NAME).collect(),
+            mail: settings.email.as_ref().and_then(|email| fill(email).ok()).filter(|mail| !mail.is_empty()),
+            subject: settings.identity.as_ref().and_then(|(_, subject)| fill(subject).ok()),
+            standing: match entry.dn.len() {
+                0..=LONGEST_DN => standing(entry, settings.kind, now),
+                _ => Standing::Unclear("dn"),
+            },
+            localpart,
+            dn: match entry.dn.len() {
+                0..=LONGEST_DN => entry.dn.clone(),
+                _ => short(&entry.dn),
+            },
+            id,
+        }
+    }
+}
+
+/// What a template may name of an entry, in the template's spelling.
+fn claims(settings: &Settings, template: &Template, id: &str, entry: &Entry) -> Map<String, Value> {
+    let claim = |name: String| {
+        let is_id = name.eq_ignore_ascii_case(&settings.id);
+        let value = if is_id { Some(id) } else { entry.text(&name) }.map(Value::from)?;
+        Some((name, value))
+    };
+    template.claims().filter_map(claim).collect()
+}
