@@ -39,7 +39,8 @@ impl Accounts {
     /// [`Error::NotFound`] where there is no such account, or none any more ([`Error::Deactivated`] where a password is given to
     /// one that is closed); [`Error::Forbidden`] for the server's own users, where an administrator would be locked or suspended
     /// or somebody who is, or a guest, would administer, and where who takes an administrator's power has none any more;
-    /// [`Error::WeakPassword`], [`Error::InvalidParam`], [`Error::ProfileTooLarge`], [`Error::Contact`], [`Error::TooLarge`], [`Error::Contended`], [`Error::Store`].
+    /// [`Error::WeakPassword`], [`Error::InvalidParam`], [`Error::ProfileTooLarge`], [`Error::Contact`], [`Error::TooLarge`],
+    /// [`Error::Contended`], [`Error::Store`].
     pub async fn change_account(
         &self,
         user: &UserId,
@@ -87,6 +88,10 @@ impl Accounts {
         let row = self.find_user_row(user).await?.filter(|row| !row.deactivated);
         let row = row.ok_or(Error::NotFound("no such account"))?;
         self.put_still_administers(batch, user, by).await?;
+        if by.administrator() == Some(user.as_str()) && !row.admin {
+            // Who has lost it meanwhile does not give it to himself; the row is demanded below.
+            return Err(Error::Forbidden("You are not a server admin"));
+        }
         let mut done = Done::default();
         let mut is_changed = self.put_standing(batch, user, &row, change, by, &mut done).await?;
         let admin = change.admin.unwrap_or(row.admin);
