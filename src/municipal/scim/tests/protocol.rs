@@ -350,6 +350,9 @@ fn a_part_that_is_set_to_nothing_goes_and_leaves_no_empty_whole() {
     let mut before = hanako();
     before.remove("meta");
     let manager = format!("{ENTERPRISE}:manager.value");
+    let none = json!([{ "op": "remove", "path": manager }]);
+    let before = patched(&USERS, &before, none).unwrap();
+    assert!(before[ENTERPRISE].get("manager").is_none());
     for op in ["add", "replace", "remove"] {
         let nothing = json!([{ "op": op, "path": manager, "value": null }]);
         assert_eq!(patched(&USERS, &before, nothing.clone()).unwrap(), before, "{op}");

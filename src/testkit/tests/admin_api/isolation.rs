@@ -204,8 +204,8 @@ async fn every_route_answers_of_what_is_anothers_as_of_what_is_nowhere_and_chang
         }
     }
     assert!(asked > 120, "{asked}");
-    assert_eq!(world.seen().await, before);
     assert_eq!(rows(&world.server, "wajima.test", Position::START).await.0.len(), log);
+    assert_eq!(world.seen().await, before);
     assert_eq!(download(&world.jiro, "wajima.test", &world.file).await, 200);
     world.jiro.send(&world.room, "まだここにいる").await;
     // And of his own files of the same id.
