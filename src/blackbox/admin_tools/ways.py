@@ -240,9 +240,11 @@ class Ways:
         assert (shown(one), shown(two), shown(three)) == (404, 200, 404)
         assert self.media.unprotect_media(two)
         assert self.media.delete_local_media(one, NAME)
+        # What is withheld, as the third is, may have to be looked at, and does not go with others.
+        self.hanako.upload("四四四四")
         later = int(time.time() * 1000) + 60_000
         assert self.media.delete_local_media_by_condition(later, size_gt=8, server_name=NAME).total == 1
-        assert list(self.media.delete_media_by_user(self.hanako.id)) == [two]
+        assert set(self.media.delete_media_by_user(self.hanako.id)) == {two, three}
         assert self.media.purge_remote_media(1) == 0
 
     def told_and_closed(self):
