@@ -245,19 +245,6 @@ impl Accounts {
         }
     }
 
-    /// Whose account an identity is linked with.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn identity_owner(
-        &self,
-        authority: &ServerName,
-        issuer: &str,
-        subject: &str,
-    ) -> Result<Option<OwnedUserId>, Error> {
-        self.find_identity(authority, issuer, subject).await
-    }
-
     /// The providers at which a user is known, and what each calls him.
     ///
     /// # Errors

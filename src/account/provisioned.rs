@@ -172,7 +172,7 @@ impl Accounts {
             put.changes = true;
         }
         if let Some((issuer, subject)) = follows.identity
-            && self.identity_owner(user.server_name(), issuer, subject).await?.is_none()
+            && self.find_identity(user.server_name(), issuer, subject).await?.is_none()
         {
             self.put_identity(batch, user, issuer, subject);
             self.deed(Action::LinkIdentity, by, user).write(batch, user.server_name());

@@ -32,7 +32,7 @@ use crate::{
 const FORM: u32 = 1;
 
 /// Entries of the log that are read at once. They become one segment of each room that they are of, so what is said fast is
-/// joined with what was said before it seldom: of that is more than half of the work.
+/// joined with what was said before it seldom.
 const LOG_ENTRIES: usize = 4_000;
 /// Rows of a timeline that are read at once.
 const ENTRIES: usize = 500;

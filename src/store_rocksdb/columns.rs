@@ -148,8 +148,8 @@ fn column_options(tuning: Tuning, settings: &Settings, cache: &Cache) -> Options
     options
 }
 
-/// Packs what has come to the last level with Zstandard, in its quickest way: its usual one takes twice as long, and a small
-/// database has most of what is written rewritten there more than once.
+/// Packs what has come to the last level with Zstandard, in its quickest way: a small database has what is written rewritten
+/// there more than once, and that was seen in what a message costs.
 fn pack_tightly(options: &mut Options) {
     const WINDOW_BITS: i32 = -14;
     const LEVEL: i32 = 1;

@@ -123,7 +123,7 @@ impl Ldap {
     ) -> Result<Result<Entitled, Words>, Error> {
         let accounts = &self.inner.accounts;
         let owner = match identity(source, person.subject.as_ref()) {
-            Some((issuer, subject)) => accounts.identity_owner(&source.authority, issuer, subject).await?,
+            Some((issuer, subject)) => accounts.find_identity(&source.authority, issuer, subject).await?,
             None => None,
         };
         let is_proved = owner.is_some();

@@ -199,7 +199,7 @@ impl Scim {
     ) -> Result<(OwnedUserId, bool), Error> {
         let authority = &asking.source.authority;
         if let Some((issuer, subject)) = self.identity(asking, saying)
-            && let Some(owner) = self.accounts.identity_owner(authority, issuer, subject).await?
+            && let Some(owner) = self.accounts.find_identity(authority, issuer, subject).await?
         {
             return Ok((owner, true));
         }

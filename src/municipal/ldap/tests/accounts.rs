@@ -268,7 +268,7 @@ async fn an_account_is_found_by_what_the_identity_provider_calls_its_user() {
     assert_eq!(town.shown_name("jiro").await, "j.suzuki さん");
     assert!(!town.is_there("j.suzuki").await);
     let subject = "01010101-0101-0101-0101-010101010101";
-    let owner = town.accounts.identity_owner(kanazawa(), issuer, subject).await.unwrap();
+    let owner = town.accounts.find_identity(kanazawa(), issuer, subject).await.unwrap();
     assert_eq!(owner, Some(town.user("hanako")));
 }
 

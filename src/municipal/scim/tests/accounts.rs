@@ -225,7 +225,7 @@ async fn an_account_is_found_by_what_the_identity_provider_calls_its_user() {
     let entra = crate::Settings { issuer: Some(issuer.to_owned()), ..source("entra") };
     let town = Town::with(vec![entra]).await;
     town.post("/Users", json!({ "userName": "hanako", "externalId": "sub-1" })).await.id();
-    let owner = town.accounts.identity_owner(kanazawa(), issuer, "sub-1").await.unwrap();
+    let owner = town.accounts.find_identity(kanazawa(), issuer, "sub-1").await.unwrap();
     assert_eq!(owner.as_deref(), Some(user_id!("@hanako:kanazawa.test")));
     // Who signed in there before is who he is, though nothing is adopted.
     let jiro = town.account("jiro", false).await;
