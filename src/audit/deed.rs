@@ -44,6 +44,23 @@ pub enum Role {
 }
 
 impl Role {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::User,
+        Self::Administrator,
+        Self::Operator,
+        Self::SharedSecret,
+        Self::Stranger,
+        Self::Server,
+        Self::Source,
+    ];
+
+    /// The role of a word; `None` for one of a newer program.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.word() == word)
+    }
+
     /// Its word in rows, which never changes.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -281,11 +298,17 @@ pub enum Action {
     UnprotectMedia,
     /// What a user had told of an event was removed.
     RemoveReport,
+    /// A user got a duty for its authority.
+    GiveDuty,
+    /// A duty was taken from a user.
+    TakeDuty,
+    /// Rows of the audit log were taken away as a file.
+    ExportAudit,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 78] = [
+    pub const ALL: [Self; 81] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -364,6 +387,9 @@ impl Action {
         Self::ProtectMedia,
         Self::UnprotectMedia,
         Self::RemoveReport,
+        Self::GiveDuty,
+        Self::TakeDuty,
+        Self::ExportAudit,
     ];
 
     /// Its word in rows, which never changes.
@@ -448,6 +474,9 @@ impl Action {
             Self::ProtectMedia => "media.protect",
             Self::UnprotectMedia => "media.unprotect",
             Self::RemoveReport => "report.remove",
+            Self::GiveDuty => "duty.give",
+            Self::TakeDuty => "duty.take",
+            Self::ExportAudit => "audit.export",
         }
     }
 

@@ -33,13 +33,15 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod words;
 
 pub use day::{Day, written};
 pub use deed::{Action, Actor, Deed, Record, Role};
 pub use error::Error;
 pub use follow::{Follower, follow};
-pub use list::{Filter, Listed, Page, list};
+pub use list::{Filter, Listed, Page, list, list_newest};
 pub use noted::{NotANote, Noted};
 pub use seal::LastSeal;
 pub use tables::checks;
 pub use verify::{Fault, Findings, LateSeal, Wrong, verify};
+pub use words::in_json;

@@ -1,13 +1,13 @@
 //! Reading the audit log of one authority.
 
-use base::Timestamp;
+use base::{Term, Timestamp};
 use ruma::ServerName;
 use serde::{Deserialize, Serialize};
 use store::{Order, Position, Range, Store, Value};
 
 use crate::{
     day::Day,
-    deed::Record,
+    deed::{Action, Record},
     tables::{LINKS, LinkRow, RECORDS, SEALS, SealRow, decode},
 };
 
@@ -26,9 +26,40 @@ pub struct Filter {
     pub who: Option<String>,
     /// This action, or those whose words begin with this and a dot.
     pub what: Option<String>,
+    /// In which this stands anywhere: in a name, in a fact, in what people call the deed; folded as all searches are.
+    #[serde(default)]
+    pub text: Option<String>,
+}
+
+/// What is looked for, prepared once for many rows.
+struct Wanted<'a> {
+    filter: &'a Filter,
+    text: Option<Term>,
+}
+
+impl Wanted<'_> {
+    fn is(&self, record: &Record) -> bool {
+        self.filter.wants(record) && self.text.as_ref().is_none_or(|text| is_in(text, record))
+    }
+}
+
+fn is_in(text: &Term, record: &Record) -> bool {
+    let facts = record.before.iter().chain(&record.after).map(|(_, value)| value.as_str());
+    let names = Action::of_word(&record.what).map(Action::names);
+    let names = names.into_iter().flat_map(|(ja, en)| [ja, en]);
+    [&record.who, &record.whom]
+        .into_iter()
+        .map(String::as_str)
+        .chain(facts)
+        .chain(names)
+        .any(|one| text.is_in(one))
 }
 
 impl Filter {
+    fn prepared(&self) -> Wanted<'_> {
+        Wanted { filter: self, text: self.text.as_deref().map(Term::new) }
+    }
+
     fn wants(&self, record: &Record) -> bool {
         self.since.is_none_or(|since| record.at >= since)
             && self.until.is_none_or(|until| record.at < until)
@@ -74,6 +105,7 @@ pub async fn list(
         Some(since) if after == Position::START => first_of(store, authority, since).await?,
         _ => after,
     };
+    let wanted = filter.prepared();
     let (mut page, mut read) = (Page::default(), 0);
     while read < MOST_READ && page.found.len() < PAGE {
         let range = Range::prefix(authority.as_str()).after(&(authority.as_str(), last));
@@ -83,7 +115,7 @@ pub async fn list(
         for ((_, position), bytes) in rows {
             last = position;
             let record = Record::decode(&bytes).ok();
-            if record.as_ref().is_none_or(|record| filter.wants(record)) {
+            if record.as_ref().is_none_or(|record| wanted.is(record)) {
                 page.found.push(Listed { position, record });
             }
         }
@@ -92,6 +124,46 @@ pub async fn list(
         }
     }
     page.next = Some(last);
+    Ok(page)
+}
+
+/// The same with the newest rows first, those before a position, or all of them; [`Page::next`] is before which to go on.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn list_newest(
+    store: &Store,
+    authority: &ServerName,
+    filter: &Filter,
+    before: Option<Position>,
+) -> Result<Page, store::Error> {
+    let first = match filter.since {
+        Some(since) => first_of(store, authority, since).await?,
+        None => Position::START,
+    };
+    let wanted = filter.prepared();
+    let (mut page, mut read, mut last) = (Page::default(), 0, before);
+    while read < MOST_READ && page.found.len() < PAGE {
+        let range = Range::prefix(authority.as_str()).after(&(authority.as_str(), first));
+        let range = match last {
+            Some(last) => range.before(&(authority.as_str(), last)),
+            None => range,
+        };
+        let rows = store.scan(&RECORDS, range, Order::Descending, PAGE).await?;
+        read += PAGE;
+        let is_end = rows.len() < PAGE;
+        for ((_, position), bytes) in rows {
+            last = Some(position);
+            let record = Record::decode(&bytes).ok();
+            if record.as_ref().is_none_or(|record| wanted.is(record)) {
+                page.found.push(Listed { position, record });
+            }
+        }
+        if is_end {
+            return Ok(page);
+        }
+    }
+    page.next = last;
     Ok(page)
 }
 

@@ -1,9 +1,11 @@
 //! What a form or a query string holds.
 
+use std::collections::HashSet;
+
 use web::{HeaderMap, header};
 
 /// Fields that are read.
-const MOST_FIELDS: usize = 64;
+pub(crate) const MOST_FIELDS: usize = 512;
 /// Longest value of a field, in bytes; redirects and states are the longest that anybody sends.
 const LONGEST_VALUE: usize = 8 << 10;
 
@@ -38,13 +40,16 @@ impl Form {
         Form::parse(query.unwrap_or_default().as_bytes())
     }
 
-    fn parse(text: &[u8]) -> Result<Form, BadForm> {
-        let fields: Vec<(String, String)> =
-            serde_html_form::from_bytes(text).map_err(|_| BadForm("the form cannot be read"))?;
+    /// Of fields that were read elsewhere.
+    ///
+    /// # Errors
+    /// [`BadForm`] for a field that comes twice, too many or too long ones.
+    pub(crate) fn of_fields(fields: Vec<(String, String)>) -> Result<Form, BadForm> {
         if fields.len() > MOST_FIELDS {
             return Err(BadForm("the form has too many fields"));
         }
-        for (place, (name, value)) in fields.iter().enumerate() {
+        let mut names = HashSet::new();
+        for (name, value) in &fields {
             if value.len() > LONGEST_VALUE || name.len() > LONGEST_VALUE {
                 return Err(BadForm("a field of the form is too long"));
             }
@@ -52,11 +57,17 @@ impl Form {
                 return Err(BadForm("a field of the form holds a NUL"));
             }
             // Whoever reads the first of two would not agree with whoever reads the last.
-            if fields[..place].iter().any(|(other, _)| other == name) {
+            if !names.insert(name.as_str()) {
                 return Err(BadForm("a field of the form comes twice"));
             }
         }
         Ok(Form(fields))
+    }
+
+    fn parse(text: &[u8]) -> Result<Form, BadForm> {
+        let fields: Vec<(String, String)> =
+            serde_html_form::from_bytes(text).map_err(|_| BadForm("the form cannot be read"))?;
+        Form::of_fields(fields)
     }
 
     /// A value as it stands in a query string.
@@ -74,6 +85,11 @@ impl Form {
     pub fn query_without(&self, name: &str) -> String {
         let rest: Vec<_> = self.0.iter().filter(|(named, _)| named != name).collect();
         serde_html_form::to_string(rest).unwrap_or_default()
+    }
+
+    /// All fields, in the order in which they were sent.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The value of a field that is there and not empty.

@@ -31,6 +31,7 @@ mod page;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod upload;
 mod visit;
 
 pub use maud::{Markup, PreEscaped, html};
@@ -40,4 +41,5 @@ pub use form::{BadForm, Form};
 pub use language::Language;
 pub use page::Page;
 pub use routes::routes;
-pub use visit::{Pages, Visit};
+pub use upload::{Upload, UploadedFile};
+pub use visit::{Door, Pages, Visit};

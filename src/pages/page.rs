@@ -16,6 +16,7 @@ use crate::{
 pub struct Page {
     title: String,
     body: Markup,
+    nav: Option<Markup>,
     status: StatusCode,
     is_wide: bool,
     form_targets: Vec<String>,
@@ -39,6 +40,7 @@ impl Page {
         Page {
             title: title.into(),
             body,
+            nav: None,
             status: StatusCode::OK,
             is_wide: false,
             form_targets: Vec::new(),
@@ -56,6 +58,12 @@ impl Page {
     /// For tables: as broad as the window, within reason.
     pub fn wide(mut self) -> Page {
         self.is_wide = true;
+        self
+    }
+
+    /// With these links above its heading, to what belongs together with it.
+    pub fn nav(mut self, nav: Markup) -> Page {
+        self.nav = Some(nav);
         self
     }
 
@@ -139,6 +147,7 @@ impl Page {
                             }
                         }
                     }
+                    @if let Some(nav) = &self.nav { (nav) }
                     main.wide[self.is_wide] {
                         h1 { (title) }
                         (self.body)

@@ -5,14 +5,15 @@ use std::{collections::BTreeMap, fmt, future::Future};
 use account::{Accounts, Browser, BrowserSecret};
 use base::{Address, Random};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use futures_util::future::BoxFuture;
 use hmac::{Hmac, KeyInit, Mac};
 use maud::{Markup, html};
 use ruma::{OwnedServerName, ServerName};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use web::{ApiError, Body, HeaderValue, Open, RawCall, Response, StatusCode, header};
+use web::{ApiError, Body, HeaderValue, LateCall, Open, RawCall, Response, StatusCode, header};
 
-use crate::{Form, Language, Page, PageError, cookies, page::Frame};
+use crate::{Form, Language, Page, PageError, Upload, cookies, page::Frame};
 
 /// The field of a form with the proof that it was given to this browser.
 const PROOF: &str = "proof";
@@ -67,6 +68,40 @@ impl Pages {
         };
         let face = visit.face.clone();
         Ok(match handler(visit).await {
+            Ok(response) => response,
+            Err(error) => face.page(error.into_page(face.language)),
+        })
+    }
+
+    /// The same of a visit with a large form, of which nothing is read before `door` has said that whoever is signed in may
+    /// send one. It is asked again once all is here: whoever keeps a server waiting may lose meanwhile what he may.
+    ///
+    /// # Errors
+    /// Never so far; the type is that of handlers.
+    pub async fn answer_late<F>(
+        &self,
+        late: LateCall,
+        door: &impl Door,
+        handler: impl FnOnce(Visit) -> F,
+    ) -> Result<Response, ApiError>
+    where
+        F: Future<Output = Result<Response, PageError>>,
+    {
+        let mut visit = match self.visit(late.call).await {
+            Ok(visit) => visit,
+            Err((stranger, error)) => return Ok(stranger.page(error.into_page(stranger.language))),
+        };
+        let face = visit.face.clone();
+        let answer = async {
+            let user = visit.signed_in()?.user_id.clone();
+            door.admit(&visit).await?;
+            let body = late.body.read_as(&user).await?;
+            visit.call.body = body.bytes.clone();
+            visit.browser = self.accounts.find_browser(visit.authority(), &visit.face.secret).await?;
+            door.admit(&visit).await?;
+            handler(visit).await
+        };
+        Ok(match answer.await {
             Ok(response) => response,
             Err(error) => face.page(error.into_page(face.language)),
         })
@@ -175,6 +210,12 @@ impl Visitor {
     }
 }
 
+/// Who may send a large form, asked before anything of it is read.
+pub trait Door: Send + Sync {
+    /// Refuses whom the form is not for.
+    fn admit<'a>(&'a self, visit: &'a Visit) -> BoxFuture<'a, Result<(), PageError>>;
+}
+
 /// One request of a browser for a page.
 pub struct Visit {
     face: Visitor,
@@ -241,14 +282,34 @@ impl Visit {
     /// # Errors
     /// 400, and 403 for a form that another site sends, or that was made before somebody else signed in.
     pub fn form(&self) -> Result<Form, PageError> {
-        let headers = &self.call.parts.headers;
-        let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
+        self.refuse_other_sites()?;
+        let form = Form::of_body(&self.call.parts.headers, &self.call.body)?;
+        self.must_prove(&form)?;
+        Ok(form)
+    }
+
+    /// The same of a form with files.
+    ///
+    /// # Errors
+    /// As [`Visit::form`].
+    pub async fn upload(&self) -> Result<Upload, PageError> {
+        self.refuse_other_sites()?;
+        let upload = Upload::of_body(&self.call.parts.headers, &self.call.body).await?;
+        self.must_prove(&upload.form)?;
+        Ok(upload)
+    }
+
+    fn refuse_other_sites(&self) -> Result<(), PageError> {
+        let site = self.call.parts.headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
         if matches!(site, Some("cross-site" | "same-site")) || self.face.is_new {
             return Err(PageError::stale());
         }
-        let form = Form::of_body(headers, &self.call.body)?;
+        Ok(())
+    }
+
+    fn must_prove(&self, form: &Form) -> Result<(), PageError> {
         let is_ours: bool = form.get(PROOF).as_bytes().ct_eq(self.face.proof().as_bytes()).into();
-        if is_ours { Ok(form) } else { Err(PageError::stale()) }
+        if is_ours { Ok(()) } else { Err(PageError::stale()) }
     }
 
     /// A key for this purpose that this browser alone has given to it: what is bound to it is worth nothing in another one.
@@ -300,6 +361,21 @@ impl Visit {
     /// The answer that shows a page.
     pub fn page(&self, page: Page) -> Response {
         self.face.page(page)
+    }
+
+    /// The answer that saves a text as a file under a name of ours, in ASCII.
+    pub fn file(&self, name: &str, kind: &'static str, text: String) -> Response {
+        let mut response = Response::new(Body::from(text));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers
+            .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+        if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
+            headers.insert(header::CONTENT_DISPOSITION, value);
+        }
+        self.face.finish(response)
     }
 
     /// The answer that leads elsewhere: a path of ours, or a URI that somebody has checked. It is gone to by GET.

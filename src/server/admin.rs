@@ -9,6 +9,7 @@ use std::{path::PathBuf, sync::Arc};
 use account::{Accounts, Actor, NewUser};
 use audit::Noted;
 use base::{ByteSize, Clock, Instant, Tasks};
+use duties::{Duties, Duty};
 use engine::{Engine, PurgeStatus};
 use federation::Sender;
 use http::{Method, StatusCode, header::AUTHORIZATION};
@@ -63,6 +64,7 @@ pub(crate) struct AdminApi {
     personnel: Personnel,
     rules: Rules,
     ldap: Ldap,
+    duties: Duties,
 }
 
 /// An account to make.
@@ -95,6 +97,65 @@ pub(crate) struct LinkOrder {
 pub(crate) struct AdminOrder {
     pub(crate) user_id: OwnedUserId,
     pub(crate) administers: bool,
+}
+
+/// A duty that a user is to have, or no more.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct DutyOrder {
+    pub(crate) user_id: OwnedUserId,
+    /// By its word.
+    pub(crate) duty: String,
+    pub(crate) has: bool,
+}
+
+impl DutyOrder {
+    /// Does it; whether that changed anything.
+    ///
+    /// # Errors
+    /// 404 where there is no such account, or none any more, and for a duty that there is none of.
+    pub(crate) async fn carry_out(
+        &self,
+        accounts: &Accounts,
+        duties: &Duties,
+        by: &Actor,
+    ) -> Result<bool, ApiError> {
+        let duty = Duty::of_word(&self.duty).ok_or_else(|| ApiError::not_found("There is no such duty"))?;
+        let account = accounts.find_account(&self.user_id).await?;
+        // What somebody has can be taken from him whatever became of his account.
+        if self.has && account.is_none_or(|account| account.deactivated || account.guest) {
+            return Err(ApiError::not_found("There is no such account"));
+        }
+        duties.set(&self.user_id, duty, self.has, by).await.map_err(of_duties)
+    }
+}
+
+fn of_duties(error: duties::Error) -> ApiError {
+    match error {
+        duties::Error::TooMany(_) => ApiError::bad_request(error.to_string()),
+        duties::Error::Store(error) => error.into(),
+        duties::Error::Commit(error) => error.into(),
+    }
+}
+
+/// Whose duties are to be told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct DutiesOrder {
+    pub(crate) authority: OwnedServerName,
+}
+
+/// Who has which duties, by their words.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct DutiesTold {
+    pub(crate) holders: Vec<(String, Vec<String>)>,
+}
+
+impl DutiesTold {
+    pub(crate) async fn of(duties: &Duties, authority: &ServerName) -> Result<Self, ApiError> {
+        let holders = duties.holders(authority).await.map_err(of_duties)?.into_iter();
+        let words = |duty: Duty| duty.word().to_owned();
+        let told = holders.map(|(user, duties)| (user, duties.into_iter().map(words).collect()));
+        Ok(Self { holders: told.collect() })
+    }
 }
 
 /// An account to close.
@@ -247,6 +308,7 @@ impl AdminApi {
         personnel: Personnel,
         rules: Rules,
         ldap: Ldap,
+        duties: Duties,
     ) -> AdminApi {
         let started = clock.instant();
         AdminApi {
@@ -266,6 +328,7 @@ impl AdminApi {
             personnel,
             rules,
             ldap,
+            duties,
         }
     }
 
@@ -282,6 +345,8 @@ impl AdminApi {
             .raw(Method::POST, "/_yakuba/v1/users/link", link_identity)
             .raw(Method::POST, "/_yakuba/v1/users/admin", set_administrator)
             .raw(Method::POST, "/_yakuba/v1/users/close", close_account)
+            .raw(Method::POST, "/_yakuba/v1/users/duty", set_duty)
+            .raw(Method::POST, "/_yakuba/v1/users/duties", list_duties)
             .raw(Method::POST, "/_yakuba/v1/rooms/purge", purge_room)
             .raw(Method::GET, "/_yakuba/v1/rooms/purges", list_purges)
             .raw(Method::POST, "/_yakuba/v1/media", change_media)
@@ -409,6 +474,19 @@ async fn set_administrator(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Re
     let AdminOrder { user_id, administers } = call.json()?;
     api.accounts.set_administrator(&user_id, administers, &operator(&call)).await?;
     Ok(json_response(StatusCode::OK, &json!({})))
+}
+
+async fn set_duty(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let order: DutyOrder = call.json()?;
+    order.carry_out(&api.accounts, &api.duties, &operator(&call)).await?;
+    Ok(json_response(StatusCode::OK, &json!({})))
+}
+
+async fn list_duties(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let DutiesOrder { authority } = call.json()?;
+    Ok(json_response(StatusCode::OK, &DutiesTold::of(&api.duties, &authority).await?))
 }
 
 async fn close_account(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {

@@ -5,7 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Context;
 use audit::{Day, Noted};
 use base::Timestamp;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use duties::Duty;
 use intake::{Date, Encoding};
 use organisation::{GuardKind, Role};
 use ruma::{OwnedRoomId, OwnedServerName};
@@ -112,6 +113,10 @@ enum UserCommand {
     Link(UserLinkArgs),
     /// 所属する機関の管理者にする、または管理者でなくす / has a user administer its authority, or no more
     Admin(UserAdminArgs),
+    /// 管理画面での役割を付ける、または外す / gives a user a duty on the console, or takes it away
+    Duty(UserDutyArgs),
+    /// だれにどの役割があるか / tells who has which duty
+    Duties(WhichAuthority),
     /// アカウントを閉じ、ルームから退出させる。元に戻せない / closes an account, which leaves its rooms; it cannot be opened again
     Close(WhichUser),
 }
@@ -157,6 +162,19 @@ pub(crate) struct UserAdminArgs {
     /// 管理者でなくす / The user administers it no more
     #[arg(long, group = "which")]
     pub(crate) revoke: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["give", "take"]))]
+pub(crate) struct UserDutyArgs {
+    #[command(flatten)]
+    pub(crate) user: WhichUser,
+    /// 付ける役割: personnel (人事担当)、audit (監査担当)、reading (読取専用) / The duty to give: personnel, audit or reading
+    #[arg(long, value_parser = commands::user::parse_duty)]
+    pub(crate) give: Option<Duty>,
+    /// 外す役割 / The duty to take away
+    #[arg(long, value_parser = commands::user::parse_duty)]
+    pub(crate) take: Option<Duty>,
 }
 
 #[derive(Debug, Args)]
@@ -639,6 +657,8 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::User(UserCommand::Password(args)) => run_async(commands::user::set_password(&args))?,
         Command::User(UserCommand::Link(args)) => run_async(commands::user::link(&args))?,
         Command::User(UserCommand::Admin(args)) => run_async(commands::user::set_admin(&args))?,
+        Command::User(UserCommand::Duty(args)) => run_async(commands::user::set_duty(&args))?,
+        Command::User(UserCommand::Duties(args)) => run_async(commands::user::list_duties(&args))?,
         Command::User(UserCommand::Close(args)) => run_async(commands::user::close(&args))?,
         Command::Room(RoomCommand::Purge(args)) => run_async(commands::room::purge(&args))?,
         Command::Room(RoomCommand::Purges(args)) => run_async(commands::room::purges(&args))?,

@@ -11,6 +11,8 @@ use anyhow::{Context, anyhow};
 use appservice::AppServices;
 use base::{Clock, Metrics, Random, Tasks};
 use client::{ClientApi, MediaApi, MediaConfig, OAuthApi};
+use console::Console;
+use duties::Duties;
 use encryption::Encryption;
 use engine::Engine;
 use federation::{Federation, Sender, Transport};
@@ -155,6 +157,8 @@ pub struct House {
     pub mails: Mails,
     /// What people do to the organisation of an authority.
     pub personnel: Personnel,
+    /// Who does what for an authority besides using it.
+    pub duties: Duties,
     /// Rooms that follow from it.
     pub rules: Rules,
     /// The directories of authorities, and the accounts that follow them.
@@ -171,6 +175,7 @@ pub struct House {
     client: Arc<ClientApi>,
     client_media: Arc<MediaApi>,
     client_oauth: Arc<OAuthApi>,
+    console: Arc<Console>,
     /// What identity systems say, where there is one.
     scim: Option<Arc<Scim>>,
     admin: Arc<AdminApi>,
@@ -383,7 +388,7 @@ impl House {
         let upstream = Upstream::new(config.upstream()?, Arc::new(providers), clock.clone(), random.clone());
         let oauth = OAuth::new(store.clone(), accounts.clone(), clock.clone(), random.clone());
         let client_oauth =
-            OAuthApi::new(accounts.clone(), oauth, pages, upstream, config.oauth_authorities());
+            OAuthApi::new(accounts.clone(), oauth, pages.clone(), upstream, config.oauth_authorities());
         let files::Opened { files, scratch } = files::open(config, &random)?;
         let media = Media::open(media::Parts {
             store: store.clone(),
@@ -407,6 +412,15 @@ impl House {
             authorities: authorities.iter().map(|authority| authority.name().to_owned()).collect(),
             clock: clock.clone(),
             tasks: &edges,
+        });
+        let duties = Duties::new(store.clone(), clock.clone(), random.clone());
+        let console = Console::new(console::Parts {
+            pages,
+            accounts: accounts.clone(),
+            personnel: personnel.clone(),
+            duties: duties.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
         });
         let sources = Sources::new(config.scim()?);
         let scim = Scim::new(scim::Parts {
@@ -477,6 +491,7 @@ impl House {
             personnel.clone(),
             rules.clone(),
             ldap.clone(),
+            duties.clone(),
         );
         Ok(House {
             store,
@@ -503,6 +518,8 @@ impl House {
             media,
             mails,
             personnel,
+            duties,
+            console: Arc::new(console),
             scim: (!sources.is_empty()).then_some(scim),
             rules,
             ldap,
@@ -551,6 +568,9 @@ impl House {
         }
         if serves.contains(&Serves::AdminApi) {
             routes = routes.merge(admin_api::routes(self.synapse.clone()));
+        }
+        if serves.contains(&Serves::Console) {
+            routes = routes.merge(console::routes(self.console.clone()));
         }
         if serves.contains(&Serves::Admin) {
             routes = routes.merge(self.desk.admin_routes()).merge(self.admin.routes());

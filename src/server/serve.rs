@@ -100,6 +100,7 @@ fn names(serves: &[Serves]) -> String {
         Serves::Federation => "federation",
         Serves::Admin => "admin",
         Serves::AdminApi => "admin_api",
+        Serves::Console => "console",
     });
     names.collect::<Vec<_>>().join(" ")
 }

@@ -365,6 +365,7 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         mail::checks(),
         organisation::checks(),
         personnel::checks(),
+        duties::checks(),
         scim::checks(),
         ldap::checks(),
         rules::checks(),

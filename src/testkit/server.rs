@@ -44,7 +44,8 @@ use crate::{
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What is answered to whoever asks in memory.
-const ALL: [Serves; 4] = [Serves::Client, Serves::AdminApi, Serves::Federation, Serves::Admin];
+const ALL: [Serves; 5] =
+    [Serves::Client, Serves::AdminApi, Serves::Console, Serves::Federation, Serves::Admin];
 
 /// What stays of a server while it is down.
 pub(crate) struct Machine {
@@ -243,6 +244,14 @@ impl Server {
         (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
     }
 
+    /// What it answers to a request at one of its authorities, as it comes over a listener.
+    ///
+    /// # Panics
+    /// When it is down.
+    pub async fn request(&self, authority: &ServerName, request: Request<Bytes>) -> Response<Bytes> {
+        self.machine.answer(authority, request).await.expect("an answer")
+    }
+
     fn config(&self) -> Config {
         let services = |name: &OwnedServerName| match name == self.name() {
             true => self.machine.services.clone(),
@@ -300,7 +309,7 @@ impl Server {
         let address = socket.local_addr().expect("bound");
         let zone = zone.map(|name| self.config().zone(name).expect("a zone"));
         self.look(|house| {
-            let router = house.router(&[Serves::Client, Serves::AdminApi]).expect("routes");
+            let router = house.router(&[Serves::Client, Serves::AdminApi, Serves::Console]).expect("routes");
             let service =
                 Service { router, tls: None, default_name: Some(self.name().as_str().into()), zone };
             listen::start(socket, service, Bounds::default(), &house.edges, &Metrics::new());
@@ -343,7 +352,7 @@ impl Server {
         let start = |socket, service| {
             listen::start(socket, service, Bounds::default(), &house.edges, &Metrics::new());
         };
-        start(for_users, service(&[Serves::Client, Serves::AdminApi], None));
+        start(for_users, service(&[Serves::Client, Serves::AdminApi, Serves::Console], None));
         start(for_servers, service(&[Serves::Federation], Some(acceptor)));
     }
 }

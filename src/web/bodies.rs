@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use parking_lot::Mutex;
-use ruma::{OwnedServerName, OwnedUserId};
+use ruma::{OwnedServerName, OwnedUserId, UserId};
 
 use crate::{Address, ApiError, Body, Kit};
 
@@ -256,6 +256,38 @@ impl BodyStream {
                 Some(Err(error)) => return Err(broken(&error, self.limit)),
             }
         }
+    }
+}
+
+/// A body that nobody has read yet: the handler finds out first who calls, by what the head shows.
+///
+/// So a page takes a large file of somebody who may send one, and of a stranger nothing.
+pub struct LateBody {
+    kit: Arc<Kit>,
+    body: Body,
+    limit: ByteSize,
+}
+
+/// A body that was read as somebody's, to whom it is charged for as long as this lives.
+pub struct OwnBody {
+    /// The body as sent.
+    pub bytes: Bytes,
+    _held: Held,
+}
+
+impl LateBody {
+    pub(crate) fn new(kit: Arc<Kit>, body: Body, limit: ByteSize) -> LateBody {
+        LateBody { kit, body, limit }
+    }
+
+    /// Reads it whole, within the route's limit, as that of this user.
+    ///
+    /// # Errors
+    /// 413, 408, 400, and 429 or 503 where a bound is reached.
+    pub async fn read_as(self, user: &UserId) -> Result<OwnBody, ApiError> {
+        let mut held = Held::nothing(&self.kit.bodies, vec![Holder::User(user.to_owned())]);
+        let bytes = read(&self.kit, self.body, self.limit, &mut held).await?;
+        Ok(OwnBody { bytes, _held: held })
     }
 }
 

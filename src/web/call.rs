@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     Address, ApiError, Face, Response,
-    bodies::BodyStream,
-    caller::find_token,
+    bodies::{BodyStream, LateBody},
+    caller::{Open, find_token},
     json::{check_numbers, parse_json},
 };
 
@@ -66,6 +66,14 @@ pub struct StreamCall<C> {
     pub call: RawCall<C>,
     /// The body, within the route's limit.
     pub body: BodyStream,
+}
+
+/// A request of which only the head was looked at: for forms with files, of those whom a cookie shows.
+pub struct LateCall {
+    /// What is known of it besides; its body is empty.
+    pub call: RawCall<Open>,
+    /// The body.
+    pub body: LateBody,
 }
 
 impl<C> RawCall<C> {

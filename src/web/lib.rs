@@ -42,8 +42,8 @@ pub use base::{Address, Rate};
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 pub use address::{Network, NotANetwork, Proxies, ProxyHeader};
-pub use bodies::{BodyBounds, BodyStream, Holder};
-pub use call::{Call, PathArgs, Peer, RawCall, StreamCall, costless};
+pub use bodies::{BodyBounds, BodyStream, Holder, LateBody, OwnBody};
+pub use call::{Call, LateCall, PathArgs, Peer, RawCall, StreamCall, costless};
 pub use caller::{
     Caller, Claimed, Identify, NoSignatures, Open, Operator, Origin, Service, SignatureCheck, SignatureError,
     SignedHead, Source, SourceCheck, Standing, TokenCheck, TokenError, User,

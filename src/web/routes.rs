@@ -17,7 +17,7 @@ use ruma::api::{
 };
 
 use crate::{
-    ApiError, Body, Call, Caller, ErrorForm, Identify, Kit, RawCall, Response, Router, StreamCall,
+    ApiError, Body, Call, Caller, ErrorForm, Identify, Kit, LateCall, RawCall, Response, Router, StreamCall,
     convert::bad_request,
     json::{check_body, check_numbers},
     serve::{Endpoint, Incoming, Unrecognized},
@@ -154,6 +154,25 @@ impl<S: Send + Sync + 'static> Routes<S> {
         F: Future<Output = Result<Response, ApiError>> + Send + 'static,
     {
         let erased = self.erased_raw(handler);
+        let name: Arc<str> = format!("{method} {path}").into();
+        self.add(method, path, &name, 0, &erased);
+        self
+    }
+
+    /// Registers a handler that finds out by itself who calls, before the body is read.
+    #[must_use]
+    pub fn late<H, F>(mut self, method: Method, path: &str, handler: H) -> Self
+    where
+        H: Fn(Arc<S>, LateCall) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Response, ApiError>> + Send + 'static,
+    {
+        let state = self.state.clone();
+        let handler = Arc::new(handler);
+        let erased: Handler = Arc::new(move |incoming| {
+            let state = state.clone();
+            let handler = handler.clone();
+            Box::pin(async move { handler(state, incoming.late()?).await })
+        });
         let name: Arc<str> = format!("{method} {path}").into();
         self.add(method, path, &name, 0, &erased);
         self

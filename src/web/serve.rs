@@ -19,9 +19,9 @@ use ruma::OwnedUserId;
 use tracing::{Instrument, debug, error_span};
 
 use crate::{
-    Address, ApiError, Body, Class, Face, Holder, Identify, Kit, PathArgs, Peer, RawCall, Response, Standing,
-    StreamCall, TlsName,
-    bodies::{self, BodyStream, Held},
+    Address, ApiError, Body, Class, Face, Holder, Identify, Kit, LateCall, Open, PathArgs, Peer, RawCall,
+    Response, Standing, StreamCall, TlsName,
+    bodies::{self, BodyStream, Held, LateBody},
     call::Costless,
     classes::class_of,
     reach::Reach,
@@ -138,6 +138,18 @@ impl Counted {
 }
 
 impl Incoming {
+    /// Leaves it to the handler to find out who calls, and to have the body read then. Until he is known he is a stranger.
+    pub(crate) fn late(self) -> Result<LateCall, ApiError> {
+        let Incoming { kit, parts, body, args, body_limit, class, reach: _, face, peer, address, zone } =
+            self;
+        kit.limits.admit(class, &Standing::Stranger, address)?;
+        let body = LateBody::new(kit, body, body_limit);
+        Ok(LateCall {
+            call: RawCall { parts, args, body: Bytes::new(), caller: Open, face, peer, address, zone },
+            body,
+        })
+    }
+
     /// Finds out who calls and leaves the body to be read. Only for those whose proof is in the head.
     pub(crate) async fn streamed<C: Identify>(self) -> Result<StreamCall<C>, ApiError> {
         const { assert!(!C::SIGNED, "a signature covers the body, which must be read first") };

@@ -48,11 +48,13 @@ export class Person {
         await this.sees(name, response, status);
     }
 
-    /** Fills in fields by their names, presses the button, keeps the picture of what comes and checks it. */
+    /** Fills in fields by their names (what has a `buffer` is a file), presses the button, keeps the picture of what comes and checks it. */
     async sends(fields, button, name, status = 200) {
         for (const [field, value] of Object.entries(fields)) {
             const input = this.page.locator(`main [name="${field}"]:not([type=hidden])`);
             if (value === true) await input.check();
+            else if (value.buffer) await input.setInputFiles(value);
+            else if (await input.evaluate((it) => it.tagName) === "SELECT") await input.selectOption(value);
             else await input.fill(value);
         }
         const response = await this.#after(() => this.page.locator("main button").filter({ hasText: button }).first().click());
@@ -94,7 +96,7 @@ export class Person {
         assert.ok(wide.is <= wide.may, `${what}: ${wide.is} px are shown on ${wide.may}`);
 
         const bare = await page.evaluate(() => [...document.querySelectorAll("input:not([type=hidden]), select, textarea")]
-            .filter((input) => ![...input.labels].some((label) => label.innerText.trim())).map((input) => input.outerHTML));
+            .filter((input) => ![...input.labels].some((label) => label.textContent.trim())).map((input) => input.outerHTML));
         assert.deepEqual(bare, [], `${what}: no label`);
 
         await page.evaluate(axe);
@@ -111,8 +113,8 @@ export class Person {
     async #tabsThrough(what) {
         const { page } = this;
         const all = await page.evaluate(() => {
-            const found = [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea")]
-                .filter((it) => !it.disabled && it.getClientRects().length);
+            const found = [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary")]
+                .filter((it) => !it.disabled && it.checkVisibility() && it.getClientRects().length);
             found.forEach((it, place) => { it.dataset.place = place; });
             document.activeElement?.blur();
             window.getSelection()?.removeAllRanges();
@@ -121,12 +123,14 @@ export class Person {
         const seen = [];
         // A field that has the focus from the beginning is where it begins.
         await page.evaluate(() => { document.body.tabIndex = -1; document.body.focus(); document.body.removeAttribute("tabindex"); });
-        for (let press = 0; press < all; press++) {
+        // A field for a day has a place for each of its parts.
+        for (let press = 0; press < 8 * all && seen.length < all; press++) {
             await page.keyboard.press("Tab");
-            seen.push(await page.evaluate(() => {
+            const now = await page.evaluate(() => {
                 const it = document.activeElement, style = getComputedStyle(it), at = it.getBoundingClientRect();
-                return { place: Number(it.dataset.place ?? -1), shown: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0, in: at.width > 0 && at.height > 0 };
-            }));
+                return { place: Number(it.dataset.place ?? -1), shown: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0, in: at.width > 0 && at.height > 0, parts: /^(date|datetime-local)$/.test(it.type) };
+            });
+            if (!now.parts || now.place !== seen.at(-1)?.place) seen.push(now);
         }
         assert.deepEqual(seen.map((it) => it.place), [...Array(all).keys()], `${what}: the order of Tab`);
         assert.ok(seen.every((it) => it.shown && it.in), `${what}: where the focus is cannot be seen`);

@@ -42,10 +42,10 @@ function certify(directory) {
 }
 
 export class Server {
-    /** Makes the files of a server, for mails by way of this port with this name and password. */
-    static make(port, mail) {
+    /** Makes the files of a server that listens on these ports, for mails by way of this port with this name and password. */
+    static make(port, adminPort, mail) {
         const server = new Server();
-        server.port = port;
+        Object.assign(server, { port, adminPort });
         server.directory = mkdtempSync(join(tmpdir(), "yakuba-browser-"));
         mkdirSync(join(server.directory, "keys"), { recursive: true });
         server.tls = certify(server.directory);
@@ -82,14 +82,18 @@ texts = { ja = { name = "利用規約", url = "https://www.kanazawa.test/terms" 
 ${authority("wajima.test", `{ mode = "token", tokens = ["${TOKEN}"] }`)}
 [[listeners]]
 address = "127.0.0.1:${this.port}"
-serves = ["client"]
+serves = ["client", "console"]
 tls = true
+[[listeners]]
+address = "127.0.0.1:${this.adminPort}"
+serves = ["admin"]
 [log]
 filter = "warn"
 `;
     }
 
     async start(program) {
+        this.program = program;
         const home = join(this.directory, "home");
         for (const name of AUTHORITIES) {
             const made = join(this.directory, `init-${name}`);
@@ -111,6 +115,19 @@ filter = "warn"
             if (this.process.exitCode !== null || Date.now() > end) throw new Error("the server does not start");
             await new Promise((again) => setTimeout(again, 50));
         }
+    }
+
+    /** What a command of the program says to the running server. */
+    command(...words) {
+        const config = ["--config", join(this.directory, "yakuba.toml")];
+        return execFileSync(this.program, [...words, ...config], { encoding: "utf8", env: { ...process.env, LANG: "ja_JP.UTF-8" } });
+    }
+
+    /** Makes an account with this password. */
+    account(authority, name, password) {
+        const file = join(this.directory, "password");
+        writeFileSync(file, password, { mode: 0o600 });
+        this.command("user", "create", name, "--server-name", authority, "--password-file", file);
     }
 
     async stop() {

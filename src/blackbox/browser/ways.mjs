@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 import { Mailbox, asks } from "./mailbox.mjs";
+import { consoleWays } from "./console.mjs";
 import { APP, Person } from "./seen.mjs";
 import { AUTHORITIES, Server, TOKEN, freePort } from "./server.mjs";
 
@@ -26,7 +27,7 @@ const SCREENS = [
 
 const [program, pictures, ...only] = process.argv.slice(2);
 const mail = { port: await freePort(), user: "yakuba", password: "only for mails" };
-const server = Server.make(await freePort(), mail);
+const server = Server.make(await freePort(), await freePort(), mail);
 const mailbox = new Mailbox(mail);
 await mailbox.listen(mail.port, server.tls);
 await server.start(program);
@@ -279,7 +280,7 @@ for (const screen of SCREENS.filter((screen) => !only.length || only.includes(sc
     const counter = { shown: 0, lesser };
     rmSync(join(pictures, screen.name), { recursive: true, force: true });
     mkdirSync(join(pictures, screen.name), { recursive: true });
-    for (const [what, step] of Object.entries(ways(screen, counter))) {
+    for (const [what, step] of Object.entries({ ...ways(screen, counter), ...consoleWays({ server, browser, pictures }, screen, counter) })) {
         try {
             await step();
             say(`ok    ${screen.name}: ${what}`);

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::letters::{half_width, spaced};
+use crate::{
+    letters::{half_width, spaced},
+    words::{Words, words},
+};
 
 /// How somebody belongs to his authority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -48,6 +51,22 @@ const WORDS: &[(&str, Class)] = &[
 ];
 
 impl Class {
+    /// Its name for people.
+    #[must_use]
+    pub fn words(self) -> Words {
+        match self {
+            Self::Regular => words!("正規", "regular"),
+            Self::FiscalYear => words!("会計年度任用", "for a fiscal year"),
+            Self::Reappointed => words!("再任用", "reappointed"),
+            Self::FixedTerm => words!("任期付", "fixed term"),
+            Self::Temporary => words!("臨時・非常勤", "temporary"),
+            Self::Special => words!("特別職", "special"),
+            Self::AssemblyMember => words!("議員", "member of the assembly"),
+            Self::CorpsMember => words!("団員", "member of the corps"),
+            Self::Received => words!("受入", "received"),
+        }
+    }
+
     /// The class that a word names.
     pub(crate) fn read(text: &str) -> Option<Self> {
         let text = spaced(&half_width(text));

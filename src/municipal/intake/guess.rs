@@ -130,14 +130,7 @@ impl<'a> Looked<'a> {
 
     /// How the mapping finds it.
     fn named(&self, headers: &[String]) -> Column {
-        let own = key(self.header);
-        if own.is_empty() {
-            return Column::Numbered(self.at + 1);
-        }
-        match headers.iter().take(self.at).filter(|header| key(header) == own).count() {
-            0 => Column::Headed(self.header.to_owned()),
-            before => Column::HeadedAgain(self.header.to_owned(), before + 1),
-        }
+        Column::of(self.at + 1, self.header, headers.iter().take(self.at).map(String::as_str))
     }
 
     /// Whether so many of ten values are such.

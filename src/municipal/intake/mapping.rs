@@ -26,6 +26,22 @@ pub enum Column {
     Numbered(usize),
 }
 
+impl Column {
+    /// How a column of this number, from 1, is found again: by its header, if it has one. `before` are the headers of the
+    /// columns before it.
+    #[must_use]
+    pub fn of<'a>(number: usize, header: &str, before: impl Iterator<Item = &'a str>) -> Self {
+        let own = key(header);
+        if own.is_empty() {
+            return Self::Numbered(number);
+        }
+        match before.filter(|header| key(header) == own).count() {
+            0 => Self::Headed(header.to_owned()),
+            before => Self::HeadedAgain(header.to_owned(), before + 1),
+        }
+    }
+}
+
 /// A column and its meaning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assigned {

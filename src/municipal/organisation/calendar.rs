@@ -20,6 +20,19 @@ pub fn day_of(at: Timestamp) -> Option<Date> {
     numbered(i64::try_from(at.millis()).ok()?.checked_add(AHEAD_MS)?.div_euclid(A_DAY_MS))
 }
 
+/// A minute in Japan as it is typed, and as browsers send one: `2026-04-01T00:00`; none where it is no such minute.
+#[must_use]
+pub fn minute_of(text: &str) -> Option<Timestamp> {
+    let two = |text: &str, below: u64| -> Option<u64> {
+        let is_two = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|number| is_two && *number < below)
+    };
+    let (day, time) = text.split_once(['T', ' '])?;
+    let (hour, minute) = time.split_once(':')?;
+    let minutes = two(hour, 24)? * 60 + two(minute, 60)?;
+    Some(Timestamp(begin_of(day.parse().ok()?)?.millis() + minutes * 60_000))
+}
+
 /// The day before: the last one on which something holds that ends with `day`.
 #[must_use]
 pub fn before(day: Date) -> Option<Date> {

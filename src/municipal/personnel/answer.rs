@@ -20,8 +20,41 @@ pub enum Answer {
     Set(SetId, Box<ChangeSet>),
     /// Lines of a change set; none behind the last.
     Lines(Vec<Line>),
+    /// What an import can name.
+    Known(Known),
+    /// People who were found.
+    Found {
+        /// They, the best first.
+        people: Vec<FoundPerson>,
+        /// How many more there are.
+        more: usize,
+    },
     /// Who is where.
     Shown(Shown),
+}
+
+/// What an import can name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Known {
+    /// The bodies of today.
+    pub bodies: Vec<String>,
+    /// The names of mappings that are saved.
+    pub mappings: Vec<String>,
+}
+
+/// Somebody who was found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FoundPerson {
+    /// The name by which others know him.
+    pub called: String,
+    /// フリガナ
+    pub reading: Option<String>,
+    /// The name of the account.
+    pub account: Option<String>,
+    /// The units of his posts, each with those above it, and his title there; the main post first.
+    pub posts: Vec<(Vec<String>, String)>,
+    /// Why he is away, if he is.
+    pub away: Option<Absence>,
 }
 
 /// What the columns of a file probably mean.

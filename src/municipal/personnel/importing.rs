@@ -141,12 +141,12 @@ fn body(known: &Organisation, import: &Import, day: Date, ids: &mut Ids) -> Resu
         return match bodies[..] {
             [only] => Ok(is(only.body, &only.name)),
             [] => Err(Error::Refused(words!(
-                "機関(首長部局、教育委員会など)がまだありません。最初の取り込みでは --body で名前を付け、--new を加えてください。",
-                "There is no body yet; please name the first one with --body, and add --new."
+                "機関(首長部局、教育委員会など)がまだありません。最初の取り込みでは機関に名前を付け、新しく作ることを選んでください(コマンドでは --body と --new)。",
+                "There is no body yet; please name the first one, and say that it is to be made (--body and --new)."
             ))),
             _ => Err(Error::Refused(words!(
-                "機関が複数あります。--body で選んでください: {all}",
-                "There are several bodies; please choose one with --body: {all}"
+                "機関が複数あります。選んでください(コマンドでは --body): {all}",
+                "There are several bodies; please choose one (--body): {all}"
             ))),
         };
     };
@@ -156,8 +156,8 @@ fn body(known: &Organisation, import: &Import, day: Date, ids: &mut Ids) -> Resu
     }
     if !import.makes_new {
         return Err(Error::Refused(words!(
-            "「{wanted}」という機関はありません(ある機関: {all})。新しく作るときは --new を加えてください。",
-            "There is no body \"{wanted}\" (there are: {all}); to make it, please add --new."
+            "「{wanted}」という機関はありません(ある機関: {all})。新しく作るときは、それを選んでください(コマンドでは --new)。",
+            "There is no body \"{wanted}\" (there are: {all}); to make it, please say so (--new)."
         )));
     }
     let mut by_hand = Reorganisation::of(known, day, ids);

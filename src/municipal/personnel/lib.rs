@@ -26,8 +26,9 @@ mod tables;
 mod tests;
 mod words;
 
-pub use answer::{Answer, Columns, Imported, Line, Member, Shown, ShownBody, ShownUnit};
+pub use answer::{Answer, Columns, FoundPerson, Imported, Known, Line, Member, Shown, ShownBody, ShownUnit};
 pub use error::Error;
 pub use order::{FileBytes, Import, Order};
 pub use personnel::{Parts, Personnel};
 pub use tables::checks;
+pub use words::moment;

@@ -76,14 +76,19 @@ impl Personnel {
         Ok(Answer::Done)
     }
 
+    /// The names of the mappings that are saved.
+    pub(crate) async fn mapping_names(&self, authority: &ServerName) -> Result<Vec<String>, Error> {
+        let range = Range::prefix(authority.as_str());
+        let known = self.inner.store.scan(&MAPPINGS, range, Direction::Ascending, MOST_MAPPINGS).await?;
+        Ok(known.into_iter().map(|((_, name), _)| name).collect())
+    }
+
     /// The mapping that was saved under a name.
     pub(crate) async fn mapping(&self, authority: &ServerName, name: &str) -> Result<Mapping, Error> {
         let row = self.inner.store.get(&MAPPINGS, &(authority.as_str(), name)).await?;
         let Some(row) = row else {
-            let range = Range::prefix(authority.as_str());
-            let known = self.inner.store.scan(&MAPPINGS, range, Direction::Ascending, MOST_MAPPINGS).await?;
-            let known: Vec<_> = known.iter().map(|((_, name), _)| name.as_str()).collect();
-            let known = names(&known);
+            let known = self.mapping_names(authority).await?;
+            let known = names(&known.iter().map(String::as_str).collect::<Vec<_>>());
             return Err(Error::Refused(words!(
                 "「{name}」という列の対応は保存されていません。保存済み: {known}",
                 "No mapping of columns is saved as \"{name}\"; those that are: {known}"
@@ -119,8 +124,8 @@ fn doubt(proposal: &Proposal) -> Option<Words> {
     if !proposal.ambiguous.is_empty() {
         let (ja, en) = both(proposal.ambiguous.iter().map(|one| one.field.words()).collect());
         return Some(words!(
-            "同じ意味に見える列が複数あります({ja})。`yakuba org columns` で確かめ、列の対応を保存してください。",
-            "Several columns look alike ({en}); please look at them with `yakuba org columns` and save what they mean."
+            "同じ意味に見える列が複数あります({ja})。列の対応を確かめて保存してください(コマンドでは `yakuba org columns`)。",
+            "Several columns look alike ({en}); please look at them and save what they mean (`yakuba org columns`)."
         ));
     }
     // In any other column a wrong guess makes rows wrong, which are told; in these it makes people others.
@@ -142,8 +147,8 @@ fn doubt(proposal: &Proposal) -> Option<Words> {
     }
     let (ja, en) = both(unsure);
     Some(words!(
-        "意味の確かでない列があります({ja})。`yakuba org columns` で確かめ、列の対応を保存してください。",
-        "It is not sure which columns mean this: {en}; please look at them with `yakuba org columns` and save what they mean."
+        "意味の確かでない列があります({ja})。列の対応を確かめて保存してください(コマンドでは `yakuba org columns`)。",
+        "It is not sure which columns mean this: {en}; please look at them and save what they mean (`yakuba org columns`)."
     ))
 }
 

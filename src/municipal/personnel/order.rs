@@ -86,6 +86,13 @@ pub enum Order {
         /// Which line; all of them where none is said.
         line: Option<u32>,
     },
+    /// What an import can name: the bodies of today, and the mappings that are saved.
+    Known,
+    /// People by name, reading, unit or post, today.
+    Find {
+        /// A few words, each of which has to be met.
+        text: String,
+    },
     /// Who is where.
     Show {
         /// On which day; today where none is said.

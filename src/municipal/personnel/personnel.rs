@@ -108,6 +108,8 @@ impl Personnel {
             Order::Withdraw { id } => self.withdraw(authority, id, by).await,
             Order::Apply { id } => self.apply(authority, id, by).await,
             Order::Undo { id, line } => self.undo(authority, id, line, by).await,
+            Order::Known => self.known(authority).await,
+            Order::Find { text } => self.find(authority, &text).await,
             Order::Show { day, unit } => self.show(authority, day, unit.as_deref()).await,
         }
     }

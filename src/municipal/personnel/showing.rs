@@ -2,11 +2,11 @@
 
 use base::folded;
 use intake::Date;
-use organisation::{Holder, Organisation, Unit};
+use organisation::{Directory, Holder, Organisation, Unit};
 use ruma::ServerName;
 
 use crate::{
-    answer::{Answer, Member, Shown, ShownBody, ShownUnit},
+    answer::{Answer, FoundPerson, Known, Member, Shown, ShownBody, ShownUnit},
     error::Error,
     personnel::Personnel,
     words::words,
@@ -19,6 +19,29 @@ const MOST_MEMBERS: usize = 50_000;
 const LONGEST_NAME: usize = 100;
 
 impl Personnel {
+    pub(crate) async fn known(&self, authority: &ServerName) -> Result<Answer, Error> {
+        let today = self.today()?;
+        let known = self.inner.organisations.load(authority).await?.organisation;
+        let bodies = known.bodies(today).map(|body| body.name.clone()).collect();
+        Ok(Answer::Known(Known { bodies, mappings: self.mapping_names(authority).await? }))
+    }
+
+    pub(crate) async fn find(&self, authority: &ServerName, text: &str) -> Result<Answer, Error> {
+        let today = self.today()?;
+        let known = self.inner.organisations.load(authority).await?.organisation;
+        let bodies: Vec<_> = known.bodies(today).map(|body| body.body).collect();
+        let directory = Directory::of(&known, &bodies, today);
+        let found = directory.search(text);
+        let people = found.people.iter().map(|listed| FoundPerson {
+            called: listed.called.clone(),
+            reading: listed.reading.clone(),
+            account: listed.account.clone(),
+            posts: listed.posts.iter().map(|post| (post.path.clone(), post.title.clone())).collect(),
+            away: listed.away.clone(),
+        });
+        Ok(Answer::Found { people: people.collect(), more: found.more })
+    }
+
     pub(crate) async fn show(
         &self,
         authority: &ServerName,

@@ -15,7 +15,8 @@ macro_rules! words {
 pub(crate) use words;
 
 /// A moment as people in Japan write it, to the minute.
-pub(crate) fn moment(at: Timestamp) -> Words {
+#[must_use]
+pub fn moment(at: Timestamp) -> Words {
     let day = day_of(at);
     let since = day.and_then(begin_of).map_or(0, |begin| at.since(begin).as_secs() / 60);
     let (hour, minute) = (since / 60, since % 60);

@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use audit::{Action, Day, Fault, Filter, Findings, LateSeal, Listed, Noted, Page, Record, Wrong, written};
+use audit::{
+    Action, Day, Fault, Filter, Findings, LateSeal, Listed, Noted, Page, Record, Role, Wrong, written,
+};
 use http::Method;
 use pdu::Authority;
 use ruma::{OwnedServerName, ServerName};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use store::{Position, Store};
 
 use crate::{
@@ -16,7 +18,7 @@ use crate::{
     cli::{AuditListArgs, AuditVerifyArgs},
     commands::{Running, authority, complain, data::over_store, say},
     config::Config,
-    texts::tr,
+    texts::{japanese, tr},
 };
 
 /// Checks the audit logs of one or all authorities; a failure when something does not fit.
@@ -57,7 +59,7 @@ pub(crate) async fn list(args: &AuditListArgs) -> anyhow::Result<()> {
     let config = Config::read(&args.config.config)?;
     let name = of_log(args.server_name.as_ref(), &config)?;
     let filter = filter(args, &name);
-    let show = |row: &Listed| say(&if args.json { in_json(&name, row) } else { in_words(row) });
+    let show = |row: &Listed| say(&if args.json { audit::in_json(&name, row) } else { in_words(row) });
     match Running::find(&config).await {
         Some(running) => pages(show, async |after| page_of(&running, &name, &filter, after).await).await,
         None => {
@@ -125,6 +127,7 @@ fn filter(args: &AuditListArgs, name: &ServerName) -> Filter {
         until: args.until.map(|day| day.next().begin()),
         who: args.who.as_ref().map(whole),
         what: args.what.clone(),
+        text: None,
     }
 }
 
@@ -245,30 +248,6 @@ fn what_is_wrong(fault: Fault) -> String {
     }
 }
 
-/// A row as a line for programs, in English always.
-fn in_json(name: &ServerName, row: &Listed) -> String {
-    let position = row.position;
-    let Some(record) = &row.record else {
-        return json!({ "authority": name, "position": position, "damaged": true }).to_string();
-    };
-    let facts = |facts: &[(String, String)]| -> Map<String, Value> {
-        facts.iter().map(|(name, value)| (name.clone(), json!(value))).collect()
-    };
-    json!({
-        "authority": name,
-        "position": position,
-        "at": written(record.at),
-        "who": record.who,
-        "role": record.role,
-        "from": record.from,
-        "what": record.what,
-        "whom": record.whom,
-        "before": facts(&record.before),
-        "after": facts(&record.after),
-    })
-    .to_string()
-}
-
 /// A row as a line for people.
 fn in_words(row: &Listed) -> String {
     let Some(record) = &row.record else {
@@ -306,102 +285,16 @@ fn quoted<const N: usize>(text: &str, marks: [char; N]) -> String {
 }
 
 fn role_in_words(word: &str) -> String {
-    match word {
-        "user" => tr!("利用者", "user"),
-        "administrator" => tr!("管理者", "administrator"),
-        "operator" => tr!("操作員", "operator"),
-        "shared_secret" => tr!("共有の秘密", "shared secret"),
-        "stranger" => tr!("未確認", "stranger"),
-        "server" => tr!("サーバー", "server"),
-        "source" => tr!("連携元", "source"),
-        _ => word.to_owned(),
-    }
+    Role::of_word(word).map_or_else(|| word.to_owned(), |role| pick(role.names()))
 }
 
 fn action_in_words(word: &str) -> String {
-    let Some(action) = Action::of_word(word) else { return word.to_owned() };
-    match action {
-        Action::OrderPurge => tr!("ルームの完全削除を指示", "ordered the purge of a room"),
-        Action::PurgeRoom => tr!("ルームの完全削除", "purged a room"),
-        Action::SendNotice => tr!("利用者へのお知らせ", "told a user something"),
-        Action::RemoveMedia => tr!("メディアの削除", "removed a file"),
-        Action::WithholdMedia => tr!("メディアの非公開化", "withheld a file"),
-        Action::ReleaseMedia => tr!("メディアの再公開", "showed a file again"),
-        Action::VoidPurge => tr!("ルームの完全削除を中止", "did not purge a room after all"),
-        Action::SignIn => tr!("サインイン", "signed in"),
-        Action::SignInFailed => tr!("サインイン失敗", "could not sign in"),
-        Action::SignOut => tr!("サインアウト", "signed out"),
-        Action::SignOutEverywhere => tr!("全端末のサインアウト", "signed out everywhere"),
-        Action::ConfirmFailed => tr!("本人確認失敗", "could not confirm"),
-        Action::Register => tr!("登録", "registered"),
-        Action::RegisterFailed => tr!("登録失敗", "could not register"),
-        Action::CreateAccount => tr!("アカウント作成", "made an account"),
-        Action::CloseAccount => tr!("アカウント閉鎖", "closed an account"),
-        Action::LockAccount => tr!("アカウントのロック", "locked an account"),
-        Action::UnlockAccount => tr!("アカウントのロック解除", "unlocked an account"),
-        Action::SuspendAccount => tr!("アカウントの利用停止", "suspended an account"),
-        Action::ResumeAccount => tr!("アカウントの利用再開", "let a suspended account speak again"),
-        Action::ChangePassword => tr!("パスワード変更", "changed the password"),
-        Action::SetPassword => tr!("パスワード設定", "set a password"),
-        Action::AgreeToReset => tr!("署名鍵の交換の承認", "agreed to new cross-signing keys"),
-        Action::ResetPassword => tr!("パスワード再設定", "reset a password by mail"),
-        Action::GiveLoginToken => tr!("ログイントークン発行", "gave a login token"),
-        Action::AddAddress => tr!("連絡先追加", "added an address"),
-        Action::RemoveAddress => tr!("連絡先削除", "removed an address"),
-        Action::LinkIdentity => tr!("認証基盤連携", "linked an identity"),
-        Action::UnlinkIdentity => tr!("認証基盤連携の解除", "unlinked an identity"),
-        Action::RemoveDevices => tr!("端末削除", "removed devices"),
-        Action::PutRegistrationToken => tr!("登録トークン設定", "made a registration token"),
-        Action::RemoveRegistrationToken => tr!("登録トークン削除", "removed a registration token"),
-        Action::BackUp => tr!("控え", "backed up"),
-        Action::Restore => tr!("控えから復元", "put back from a backup"),
-        Action::BeginAuthority => tr!("機関の開始", "began the authority"),
-        Action::PutAlias => tr!("ルームの別名設定", "gave a room an alias"),
-        Action::RemoveAlias => tr!("ルームの別名削除", "took an alias away"),
-        Action::PublishRoom => tr!("ルーム一覧に掲載", "listed a room in the directory"),
-        Action::WithdrawRoom => tr!("ルーム一覧から削除", "took a room out of the directory"),
-        Action::SaveMapping => tr!("列の対応を保存", "saved what columns mean"),
-        Action::ProposeChanges => tr!("組織の変更案を作成", "proposed changes of the organisation"),
-        Action::ApproveChanges => tr!("変更案を承認", "approved a change set"),
-        Action::TimeChanges => tr!("変更案の時刻を変更", "gave a change set another hour"),
-        Action::WithdrawChanges => tr!("変更案を取り下げ", "took a change set back"),
-        Action::ApplyChanges => tr!("変更案を適用", "applied a change set"),
-        Action::VoidChanges => tr!("変更案を適用できず", "could not apply a change set any more"),
-        Action::UndoChanges => tr!("変更案を取り消し", "undid a change set"),
-        Action::FollowSource => tr!("人の情報を連携元に合わせる", "followed what a source says of somebody"),
-        Action::LeaveSource => tr!("連携元から外れた", "was removed by a source"),
-        Action::RefuseReading => tr!("連携元の読み取りを見送り", "did not follow what a source says"),
-        Action::AcceptEndings => tr!("連携元による停止を承知", "accepted that accounts end by a source"),
-        Action::PutGroup => tr!("連携元のグループを設定", "set a group of a source"),
-        Action::RemoveGroup => tr!("連携元のグループを削除", "removed a group of a source"),
-        Action::SetRule => tr!("部屋の規則を設定", "set a rule of rooms"),
-        Action::EndRule => tr!("部屋の規則を終了", "ended a rule of rooms"),
-        Action::AdoptRoom => tr!("ルームを規則の対象に", "put a room under a rule"),
-        Action::MakeRoom => tr!("規則によるルーム作成", "a rule made a room"),
-        Action::MoveRoom => tr!("改組後の所属へ移管", "a room went to the unit that another became"),
-        Action::JoinByRule => tr!("規則による参加", "a rule brought a user into a room"),
-        Action::LeaveByRule => tr!("規則による退出", "a rule took a user out of a room"),
-        Action::ChangeByRule => tr!("規則によるルーム変更", "a rule changed a room"),
-        Action::CloseRoom => tr!("ルームを閉鎖", "closed a room"),
-        Action::ReopenRoom => tr!("ルームを再開", "opened a room again"),
-        Action::GrantAdministration => tr!("管理者権限の付与", "made a user an administrator"),
-        Action::RevokeAdministration => tr!("管理者権限の取り消し", "made an administrator a user"),
-        Action::ChangeProfile => tr!("プロフィールの変更", "changed a profile"),
-        Action::RenameDevice => tr!("端末名の変更", "renamed a device"),
-        Action::BlockRoom => tr!("ルームへの参加の禁止", "closed a room to users"),
-        Action::UnblockRoom => tr!("ルームへの参加の許可", "opened a room to users again"),
-        Action::EmptyRoom => tr!("ルームからの全員の退出を指示", "ordered all users out of a room"),
-        Action::JoinRoom => tr!("利用者をルームに参加させる", "brought a user into a room"),
-        Action::GrantRoomPower => tr!("ルームの権限の付与", "gave a user power in a room"),
-        Action::ReadRoom => tr!("ルームの内容の閲覧", "read what was said in a room"),
-        Action::ReadAccount => {
-            tr!("利用者のデータの閲覧", "read what a user keeps here, or from where he was seen")
-        }
-        Action::ProtectMedia => tr!("メディアの保護", "protected a file"),
-        Action::UnprotectMedia => tr!("メディアの保護の解除", "protected a file no more"),
-        Action::RemoveReport => tr!("通報の削除", "removed a report"),
-        Action::RetryPeer => tr!("他サーバーへの再接続", "tried another server again"),
-    }
+    Action::of_word(word).map_or_else(|| word.to_owned(), |action| pick(action.names()))
+}
+
+/// The one of both that is in the reader's language.
+fn pick((ja, en): (&str, &str)) -> String {
+    if japanese() { ja } else { en }.to_owned()
 }
 
 #[cfg(test)]

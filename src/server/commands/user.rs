@@ -6,19 +6,26 @@ use std::{io::Read, path::Path, time::Duration};
 use account::{Accounts, Actor, NewUser};
 use anyhow::{Context, anyhow, bail};
 use base::Random;
+use duties::Duty;
 use http::Method;
 use ruma::{OwnedUserId, UserId};
+use web::ApiError;
 
 use crate::{
-    admin::{AdminOrder, CloseOrder, LinkOrder, PasswordOrder, UserOrder},
+    admin::{
+        AdminOrder, CloseOrder, DutiesOrder, DutiesTold, DutyOrder, LinkOrder, PasswordOrder, UserOrder,
+    },
     ask::operator,
     causes,
-    cli::{UserAdminArgs, UserCreateArgs, UserLinkArgs, UserPasswordArgs, WhichUser},
+    cli::{
+        UserAdminArgs, UserCreateArgs, UserDutyArgs, UserLinkArgs, UserPasswordArgs, WhichAuthority,
+        WhichUser,
+    },
     commands::{Running, authority, say},
     config::Config,
     house::{Foundation, House},
     storage::Data,
-    texts::tr,
+    texts::{japanese, tr},
 };
 
 /// Letters of a password that we make up: 95 bits.
@@ -138,6 +145,70 @@ pub(crate) async fn set_admin(args: &UserAdminArgs) -> anyhow::Result<()> {
     })?)
 }
 
+/// Gives a user a duty, or takes it away.
+pub(crate) async fn set_duty(args: &UserDutyArgs) -> anyhow::Result<()> {
+    let config = Config::read(&args.user.config.config)?;
+    let Some(duty) = args.give.or(args.take) else { return Ok(()) };
+    let order = DutyOrder {
+        user_id: user_id(&args.user, &config)?,
+        duty: duty.word().to_owned(),
+        has: args.give.is_some(),
+    };
+    match Running::find(&config).await {
+        Some(running) => {
+            let body = serde_json::to_value(&order)?;
+            running.must(Method::POST, "/_yakuba/v1/users/duty", Some(&body)).await?;
+        }
+        None => {
+            over_house(&config, async |house, by| order.carry_out(&house.accounts, &house.duties, by).await)
+                .await?;
+        }
+    }
+    let (user_id, (ja, en)) = (&order.user_id, duty.names());
+    Ok(say(&match order.has {
+        true => tr!("{user_id} に「{ja}」の役割を付けました", "{user_id} is {en} from now on"),
+        false => tr!("{user_id} から「{ja}」の役割を外しました", "{user_id} is {en} no more"),
+    })?)
+}
+
+/// Prints who has which duty.
+pub(crate) async fn list_duties(args: &WhichAuthority) -> anyhow::Result<()> {
+    let config = Config::read(&args.config.config)?;
+    let authority = authority(args.server_name.as_ref(), &config)?;
+    let told = match Running::find(&config).await {
+        Some(running) => {
+            let order = serde_json::to_value(DutiesOrder { authority })?;
+            let told = running.must(Method::POST, "/_yakuba/v1/users/duties", Some(&order)).await?;
+            serde_json::from_value(told)?
+        }
+        None => over_house(&config, async |house, _| DutiesTold::of(&house.duties, &authority).await).await?,
+    };
+    if told.holders.is_empty() {
+        say(&tr!("役割のあるアカウントはありません", "nobody has a duty"))?;
+    }
+    for (user, words) in told.holders {
+        let name = |word: &String| match Duty::of_word(word).map(Duty::names) {
+            Some((ja, en)) => if japanese() { ja } else { en }.to_owned(),
+            None => word.clone(),
+        };
+        let duties: Vec<_> = words.iter().map(name).collect();
+        say(&format!("{user}  {}", duties.join(if japanese() { "、" } else { ", " })))?;
+    }
+    Ok(())
+}
+
+/// Reads a duty, by its word or its Japanese name.
+///
+/// # Errors
+/// Which there are.
+pub(crate) fn parse_duty(text: &str) -> Result<Duty, String> {
+    let found = Duty::ALL.into_iter().find(|duty| duty.word() == text || duty.names().0 == text);
+    found.ok_or_else(|| {
+        let words = Duty::ALL.map(Duty::word).join(", ");
+        tr!("役割は {words} のいずれかです", "a duty is one of {words}")
+    })
+}
+
 /// Closes an account for good.
 pub(crate) async fn close(args: &WhichUser) -> anyhow::Result<()> {
     let config = Config::read(&args.config.config)?;
@@ -152,6 +223,17 @@ pub(crate) async fn close(args: &WhichUser) -> anyhow::Result<()> {
     let user_id = order.user_id;
     say(&tr!("{user_id} のアカウントを閉じました", "the account of {user_id} is closed"))?;
     Ok(())
+}
+
+/// Does something in the data, of which no server runs.
+async fn over_house<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(&House, &Actor) -> Result<T, ApiError>,
+) -> anyhow::Result<T> {
+    let house = House::open(config, Foundation::of(config, Data::MustExist).await?).await?;
+    let done = work(&house, &Actor::operator(&operator())).await;
+    house.close(Duration::from_secs(10)).await;
+    done.map_err(|error| anyhow!(causes::of_errcode(error.errcode(), error.message())))
 }
 
 /// Does something to the accounts in the data, of which no server runs.

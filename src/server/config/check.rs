@@ -554,6 +554,16 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
                 ),
             );
         }
+        if listener.serves.contains(&Serves::Console) && !listener.serves.contains(&Serves::Client) {
+            found.contradiction(
+                format!("listeners.{index}.serves"),
+                Vec::new(),
+                tr!(
+                    "管理画面にはサインインの画面が要ります。\"console\" には \"client\" も加えてください",
+                    "people sign in to the console on pages of \"client\"; add that beside \"console\""
+                ),
+            );
+        }
         if listener.tls == ListenerTls::Proxy
             && !listener.address.ip().is_loopback()
             && !trusts_others_than_this_machine(config)

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, path::Path};
 use anyhow::{Context, bail};
 use base::Timestamp;
 use intake::{Date, Encoding, How, Mapping};
-use organisation::{GuardKind, Role, SetId, State, calendar::begin_of};
+use organisation::{GuardKind, Role, SetId, State, calendar::minute_of};
 use personnel::{Answer, FileBytes, Import, Order};
 
 pub(crate) use self::office::Office;
@@ -221,17 +221,7 @@ pub(crate) fn parse_day(text: &str) -> Result<Date, String> {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn parse_minute(text: &str) -> Result<Timestamp, String> {
-    let two = |text: &str, below: u64| -> Option<u64> {
-        let is_two = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
-        text.parse().ok().filter(|number| is_two && *number < below)
-    };
-    let read = || {
-        let (day, time) = text.split_once(['T', ' '])?;
-        let (hour, minute) = time.split_once(':')?;
-        let minutes = two(hour, 24)? * 60 + two(minute, 60)?;
-        Some(Timestamp(begin_of(day.parse().ok()?)?.millis() + minutes * 60_000))
-    };
-    read().ok_or_else(|| {
+    minute_of(text).ok_or_else(|| {
         tr!(
             "2026-04-01T00:00 のような日本時間の時刻ではありません",
             "this is no time in Japan such as 2026-04-01T00:00"

@@ -1,0 +1,272 @@
+//! Accounts: who has one, how it stands, and what an administrator does to it.
+
+use std::sync::Arc;
+
+use ::account::{Account, AccountPage, AccountQuery, Browser};
+use pages::{Markup, PageError, Visit, html};
+use ruma::{OwnedUserId, UserId};
+use web::{ApiError, Open, RawCall, Response, StatusCode};
+
+use crate::{
+    console::{ACCOUNT, ACCOUNTS, Console, actor},
+    csv,
+    frame::{field, link, moment, page, password_field, table, text},
+    powers::Powers,
+    told::{of_password, told},
+};
+
+/// Accounts on one page.
+const PAGE: usize = 100;
+/// Accounts in one file.
+const IN_FILE: usize = 100_000;
+/// Longest text that is looked for, in letters.
+const LONGEST: usize = 100;
+
+impl Console {
+    /// Accounts of the visited authority. One looks through them at a time.
+    pub(crate) async fn list_accounts(
+        &self,
+        visit: &Visit,
+        query: &AccountQuery,
+    ) -> Result<AccountPage, PageError> {
+        let Ok(_turn) = self.looking.acquire().await else { return Err(crate::console::unexpected()) };
+        Ok(self.accounts.list_accounts(visit.authority(), query).await?)
+    }
+}
+
+pub(crate) async fn list(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let handler = async |visit: Visit, _browser: Browser, powers: Powers| {
+        let asked = visit.query()?;
+        let say = |japanese, english| visit.say(japanese, english);
+        let sought: String = asked.get("q").trim().chars().take(LONGEST).collect();
+        let state = asked.get("state");
+        let is_file = asked.get("as") == "csv";
+        let from = if is_file { 0 } else { asked.get("from").parse().unwrap_or(0) };
+        let query = AccountQuery {
+            from,
+            limit: if is_file { IN_FILE } else { PAGE },
+            name: (!sought.is_empty()).then(|| sought.clone()),
+            deactivated: Some(state == "closed"),
+            locked: (state == "locked").then_some(true),
+            admins: (state == "administrators").then_some(true),
+            ..AccountQuery::default()
+        };
+        let found = console.list_accounts(&visit, &query).await?;
+        let heads = [
+            say("アカウント", "Account"),
+            say("表示名", "Display name"),
+            say("状態", "State"),
+            say("作成", "Made"),
+            say("最後の利用", "Last used"),
+        ];
+        if is_file {
+            let rows = found.accounts.iter().map(|account| cells(&visit, account).to_vec());
+            return Ok(visit.file("accounts.csv", csv::KIND, csv::written(&heads, rows)));
+        }
+        let rows = found.accounts.iter().map(|account| {
+            let [id, rest @ ..] = cells(&visit, account);
+            let id = html! { a.id href=(link(ACCOUNT, &[("user", &id)])) { (id) } };
+            std::iter::once(id).chain(rest.into_iter().map(text)).collect()
+        });
+        let at = |from: usize| {
+            let from = if from == 0 { String::new() } else { from.to_string() };
+            link(ACCOUNTS, &[("q", &sought), ("state", state), ("from", &from)])
+        };
+        let body = html! {
+            form.card method="get" action=(ACCOUNTS) role="search" {
+                (field("q", say("ユーザー名か表示名の一部", "Part of the user name or display name"), "", html! {
+                    input id="q" name="q" type="search" value=(sought) maxlength="100";
+                }))
+                (field("state", say("状態", "State"), "", html! {
+                    select id="state" name="state" { @for (word, name) in [
+                        ("", say("使えるもの", "open")),
+                        ("locked", say("ロック中", "locked")),
+                        ("administrators", say("全体管理者", "administrators")),
+                        ("closed", say("閉鎖済み", "closed")),
+                    ] { option value=(word) selected[word == state] { (name) } } }
+                }))
+                div.actions { button { (say("探す", "Find")) } }
+            }
+            p role="status" { (found.total) (say(" 件", " accounts")) }
+            @if !found.accounts.is_empty() { (table(&heads, rows)) }
+            p {
+                @if from > 0 { a href=(at(from.saturating_sub(PAGE))) { (say("前の 100 件", "The 100 before")) } " " }
+                @if from.saturating_add(PAGE) < found.total {
+                    a href=(at(from.saturating_add(PAGE))) { (say("次の 100 件", "The next 100")) } " "
+                }
+                a href=(link(ACCOUNTS, &[("q", &sought), ("state", state), ("as", "csv")])) {
+                    (say("表計算用ファイル（CSV）", "As a file for spreadsheets (CSV)"))
+                }
+            }
+        };
+        Ok(visit.page(page(&visit, &powers, say("アカウント", "Accounts"), body)))
+    };
+    console.answer(call, Powers::administers, handler).await
+}
+
+fn cells(visit: &Visit, account: &Account) -> [String; 5] {
+    let seen = account.seen.map(|at| moment(visit, at)).unwrap_or_default();
+    [
+        account.user_id.to_string(),
+        account.profile.displayname.clone().unwrap_or_default(),
+        state(visit, account),
+        moment(visit, account.created),
+        seen,
+    ]
+}
+
+fn state(visit: &Visit, account: &Account) -> String {
+    let say = |japanese, english| visit.say(japanese, english);
+    let facts = [
+        (account.deactivated, say("閉鎖済み", "closed")),
+        (account.moderation.locked, say("ロック中", "locked")),
+        (account.moderation.suspended, say("利用停止中", "suspended")),
+        (account.admin, say("全体管理者", "administrator")),
+        (account.guest, say("ゲスト", "guest")),
+    ];
+    let facts: Vec<_> = facts.into_iter().filter(|(is, _)| *is).map(|(_, name)| name).collect();
+    if facts.is_empty() { say("使えます", "open").to_owned() } else { facts.join(say("、", ", ")) }
+}
+
+pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let handler = async |visit: Visit, browser: Browser, powers: Powers| {
+        let user = meant(&visit, visit.query()?.get("user"))?;
+        one(&console, &visit, (&browser, &powers), &user, None).await
+    };
+    console.answer(call, Powers::administers, handler).await
+}
+
+/// Whose account is meant: one of the visited authority's.
+fn meant(visit: &Visit, text: &str) -> Result<OwnedUserId, PageError> {
+    let user = UserId::parse(text.trim()).map_err(|_| PageError::not_found())?;
+    if user.server_name() == visit.authority() { Ok(user) } else { Err(PageError::not_found()) }
+}
+
+async fn one(
+    console: &Console,
+    visit: &Visit,
+    (browser, powers): (&Browser, &Powers),
+    user: &UserId,
+    error: Option<&PageError>,
+) -> Result<Response, PageError> {
+    let account = console.accounts.find_account(user).await?.ok_or_else(PageError::not_found)?;
+    let devices = console.accounts.devices(user).await?;
+    let duties = console.duties.of(user).await.map_err(told)?;
+    let duties: Vec<_> =
+        duties.into_iter().map(|duty| visit.language().pick(duty.names().0, duty.names().1)).collect();
+    let say = |japanese, english| visit.say(japanese, english);
+    let heads = [say("端末", "Device"), say("最後の利用", "Last used")];
+    let rows = devices.iter().take(PAGE).map(|device| {
+        let name = device.display_name.as_deref().unwrap_or_default();
+        let name = html! { (name) " " small.id { (device.device_id) } };
+        vec![name, text(device.last_seen.map(|at| moment(visit, at)).unwrap_or_default())]
+    });
+    let [_, name, state, created, seen] = cells(visit, &account);
+    let body = html! {
+        (visit.problem(error))
+        div.card { dl {
+            dt { (say("アカウント", "Account")) } dd.id { (account.user_id) }
+            dt { (say("表示名", "Display name")) } dd { (name) }
+            dt { (say("状態", "State")) } dd { (state) }
+            dt { (say("役割", "Duties")) } dd { (duties.join(say("、", ", "))) }
+            dt { (say("作成", "Made")) } dd { (created) }
+            dt { (say("最後の利用", "Last used")) } dd { (seen) }
+        } }
+        @if !account.deactivated && *account.user_id != *browser.user_id {
+            (deeds(console, visit, browser, &account).await?)
+        }
+        h2 { (say("サインインしている端末", "Devices that are signed in")) " (" (devices.len()) ")" }
+        @if devices.is_empty() {
+            p { (say("ありません。", "There are none.")) }
+        } @else {
+            (table(&heads, rows))
+        }
+    };
+    let again = link(ACCOUNT, &[("user", user.as_str())]);
+    let page = page(visit, powers, say("アカウント", "Account"), body).status_of(error).again_at(again);
+    Ok(visit.page(page))
+}
+
+async fn deeds(
+    console: &Console,
+    visit: &Visit,
+    browser: &Browser,
+    account: &Account,
+) -> Result<Markup, PageError> {
+    let say = |japanese, english| visit.say(japanese, english);
+    let (locked, suspended) = (account.moderation.locked, account.moderation.suspended);
+    Ok(html! {
+        form.card method="post" action=(ACCOUNT) {
+            (visit.proof())
+            input type="hidden" name="user" value=(account.user_id);
+            p.note { (say(
+                "ロックすると、すべての端末がその場で使えなくなります。利用停止では、読むことだけができます。",
+                "A locked account works on no device from that moment. One that is suspended reads only.",
+            )) }
+            (password_field(&console.accounts, visit, browser).await?)
+            div.actions {
+                @if locked {
+                    button.second name="do" value="unlock" { (say("ロックを解除する", "Unlock")) }
+                } @else {
+                    button.danger name="do" value="lock" { (say("ロックする", "Lock")) }
+                }
+                @if suspended {
+                    button.second name="do" value="resume" { (say("利用を再開する", "Let it speak again")) }
+                } @else {
+                    button.danger name="do" value="suspend" { (say("利用を停止する", "Suspend")) }
+                }
+                button.danger name="do" value="sign_out" {
+                    (say("すべての端末をサインアウトさせる", "Sign all devices out"))
+                }
+            }
+        }
+    })
+}
+
+/// Does something to an account. What it is already, it stays.
+pub(crate) async fn change(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let handler = async |visit: Visit, browser: Browser, powers: Powers| {
+        let form = visit.form()?;
+        let user = meant(&visit, form.get("user"))?;
+        if user == browser.user_id {
+            return Err(PageError::new(
+                StatusCode::CONFLICT,
+                "自分のアカウントには行えません。",
+                "You cannot do this to your own account.",
+            ));
+        }
+        if let Err(error) =
+            console.accounts.confirm_own(&browser, form.get("password"), visit.address()).await
+        {
+            let error = of_password(error)?;
+            return one(&console, &visit, (&browser, &powers), &user, Some(&error)).await;
+        }
+        let (accounts, by) = (&console.accounts, actor(&visit, &browser));
+        accounts.refuse_own(&user).await?;
+        let done = match form.get("do") {
+            "lock" => accounts.set_locked(&user, true, &by).await,
+            "unlock" => accounts.set_locked(&user, false, &by).await,
+            "suspend" => accounts.set_suspended(&user, true, &by).await,
+            "resume" => accounts.set_suspended(&user, false, &by).await,
+            "sign_out" => accounts.log_out_everywhere(&user, &by).await,
+            _ => return Err(PageError::not_found()),
+        };
+        match done {
+            Ok(()) => Ok(visit.redirect(&link(ACCOUNT, &[("user", user.as_str())]))),
+            Err(error) => {
+                let error = match error {
+                    ::account::Error::Forbidden(_) => PageError::forbidden(
+                        "全体管理者のアカウントには行えません。先に全体管理者から外してください。",
+                        "This cannot be done to an administrator's account; it has to be a user's first.",
+                    ),
+                    error => error.into(),
+                };
+                if error.status().is_server_error() {
+                    return Err(error);
+                }
+                one(&console, &visit, (&browser, &powers), &user, Some(&error)).await
+            }
+        }
+    };
+    console.answer(call, Powers::administers, handler).await
+}

@@ -1,0 +1,221 @@
+//! The audit log: who did what to whom, looked through and taken away as a file.
+
+use std::sync::Arc;
+
+use ::account::Browser;
+use audit::{Action, Day, Deed, Filter, Listed, Record, Role};
+use pages::{Form, Markup, PageError, Visit, html};
+use store::{Batch, Position};
+use web::{ApiError, Open, RawCall, Response};
+
+use crate::{
+    console::{AUDIT, AUDIT_FILE, Console, actor},
+    csv,
+    frame::{field, link, moment, page, table, text},
+    powers::Powers,
+    told::told,
+};
+
+/// Rows of one file.
+const IN_FILE: usize = 50_000;
+
+/// Longest text that is looked for, in letters.
+const LONGEST: usize = 100;
+
+pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let handler = async |visit: Visit, _browser: Browser, powers: Powers| {
+        let query = visit.query()?;
+        let filter = asked(&visit, &query)?;
+        let before = query.get("before").parse().ok().map(Position);
+        let found =
+            audit::list_newest(&console.store, visit.authority(), &filter, before).await.map_err(told)?;
+        let say = |japanese, english| visit.say(japanese, english);
+        let heads = heads(&visit);
+        let rows = found.found.iter().map(|row| cells(&visit, row).into_iter().map(text).collect());
+        let body = html! {
+            (form(&visit, &query))
+            @if found.found.is_empty() {
+                p role="status" { @if found.next.is_some() {
+                    (say("ここまでにはありません。", "None so far."))
+                } @else {
+                    (say("記録はありません。", "There are no rows."))
+                } }
+            } @else {
+                (table(&heads, rows))
+            }
+            @if let Some(next) = found.next {
+                p { a href=(link(AUDIT, &[
+                    ("since", query.get("since")),
+                    ("until", query.get("until")),
+                    ("who", query.get("who")),
+                    ("what", query.get("what")),
+                    ("text", query.get("text")),
+                    ("before", &next.0.to_string()),
+                ])) { (say("それより前の記録", "Earlier rows")) } }
+            }
+        };
+        Ok(visit.page(page(&visit, &powers, say("監査ログ", "Audit log"), body)))
+    };
+    console.answer(call, Powers::reads_audit, handler).await
+}
+
+/// Which rows a form asks for. A name without its authority is one of the visited one's.
+fn asked(visit: &Visit, form: &Form) -> Result<Filter, PageError> {
+    let wrong = |_| {
+        PageError::bad_request(
+            "2026-04-01 のような日付を入力してください。",
+            "Please type a day such as 2026-04-01.",
+        )
+    };
+    let day = |name| form.find(name).map(|day| day.trim().parse::<Day>().map_err(wrong)).transpose();
+    let short = |name| form.find(name).map(|text| text.trim().chars().take(LONGEST).collect::<String>());
+    let whole = |who: String| {
+        let is_name = !who.contains(['@', ':', ' ', '!', '#', '/']);
+        if is_name { format!("@{who}:{}", visit.authority()) } else { who }
+    };
+    Ok(Filter {
+        since: day("since")?.map(Day::begin),
+        until: day("until")?.map(|day| day.next().begin()),
+        who: short("who").filter(|who| !who.is_empty()).map(whole),
+        what: form.find("what").map(str::to_owned),
+        text: short("text").filter(|text| !text.is_empty()),
+    })
+}
+
+fn form(visit: &Visit, query: &Form) -> Markup {
+    let say = |japanese, english| visit.say(japanese, english);
+    let mut actions: Vec<_> = Action::ALL.into_iter().map(|action| (action.word(), action.names())).collect();
+    actions.sort_unstable();
+    let kinds: std::collections::BTreeSet<&str> =
+        actions.iter().filter_map(|(word, _)| Some(word.split_once('.')?.0)).collect();
+    html! {
+        form.card method="get" action=(AUDIT) role="search" {
+            (field("since", say("いつから", "Since"), "", html! {
+                input id="since" name="since" type="date" value=(query.get("since"));
+            }))
+            (field("until", say("いつまで", "Through"), "", html! {
+                input id="until" name="until" type="date" value=(query.get("until"));
+            }))
+            (field("who", say("だれが・だれに", "By or to whom"), say("ユーザー名か ID", "A user name or an id"), html! {
+                input id="who" name="who" value=(query.get("who")) maxlength="100" aria-describedby="who-remark";
+            }))
+            (field("what", say("操作", "What was done"), "", html! {
+                select id="what" name="what" {
+                    option value="" { (say("すべて", "anything")) }
+                    @for kind in &kinds {
+                        optgroup label=(kind) {
+                            option value=(kind) selected[query.get("what") == *kind] { (kind) (say(" のすべて", ", all of it")) }
+                            @for (word, names) in actions.iter().filter(|(word, _)| is_of(word, kind)) {
+                                option value=(word) selected[query.get("what") == *word] {
+                                    (visit.language().pick(names.0, names.1))
+                                }
+                            }
+                        }
+                    }
+                }
+            }))
+            (field("text", say("記録の中の言葉", "A word in the row"), "", html! {
+                input id="text" name="text" type="search" value=(query.get("text")) maxlength="100";
+            }))
+            div.actions { button { (say("探す", "Find")) } }
+        }
+        form method="post" action=(AUDIT_FILE) {
+            (visit.proof())
+            @for name in ["since", "until", "who", "what", "text"] {
+                input type="hidden" name=(name) value=(query.get(name));
+            }
+            div.actions {
+                button.second name="as" value="csv" { (say("表計算用ファイル（CSV）", "As a file for spreadsheets (CSV)")) }
+                button.second name="as" value="lines" { (say("JSON Lines", "As JSON lines")) }
+            }
+        }
+    }
+}
+
+fn is_of(word: &str, kind: &str) -> bool {
+    word.strip_prefix(kind).is_some_and(|rest| rest.starts_with('.'))
+}
+
+fn heads(visit: &Visit) -> [&'static str; 8] {
+    [
+        visit.say("日時", "When"),
+        visit.say("だれが", "Who"),
+        visit.say("立場", "As what"),
+        visit.say("どこから", "From where"),
+        visit.say("操作", "What"),
+        visit.say("対象", "To whom"),
+        visit.say("前", "Before"),
+        visit.say("後", "After"),
+    ]
+}
+
+fn cells(visit: &Visit, row: &Listed) -> [String; 8] {
+    let Some(record) = &row.record else {
+        let damaged = visit.say("壊れた記録", "a damaged row").to_owned();
+        return [damaged, row.position.0.to_string()]
+            .into_iter()
+            .chain(std::iter::repeat_n(String::new(), 6))
+            .collect::<Vec<_>>()
+            .try_into()
+            .unwrap_or_default();
+    };
+    let Record { at, who, role, from, what, whom, before, after } = record;
+    let pick = |(ja, en): (&'static str, &'static str)| visit.language().pick(ja, en).to_owned();
+    let facts = |facts: &[(String, String)]| {
+        facts.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")
+    };
+    [
+        moment(visit, *at),
+        who.clone(),
+        Role::of_word(role).map_or_else(|| role.clone(), |role| pick(role.names())),
+        from.clone().unwrap_or_default(),
+        Action::of_word(what).map_or_else(|| what.clone(), |action| pick(action.names())),
+        whom.clone(),
+        facts(before),
+        facts(after),
+    ]
+}
+
+/// Gives rows as a file. That is a deed, of which a row is written before anything is given.
+pub(crate) async fn export(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let handler = async |visit: Visit, browser: Browser, _powers: Powers| {
+        let form = visit.form()?;
+        let filter = asked(&visit, &form)?;
+        let authority = visit.authority().to_owned();
+        let by = actor(&visit, &browser);
+        let deed = Deed::new(Action::ExportAudit, &by, authority.as_str(), console.clock.now())
+            .after("since", form.get("since"))
+            .after("until", form.get("until"))
+            .after("who", filter.who.as_deref().unwrap_or_default())
+            .after("what", filter.what.as_deref().unwrap_or_default())
+            .after("text", filter.text.as_deref().unwrap_or_default());
+        let mut batch = Batch::new();
+        deed.write(&mut batch, &authority);
+        console.store.commit(batch).await.map_err(|error| PageError::from(ApiError::from(error)))?;
+        let (mut rows, mut after) = (Vec::new(), Position::START);
+        loop {
+            let page = audit::list(&console.store, &authority, &filter, after).await.map_err(told)?;
+            rows.extend(page.found);
+            if rows.len() > IN_FILE {
+                return Err(PageError::bad_request(
+                    format!("記録が {IN_FILE} 件を超えます。期間などで絞り込んでください。"),
+                    format!(
+                        "There are more than {IN_FILE} rows; please ask for fewer, by days for instance."
+                    ),
+                ));
+            }
+            match page.next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        if form.get("as") == "lines" {
+            let lines: String =
+                rows.iter().map(|row| format!("{}\n", audit::in_json(&authority, row))).collect();
+            return Ok(visit.file("audit.jsonl", "application/x-ndjson; charset=utf-8", lines));
+        }
+        let rows = rows.iter().map(|row| cells(&visit, row).to_vec());
+        Ok(visit.file("audit.csv", csv::KIND, csv::written(&heads(&visit), rows)))
+    };
+    console.answer(call, Powers::reads_audit, handler).await
+}

@@ -1,0 +1,146 @@
+//! The state of the pages, where they are, and who comes in.
+
+use std::{fmt, sync::Arc};
+
+use ::account::{Accounts, Browser};
+use audit::Actor;
+use base::Clock;
+use duties::Duties;
+use pages::{Form, PageError, Pages, Visit};
+use personnel::{Answer, Order, Personnel};
+use store::Store;
+use web::{ApiError, Method, Open, RawCall, Response, StatusCode};
+
+use crate::{powers::Powers, told::told};
+
+pub(crate) const HOME: &str = "/_yakuba/console";
+pub(crate) const ORGANISATION: &str = "/_yakuba/console/organisation";
+pub(crate) const PEOPLE: &str = "/_yakuba/console/people";
+pub(crate) const CHANGES: &str = "/_yakuba/console/changes";
+pub(crate) const IMPORT: &str = "/_yakuba/console/import";
+pub(crate) const MAPPINGS: &str = "/_yakuba/console/mappings";
+pub(crate) const CHANGE: &str = "/_yakuba/console/changes/{id}";
+pub(crate) const UNDO: &str = "/_yakuba/console/changes/{id}/undo";
+pub(crate) const ACCOUNTS: &str = "/_yakuba/console/accounts";
+pub(crate) const ACCOUNT: &str = "/_yakuba/console/account";
+pub(crate) const AUDIT: &str = "/_yakuba/console/audit";
+pub(crate) const AUDIT_FILE: &str = "/_yakuba/console/audit/file";
+pub(crate) const DUTIES: &str = "/_yakuba/console/duties";
+
+/// Where somebody signs in; the page is the client interface's.
+const SIGN_IN: &str = "/_yakuba/sign-in";
+
+/// What the console is made of.
+pub struct Parts {
+    /// The kit of pages, which knows who is signed in.
+    pub pages: Arc<Pages>,
+    /// The accounts.
+    pub accounts: Accounts,
+    /// The personnel desk.
+    pub personnel: Personnel,
+    /// Who has which duty.
+    pub duties: Duties,
+    /// The store, of which the audit log is read.
+    pub store: Store,
+    /// Time.
+    pub clock: Clock,
+}
+
+/// The state of the pages.
+pub struct Console {
+    pub(crate) pages: Arc<Pages>,
+    pub(crate) accounts: Accounts,
+    pub(crate) personnel: Personnel,
+    pub(crate) duties: Duties,
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    /// Who looks through all accounts, one after the other.
+    pub(crate) looking: tokio::sync::Semaphore,
+}
+
+impl fmt::Debug for Console {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Console").finish_non_exhaustive()
+    }
+}
+
+impl Console {
+    /// The console of all authorities of a process.
+    pub fn new(parts: Parts) -> Console {
+        let Parts { pages, accounts, personnel, duties, store, clock } = parts;
+        Console { pages, accounts, personnel, duties, store, clock, looking: tokio::sync::Semaphore::new(1) }
+    }
+
+    /// Who is signed in, and what he may. Asked anew for each request.
+    ///
+    /// # Errors
+    /// 401 where nobody is; 403 for who has nothing to do here.
+    pub(crate) async fn admit(&self, visit: &Visit) -> Result<(Browser, Powers), PageError> {
+        let browser = visit.signed_in()?.clone();
+        let duties = self.duties.of(&browser.user_id).await.map_err(told)?;
+        let powers = Powers::of(&browser, duties);
+        if powers.is_any() {
+            return Ok((browser, powers));
+        }
+        Err(PageError::forbidden(
+            "このアカウントは管理画面を使えません。必要なときは、機関の全体管理者に役割を付けてもらってください。",
+            "This account has nothing to do on the console. Ask an administrator of your authority for a duty if you need one.",
+        ))
+    }
+
+    /// Answers a visit of somebody who may do what `may` says. Who is not signed in is led to where he signs in.
+    pub(crate) async fn answer<F>(
+        &self,
+        call: RawCall<Open>,
+        may: fn(&Powers) -> bool,
+        handler: impl FnOnce(Visit, Browser, Powers) -> F,
+    ) -> Result<Response, ApiError>
+    where
+        F: Future<Output = Result<Response, PageError>>,
+    {
+        let answer = async |visit: Visit| {
+            if visit.browser().is_none() && visit.call.parts.method == Method::GET {
+                return Ok(visit.redirect(&format!("{SIGN_IN}?back={}", Form::escape(visit.here()))));
+            }
+            let (browser, powers) = self.admit(&visit).await?;
+            if !may(&powers) {
+                return Err(not_yours());
+            }
+            handler(visit, browser, powers).await
+        };
+        self.pages.answer(call, answer).await
+    }
+
+    /// Has an order carried out for whoever is signed in, who may give it.
+    pub(crate) async fn order(
+        &self,
+        visit: &Visit,
+        browser: &Browser,
+        order: Order,
+    ) -> Result<Answer, PageError> {
+        let by = actor(visit, browser);
+        self.personnel.carry_out(visit.authority(), order, &by).await.map_err(told)
+    }
+}
+
+/// Whoever is signed in, for the audit log.
+pub(crate) fn actor(visit: &Visit, browser: &Browser) -> Actor {
+    Actor::user(&browser.user_id, browser.admin, visit.address())
+}
+
+/// 403: the page is for others.
+pub(crate) fn not_yours() -> PageError {
+    PageError::forbidden(
+        "この画面を使う役割がありません。",
+        "This page is for people with another duty than yours.",
+    )
+}
+
+/// An answer to what was not asked: a mistake in the program.
+pub(crate) fn unexpected() -> PageError {
+    PageError::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "サーバーでエラーが起きました。",
+        "An error occurred on the server.",
+    )
+}

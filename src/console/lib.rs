@@ -1,0 +1,33 @@
+//! The console (管理画面): pages on which people run their authority, who are no engineers.
+//!
+//! Who may come in has a duty, or administers the authority; each page says for itself who may see it, and each deed asks
+//! again ([`powers`]). The pages take a request apart, have one verb of `personnel`, `account` or `duties` carry it out, which
+//! writes the row of the audit log into its own batch, and show what came of it. Everything here can be done by a command
+//! as well.
+//!
+//! No page needs a script. What is sent is a form that only this browser was given (`pages`), and its answer leads to a page
+//! that shows how things stand: so whoever sends twice sees what the first one did.
+//!
+//! Reading order: [`Console`], `powers`, `frame`, then the pages: `home`, `organisation`, `changes`, `columns`, `set`,
+//! `people`, `accounts`, `audit_log`, `holders`.
+
+mod accounts;
+mod asked;
+mod audit_log;
+mod changes;
+mod columns;
+mod console;
+mod csv;
+mod frame;
+mod holders;
+mod home;
+mod organisation;
+mod people;
+mod powers;
+mod routes;
+mod set;
+mod short;
+mod told;
+
+pub use console::{Console, Parts};
+pub use routes::routes;

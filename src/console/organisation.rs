@@ -1,0 +1,158 @@
+//! Who is where: the units of a day, and the people of a unit.
+
+use std::sync::Arc;
+
+use intake::Date;
+use organisation::{Tenure, calendar::before};
+use pages::{Form, Markup, Visit, html};
+use personnel::{Answer, Member, Order, Shown, ShownUnit};
+use web::{ApiError, Open, RawCall, Response};
+
+use crate::{
+    asked::asked_day,
+    console::{Console, ORGANISATION, unexpected},
+    csv,
+    frame::{day, field, link, page, say, table, text},
+    powers::Powers,
+};
+
+pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let handler = async |visit: Visit, browser: ::account::Browser, powers: Powers| {
+        let query = visit.query()?;
+        let (asked, unit) = (asked_day(&query)?, query.find("unit").map(str::to_owned));
+        let order = Order::Show { day: asked, unit: unit.clone() };
+        let Answer::Shown(shown) = console.order(&visit, &browser, order).await? else {
+            return Err(unexpected());
+        };
+        if query.get("as") == "csv" {
+            let name = format!("organisation-{}.csv", shown.day);
+            return Ok(visit.file(&name, csv::KIND, in_csv(&visit, &shown)));
+        }
+        let title = match &unit {
+            Some(unit) => unit.clone(),
+            None => visit.say("組織", "Organisation").to_owned(),
+        };
+        let body = html! {
+            (form(&visit, &shown, unit.as_deref()))
+            @if shown.bodies.is_empty() {
+                p { (visit.say(
+                    "まだ誰もいません。人事ファイルを取り込むと、ここに組織が現れます。",
+                    "Nobody is here yet. Once a personnel file is brought in, the organisation appears here.",
+                )) }
+            }
+            @for body in &shown.bodies {
+                h2 { (body.name) }
+                @if unit.is_some() {
+                    @for unit in &body.units { (people(&visit, unit)) }
+                } @else {
+                    (tree(&visit, &body.units, &query))
+                }
+            }
+            @if shown.more > 0 {
+                p.note { (visit.say("表示しきれない職員: ", "More people than are shown: ")) (shown.more) }
+            }
+        };
+        Ok(visit.page(page(&visit, &powers, &title, body)))
+    };
+    console.answer(call, Powers::reads_organisation, handler).await
+}
+
+fn form(visit: &Visit, shown: &Shown, unit: Option<&str>) -> Markup {
+    let day = shown.day.to_string();
+    let file = link(ORGANISATION, &[("day", &day), ("unit", unit.unwrap_or_default()), ("as", "csv")]);
+    html! {
+        form.card.line method="get" action=(ORGANISATION) {
+            (field("day", visit.say("いつ現在の組織か", "As of which day"), "", html! {
+                input id="day" name="day" type="date" value=(day) required;
+            }))
+            @if let Some(unit) = unit { input type="hidden" name="unit" value=(unit); }
+            div.actions { button.second { (visit.say("表示", "Show")) } }
+        }
+        p {
+            @if unit.is_some() {
+                a href=(link(ORGANISATION, &[("day", &day)])) { (visit.say("組織全体", "The whole organisation")) } " "
+            }
+            a href=(file) { (visit.say("表計算用ファイル（CSV）", "As a file for spreadsheets (CSV)")) }
+        }
+    }
+}
+
+/// The units of a body, each below the one that it belongs to.
+fn tree(visit: &Visit, units: &[ShownUnit], query: &Form) -> Markup {
+    html! {
+        ul.tree { @for unit in units {
+            li.{ "depth-" (unit.depth.min(9)) } {
+                @let name = unit.code.as_deref().unwrap_or(&unit.name);
+                a href=(link(ORGANISATION, &[("day", query.get("day")), ("unit", name)])) { (unit.name) }
+                " " small { (unit.members.len()) (visit.say(" 人", " people")) }
+            }
+        } }
+    }
+}
+
+fn people(visit: &Visit, unit: &ShownUnit) -> Markup {
+    let heads = heads(visit);
+    html! {
+        h3 { (unit.name) @if let Some(code) = &unit.code { " " small.id { (code) } } }
+        @if unit.members.is_empty() {
+            p { (visit.say("誰もいません。", "Nobody is here.")) }
+        } @else {
+            (table(&heads, unit.members.iter().map(|member| cells(visit, member).into_iter().map(text).collect())))
+        }
+    }
+}
+
+fn heads(visit: &Visit) -> [&'static str; 8] {
+    [
+        visit.say("職員番号", "Number"),
+        visit.say("氏名", "Name"),
+        visit.say("フリガナ", "Reading"),
+        visit.say("職名", "Post"),
+        visit.say("本務・兼務", "Main or not"),
+        visit.say("任用区分", "Class"),
+        visit.say("期間", "Span"),
+        visit.say("アカウント", "Account"),
+    ]
+}
+
+fn cells(visit: &Visit, member: &Member) -> [String; 8] {
+    let tenure = match member.tenure {
+        Tenure::Main => visit.say("本務", "main").to_owned(),
+        Tenure::Additional => visit.say("兼務", "additional").to_owned(),
+    };
+    let class = member.class.map(|class| say(visit, class.words())).unwrap_or_default();
+    let until = member.until.and_then(before);
+    let shown = |at: Option<Date>| at.map(|at| day(visit, at)).unwrap_or_default();
+    let span = match (member.from, until) {
+        (None, None) => String::new(),
+        (from, until) => format!("{} – {}", shown(from), shown(until)),
+    };
+    let away = member.away.as_ref().map(|_| visit.say("（休職等）", " (away)")).unwrap_or_default();
+    [
+        member.number.clone(),
+        format!("{}{away}", member.called),
+        member.reading.clone().unwrap_or_default(),
+        member.title.clone(),
+        tenure,
+        class,
+        span,
+        member.account.clone().unwrap_or_default(),
+    ]
+}
+
+fn in_csv(visit: &Visit, shown: &Shown) -> String {
+    let mut heads =
+        vec![visit.say("機関", "Body"), visit.say("所属コード", "Unit code"), visit.say("所属", "Unit")];
+    heads.extend(self::heads(visit));
+    let rows = shown.bodies.iter().flat_map(|body| {
+        body.units.iter().flat_map(move |unit| {
+            unit.members.iter().map(move |member| {
+                let mut row =
+                    vec![body.name.clone(), unit.code.clone().unwrap_or_default(), unit.name.clone()];
+                row.extend(cells(visit, member));
+                row
+            })
+        })
+    });
+    csv::written(&heads, rows)
+}

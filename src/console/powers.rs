@@ -1,0 +1,103 @@
+//! What somebody may see and do on the console.
+
+use std::collections::BTreeSet;
+
+use ::account::Browser;
+use duties::Duty;
+use organisation::Role;
+
+/// What somebody may see and do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Powers {
+    administers: bool,
+    duties: BTreeSet<Duty>,
+}
+
+impl Powers {
+    /// Whoever is suspended reads only what everybody reads, so he may nothing here.
+    pub(crate) fn of(browser: &Browser, duties: BTreeSet<Duty>) -> Powers {
+        if browser.suspended {
+            return Powers::default();
+        }
+        Powers { administers: browser.admin, duties }
+    }
+
+    /// Whether he may anything at all.
+    pub(crate) fn is_any(&self) -> bool {
+        self.administers || !self.duties.is_empty()
+    }
+
+    /// Sees accounts and what is done to them, and who has which duty.
+    pub(crate) fn administers(&self) -> bool {
+        self.administers
+    }
+
+    /// Sees the organisation and change sets.
+    pub(crate) fn reads_organisation(&self) -> bool {
+        self.changes_organisation() || self.duties.contains(&Duty::Reading)
+    }
+
+    /// Brings in files, and decides about change sets.
+    pub(crate) fn changes_organisation(&self) -> bool {
+        self.administers || self.duties.contains(&Duty::Personnel)
+    }
+
+    /// Reads the audit log.
+    pub(crate) fn reads_audit(&self) -> bool {
+        self.administers || self.duties.contains(&Duty::Audit)
+    }
+
+    /// As what he approves.
+    pub(crate) fn approves_as(&self) -> Vec<Role> {
+        let personnel = self.duties.contains(&Duty::Personnel).then_some(Role::Personnel);
+        let administrator = self.administers.then_some(Role::Administrator);
+        personnel.into_iter().chain(administrator).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::owned_user_id;
+
+    use super::*;
+
+    fn browser(admin: bool, suspended: bool) -> Browser {
+        let user_id = owned_user_id!("@hanako:kanazawa.test");
+        Browser { user_id, admin, suspended, began: base::Timestamp(0) }
+    }
+
+    #[test]
+    fn each_duty_opens_its_own_pages_and_no_others() {
+        let may = |admin, duties: &[Duty]| {
+            let powers = Powers::of(&browser(admin, false), duties.iter().copied().collect());
+            [
+                powers.is_any(),
+                powers.administers(),
+                powers.reads_organisation(),
+                powers.changes_organisation(),
+                powers.reads_audit(),
+            ]
+        };
+        assert_eq!(may(false, &[]), [false; 5]);
+        assert_eq!(may(true, &[]), [true; 5]);
+        assert_eq!(may(false, &[Duty::Personnel]), [true, false, true, true, false]);
+        assert_eq!(may(false, &[Duty::Audit]), [true, false, false, false, true]);
+        assert_eq!(may(false, &[Duty::Reading]), [true, false, true, false, false]);
+    }
+
+    #[test]
+    fn an_approval_is_given_in_a_role_that_one_has() {
+        let roles = |admin, duties: &[Duty]| {
+            Powers::of(&browser(admin, false), duties.iter().copied().collect()).approves_as()
+        };
+        assert_eq!(roles(true, &[]), [Role::Administrator]);
+        assert_eq!(roles(false, &[Duty::Personnel]), [Role::Personnel]);
+        assert_eq!(roles(true, &[Duty::Personnel]), [Role::Personnel, Role::Administrator]);
+        assert_eq!(roles(false, &[Duty::Reading, Duty::Audit]), []);
+    }
+
+    #[test]
+    fn who_is_suspended_may_nothing() {
+        assert_eq!(Powers::of(&browser(true, true), Duty::ALL.into()), Powers::default());
+    }
+}

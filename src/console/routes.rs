@@ -1,0 +1,63 @@
+//! Which handler answers what.
+
+use std::sync::Arc;
+
+use base::ByteSize;
+use futures_util::future::BoxFuture;
+use pages::{Door, PageError, Visit};
+use web::{ApiError, LateCall, Method, Response, Routes};
+
+use crate::{
+    accounts, audit_log, changes, columns,
+    console::{
+        ACCOUNT, ACCOUNTS, AUDIT, AUDIT_FILE, CHANGE, CHANGES, Console, DUTIES, HOME, IMPORT, MAPPINGS,
+        ORGANISATION, PEOPLE, UNDO, not_yours,
+    },
+    holders, home, organisation, people, set,
+};
+
+/// A personnel file as large as they may be, with the fields beside it.
+const LARGEST_UPLOAD: ByteSize = ByteSize::mib(17);
+
+/// The routes of the console. The pages on which people sign in are the client interface's, and have to be on the same
+/// listener.
+pub fn routes(console: Arc<Console>) -> Routes<()> {
+    Routes::new(console)
+        .raw(Method::GET, HOME, home::show)
+        .raw(Method::GET, ORGANISATION, organisation::show)
+        .raw(Method::GET, PEOPLE, people::show)
+        .raw(Method::GET, CHANGES, changes::show)
+        .raw(Method::GET, IMPORT, changes::ask)
+        .raw(Method::POST, MAPPINGS, columns::save)
+        .raw(Method::GET, CHANGE, set::show)
+        .raw(Method::POST, CHANGE, set::decide)
+        .raw(Method::GET, UNDO, set::ask_to_undo)
+        .raw(Method::POST, UNDO, set::undo)
+        .raw(Method::GET, ACCOUNTS, accounts::list)
+        .raw(Method::GET, ACCOUNT, accounts::show)
+        .raw(Method::POST, ACCOUNT, accounts::change)
+        .raw(Method::GET, AUDIT, audit_log::show)
+        .raw(Method::POST, AUDIT_FILE, audit_log::export)
+        .raw(Method::GET, DUTIES, holders::show)
+        .body_limit(LARGEST_UPLOAD)
+        .late(Method::POST, IMPORT, import)
+        .erase()
+}
+
+/// Takes a personnel file of somebody who may bring one in; of others nothing is read.
+async fn import(console: Arc<Console>, late: LateCall) -> Result<Response, ApiError> {
+    let door = Importing(console.clone());
+    console.pages.answer_late(late, &door, |visit| changes::import(console.clone(), visit)).await
+}
+
+/// The door of personnel files.
+struct Importing(Arc<Console>);
+
+impl Door for Importing {
+    fn admit<'a>(&'a self, visit: &'a Visit) -> BoxFuture<'a, Result<(), PageError>> {
+        Box::pin(async move {
+            let (_, powers) = self.0.admit(visit).await?;
+            if powers.changes_organisation() { Ok(()) } else { Err(not_yours()) }
+        })
+    }
+}

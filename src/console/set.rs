@@ -1,0 +1,430 @@
+//! One change set: what it does line by line, who has approved it, and what is decided about it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use ::account::Browser;
+use organisation::{ChangeSet, GuardKind, ItemState, Kind, Role, SetId, State};
+use pages::{Form, Markup, PageError, Visit, html};
+use personnel::{Answer, Line, Order};
+use web::{ApiError, Open, RawCall, Response};
+
+use crate::{
+    asked::asked_minute,
+    console::{Console, unexpected},
+    csv,
+    frame::{day, field, link, moment, page, password_field, said, say, table, text},
+    powers::Powers,
+    short::{in_short, path_of},
+    told::of_password,
+};
+
+pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let handler = async |visit: Visit, browser: Browser, powers: Powers| {
+        let (id, query) = (id(&visit)?, visit.query()?);
+        if query.get("as") == "csv" {
+            return file(&console, &visit, &browser, id).await;
+        }
+        one(&console, &visit, (&browser, &powers), id, &query, None).await
+    };
+    console.answer(call, Powers::reads_organisation, handler).await
+}
+
+fn id(visit: &Visit) -> Result<SetId, PageError> {
+    let text: String = visit.call.args.get(0)?;
+    text.parse().map(SetId).map_err(|_| PageError::not_found())
+}
+
+async fn find(
+    console: &Console,
+    visit: &Visit,
+    browser: &Browser,
+    id: SetId,
+) -> Result<ChangeSet, PageError> {
+    match console.order(visit, browser, Order::Set { id }).await? {
+        Answer::Set(_, set) => Ok(*set),
+        _ => Err(unexpected()),
+    }
+}
+
+async fn lines(
+    console: &Console,
+    visit: &Visit,
+    browser: &Browser,
+    (id, from): (SetId, u32),
+) -> Result<Vec<Line>, PageError> {
+    match console.order(visit, browser, Order::Lines { id, from }).await? {
+        Answer::Lines(lines) => Ok(lines),
+        _ => Err(unexpected()),
+    }
+}
+
+async fn one(
+    console: &Console,
+    visit: &Visit,
+    (browser, powers): (&Browser, &Powers),
+    id: SetId,
+    query: &Form,
+    error: Option<&PageError>,
+) -> Result<Response, PageError> {
+    let set = find(console, visit, browser, id).await?;
+    let from = query.get("from").parse().unwrap_or(0);
+    let shows_all = query.get("all") == "yes";
+    let lines = lines(console, visit, browser, (id, from)).await?;
+    let say = |japanese, english| visit.say(japanese, english);
+    let (path, shown) = (path_of(id), |line: &&Line| shows_all || is_of_interest(line));
+    let next = lines.last().map(|last| last.number.saturating_add(1)).filter(|next| *next < set.items);
+    let all = if shows_all { "yes" } else { "" };
+    let undoes = powers.changes_organisation() && set.state == State::Applied;
+    let rows = lines.iter().filter(shown).map(|line| cells(visit, id, line, undoes));
+    let heads = [
+        say("行", "Line"),
+        say("種別", "What"),
+        say("対象", "About"),
+        say("内容", "What is done"),
+        say("ファイルの行", "Rows of the file"),
+        say("結果", "What came of it"),
+    ];
+    let body = html! {
+        (visit.problem(error))
+        (summary(visit, id, &set))
+        @if powers.changes_organisation() { (deeds(console, visit, (browser, powers), id, &set).await?) }
+        h2 { (say("内容", "Lines")) }
+        @if !lines.iter().any(|line| shown(&line)) {
+            p { (say("ここには変わるものがありません。", "Nothing of these changes.")) }
+        } @else {
+            (table(&heads, rows))
+        }
+        p {
+            @if from > 0 { a href=(link(&path, &[("all", all)])) { (say("先頭へ", "To the first lines")) } " " }
+            @if let Some(next) = next {
+                a href=(link(&path, &[("from", &next.to_string()), ("all", all)])) { (say("次の行へ", "The next lines")) } " "
+            }
+            @if shows_all {
+                a href=(path) { (say("変わる行だけ", "Only what changes")) }
+            } @else {
+                a href=(link(&path, &[("all", "yes")])) { (say("変わらない行も表示", "Also what does not change")) }
+            }
+            " " a href=(link(&path, &[("as", "csv")])) { (say("表計算用ファイル（CSV）", "As a file for spreadsheets (CSV)")) }
+        }
+    };
+    let title = format!("{} {}", say("変更案", "Change set"), id.0);
+    let page = page(visit, powers, &title, body).status_of(error).again_at(path_of(id));
+    Ok(visit.page(page))
+}
+
+/// Whether somebody wants to read a line who wants no more than he must.
+fn is_of_interest(line: &Line) -> bool {
+    line.kind != Kind::Unchanged || !line.told.is_empty()
+}
+
+fn summary(visit: &Visit, id: SetId, set: &ChangeSet) -> Markup {
+    let say = |japanese, english| visit.say(japanese, english);
+    html! {
+        div.card { dl {
+            dt { (say("番号", "Number")) } dd { (id.0) }
+            dt { (say("状態", "State")) } dd { (self::say(visit, set.state.words())) }
+            dt { (say("いつ現在", "As of")) } dd { (day(visit, set.day)) }
+            dt { (say("適用する時刻", "Applied at")) } dd { (moment(visit, set.at)) }
+            dt { (say("提出元", "Source")) } dd { (set.source.as_deref().unwrap_or("-")) }
+            dt { (say("作成", "Made")) } dd { (moment(visit, set.made_at)) " " span.id { (set.made_by) } }
+            dt { (say("内容", "Lines")) } dd { (in_short(visit, set)) }
+            @for approval in &set.approvals {
+                dt { (self::say(visit, approval.role.words())) (say("の承認", "'s approval")) }
+                dd { span.id { (approval.account) } " " (moment(visit, approval.at)) }
+            }
+            @if let Some((by, at)) = &set.ended_by {
+                dt { (say("取り下げ・取り消し", "Ended by")) } dd { span.id { (by) } " " (moment(visit, *at)) }
+            }
+            @if !set.stale.is_empty() {
+                dt { (say("合わなくなった行", "Lines that do not fit any more")) }
+                dd { (set.stale.iter().map(|line| (u64::from(*line) + 1).to_string()).collect::<Vec<_>>().join(", ")) }
+            }
+        } }
+    }
+}
+
+fn cells(visit: &Visit, id: SetId, line: &Line, undoes: bool) -> Vec<Markup> {
+    let language = visit.language();
+    let number = u64::from(line.number) + 1;
+    let rows = line.rows.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    let undo = (undoes && line.changes > 0 && line.state == ItemState::Applied)
+        .then(|| link(&format!("{}/undo", path_of(id)), &[("line", &number.to_string())]));
+    vec![
+        text(number.to_string()),
+        text(say(visit, line.kind.words())),
+        text(&line.about),
+        html! { @for told in &line.told { div { (said(language, told)) } } },
+        text(rows),
+        html! {
+            @match &line.state {
+                ItemState::Waiting => "",
+                ItemState::Applied => (visit.say("適用済み", "done")),
+                ItemState::Undone { by, .. } => {
+                    (visit.say("取り消し済み", "undone")) " " small.id { (by) }
+                }
+            }
+            @if let Some(undo) = undo {
+                " " a href=(undo) aria-label={ (visit.say("取り消す: ", "Undo: ")) (line.about) } {
+                    (visit.say("取り消す", "Undo"))
+                }
+            }
+        },
+    ]
+}
+
+/// What can be decided about a set as it stands, by whoever may decide.
+async fn deeds(
+    console: &Console,
+    visit: &Visit,
+    (browser, powers): (&Browser, &Powers),
+    id: SetId,
+    set: &ChangeSet,
+) -> Result<Markup, PageError> {
+    let say = |japanese, english| visit.say(japanese, english);
+    let path = path_of(id);
+    let roles = open_roles(set, powers, browser);
+    let password = password_field(&console.accounts, visit, browser).await?;
+    let guards = html! {
+        @for guard in &set.guards {
+            label.check { input type="checkbox" name={ "means-" (guard.kind.word()) } value="yes";
+                span { (said(visit.language(), &guard.told)) " "
+                    strong { (say("承知しました", "This is meant")) } } }
+        }
+    };
+    Ok(html! {
+        @if !roles.is_empty() {
+            form.card method="post" action=(path) {
+                (visit.proof())
+                h2 { (say("承認", "Approve")) }
+                @if !set.guards.is_empty() { p { (say(
+                    "次の警告を読み、承知したものに印を付けてください。",
+                    "Please read these warnings, and mark those that are meant so.",
+                )) } }
+                (guards)
+                @if let [role] = roles[..] {
+                    input type="hidden" name="role" value=(role.word());
+                } @else {
+                    (field("role", say("どの役割で", "As what"), "", html! {
+                        select id="role" name="role" { @for role in &roles {
+                            option value=(role.word()) { (self::say(visit, role.words())) }
+                        } }
+                    }))
+                }
+                (password)
+                div.actions { button name="do" value="approve" {
+                    @if let [role] = roles[..] { (self::say(visit, role.words())) (say("として", ": ")) }
+                    (say("承認する", "Approve"))
+                } }
+            }
+        }
+        @if set.waits() {
+            details.card {
+                summary { (say("時刻を変える・取り下げる", "Another hour, or take it back")) }
+                form method="post" action=(path) {
+                    (visit.proof())
+                    (field(
+                        "at",
+                        say("適用する時刻（日本時間）", "When it is applied (in Japan)"),
+                        say("変えると、承認はやり直しになります。", "It has to be approved anew then."),
+                        html! { input id="at" name="at" type="datetime-local" required aria-describedby="at-remark"; },
+                    ))
+                    div.actions { button.second name="do" value="time" { (say("時刻を変える", "Change the hour")) } }
+                }
+                form method="post" action=(path) {
+                    (visit.proof())
+                    button.danger name="do" value="withdraw" { (say("取り下げる", "Take it back")) }
+                }
+            }
+        }
+        @if set.is_due(console.clock.now()) {
+            form.card method="post" action=(path) {
+                (visit.proof())
+                button name="do" value="apply" { (say("いま適用する", "Apply it now")) }
+            }
+        }
+        @if matches!(set.state, State::Applying { .. } | State::Undoing { .. }) {
+            p role="status" { a href=(path) { (say("進み具合を見る", "See how far it is")) } }
+        }
+        @if set.state == State::Applied {
+            p { a.button.second href={ (path) "/undo" } { (say("全体を取り消す", "Undo all of it")) } }
+        }
+    })
+}
+
+/// In which of his roles a visitor can still approve.
+fn open_roles(set: &ChangeSet, powers: &Powers, browser: &Browser) -> Vec<Role> {
+    let account = browser.user_id.localpart();
+    if set.state != State::Preview || set.approvals.iter().any(|approval| approval.account == account) {
+        return Vec::new();
+    }
+    let is_open = |role: &Role| set.approvals.iter().all(|approval| approval.role != *role);
+    powers.approves_as().into_iter().filter(is_open).collect()
+}
+
+/// Does what a form says. It leads to the set, so that whoever sends it twice sees how it stands.
+pub(crate) async fn decide(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let handler = async |visit: Visit, browser: Browser, powers: Powers| {
+        let (id, form) = (id(&visit)?, visit.form()?);
+        match carry_out(&console, &visit, (&browser, &powers), id, &form).await {
+            Ok(()) => Ok(visit.redirect(&path_of(id))),
+            Err(error)
+                if error.status().is_server_error() || error.status() == web::StatusCode::NOT_FOUND =>
+            {
+                Err(error)
+            }
+            Err(error) => {
+                one(&console, &visit, (&browser, &powers), id, &Form::default(), Some(&error)).await
+            }
+        }
+    };
+    console.answer(call, Powers::changes_organisation, handler).await
+}
+
+async fn carry_out(
+    console: &Console,
+    visit: &Visit,
+    (browser, powers): (&Browser, &Powers),
+    id: SetId,
+    form: &Form,
+) -> Result<(), PageError> {
+    let order = match form.get("do") {
+        "approve" => {
+            let role = powers.approves_as().into_iter().find(|role| role.word() == form.get("role"));
+            let role = role.ok_or_else(|| {
+                PageError::forbidden("その役割では承認できません。", "You cannot approve in that role.")
+            })?;
+            confirm(console, visit, browser, form).await?;
+            let is_meant = |kind: &GuardKind| form.get(&format!("means-{}", kind.word())) == "yes";
+            let means: BTreeSet<_> = GuardKind::ALL.into_iter().filter(is_meant).collect();
+            Order::Approve { id, role, person: browser.user_id.localpart().to_owned(), means }
+        }
+        "time" => Order::SetTime { id, at: asked_minute(form)?.ok_or_else(PageError::not_found)? },
+        "withdraw" => Order::Withdraw { id },
+        "apply" => Order::Apply { id },
+        _ => return Err(PageError::not_found()),
+    };
+    console.order(visit, browser, order).await.map(drop)
+}
+
+/// The password again, or a sign-in a moment ago.
+async fn confirm(console: &Console, visit: &Visit, browser: &Browser, form: &Form) -> Result<(), PageError> {
+    match console.accounts.confirm_own(browser, form.get("password"), visit.address()).await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(of_password(error)?),
+    }
+}
+
+pub(crate) async fn ask_to_undo(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let handler = async |visit: Visit, browser: Browser, powers: Powers| {
+        let (id, query) = (id(&visit)?, visit.query()?);
+        asked_to_undo(&console, &visit, (&browser, &powers), id, &query, None).await
+    };
+    console.answer(call, Powers::changes_organisation, handler).await
+}
+
+/// The line that a form names, from 0; none where all is meant.
+fn line_of(form: &Form) -> Result<Option<u32>, PageError> {
+    let number = |text: &str| text.parse::<u32>().ok().and_then(|number| number.checked_sub(1));
+    form.find("line").map(|text| number(text).ok_or_else(PageError::not_found)).transpose()
+}
+
+async fn asked_to_undo(
+    console: &Console,
+    visit: &Visit,
+    (browser, powers): (&Browser, &Powers),
+    id: SetId,
+    form: &Form,
+    error: Option<&PageError>,
+) -> Result<Response, PageError> {
+    let set = find(console, visit, browser, id).await?;
+    let line = match line_of(form)? {
+        Some(number) => {
+            let lines = lines(console, visit, browser, (id, number)).await?;
+            let line = lines.into_iter().find(|line| line.number == number);
+            Some(line.ok_or_else(PageError::not_found)?)
+        }
+        None => None,
+    };
+    let say = |japanese, english| visit.say(japanese, english);
+    let password = password_field(&console.accounts, visit, browser).await?;
+    let path = path_of(id);
+    let body = html! {
+        (visit.problem(error))
+        (summary(visit, id, &set))
+        form.card method="post" action={ (path) "/undo" } {
+            (visit.proof())
+            @match &line {
+                Some(line) => {
+                    input type="hidden" name="line" value=(u64::from(line.number) + 1);
+                    p { (say("次の行だけを取り消します: ", "Only this line is undone: ")) strong { (line.about) } }
+                    @for told in &line.told { p { (said(visit.language(), told)) } }
+                }
+                None => p { (say(
+                    "この変更案の全体を取り消し、適用する前の組織に戻します。",
+                    "All of this change set is undone: the organisation is as it was before.",
+                )) }
+            }
+            p.note { (say(
+                "その後に別の変更があったものは戻せません。そのときは何も変わりません。",
+                "What others changed since cannot be undone; then nothing changes.",
+            )) }
+            (password)
+            div.actions {
+                button.danger name="do" value="undo" { (say("取り消す", "Undo")) }
+                a.button.second href=(path) { (say("やめる", "Leave it")) }
+            }
+        }
+    };
+    let title = format!("{} {}", say("変更案の取り消し", "Undo change set"), id.0);
+    let page = page(visit, powers, &title, body).status_of(error).again_at(path_of(id));
+    Ok(visit.page(page))
+}
+
+pub(crate) async fn undo(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let handler = async |visit: Visit, browser: Browser, powers: Powers| {
+        let (id, form) = (id(&visit)?, visit.form()?);
+        let done = async {
+            confirm(&console, &visit, &browser, &form).await?;
+            console.order(&visit, &browser, Order::Undo { id, line: line_of(&form)? }).await
+        };
+        match done.await {
+            Ok(_) => Ok(visit.redirect(&path_of(id))),
+            Err(error)
+                if error.status().is_server_error() || error.status() == web::StatusCode::NOT_FOUND =>
+            {
+                Err(error)
+            }
+            Err(error) => asked_to_undo(&console, &visit, (&browser, &powers), id, &form, Some(&error)).await,
+        }
+    };
+    console.answer(call, Powers::changes_organisation, handler).await
+}
+
+/// All lines of a set as a file.
+async fn file(console: &Console, visit: &Visit, browser: &Browser, id: SetId) -> Result<Response, PageError> {
+    let language = visit.language();
+    let (mut rows, mut from) = (Vec::new(), 0);
+    loop {
+        let some = lines(console, visit, browser, (id, from)).await?;
+        let Some(last) = some.last() else { break };
+        from = last.number.saturating_add(1);
+        rows.extend(some.iter().map(|line| {
+            let told: Vec<_> = line.told.iter().map(|told| said(language, told)).collect();
+            vec![
+                (u64::from(line.number) + 1).to_string(),
+                say(visit, line.kind.words()),
+                line.about.clone(),
+                told.join(" "),
+                line.rows.iter().map(u32::to_string).collect::<Vec<_>>().join(" "),
+            ]
+        }));
+    }
+    let heads = [
+        visit.say("行", "Line"),
+        visit.say("種別", "What"),
+        visit.say("対象", "About"),
+        visit.say("内容", "What is done"),
+        visit.say("ファイルの行", "Rows of the file"),
+    ];
+    Ok(visit.file(&format!("changes-{}.csv", id.0), csv::KIND, csv::written(&heads, rows)))
+}

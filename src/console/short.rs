@@ -1,0 +1,17 @@
+//! A change set in a few words, and where it is.
+
+use organisation::{ChangeSet, SetId};
+use pages::Visit;
+
+use crate::{console::CHANGES, frame::say};
+
+/// Where a change set is shown.
+pub(crate) fn path_of(id: SetId) -> String {
+    format!("{CHANGES}/{}", id.0)
+}
+
+/// How many lines there are of which kind.
+pub(crate) fn in_short(visit: &Visit, set: &ChangeSet) -> String {
+    let counts = set.counts.iter().map(|(kind, count)| format!("{} {count}", say(visit, kind.words())));
+    counts.collect::<Vec<_>>().join(visit.say("、", ", "))
+}

@@ -1,0 +1,61 @@
+//! What goes wrong beneath a page, as whoever opened it is told.
+
+use ::account::Error as AccountError;
+use pages::PageError;
+use web::ApiError;
+
+/// What the verbs beneath the pages refuse with.
+pub(crate) trait Tell {
+    /// The page's error.
+    fn tell(self) -> PageError;
+}
+
+/// The page's error of one of theirs.
+pub(crate) fn told(error: impl Tell) -> PageError {
+    error.tell()
+}
+
+impl Tell for personnel::Error {
+    fn tell(self) -> PageError {
+        let words = self.words();
+        let error = ApiError::from(self);
+        match words {
+            Some(words) => PageError::new(error.status(), words.ja, words.en),
+            None => error.into(),
+        }
+    }
+}
+
+impl Tell for duties::Error {
+    fn tell(self) -> PageError {
+        match self {
+            duties::Error::TooMany(most) => PageError::bad_request(
+                format!("役割を持てるアカウントは {most} 件までです。"),
+                format!("At most {most} accounts can have a duty."),
+            ),
+            duties::Error::Store(error) => ApiError::from(error).into(),
+            duties::Error::Commit(error) => ApiError::from(error).into(),
+        }
+    }
+}
+
+impl Tell for store::Error {
+    fn tell(self) -> PageError {
+        ApiError::from(self).into()
+    }
+}
+
+/// What a form that asks for the password again is shown with once more; our own errors are not.
+pub(crate) fn of_password(error: AccountError) -> Result<PageError, PageError> {
+    let error = match error {
+        AccountError::WrongCredentials => {
+            PageError::forbidden("パスワードが違います。", "The password is wrong.")
+        }
+        AccountError::Forbidden(_) => PageError::forbidden(
+            "サインインし直して、5 分以内にもう一度お試しください。",
+            "Please sign in again, and confirm this within five minutes.",
+        ),
+        other => other.into(),
+    };
+    if error.status().is_server_error() { Err(error) } else { Ok(error) }
+}

@@ -1,0 +1,21 @@
+//! Duties: what an account does for its authority besides using it, and may therefore see and do on the console.
+//!
+//! 全体管理者 is no duty: who administers an authority is a fact of the account, which tools ask as well. The duties here
+//! go beside that one: whoever sees to the people, whoever watches over the audit log, whoever only reads.
+//!
+//! Who has which duty decides who may approve what, and so a duty is given at the command line of the machine alone: an
+//! administrator who could give one to an account that he makes up would be two people.
+//!
+//! Reading order: [`Duty`], [`Duties`].
+
+mod duties;
+mod duty;
+mod error;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use duties::{Duties, MOST_HOLDERS};
+pub use duty::Duty;
+pub use error::Error;
+pub use tables::checks;

@@ -1,0 +1,97 @@
+//! What an administrator does to accounts, and what the audit log shows of it.
+
+use duties::Duty;
+use http::{Method, StatusCode};
+use testkit::Net;
+
+use crate::{PASSWORD, administrator, holder, rows};
+
+const ACCOUNT: &str = "/_yakuba/console/account";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_is_found_locked_and_unlocked() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (chief, mut browser) = administrator(&server, "kanazawa.test", "chief").await;
+    let hanako = server.user("hanako").await;
+    let page = browser.open("/_yakuba/console/accounts?q=hana").await;
+    assert!(page.contains("@hanako:kanazawa.test") && !page.contains("@chief:kanazawa.test</a>"), "{page}");
+    let here = format!("{ACCOUNT}?user={}", hanako.id());
+    let deed = |what, password| [("do", what), ("user", hanako.id().as_str()), ("password", password)];
+    let answer = browser.post(&here, ACCOUNT, &deed("lock", "wrong")).await;
+    assert!(answer.status == StatusCode::FORBIDDEN && answer.text.contains("パスワードが違います"));
+    assert_eq!(hanako.ask(Method::GET, "/_matrix/client/v3/account/whoami", None).await.0, StatusCode::OK);
+    for _ in 0..2 {
+        let answer = browser.post(&here, ACCOUNT, &deed("lock", PASSWORD)).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    }
+    let (status, text) = hanako.ask(Method::GET, "/_matrix/client/v3/account/whoami", None).await;
+    assert!(status == StatusCode::UNAUTHORIZED && text.contains("M_USER_LOCKED"), "{text}");
+    assert!(browser.open(&here).await.contains("ロック中"));
+    assert!(browser.open("/_yakuba/console/accounts?state=locked").await.contains("@hanako:kanazawa.test"));
+    assert_eq!(browser.post(&here, ACCOUNT, &deed("unlock", PASSWORD)).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(hanako.ask(Method::GET, "/_matrix/client/v3/account/whoami", None).await.0, StatusCode::OK);
+    let locks = rows(&server, server.name(), "account.lock").await;
+    assert_eq!(locks.len(), 1, "what is so already is no deed");
+    assert_eq!((&*locks[0].who, &*locks[0].role), (chief.id().as_str(), "administrator"));
+
+    let own = [("do", "lock"), ("user", chief.id().as_str()), ("password", PASSWORD)];
+    assert_eq!(browser.post(&here, ACCOUNT, &own).await.status, StatusCode::CONFLICT);
+    let (other, _) = administrator(&server, "kanazawa.test", "other").await;
+    let others = [("do", "lock"), ("user", other.id().as_str()), ("password", PASSWORD)];
+    let answer = browser.post(&here, ACCOUNT, &others).await;
+    assert!(
+        answer.status == StatusCode::FORBIDDEN
+            && answer.text.contains("全体管理者のアカウントには行えません")
+    );
+    for own in ["@_server:kanazawa.test", "@_rooms:kanazawa.test"] {
+        let fields = [("do", "lock"), ("user", own), ("password", PASSWORD)];
+        let answer = browser.post(&here, ACCOUNT, &fields).await;
+        assert!(answer.status.is_client_error(), "{own}: {}", answer.status);
+    }
+    assert_eq!(rows(&server, server.name(), "account.lock").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_audit_log_is_searched_in_japanese_and_a_file_of_it_computes_nothing_and_is_a_deed() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (_, mut auditor) = holder(&server, "kansa", Duty::Audit).await;
+    let (chief, mut browser) = administrator(&server, "kanazawa.test", "chief").await;
+    let hanako = server.user("hanako").await;
+    let fields = [("do", "lock"), ("user", hanako.id().as_str()), ("password", PASSWORD)];
+    browser.post(&format!("{ACCOUNT}?user={}", hanako.id()), ACCOUNT, &fields).await;
+    let devices = server.look(|house| house.accounts.clone());
+    let device = devices.devices(chief.id()).await.unwrap()[0].device_id.clone();
+    let by = audit::Actor::operator("=cmd|' /C calc'!A0");
+    devices.rename_device_of(chief.id(), &device, Some("=1+1\r\nfake,row".to_owned()), &by).await.unwrap();
+
+    let page = auditor.open("/_yakuba/console/audit").await;
+    assert!(page.contains("アカウントのロック") && page.contains("@chief:kanazawa.test"), "{page}");
+    // 「ロック」 in katakana of half width.
+    let path = "/_yakuba/console/audit?text=%EF%BE%9B%EF%BD%AF%EF%BD%B8&what=account";
+    let page = auditor.open(path).await;
+    assert!(page.contains("@hanako:kanazawa.test") && !page.contains("=cmd"), "{page}");
+    let page = auditor.open("/_yakuba/console/audit?who=hanako&what=account.lock").await;
+    assert!(page.matches("role=\"cell\"").count() == 8, "one row: {page}");
+    let answer = auditor.get("/_yakuba/console/audit?since=tomorrow").await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+
+    let here = "/_yakuba/console/audit";
+    let file = auditor.post(here, "/_yakuba/console/audit/file", &[("as", "csv")]).await;
+    assert_eq!(file.status, StatusCode::OK);
+    assert_eq!(file.headers["content-type"], "text/csv; charset=utf-8");
+    assert!(
+        file.text.starts_with('\u{feff}') && file.text.contains("\"'=cmd|' /C calc'!A0\""),
+        "{}",
+        file.text
+    );
+    assert!(file.text.lines().all(|line| !line.starts_with("fake")), "{}", file.text);
+    let lines =
+        auditor.post(here, "/_yakuba/console/audit/file", &[("as", "lines"), ("what", "account.lock")]).await;
+    let row: serde_json::Value = serde_json::from_str(lines.text.trim()).unwrap();
+    assert_eq!((&row["what"], &row["whom"]), (&"account.lock".into(), &hanako.id().as_str().into()));
+    let exports = rows(&server, server.name(), "audit.export").await;
+    assert_eq!(exports.len(), 2);
+    assert_eq!(exports[1].after.iter().find(|(name, _)| name == "what").unwrap().1, "account.lock");
+}

@@ -1,0 +1,218 @@
+//! A personnel file from its upload to the undoing of what it did.
+
+use duties::Duty;
+use http::StatusCode;
+use testkit::{Net, Server};
+
+use crate::{PASSWORD, administrator, browser::Browser, holder, rows};
+
+const CHANGES: &str = "/_yakuba/console/changes";
+const IMPORT: &str = "/_yakuba/console/import";
+const ORGANISATION: &str = "/_yakuba/console/organisation";
+
+pub(crate) const FILE: &str = "\
+職員番号,氏名,フリガナ,所属,職名,発令日,アカウント\n\
+00001,山田 花子,ヤマダ ハナコ,総務部　防災課,課長,2020-04-01,hanako\n\
+00002,髙橋 太郎,タカハシ タロウ,総務部　防災課,主査,2020-04-01,taro\n\
+00003,佐藤 次郎,サトウ ジロウ,総務部　人事課,課長,2020-04-01,jiro\n";
+
+/// The fields of a first import.
+pub(crate) const FIRST: [(&str, &str); 5] = [
+    ("do", "propose"),
+    ("source", "人事システム"),
+    ("new_body", "首長部局"),
+    ("makes_new", "yes"),
+    ("day", "2020-04-01"),
+];
+
+/// Uploads a file that becomes a change set; where that is shown.
+pub(crate) async fn propose(browser: &mut Browser, fields: &[(&str, &str)], file: &str) -> String {
+    let answer = browser.upload(IMPORT, fields, file.as_bytes()).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    answer.location.unwrap()
+}
+
+/// Waits until the page of a set says this.
+async fn until(server: &Server, browser: &mut Browser, set: &str, text: &str) {
+    let seen = async {
+        while !browser.open(set).await.contains(text) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), seen).await.unwrap();
+    assert!(server.is_up());
+}
+
+fn approval<'a>(role: &'a str, password: &'a str) -> [(&'a str, &'a str); 3] {
+    [("do", "approve"), ("role", role), ("password", password)]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_uploaded_approved_by_two_applied_and_undone() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
+    let (_, mut chief) = administrator(&server, "kanazawa.test", "chief").await;
+    let set = propose(&mut officer, &FIRST, FILE).await;
+    let page = officer.open(&set).await;
+    for text in ["承認待ち", "00002 髙橋 太郎", "新規", "防災課"] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    assert!(
+        chief.open("/_yakuba/console").await.contains(&format!("href=\"{set}\"")),
+        "it waits for the chief"
+    );
+
+    // A wrong password approves nothing, and the page is there once more.
+    let answer = officer.post(&set, &set, &approval("personnel", "wrong")).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert!(answer.text.contains("パスワードが違います。") && answer.text.contains("承認待ち"));
+    // Nor does a role that one has not.
+    let answer = officer.post(&set, &set, &approval("administrator", PASSWORD)).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert_eq!(rows(&server, server.name(), "organisation.approve").await, []);
+
+    let answer = officer.post(&set, &set, &approval("personnel", PASSWORD)).await;
+    assert_eq!((answer.status, answer.location.as_deref()), (StatusCode::SEE_OTHER, Some(&*set)));
+    assert!(!officer.open(&set).await.contains("value=\"approve\""), "nobody approves twice");
+    let answer = chief.post(&set, &set, &approval("administrator", PASSWORD)).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    until(&server, &mut chief, &set, "適用済み").await;
+    let approvals = rows(&server, server.name(), "organisation.approve").await;
+    let by: Vec<_> = approvals.iter().map(|row| (row.who.as_str(), row.role.as_str())).collect();
+    assert_eq!(by, [("@jinji:kanazawa.test", "user"), ("@chief:kanazawa.test", "administrator")]);
+
+    let page = chief.open(ORGANISATION).await;
+    assert!(page.contains("防災課") && page.contains("2 人"), "{page}");
+    let page = chief.open(&format!("{ORGANISATION}?unit=%E9%98%B2%E7%81%BD%E8%AA%B2")).await;
+    assert!(page.contains("髙橋 太郎") && page.contains("00002") && !page.contains("佐藤 次郎"), "{page}");
+    let page = chief.open("/_yakuba/console/people?q=%E3%81%9F%E3%81%8B%E3%81%AF%E3%81%97").await;
+    assert!(page.contains("髙橋 太郎") && page.contains("1 人見つかりました"), "by reading: {page}");
+    let page = chief.open("/_yakuba/console/people?q=%E9%AB%98%E6%A9%8B").await;
+    assert!(page.contains("髙橋 太郎"), "by another form of the letter");
+    let file = chief.get(&format!("{ORGANISATION}?as=csv")).await;
+    assert!(
+        file.text.starts_with('\u{feff}') && file.text.contains("\"00002\",\"髙橋 太郎\""),
+        "{}",
+        file.text
+    );
+
+    let undo = format!("{set}/undo");
+    let answer = officer.post(&undo, &undo, &[("do", "undo"), ("password", "wrong")]).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert!(officer.open(&set).await.contains("適用済み"));
+    let answer = officer.post(&undo, &undo, &[("do", "undo"), ("password", PASSWORD)]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    assert!(officer.open(&set).await.contains("取り消し済み"));
+    assert!(officer.open(ORGANISATION).await.contains("まだ誰もいません"));
+    assert_eq!(rows(&server, server.name(), "organisation.undo").await.len(), 1);
+    // Sent once more, it says how things stand, and nothing happens.
+    let answer = officer.post(&undo, &undo, &[("do", "undo"), ("password", PASSWORD)]).await;
+    assert!(answer.status.is_client_error() && answer.text.contains("取り消し済み"), "{}", answer.text);
+    assert_eq!(rows(&server, server.name(), "organisation.undo").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_line_is_undone_and_the_others_stay() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
+    let (_, mut chief) = administrator(&server, "kanazawa.test", "chief").await;
+    for file in [
+        FILE.to_owned(),
+        FILE.replace("髙橋 太郎,タカハシ タロウ,総務部　防災課", "髙橋 太郎,タカハシ タロウ,総務部　人事課"),
+    ] {
+        let set = propose(&mut officer, &FIRST, &file).await;
+        officer.post(&set, &set, &approval("personnel", PASSWORD)).await;
+        chief.post(&set, &set, &approval("administrator", PASSWORD)).await;
+        until(&server, &mut chief, &set, "適用済み").await;
+    }
+    let page = officer.open(&format!("{CHANGES}?")).await;
+    let set = page.split("href=\"").find(|rest| rest.starts_with("/_yakuba/console/changes/")).unwrap();
+    let set = set.split('"').next().unwrap().to_owned();
+    let page = officer.open(&set).await;
+    let is_his =
+        |rest: &&str| rest.contains("/undo?line=") && rest.split('>').next().unwrap().contains("髙橋 太郎");
+    let undo = page.split("href=\"").find(is_his).unwrap();
+    let undo = undo.split('"').next().unwrap().to_owned();
+    let page = officer.open(&undo.replace("&amp;", "&")).await;
+    assert!(page.contains("髙橋 太郎"), "it is asked about by name: {undo} {page}");
+    let (path, line) = undo.split_once("?line=").unwrap();
+    let answer = officer.post(&undo, path, &[("line", line), ("password", PASSWORD)]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    let page = officer.open(&format!("{ORGANISATION}?unit=%E9%98%B2%E7%81%BD%E8%AA%B2")).await;
+    assert!(page.contains("髙橋 太郎"), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_warning_has_to_be_meant_and_another_hour_has_to_be_approved_anew() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
+    // One number is written for two people.
+    let twice = format!("{FILE}00001,別人 一郎,ベツジン イチロウ,総務部　人事課,主事,2020-04-01,\n");
+    let set = propose(&mut officer, &FIRST, &twice).await;
+    assert!(officer.open(&set).await.contains("means-duplicates"));
+    let answer = officer.post(&set, &set, &approval("personnel", PASSWORD)).await;
+    assert!(answer.status.is_client_error() && answer.text.contains("警告"), "{}", answer.text);
+    let means = [("do", "approve"), ("role", "personnel"), ("password", PASSWORD)];
+    let page = officer.open(&set).await;
+    let guards: Vec<String> = page
+        .split("name=\"means-")
+        .skip(1)
+        .map(|rest| format!("means-{}", rest.split('"').next().unwrap()))
+        .collect();
+    let fields: Vec<_> =
+        means.into_iter().chain(guards.iter().map(|guard| (guard.as_str(), "yes"))).collect();
+    assert_eq!(officer.post(&set, &set, &fields).await.status, StatusCode::SEE_OTHER);
+    assert!(officer.open(&set).await.contains("人事担当の承認"));
+    let later = [("do", "time"), ("at", "2030-04-01T00:00")];
+    assert_eq!(officer.post(&set, &set, &later).await.status, StatusCode::SEE_OTHER);
+    let page = officer.open(&set).await;
+    assert!(page.contains("令和12年4月1日 0:00") && !page.contains("人事担当の承認"), "{page}");
+    assert_eq!(officer.post(&set, &set, &[("do", "withdraw")]).await.status, StatusCode::SEE_OTHER);
+    assert!(officer.open(&set).await.contains("取り下げ"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn columns_are_guessed_put_right_saved_and_used_by_the_next_file() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
+    let file = "コード,なまえ,部署,役\n00001,山田 花子,防災課,課長\n00002,田中 太郎,防災課,主査\n";
+    let answer = officer.upload(IMPORT, &FIRST, file.as_bytes()).await;
+    assert!(answer.status.is_client_error(), "nobody can know what these mean");
+    assert!(answer.text.contains("value=\"首長部局\""), "what was typed stays: {}", answer.text);
+    let asked = [("do", "columns")];
+    let page = officer.upload(IMPORT, &asked, file.as_bytes()).await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+    let hidden = |name: &str| {
+        let rest = page.text.split(&format!("name=\"{name}\" value=\"")).nth(1).unwrap();
+        rest.split('"').next().unwrap().replace("&quot;", "\"")
+    };
+    let field = |label: &str| {
+        let before = page.text.split(&format!(">{label}</option>")).next().unwrap();
+        before.rsplit("value=\"").next().unwrap().split('"').next().unwrap().to_owned()
+    };
+    let (base, number, name, unit) = (hidden("base"), field("職員番号"), field("氏名"), field("所属"));
+    let fields = [
+        ("base", base.as_str()),
+        ("name", "総務の様式"),
+        ("header-1", "コード"),
+        ("column-1", &number),
+        ("header-2", "なまえ"),
+        ("column-2", &name),
+        ("header-3", "部署"),
+        ("column-3", &unit),
+        ("header-4", "役"),
+        ("column-4", ""),
+    ];
+    let answer = officer.post(IMPORT, "/_yakuba/console/mappings", &fields).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    let back = officer.open(answer.location.as_deref().unwrap()).await;
+    assert!(back.contains("列の対応を保存しました") && back.contains("総務の様式"), "{back}");
+    let mapped: Vec<_> = FIRST.into_iter().chain([("mapping", "総務の様式")]).collect();
+    let set = propose(&mut officer, &mapped, file).await;
+    assert!(officer.open(&set).await.contains("00002 田中 太郎"));
+    assert_eq!(rows(&server, server.name(), "organisation.save_mapping").await.len(), 1);
+}

@@ -1,0 +1,193 @@
+//! Who sees which page, and that nothing is another's.
+
+use duties::Duty;
+use http::{Method, StatusCode};
+use testkit::Net;
+
+use crate::{
+    PASSWORD, administer, administrator,
+    browser::Browser,
+    changes::{FILE, FIRST, propose},
+    holder, rows, set_duty,
+};
+
+/// The pages, and who may see them: administrators, personnel officers, auditors, readers.
+const PAGES: [(&str, [bool; 4]); 9] = [
+    ("/_yakuba/console", [true, true, true, true]),
+    ("/_yakuba/console/organisation", [true, true, false, true]),
+    ("/_yakuba/console/people?q=a", [true, true, false, true]),
+    ("/_yakuba/console/changes", [true, true, false, true]),
+    ("/_yakuba/console/import", [true, true, false, false]),
+    ("/_yakuba/console/accounts", [true, false, false, false]),
+    ("/_yakuba/console/account?user=@chief:kanazawa.test", [true, false, false, false]),
+    ("/_yakuba/console/duties", [true, false, false, false]),
+    ("/_yakuba/console/audit", [true, false, true, false]),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_page_is_for_its_duties_and_links_lead_to_no_other() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let mut browsers = vec![administrator(&server, "kanazawa.test", "chief").await.1];
+    for (name, duty) in [("jinji", Duty::Personnel), ("kansa", Duty::Audit), ("yomu", Duty::Reading)] {
+        browsers.push(holder(&server, name, duty).await.1);
+    }
+    let nobody = server.user("nobody").await;
+    let mut nobody = Browser::of(&server, &nobody).await;
+    let mut stranger = Browser::stranger(&server);
+    for (path, may) in PAGES {
+        for (browser, may) in browsers.iter_mut().zip(may) {
+            let answer = browser.get(path).await;
+            assert_eq!(answer.status == StatusCode::OK, may, "{path}: {}", answer.text);
+            assert!(may || answer.status == StatusCode::FORBIDDEN, "{path}");
+            let home = browser.open("/_yakuba/console").await;
+            let bare = path.split('?').next().unwrap();
+            let is_linked = home.contains(&format!("href=\"{bare}\""));
+            assert!(!is_linked || may, "{bare} is linked for who may not see it");
+        }
+        assert_eq!(nobody.get(path).await.status, StatusCode::FORBIDDEN, "{path}");
+        let answer = stranger.get(path).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{path}");
+        assert!(answer.location.unwrap().starts_with("/_yakuba/sign-in?back=%2F_yakuba%2Fconsole"), "{path}");
+    }
+}
+
+type Fields = Vec<(&'static str, &'static str)>;
+
+/// Every route that changes something, with a form that would.
+fn deeds(set: &str) -> Vec<(String, Fields, [bool; 4])> {
+    let approve = vec![("do", "approve"), ("role", "personnel"), ("password", PASSWORD)];
+    let lock = vec![("do", "lock"), ("user", "@victim:kanazawa.test"), ("password", PASSWORD)];
+    vec![
+        (set.to_owned(), approve, [true, true, false, false]),
+        (set.to_owned(), vec![("do", "withdraw")], [true, true, false, false]),
+        (format!("{set}/undo"), vec![("password", PASSWORD)], [true, true, false, false]),
+        ("/_yakuba/console/mappings".to_owned(), vec![("name", "a")], [true, true, false, false]),
+        ("/_yakuba/console/account".to_owned(), lock, [true, false, false, false]),
+        ("/_yakuba/console/audit/file".to_owned(), vec![("as", "csv")], [true, false, true, false]),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_deed_is_done_for_who_may_not_or_by_a_form_that_is_not_ours() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    server.user("victim").await;
+    let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
+    let set = propose(&mut officer, &FIRST, FILE).await;
+    let (_, mut reader) = holder(&server, "yomu", Duty::Reading).await;
+    let (_, mut auditor) = holder(&server, "kansa", Duty::Audit).await;
+    let (_, mut chief) = administrator(&server, "kanazawa.test", "chief").await;
+    let nobody = server.user("nobody").await;
+    let mut nobody = Browser::of(&server, &nobody).await;
+    let strangers_proof = Browser::stranger(&server).proof_at("/_yakuba/sign-in").await;
+    for (path, fields, may) in deeds(&set) {
+        // Whoever may not is refused with a good form of his own (each page of his has one: that to sign out).
+        for (browser, may) in [(&mut auditor, may[2]), (&mut reader, may[3]), (&mut nobody, false)] {
+            if !may {
+                let answer = browser.post("/_yakuba/console", &path, &fields).await;
+                assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}: {}", answer.text);
+            }
+        }
+        // Whoever may is refused without the proof, with another browser's, and from another site.
+        let good = chief.proof_at("/_yakuba/console").await;
+        let others = officer.proof_at("/_yakuba/console").await;
+        for proof in [None, Some(""), Some("a"), Some(&*others), Some(&*strangers_proof)] {
+            let all: Vec<_> = fields.iter().copied().chain(proof.map(|proof| ("proof", proof))).collect();
+            let answer = chief.post_as_is(&path, &all).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path} {proof:?}: {}", answer.text);
+        }
+        for site in ["cross-site", "same-site"] {
+            let all: Vec<_> = fields.iter().copied().chain([("proof", &*good)]).collect();
+            let body = ruma::exports::serde_html_form::to_string(all).unwrap();
+            let kind = Some("application/x-www-form-urlencoded");
+            let answer = chief.ask_from(Some(site), Method::POST, &path, kind, body.into()).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path} from {site}");
+        }
+        let mut stranger = Browser::stranger(&server);
+        let answer = stranger.post_as_is(&path, &fields).await;
+        assert!(answer.status.is_client_error(), "{path}: {}", answer.status);
+    }
+    // Uploads: nothing is read of who may not send one.
+    let import = "/_yakuba/console/import";
+    for browser in [&mut auditor, &mut reader, &mut nobody] {
+        let proof = browser.proof_at("/_yakuba/console").await;
+        let fields: Vec<_> = FIRST.into_iter().chain([("proof", &*proof)]).collect();
+        let answer = browser.upload_as_is(import, &fields, FILE.as_bytes()).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    }
+    let answer = Browser::stranger(&server).upload_as_is(import, &FIRST, FILE.as_bytes()).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    let answer = chief.upload_as_is(import, &FIRST, FILE.as_bytes()).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN, "without the proof");
+
+    assert!(chief.open(&set).await.contains("承認待ち"), "nothing was decided");
+    for what in [
+        "organisation.approve",
+        "organisation.withdraw",
+        "organisation.save_mapping",
+        "account.lock",
+        "audit.export",
+    ] {
+        assert_eq!(rows(&server, server.name(), what).await, [], "{what}");
+    }
+    assert_eq!(rows(&server, server.name(), "organisation.propose").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_taken_away_is_gone_with_the_next_request() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (officer, mut browser) = holder(&server, "jinji", Duty::Personnel).await;
+    browser.open("/_yakuba/console/changes").await;
+    set_duty(&server, officer.id(), Duty::Personnel, false).await;
+    assert_eq!(browser.get("/_yakuba/console/changes").await.status, StatusCode::FORBIDDEN);
+    administer(&server, officer.id()).await;
+    // What an account may has changed, so its browsers are signed out.
+    browser.sign_in("jinji").await;
+    browser.open("/_yakuba/console/accounts").await;
+    let accounts = server.look(|house| house.accounts.clone());
+    let operator = audit::Actor::operator("test");
+    accounts.set_administrator(officer.id(), false, &operator).await.unwrap();
+    assert_eq!(browser.get("/_yakuba/console/accounts").await.status, StatusCode::SEE_OTHER);
+    browser.sign_in("jinji").await;
+    assert_eq!(browser.get("/_yakuba/console/accounts").await.status, StatusCode::FORBIDDEN);
+    set_duty(&server, officer.id(), Duty::Reading, true).await;
+    accounts.set_suspended(officer.id(), true, &operator).await.unwrap();
+    assert_eq!(browser.get("/_yakuba/console").await.status, StatusCode::FORBIDDEN, "who is suspended");
+    accounts.set_locked(officer.id(), true, &operator).await.unwrap();
+    let answer = browser.get("/_yakuba/console").await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "who is locked is signed in nowhere");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_authority_sees_and_changes_nothing_of_another_of_the_same_process() {
+    let net = Net::new();
+    let server = net.process(&["kanazawa.test", "nonoichi.test"]).await;
+    let (_, mut ours) = administrator(&server, "kanazawa.test", "chief").await;
+    let (theirs, mut their_browser) = administrator(&server, "nonoichi.test", "chief").await;
+    let victim = server.user_of("nonoichi.test", "victim").await;
+    let their_set = propose(&mut their_browser, &FIRST, FILE).await;
+    assert!(their_browser.open(&their_set).await.contains("山田 花子"));
+
+    assert_eq!(ours.get(&their_set).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(ours.get(&format!("{their_set}/undo")).await.status, StatusCode::NOT_FOUND);
+    let answer = ours.post("/_yakuba/console", &their_set, &[("do", "withdraw")]).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    assert!(ours.open("/_yakuba/console/changes").await.contains("変更案はありません"));
+    assert!(!ours.open("/_yakuba/console/accounts").await.contains("nonoichi.test"));
+    assert!(!ours.open("/_yakuba/console/duties").await.contains("nonoichi.test"));
+    assert!(!ours.open("/_yakuba/console/audit").await.contains("nonoichi.test"));
+    for user in [victim.id().as_str(), theirs.id().as_str()] {
+        let path = format!("/_yakuba/console/account?user={user}");
+        assert_eq!(ours.get(&path).await.status, StatusCode::NOT_FOUND, "{user}");
+        let fields = [("do", "lock"), ("user", user), ("password", PASSWORD)];
+        let answer = ours.post("/_yakuba/console", "/_yakuba/console/account", &fields).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{user}");
+    }
+    assert_eq!(rows(&server, theirs.id().server_name(), "account.lock").await, []);
+    // The cookie of one is nobody's at the other.
+    let cookie = ours.cookie.clone();
+    their_browser.cookie = cookie;
+    assert_eq!(their_browser.get("/_yakuba/console").await.status, StatusCode::SEE_OTHER);
+}
