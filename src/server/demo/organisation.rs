@@ -1,17 +1,25 @@
-//! The organisation of the prefecture, made as any authority makes its own: by files, change sets and two who approve.
+//! The organisation of the prefecture, made as any authority makes its own: by files, change sets and two who approve; and who
+//! sees to it on the console.
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use base::Clock;
+use duties::Duty;
+use http::Method;
 use intake::{Date, How};
 use organisation::{Role, SetId};
 use personnel::{Answer, FileBytes, Import, Order};
-use ruma::ServerName;
+use ruma::{ServerName, UserId};
 
 use super::{
     place::Place,
-    story::{BODY, ORGANISED, PERSONNEL, PersonnelFile},
+    story::{BODY, CHIEF, OFFICER, ORGANISED, PERSONNEL, PersonnelFile},
 };
-use crate::{commands::org::Office, config::Config, texts::tr};
+use crate::{
+    admin::{AdminOrder, DutyOrder},
+    commands::{Running, org::Office},
+    config::Config,
+    texts::tr,
+};
 
 /// Makes what an earlier start has not made.
 pub(super) async fn find_or_make(place: &Place) -> anyhow::Result<()> {
@@ -21,7 +29,21 @@ pub(super) async fn find_or_make(place: &Place) -> anyhow::Result<()> {
     let office = Office::open(&config, name.to_owned()).await?;
     let made = make(&office).await;
     office.close().await;
-    made
+    made?;
+    give_duties(&config, name).await
+}
+
+/// Who runs the prefecture: what was so before stays.
+async fn give_duties(config: &Config, name: &ServerName) -> anyhow::Result<()> {
+    let running = Running::find(config).await;
+    let running = running.with_context(|| tr!("サーバーが動いていません", "the server does not run"))?;
+    let user_id = |localpart: &str| UserId::parse(format!("@{localpart}:{name}"));
+    let order = AdminOrder { user_id: user_id(CHIEF)?, administers: true };
+    running.must(Method::POST, "/_yakuba/v1/users/admin", Some(&serde_json::to_value(&order)?)).await?;
+    let duty = Duty::Personnel.word().to_owned();
+    let order = DutyOrder { user_id: user_id(OFFICER)?, duty, has: true };
+    running.must(Method::POST, "/_yakuba/v1/users/duty", Some(&serde_json::to_value(&order)?)).await?;
+    Ok(())
 }
 
 async fn make(office: &Office) -> anyhow::Result<()> {

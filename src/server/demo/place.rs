@@ -217,7 +217,7 @@ application_services = {bots}
 
 [[listeners]]
 address = "127.0.0.1:{client_port}"
-serves = ["client"]
+serves = ["client", "console"]
 {zone}
 
 [[listeners]]

@@ -7,7 +7,7 @@ use super::{
     children::Children,
     desk::drop_link,
     place::{Place, Server, World},
-    story::{DESK_NAME, ORGANISED, ROOM_NAME},
+    story::{CHIEF, DESK_NAME, OFFICER, ORGANISED, ROOM_NAME},
 };
 use crate::{commands::say, texts::tr};
 
@@ -51,6 +51,12 @@ pub(super) fn print(place: &Place, children: &Children, world: &World, as_json: 
         "the organisation of {title}: yakuba org show --as-of 2026-04-01 --config {config} (the transfers of 1 May: yakuba org list)",
         title = organised.title,
         config = organised.config_file().display()
+    ))?;
+    say(&tr!(
+        "{title}の管理画面: {url}/_yakuba/console (全体管理者 {CHIEF}、人事担当 {OFFICER}。人事ファイルを取り込み、二人で承認できます)",
+        "the console of {title}: {url}/_yakuba/console ({CHIEF} administers, {OFFICER} is personnel officer: they can bring in a file, and approve it both)",
+        title = organised.title,
+        url = organised.client_url()
     ))?;
     for server in place.servers.iter().filter(|server| server.lgwan_port.is_some()) {
         say("")?;

@@ -80,6 +80,12 @@ pub(super) struct PersonnelFile {
 /// Which of [`TOWNS`] has its organisation in the demonstration.
 pub(super) const ORGANISED: usize = 0;
 
+/// Who administers it, of [`PEOPLE`].
+pub(super) const CHIEF: &str = "hanako";
+
+/// Who sees to its people (人事担当).
+pub(super) const OFFICER: &str = "ichiro";
+
 /// What is its only body called.
 pub(super) const BODY: &str = "知事部局";
 

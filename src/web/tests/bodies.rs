@@ -52,6 +52,27 @@ async fn nothing_of_a_body_is_taken_before_its_sender_has_shown_a_token() {
 }
 
 #[tokio::test]
+async fn nothing_of_a_late_body_is_taken_before_the_handler_asks_for_it() {
+    let server = server();
+    let late = |word: bool, body| {
+        let request = Request::builder().method(Method::POST).uri("/late");
+        let request = if word { request.header("x-word", "open") } else { request };
+        server.ask(request.body(body).unwrap())
+    };
+    let (body, taken) = counted(1);
+    let answer = late(false, body).await;
+    assert_eq!((answer.status.as_u16(), taken.load(Ordering::Relaxed)), (401, 0));
+    let (body, taken) = counted(1);
+    let answer = late(true, body).await;
+    assert_eq!((answer.status.as_u16(), taken.load(Ordering::Relaxed)), (200, 1));
+    // Within the bound of the route all the same.
+    let (body, taken) = counted(100);
+    let answer = late(true, body).await;
+    assert_eq!(answer.status.as_u16(), 413);
+    assert!(taken.load(Ordering::Relaxed) < 5, "of a hundred");
+}
+
+#[tokio::test]
 async fn nothing_of_a_body_is_taken_before_the_head_names_a_server_that_could_have_signed_it() {
     let server = server();
     for authorization in ["Bearer token-of-hanako", "X-Matrix !"] {

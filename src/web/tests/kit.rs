@@ -17,14 +17,14 @@ use ruma::{
         },
         federation::transactions::send_transaction_message,
     },
-    server_name,
+    server_name, user_id,
 };
 use serde_json::Value;
 use tower::ServiceExt;
 
 use crate::{
-    ApiError, Call, Claimed, Faces, Kit, Open, Origin, RawCall, Response, Router, Routes, SignatureCheck,
-    SignatureError, SignedHead, TokenCheck, TokenError, User, json_response, router,
+    ApiError, Call, Claimed, Faces, Kit, LateCall, Open, Origin, RawCall, Response, Router, Routes,
+    SignatureCheck, SignatureError, SignedHead, TokenCheck, TokenError, User, json_response, router,
 };
 
 pub(super) struct Api;
@@ -111,6 +111,15 @@ impl Answer {
     }
 }
 
+/// Takes the body of who shows the word, and tells how long it was.
+async fn late(_: Arc<Api>, late: LateCall) -> Result<Response, ApiError> {
+    if late.call.parts.headers.get("x-word").is_none() {
+        return Err(ApiError::unauthorized("no word"));
+    }
+    let body = late.body.read_as(user_id!("@hanako:wajima.test")).await?;
+    Ok(json_response(StatusCode::OK, &serde_json::json!({ "length": body.bytes.len() })))
+}
+
 pub(super) fn server() -> Server {
     server_with(Faces::single(server_name!("wajima.test").to_owned()))
 }
@@ -135,6 +144,7 @@ pub(super) fn server_of(kit: Kit, metrics: Metrics) -> Server {
         .raw(Method::GET, "/_matrix/client/v3/sync", sync)
         .body_limit(ByteSize::kib(1))
         .raw_ruma::<send_message_event::v3::Request, _, _, _>(send)
+        .late(Method::POST, "/late", late)
         .raw(Method::GET, "/panic", panics)
         .raw(Method::GET, "/limited", limited)
         .raw(Method::PUT, "/_matrix/federation/v1/send/raw", signed)
