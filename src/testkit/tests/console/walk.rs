@@ -1,0 +1,206 @@
+//! Every route that changes something leaves its row in the audit log; and 1,000 generated requests (10,000 by
+//! `--include-ignored`) by who runs one authority see and change nothing of another of the same process.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base::Random;
+use duties::Duty;
+use http::{Method, StatusCode};
+use serde_json::json;
+use server::config::Serves;
+use testkit::{Net, PASSWORD, Server};
+
+use crate::{
+    administrator,
+    browser::Browser,
+    changes::{FILE, FIRST, propose},
+    holder, rows,
+};
+
+const IMPORT: &str = "/_yakuba/console/import";
+
+/// What a route does to the set that waits, and the row of each of its deeds.
+type Deed<'a> = (Vec<(&'a str, &'a str)>, &'a str);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
+    let (_, mut chief) = administrator(&server, "kanazawa.test", "chief").await;
+    let hanako = server.user("hanako").await;
+    let password = ("password", PASSWORD);
+    let account = |what| (vec![("do", what), ("user", hanako.id().as_str()), password], ());
+    let approve = |role| vec![("do", "approve"), ("role", role), password];
+    let lines = server.look(|house| house.routes(&[Serves::Console]).endpoints());
+    let posts: BTreeSet<String> =
+        lines.into_iter().filter(|(method, _)| *method != Method::GET).map(|(_, path)| path).collect();
+    let mut walked = BTreeSet::new();
+    let mut seen = async |path: &str, what: &str| {
+        walked.insert(path.to_owned());
+        assert_eq!(rows(&server, server.name(), what).await.len(), 1, "{path}: {what}");
+    };
+
+    let set = propose(&mut officer, &FIRST, FILE).await;
+    seen(IMPORT, "organisation.propose").await;
+    let base = serde_json::to_string(&intake::Mapping::default()).unwrap();
+    let fields = [
+        ("base", base.as_str()),
+        ("name", "様式"),
+        ("header-1", "番号"),
+        ("column-1", "0"),
+        ("header-2", "名前"),
+        ("column-2", "1"),
+    ];
+    let answer = officer.post(IMPORT, "/_yakuba/console/mappings", &fields).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    seen("/_yakuba/console/mappings", "organisation.save_mapping").await;
+
+    let deeds: [Deed<'_>; 2] = [
+        (vec![("do", "time"), ("at", "2026-03-31T23:00")], "organisation.set_time"),
+        (approve("personnel"), "organisation.approve"),
+    ];
+    for (fields, what) in &deeds {
+        let answer = officer.post(&set, &set, fields).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{what}: {}", answer.text);
+        seen("/_yakuba/console/changes/{id}", what).await;
+    }
+    chief.post(&set, &set, &approve("administrator")).await;
+    while !chief.open(&set).await.contains("適用済み") {
+        // By its hour, or by the button, whichever comes first.
+        chief.post("/_yakuba/console", &set, &[("do", "apply")]).await;
+    }
+    seen("/_yakuba/console/changes/{id}", "organisation.apply").await;
+    let undo = format!("{set}/undo");
+    assert_eq!(officer.post(&undo, &undo, &[password]).await.status, StatusCode::SEE_OTHER);
+    seen("/_yakuba/console/changes/{id}/undo", "organisation.undo").await;
+    let another = propose(&mut officer, &FIRST, FILE).await;
+    officer.post(&another, &another, &[("do", "withdraw")]).await;
+    seen("/_yakuba/console/changes/{id}", "organisation.withdraw").await;
+
+    let here = format!("/_yakuba/console/account?user={}", hanako.id());
+    for (what, row) in [
+        ("suspend", "account.suspend"),
+        ("resume", "account.resume"),
+        ("sign_out", "session.sign_out_everywhere"),
+        ("lock", "account.lock"),
+        ("unlock", "account.unlock"),
+    ] {
+        let answer = chief.post(&here, "/_yakuba/console/account", &account(what).0).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{what}: {}", answer.text);
+        seen("/_yakuba/console/account", row).await;
+    }
+    chief.post("/_yakuba/console/audit", "/_yakuba/console/audit/file", &[("as", "csv")]).await;
+    seen("/_yakuba/console/audit/file", "audit.export").await;
+    assert_eq!(walked, posts, "a route that changes something is not walked here");
+}
+
+/// All rows of the audit log of an authority, by their kind.
+async fn counts(server: &Server, authority: &str) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    let name = authority.try_into().unwrap();
+    let store = server.look(|house| house.store.clone());
+    let page = audit::list(&store, name, &audit::Filter::default(), store::Position::START).await.unwrap();
+    for listed in page.found {
+        *counts.entry(listed.record.unwrap().what).or_default() += 1;
+    }
+    counts
+}
+
+async fn walk(cases: usize) {
+    let net = Net::new();
+    let server = net.process(&["kanazawa.test", "nonoichi.test"]).await;
+    let (_, mut ours) = administrator(&server, "kanazawa.test", "chief").await;
+    let (theirs, mut their_browser) = administrator(&server, "nonoichi.test", "umechan").await;
+    let victim = server.user_of("nonoichi.test", "tsubaki").await;
+    // What is theirs, and never asked for by its name.
+    let secrets = ["粟貫", "秘匿室", "kakushi", "梅谷"];
+    let secret = FILE.replace("山田 花子", "粟貫 一").replace("防災課", "秘匿室");
+    let kakushi = server.user_of("nonoichi.test", "kakushi").await;
+    let name = json!({ "displayname": "梅谷 秘書" });
+    for user in [&theirs, &kakushi] {
+        let path = format!("/profile/{}/displayname", user.id());
+        user.call(Method::PUT, &path, Some(&name)).await;
+    }
+    let their_set = propose(&mut their_browser, &FIRST, &secret).await;
+    let own_set = propose(&mut ours, &FIRST, FILE).await;
+    let before = counts(&server, "nonoichi.test").await;
+    let random = Random::seeded(20_261_130);
+    let pick = |count: usize| usize::try_from(random.range(0..count as u64)).unwrap();
+    let undo = |set: &str| format!("{set}/undo");
+    let (their_undo, own_undo) = (undo(&their_set), undo(&own_set));
+    let ids = [
+        theirs.id().as_str(),
+        victim.id().as_str(),
+        "umechan",
+        "tsubaki",
+        "椿",
+        "椿課",
+        "野々市 椿",
+        "nonoichi.test",
+        "",
+    ];
+    let gets = [
+        &*their_set,
+        &their_undo,
+        &own_set,
+        &own_undo,
+        "/_yakuba/console",
+        "/_yakuba/console/organisation",
+        "/_yakuba/console/people",
+        "/_yakuba/console/changes",
+        IMPORT,
+        "/_yakuba/console/accounts",
+        "/_yakuba/console/account",
+        "/_yakuba/console/audit",
+        "/_yakuba/console/duties",
+    ];
+    let posts = [
+        &*their_set,
+        &their_undo,
+        "/_yakuba/console/account",
+        "/_yakuba/console/mappings",
+        "/_yakuba/console/audit/file",
+    ];
+    let names = ["q", "unit", "user", "who", "text", "what", "state", "before", "from", "as", "day", "line"];
+    let deeds =
+        ["approve", "withdraw", "time", "apply", "undo", "lock", "suspend", "sign_out", "csv", "lines"];
+    let number = their_set.rsplit('/').next().unwrap();
+    let proof = ours.proof_at("/_yakuba/console").await;
+    for case in 0..cases {
+        let mut fields: BTreeMap<&str, &str> = BTreeMap::new();
+        for _ in 0..pick(4) {
+            let value = if pick(3) == 0 { number } else { ids[pick(ids.len())] };
+            fields.insert(names[pick(names.len())], value);
+        }
+        let answer = if pick(3) > 0 {
+            let query = ruma::exports::serde_html_form::to_string(&fields).unwrap();
+            ours.get(&format!("{}?{query}", gets[pick(gets.len())])).await
+        } else {
+            let deed = deeds[pick(deeds.len())];
+            fields.extend([("do", deed), ("as", deed), ("role", "administrator"), ("password", PASSWORD)]);
+            fields.insert("proof", &proof);
+            let all: Vec<_> = fields.iter().map(|(name, value)| (*name, *value)).collect();
+            ours.post_as_is(posts[pick(posts.len())], &all).await
+        };
+        assert!(!answer.status.is_server_error(), "{case}: {}", answer.text);
+        for secret in secrets {
+            assert!(!answer.text.contains(secret), "{case} {fields:?}: {}", answer.text);
+        }
+    }
+    assert_eq!(counts(&server, "nonoichi.test").await, before, "nothing was done there");
+    assert!(their_browser.open(&their_set).await.contains("承認待ち"));
+    let mut stranger = Browser::stranger(&server);
+    assert_eq!(stranger.get(&their_set).await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_requests_see_and_change_nothing_of_another_authority() {
+    walk(1_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "some minutes"]
+async fn ten_thousand_requests_see_and_change_nothing_of_another_authority() {
+    walk(10_000).await;
+}
