@@ -43,7 +43,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         let say = |japanese, english| visit.say(japanese, english);
         let heads = [
             say("番号", "Number"),
-            say("いつ現在", "As of"),
+            say("基準日", "As of"),
             say("提出元", "Source"),
             say("作成", "Made"),
             say("適用", "Applied at"),
@@ -228,7 +228,7 @@ async fn form(
                     }
                 }
             }))
-            (field("day", say("いつ現在のファイルか", "As of which day"), say("空けると今日です。", "Today if left empty."), html! {
+            (field("day", say("基準日（いつ時点の内容か）", "As of which day"), say("空けると今日です。", "Today if left empty."), html! {
                 input id="day" name="day" type="date" value=(typed.find("day").or(today.as_deref()).unwrap_or_default())
                     aria-describedby="day-remark";
             }))

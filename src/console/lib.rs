@@ -2,8 +2,8 @@
 //!
 //! Who may come in has a duty, or administers the authority; each page says for itself who may see it, and each deed asks
 //! again ([`powers`]). The pages take a request apart, have one verb of `personnel`, `account` or `duties` carry it out, which
-//! writes the row of the audit log into its own batch, and show what came of it. Everything here can be done by a command
-//! as well.
+//! writes the row of the audit log into its own batch, and show what came of it. What is done here to the organisation can be done
+//! by a command as well, what is done to accounts by the admin API.
 //!
 //! No page needs a script. What is sent is a form that only this browser was given (`pages`), and its answer leads to a page
 //! that shows how things stand: so whoever sends twice sees what the first one did.

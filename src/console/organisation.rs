@@ -62,7 +62,7 @@ fn form(visit: &Visit, shown: &Shown, unit: Option<&str>) -> Markup {
     let file = link(ORGANISATION, &[("day", &day), ("unit", unit.unwrap_or_default()), ("as", "csv")]);
     html! {
         form.card.line method="get" action=(ORGANISATION) {
-            (field("day", visit.say("いつ現在の組織か", "As of which day"), "", html! {
+            (field("day", visit.say("基準日", "As of which day"), "", html! {
                 input id="day" name="day" type="date" value=(day) required;
             }))
             @if let Some(unit) = unit { input type="hidden" name="unit" value=(unit); }

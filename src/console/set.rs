@@ -123,7 +123,7 @@ fn summary(visit: &Visit, id: SetId, set: &ChangeSet) -> Markup {
         div.card { dl {
             dt { (say("番号", "Number")) } dd { (id.0) }
             dt { (say("状態", "State")) } dd { (self::say(visit, set.state.words())) }
-            dt { (say("いつ現在", "As of")) } dd { (day(visit, set.day)) }
+            dt { (say("基準日", "As of")) } dd { (day(visit, set.day)) }
             dt { (say("適用する時刻", "Applied at")) } dd { (moment(visit, set.at)) }
             dt { (say("提出元", "Source")) } dd { (set.source.as_deref().unwrap_or("-")) }
             dt { (say("作成", "Made")) } dd { (moment(visit, set.made_at)) " " span.id { (set.made_by) } }

@@ -255,6 +255,8 @@ enum OrgCommand {
     Undo(OrgUndoArgs),
     /// ある日に誰がどこにいるか / shows who is where on a day
     Show(OrgShowArgs),
+    /// 氏名、フリガナ、所属、職名で職員を探す / finds people by name, reading, unit or post
+    Find(OrgFindArgs),
     /// 組織から作る部屋の規則 / the rules by which rooms follow from the organisation
     #[command(subcommand)]
     Rules(OrgRulesCommand),
@@ -493,6 +495,14 @@ pub(crate) struct OrgUndoArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct OrgFindArgs {
+    /// 探す言葉。空白で区切ると、すべてに当てはまる人 / Words, each of which has to be met
+    pub(crate) text: String,
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct OrgShowArgs {
     /// この日の組織。なければ今日 / On this day; today without it
     #[arg(long, value_parser = commands::org::parse_day)]
@@ -680,6 +690,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Org(OrgCommand::Apply(args)) => run_async(commands::org::apply(&args))?,
         Command::Org(OrgCommand::Withdraw(args)) => run_async(commands::org::withdraw(&args))?,
         Command::Org(OrgCommand::Undo(args)) => run_async(commands::org::undo(&args))?,
+        Command::Org(OrgCommand::Find(args)) => run_async(commands::org::find(&args))?,
         Command::Org(OrgCommand::Show(args)) => run_async(commands::org::show(&args))?,
         Command::Org(OrgCommand::Rules(OrgRulesCommand::Show(args))) => {
             run_async(commands::org::rules::show(&args))?

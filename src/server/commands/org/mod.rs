@@ -19,8 +19,8 @@ use crate::{
     ask::person,
     causes,
     cli::{
-        OrgApplyArgs, OrgApproveArgs, OrgColumnsArgs, OrgDiffArgs, OrgImportArgs, OrgListArgs, OrgShowArgs,
-        OrgUndoArgs, OrgWhichArgs,
+        OrgApplyArgs, OrgApproveArgs, OrgColumnsArgs, OrgDiffArgs, OrgFindArgs, OrgImportArgs, OrgListArgs,
+        OrgShowArgs, OrgUndoArgs, OrgWhichArgs,
     },
     commands::{say, user::read_password},
     texts::tr,
@@ -168,6 +168,15 @@ pub(crate) async fn show(args: &OrgShowArgs) -> anyhow::Result<()> {
             Answer::Shown(shown) => print::shown(&shown, args.json),
             _ => unexpected(),
         }
+    })
+    .await
+}
+
+/// Prints who is meant by some words.
+pub(crate) async fn find(args: &OrgFindArgs) -> anyhow::Result<()> {
+    over(&args.which, async |office| match office.ask(Order::Find { text: args.text.clone() }).await? {
+        Answer::Found { people, more } => print::found(&people, more),
+        _ => unexpected(),
     })
     .await
 }

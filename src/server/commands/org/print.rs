@@ -3,7 +3,7 @@
 use audit::written;
 use intake::Confidence;
 use organisation::{Absence, ChangeSet, ItemState, Kind, Role, SetId, State, Tenure, Told, calendar::before};
-use personnel::{Columns, Imported, Line, Member, Shown};
+use personnel::{Columns, FoundPerson, Imported, Line, Member, Shown};
 use serde_json::json;
 
 use crate::{
@@ -191,6 +191,27 @@ pub(super) fn shown(shown: &Shown, as_json: bool) -> anyhow::Result<()> {
         say(&tr!(
             "ほかに {more} 人います。--unit で絞ってください",
             "there are {more} more people; choose a unit with --unit"
+        ))?;
+    }
+    Ok(())
+}
+
+pub(super) fn found(people: &[FoundPerson], more: usize) -> anyhow::Result<()> {
+    if people.is_empty() {
+        say(&tr!("見つかりません", "nobody was found"))?;
+    }
+    for person in people {
+        let reading = person.reading.as_ref().map(|reading| format!(" ({reading})")).unwrap_or_default();
+        let account = person.account.as_ref().map(|account| format!("  @{account}")).unwrap_or_default();
+        say(&format!("{}{reading}{account}", person.called))?;
+        for (path, title) in &person.posts {
+            say(&format!("  {} {title}", path.join(" ")))?;
+        }
+    }
+    if more > 0 {
+        say(&tr!(
+            "ほかに {more} 人います。言葉を足して絞ってください",
+            "there are {more} more; please add a word"
         ))?;
     }
     Ok(())
