@@ -8,6 +8,7 @@ use base::Clock;
 use duties::Duties;
 use pages::{Form, PageError, Pages, Visit};
 use personnel::{Answer, Order, Personnel};
+use rules::Rules;
 use store::Store;
 use web::{ApiError, Method, Open, RawCall, Response, StatusCode};
 
@@ -21,6 +22,7 @@ pub(crate) const IMPORT: &str = "/_yakuba/console/import";
 pub(crate) const MAPPINGS: &str = "/_yakuba/console/mappings";
 pub(crate) const CHANGE: &str = "/_yakuba/console/changes/{id}";
 pub(crate) const UNDO: &str = "/_yakuba/console/changes/{id}/undo";
+pub(crate) const ROOMS: &str = "/_yakuba/console/rooms";
 pub(crate) const ACCOUNTS: &str = "/_yakuba/console/accounts";
 pub(crate) const ACCOUNT: &str = "/_yakuba/console/account";
 pub(crate) const AUDIT: &str = "/_yakuba/console/audit";
@@ -38,6 +40,8 @@ pub struct Parts {
     pub accounts: Accounts,
     /// The personnel desk.
     pub personnel: Personnel,
+    /// Rooms by rule.
+    pub rules: Rules,
     /// Who has which duty.
     pub duties: Duties,
     /// The store, of which the audit log is read.
@@ -51,10 +55,11 @@ pub struct Console {
     pub(crate) pages: Arc<Pages>,
     pub(crate) accounts: Accounts,
     pub(crate) personnel: Personnel,
+    pub(crate) rules: Rules,
     pub(crate) duties: Duties,
     pub(crate) store: Store,
     pub(crate) clock: Clock,
-    /// Who looks through all accounts, one after the other.
+    /// Who looks through all accounts or rooms, one after the other.
     pub(crate) looking: tokio::sync::Semaphore,
 }
 
@@ -67,8 +72,17 @@ impl fmt::Debug for Console {
 impl Console {
     /// The console of all authorities of a process.
     pub fn new(parts: Parts) -> Console {
-        let Parts { pages, accounts, personnel, duties, store, clock } = parts;
-        Console { pages, accounts, personnel, duties, store, clock, looking: tokio::sync::Semaphore::new(1) }
+        let Parts { pages, accounts, personnel, rules, duties, store, clock } = parts;
+        Console {
+            pages,
+            accounts,
+            personnel,
+            rules,
+            duties,
+            store,
+            clock,
+            looking: tokio::sync::Semaphore::new(1),
+        }
     }
 
     /// Who is signed in, and what he may. Asked anew for each request.

@@ -7,7 +7,7 @@ use organisation::Told;
 use pages::{Language, Markup, Page, PageError, Visit, html};
 
 use crate::{
-    console::{ACCOUNTS, AUDIT, CHANGES, DUTIES, HOME, IMPORT, ORGANISATION, PEOPLE},
+    console::{ACCOUNTS, AUDIT, CHANGES, DUTIES, HOME, IMPORT, ORGANISATION, PEOPLE, ROOMS},
     powers::Powers,
 };
 
@@ -37,6 +37,7 @@ pub(crate) fn links(visit: &Visit, powers: &Powers) -> Vec<(&'static str, &'stat
             IMPORT,
             visit.say("人事ファイルの取り込み", "Bring in a personnel file"),
         ),
+        (powers.reads_organisation(), ROOMS, visit.say("ルームの規則", "Rooms by rule")),
         (powers.administers(), ACCOUNTS, visit.say("アカウント", "Accounts")),
         (powers.administers(), DUTIES, visit.say("役割", "Duties")),
         (powers.reads_audit(), AUDIT, visit.say("監査ログ", "Audit log")),

@@ -9,7 +9,7 @@
 //! that shows how things stand: so whoever sends twice sees what the first one did.
 //!
 //! Reading order: [`Console`], `powers`, `frame`, then the pages: `home`, `organisation`, `changes`, `columns`, `set`,
-//! `people`, `accounts`, `audit_log`, `holders`.
+//! `people`, `rooms`, `accounts`, `audit_log`, `holders`.
 
 mod accounts;
 mod asked;
@@ -24,6 +24,7 @@ mod home;
 mod organisation;
 mod people;
 mod powers;
+mod rooms;
 mod routes;
 mod set;
 mod short;

@@ -11,9 +11,9 @@ use crate::{
     accounts, audit_log, changes, columns,
     console::{
         ACCOUNT, ACCOUNTS, AUDIT, AUDIT_FILE, CHANGE, CHANGES, Console, DUTIES, HOME, IMPORT, MAPPINGS,
-        ORGANISATION, PEOPLE, UNDO, not_yours,
+        ORGANISATION, PEOPLE, ROOMS, UNDO, not_yours,
     },
-    holders, home, organisation, people, set,
+    holders, home, organisation, people, rooms, set,
 };
 
 /// A personnel file as large as they may be, with the fields beside it.
@@ -33,6 +33,7 @@ pub fn routes(console: Arc<Console>) -> Routes<()> {
         .raw(Method::POST, CHANGE, set::decide)
         .raw(Method::GET, UNDO, set::ask_to_undo)
         .raw(Method::POST, UNDO, set::undo)
+        .raw(Method::GET, ROOMS, rooms::show)
         .raw(Method::GET, ACCOUNTS, accounts::list)
         .raw(Method::GET, ACCOUNT, accounts::show)
         .raw(Method::POST, ACCOUNT, accounts::change)

@@ -26,6 +26,17 @@ impl Tell for personnel::Error {
     }
 }
 
+impl Tell for rules::Error {
+    fn tell(self) -> PageError {
+        let words = self.words();
+        let error = ApiError::from(self);
+        match words {
+            Some(words) => PageError::new(error.status(), words.ja, words.en),
+            None => error.into(),
+        }
+    }
+}
+
 impl Tell for duties::Error {
     fn tell(self) -> PageError {
         match self {

@@ -414,14 +414,6 @@ impl House {
             tasks: &edges,
         });
         let duties = Duties::new(store.clone(), clock.clone(), random.clone());
-        let console = Console::new(console::Parts {
-            pages,
-            accounts: accounts.clone(),
-            personnel: personnel.clone(),
-            duties: duties.clone(),
-            store: store.clone(),
-            clock: clock.clone(),
-        });
         let sources = Sources::new(config.scim()?);
         let scim = Scim::new(scim::Parts {
             store: store.clone(),
@@ -446,6 +438,15 @@ impl House {
             rooms: Arc::new(ByRule { engine: engine.clone(), accounts: accounts.clone() }),
             clock: clock.clone(),
             tasks: &edges,
+        });
+        let console = Console::new(console::Parts {
+            pages,
+            accounts: accounts.clone(),
+            personnel: personnel.clone(),
+            rules: rules.clone(),
+            duties: duties.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
         });
         let operator = random.token(OPERATOR_TOKEN);
         let kit = Kit::new(

@@ -108,6 +108,8 @@ export function consoleWays({ server, browser, pictures }, screen, counter) {
             assert.ok((await person.text()).includes("髙橋 太郎"));
             await person.sends({ q: "いない人" }, FIND, "console-people-none");
             await says("見つかりません", "Nobody was found");
+            await person.opens(at("/rooms"), "console-rooms");
+            await person.sends({}, pick(/変わることを見る/, /See what changes/), "console-rooms-preview");
         },
         async "the console: a transfer day at its minute, and one line undone"() {
             const moved = ROWS.map((row) => row.map((cell) => (row[0] === "00002" && cell.includes("防災課") ? "総務部　人事課" : cell)));

@@ -64,8 +64,18 @@ async fn no_request_is_a_fault_of_ours() {
     let set = propose(&mut officer, &FIRST, FILE).await;
     let random = Random::seeded(20_261_129);
     let pick = |count: usize| usize::try_from(random.range(0..count as u64)).unwrap();
-    let pages =
-        ["", "/organisation", "/people", "/changes", "/import", "/accounts", "/account", "/audit", "/duties"];
+    let pages = [
+        "",
+        "/organisation",
+        "/people",
+        "/changes",
+        "/rooms",
+        "/import",
+        "/accounts",
+        "/account",
+        "/audit",
+        "/duties",
+    ];
     let pages: Vec<_> = pages.iter().map(|page| format!("/_yakuba/console{page}")).collect();
     let proof = chief.proof_at("/_yakuba/console").await;
     for _ in 0..600 {

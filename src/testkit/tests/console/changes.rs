@@ -2,6 +2,7 @@
 
 use duties::Duty;
 use http::StatusCode;
+use serde_json::json;
 use testkit::{Net, Server};
 
 use crate::{PASSWORD, administrator, browser::Browser, holder, rows};
@@ -96,6 +97,16 @@ async fn a_file_is_uploaded_approved_by_two_applied_and_undone() {
         "{}",
         file.text
     );
+
+    // A rule wants a room for each 課: what the day would change is seen before it is done.
+    let rules = server.look(|house| house.rules.clone());
+    let room = json!({ "key": "main", "name": "{unit} 連絡" });
+    let wish = json!({ "title": "課のルーム", "units": { "named": ["*課"] }, "rooms": [room] });
+    let wish = Box::new(serde_json::from_value(wish).unwrap());
+    let order = rules::Order::Set { rule: None, wish, from: None, until: None };
+    rules.carry_out(server.name(), order, &audit::Actor::operator("test")).await.unwrap();
+    let page = officer.open("/_yakuba/console/rooms?do=preview").await;
+    assert!(page.contains("課のルーム") && page.contains("防災課 連絡"), "{page}");
 
     let undo = format!("{set}/undo");
     let answer = officer.post(&undo, &undo, &[("do", "undo"), ("password", "wrong")]).await;

@@ -149,6 +149,7 @@ async fn walk(cases: usize) {
         "/_yakuba/console/organisation",
         "/_yakuba/console/people",
         "/_yakuba/console/changes",
+        "/_yakuba/console/rooms",
         IMPORT,
         "/_yakuba/console/accounts",
         "/_yakuba/console/account",

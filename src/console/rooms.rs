@@ -1,0 +1,143 @@
+//! Rooms by rule: the rules, whose room is which, and what a day would change of them.
+
+use std::sync::Arc;
+
+use ::account::Browser;
+use pages::{Markup, PageError, Visit, html};
+use rules::{Answer, Order, Previewed, Shown};
+use web::{ApiError, Open, RawCall, Response};
+
+use crate::{
+    asked::asked_day,
+    console::{Console, ROOMS, actor, unexpected},
+    csv,
+    frame::{day, field, link, page, said, table, text},
+    powers::Powers,
+    told::told,
+};
+
+/// Rooms on one page; a file has them all.
+const MOST_SHOWN: usize = 500;
+
+impl Console {
+    async fn ask_rules(&self, visit: &Visit, browser: &Browser, order: Order) -> Result<Answer, PageError> {
+        self.rules.carry_out(visit.authority(), order, &actor(visit, browser)).await.map_err(told)
+    }
+}
+
+pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let handler = async |visit: Visit, browser: Browser, powers: Powers| {
+        let query = visit.query()?;
+        let asked = asked_day(&query)?;
+        let Answer::Shown(shown) = console.ask_rules(&visit, &browser, Order::Show { day: asked }).await?
+        else {
+            return Err(unexpected());
+        };
+        if query.get("as") == "csv" {
+            let rows = (0..shown.rooms.len()).map(|place| cells(&visit, &shown, place).to_vec());
+            return Ok(visit.file("rooms.csv", csv::KIND, csv::written(&heads(&visit), rows)));
+        }
+        let previewed = match query.get("do") == "preview" {
+            true => {
+                // All rooms are looked at for it, so one does at a time.
+                let Ok(_turn) = console.looking.acquire().await else { return Err(unexpected()) };
+                let order = Order::Preview { wish: None, day: asked };
+                let Answer::Previewed(previewed) = console.ask_rules(&visit, &browser, order).await? else {
+                    return Err(unexpected());
+                };
+                Some(previewed)
+            }
+            false => None,
+        };
+        let say = |japanese, english| visit.say(japanese, english);
+        let rules = shown.rules.iter().map(|rule| {
+            let holds =
+                if rule.holds { say("有効", "holds") } else { say("終了・開始前", "does not hold") };
+            vec![text(rule.id.0.to_string()), text(&rule.rule.title), text(holds)]
+        });
+        let rooms = (0..shown.rooms.len().min(MOST_SHOWN))
+            .map(|place| cells(&visit, &shown, place).into_iter().map(text).collect());
+        let asked_on = shown.day.to_string();
+        let body = html! {
+            form.card method="get" action=(ROOMS) {
+                (field("day", say("基準日", "As of which day"), "", html! {
+                    input id="day" name="day" type="date" value=(asked_on) required;
+                }))
+                div.actions {
+                    button.second { (say("表示", "Show")) }
+                    button name="do" value="preview" {
+                        (say("この日に変わることを見る", "See what changes on that day"))
+                    }
+                }
+            }
+            @if let Some(previewed) = &previewed { (preview(&visit, previewed)) }
+            h2 { (say("規則", "Rules")) }
+            @if shown.rules.is_empty() {
+                p { (say(
+                    "規則はありません。規則は、サーバーのコマンド yakuba org rules set で決めます。",
+                    "There are no rules. They are set at the command line: yakuba org rules set.",
+                )) }
+            } @else {
+                (table(&[say("番号", "Number"), say("名前", "Title"), say("状態", "State")], rules))
+            }
+            h2 { (say("規則によるルーム", "Rooms by rule")) " (" (shown.rooms.len()) ")" }
+            @if !shown.rooms.is_empty() {
+                (table(&heads(&visit), rooms))
+                @if shown.rooms.len() > MOST_SHOWN {
+                    p.note { (say("先頭の 500 件です。すべてはファイルにあります。", "These are the first 500; the file has them all.")) }
+                }
+                p { a href=(link(ROOMS, &[("day", &asked_on), ("as", "csv")])) {
+                    (say("表計算用ファイル（CSV）", "As a file for spreadsheets (CSV)"))
+                } }
+            }
+        };
+        Ok(visit.page(page(&visit, &powers, say("ルームの規則", "Rooms by rule"), body)))
+    };
+    console.answer(call, Powers::reads_organisation, handler).await
+}
+
+fn heads(visit: &Visit) -> [&'static str; 5] {
+    [
+        visit.say("所属", "Unit"),
+        visit.say("規則", "Rule"),
+        visit.say("種類", "Which"),
+        visit.say("ルーム ID", "Room ID"),
+        visit.say("状態", "State"),
+    ]
+}
+
+fn cells(visit: &Visit, shown: &Shown, place: usize) -> [String; 5] {
+    let room = &shown.rooms[place];
+    let rule = shown.rules.iter().find(|rule| rule.id == room.rule);
+    let closed = room.closed.map(|at| format!("{}{}", visit.say("閉鎖 ", "closed "), day(visit, at)));
+    let adopted = room.is_adopted.then(|| visit.say("手で作られたもの", "made by hand").to_owned());
+    [
+        room.unit.clone().unwrap_or_default(),
+        rule.map_or_else(|| room.rule.0.to_string(), |rule| rule.rule.title.clone()),
+        room.key.clone(),
+        room.room.clone(),
+        closed.into_iter().chain(adopted).collect::<Vec<_>>().join(visit.say("、", ", ")),
+    ]
+}
+
+fn preview(visit: &Visit, previewed: &Previewed) -> Markup {
+    let say = |japanese, english| visit.say(japanese, english);
+    let counts = [
+        (say("作るルーム", "rooms made"), previewed.makes),
+        (say("入る人（延べ）", "times somebody comes in"), previewed.joins),
+        (say("出る人（延べ）", "times somebody leaves"), previewed.leaves),
+        (say("ほかの変更", "other changes"), previewed.changes),
+        (say("閉じるルーム", "rooms closed"), previewed.closes),
+        (say("上限を超えて作らないルーム", "rooms over the bound, not made"), previewed.left_out),
+    ];
+    let steps = previewed.told.iter().map(|step| vec![text(&step.room), text(said_of(visit, step))]);
+    html! {
+        h2 { (say("この日に変わること", "What changes on that day")) }
+        div.card { dl { @for (name, count) in counts { dt { (name) } dd { (count) } } } }
+        @if !previewed.told.is_empty() { (table(&[say("ルーム", "Room"), say("内容", "What")], steps)) }
+    }
+}
+
+fn said_of<'a>(visit: &Visit, step: &'a rules::Told) -> &'a str {
+    said(visit.language(), &step.what)
+}
