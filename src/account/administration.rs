@@ -4,7 +4,7 @@
 //! with a row in the audit log, and every session of the account knows it from that commit on.
 
 use audit::Actor;
-use base::Timestamp;
+use base::{Term, Timestamp};
 use ruma::{OwnedUserId, ServerName, UserId};
 use store::{Order, Range, Reads};
 
@@ -90,6 +90,8 @@ pub struct AccountQuery {
     pub deactivated: Option<bool>,
     /// Locked accounts, or all others.
     pub locked: Option<bool>,
+    /// Suspended accounts, or all others.
+    pub suspended: Option<bool>,
 }
 
 impl AccountQuery {
@@ -99,14 +101,15 @@ impl AccountQuery {
             && fits(self.admins, account.admin)
             && fits(self.deactivated, account.deactivated)
             && fits(self.locked, account.moderation.locked)
+            && fits(self.suspended, account.moderation.suspended)
     }
 
     fn names(&self, account: &Account) -> bool {
         if let Some(name) = &self.name {
-            let name = name.to_lowercase();
-            let shown = account.profile.displayname.as_ref().map(|shown| shown.to_lowercase());
-            return account.user_id.localpart().to_lowercase().contains(&name)
-                || shown.is_some_and(|shown| shown.contains(&name));
+            // Folded as all searches are: 髙橋 is found as 高橋, and ﾔﾏﾀﾞ as やまだ.
+            let name = Term::new(name);
+            let shown = account.profile.displayname.as_deref();
+            return name.is_in(account.user_id.localpart()) || shown.is_some_and(|shown| name.is_in(shown));
         }
         // User ids have no capitals, but for old ones.
         let id = account.user_id.as_str().to_lowercase();

@@ -168,6 +168,7 @@ async fn answer_list(
         guests: if query.guests == Some(false) { Some(false) } else { None },
         admins: query.admins,
         deactivated,
+        suspended: None,
         locked: if query.locked == Some(true) { None } else { Some(false) },
     };
     let page = {

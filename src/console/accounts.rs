@@ -19,6 +19,18 @@ use crate::{
 const PAGE: usize = 100;
 /// Accounts in one file.
 const IN_FILE: usize = 100_000;
+/// What is told once something was done.
+const DONE: [(&str, (&str, &str)); 5] = [
+    (
+        "sign_out",
+        ("すべての端末とブラウザーをサインアウトさせました。", "All devices and browsers are signed out."),
+    ),
+    ("lock", ("ロックしました。", "The account is locked.")),
+    ("unlock", ("ロックを解除しました。", "The account is unlocked.")),
+    ("suspend", ("利用を停止しました。", "The account is suspended.")),
+    ("resume", ("利用停止を解除しました。", "The account may speak again.")),
+];
+
 /// Longest text that is looked for, in letters.
 const LONGEST: usize = 100;
 
@@ -45,9 +57,12 @@ pub(crate) async fn list(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         let query = AccountQuery {
             from,
             limit: if is_file { IN_FILE } else { PAGE },
-            name: (!sought.is_empty()).then(|| sought.clone()),
+            // As the list itself writes them.
+            user_id: sought.starts_with('@').then(|| sought.clone()),
+            name: (!sought.is_empty() && !sought.starts_with('@')).then(|| sought.clone()),
             deactivated: Some(state == "closed"),
             locked: (state == "locked").then_some(true),
+            suspended: (state == "suspended").then_some(true),
             admins: (state == "administrators").then_some(true),
             ..AccountQuery::default()
         };
@@ -60,7 +75,12 @@ pub(crate) async fn list(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             say("最後の利用", "Last used"),
         ];
         if is_file {
-            let rows = found.accounts.iter().map(|account| cells(&visit, account).to_vec());
+            let heads = [&[say("ユーザー名", "User name")], &heads[..]].concat();
+            let rows = found.accounts.iter().map(|account| {
+                let mut row = vec![account.user_id.localpart().to_owned()];
+                row.extend(cells(&visit, account));
+                row
+            });
             return Ok(visit.file("accounts.csv", csv::KIND, csv::written(&heads, rows)));
         }
         let rows = found.accounts.iter().map(|account| {
@@ -79,8 +99,9 @@ pub(crate) async fn list(console: Arc<Console>, call: RawCall<Open>) -> Result<R
                 }))
                 (field("state", say("状態", "State"), "", html! {
                     select id="state" name="state" { @for (word, name) in [
-                        ("", say("使えるもの", "open")),
+                        ("", say("閉鎖されていないもの", "not closed")),
                         ("locked", say("ロック中", "locked")),
+                        ("suspended", say("利用停止中", "suspended")),
                         ("administrators", say("全体管理者", "administrators")),
                         ("closed", say("閉鎖済み", "closed")),
                     ] { option value=(word) selected[word == state] { (name) } } }
@@ -95,7 +116,7 @@ pub(crate) async fn list(console: Arc<Console>, call: RawCall<Open>) -> Result<R
                     a href=(at(from.saturating_add(PAGE))) { (say("次の 100 件", "The next 100")) } " "
                 }
                 a href=(link(ACCOUNTS, &[("q", &sought), ("state", state), ("as", "csv")])) {
-                    (say("表計算用ファイル（CSV）", "As a file for spreadsheets (CSV)"))
+                    (say("CSV ダウンロード（Excel 用）", "As a file for spreadsheets (CSV)"))
                 }
             }
         };
@@ -125,13 +146,14 @@ fn state(visit: &Visit, account: &Account) -> String {
         (account.guest, say("ゲスト", "guest")),
     ];
     let facts: Vec<_> = facts.into_iter().filter(|(is, _)| *is).map(|(_, name)| name).collect();
-    if facts.is_empty() { say("使えます", "open").to_owned() } else { facts.join(say("、", ", ")) }
+    if facts.is_empty() { say("有効", "open").to_owned() } else { facts.join(say("、", ", ")) }
 }
 
 pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let handler = async |visit: Visit, browser: Browser, powers: Powers| {
-        let user = meant(&visit, visit.query()?.get("user"))?;
-        one(&console, &visit, (&browser, &powers), &user, None).await
+        let query = visit.query()?;
+        let user = meant(&visit, query.get("user"))?;
+        one(&console, &visit, (&browser, &powers), &user, query.get("done"), None).await
     };
     console.answer(call, Powers::administers, handler).await
 }
@@ -147,6 +169,7 @@ async fn one(
     visit: &Visit,
     (browser, powers): (&Browser, &Powers),
     user: &UserId,
+    done: &str,
     error: Option<&PageError>,
 ) -> Result<Response, PageError> {
     let account = console.accounts.find_account(user).await?.ok_or_else(PageError::not_found)?;
@@ -164,6 +187,9 @@ async fn one(
     let [_, name, state, created, seen] = cells(visit, &account);
     let body = html! {
         (visit.problem(error))
+        @if let Some((_, told)) = DONE.iter().find(|(word, _)| *word == done) {
+            p.card role="status" { (say(told.0, told.1)) }
+        }
         div.card { dl {
             dt { (say("アカウント", "Account")) } dd.id { (account.user_id) }
             dt { (say("表示名", "Display name")) } dd { (name) }
@@ -175,7 +201,7 @@ async fn one(
         @if !account.deactivated && *account.user_id != *browser.user_id {
             (deeds(console, visit, browser, &account).await?)
         }
-        h2 { (say("サインインしている端末", "Devices that are signed in")) " (" (devices.len()) ")" }
+        h2 { (say("サインインしているアプリの端末", "Devices of apps that are signed in")) " (" (devices.len()) ")" }
         @if devices.is_empty() {
             p { (say("ありません。", "There are none.")) }
         } @else {
@@ -195,30 +221,32 @@ async fn deeds(
 ) -> Result<Markup, PageError> {
     let say = |japanese, english| visit.say(japanese, english);
     let (locked, suspended) = (account.moderation.locked, account.moderation.suspended);
+    // Nothing is chosen before somebody chooses, so that no key by itself does any of it.
+    let choices = [
+        ("sign_out", say("すべての端末をサインアウトさせる", "Sign all devices out")),
+        if suspended {
+            ("resume", say("利用停止を解除する", "Let it speak again"))
+        } else {
+            ("suspend", say("利用を停止する（閲覧だけができます）", "Suspend it: it reads only"))
+        },
+        if locked {
+            ("unlock", say("ロックを解除する", "Unlock it"))
+        } else {
+            ("lock", say("ロックする（すべての端末で使えなくなります）", "Lock it: no device works any more"))
+        },
+    ];
     Ok(html! {
         form.card method="post" action=(ACCOUNT) {
             (visit.proof())
             input type="hidden" name="user" value=(account.user_id);
-            p.note { (say(
-                "ロックすると、すべての端末がその場で使えなくなります。利用停止では、読むことだけができます。",
-                "A locked account works on no device from that moment. One that is suspended reads only.",
-            )) }
             (password_field(&console.accounts, visit, browser).await?)
-            div.actions {
-                @if locked {
-                    button.second name="do" value="unlock" { (say("ロックを解除する", "Unlock")) }
-                } @else {
-                    button.danger name="do" value="lock" { (say("ロックする", "Lock")) }
+            (field("do", say("何を行うか", "What to do"), "", html! {
+                select id="do" name="do" required {
+                    option value="" { (say("選んでください", "Please choose")) }
+                    @for (word, name) in choices { option value=(word) { (name) } }
                 }
-                @if suspended {
-                    button.second name="do" value="resume" { (say("利用を再開する", "Let it speak again")) }
-                } @else {
-                    button.danger name="do" value="suspend" { (say("利用を停止する", "Suspend")) }
-                }
-                button.danger name="do" value="sign_out" {
-                    (say("すべての端末をサインアウトさせる", "Sign all devices out"))
-                }
-            }
+            }))
+            div.actions { button.danger { (say("実行する", "Do it")) } }
         }
     })
 }
@@ -239,7 +267,7 @@ pub(crate) async fn change(console: Arc<Console>, call: RawCall<Open>) -> Result
             console.accounts.confirm_own(&browser, form.get("password"), visit.address()).await
         {
             let error = of_password(error)?;
-            return one(&console, &visit, (&browser, &powers), &user, Some(&error)).await;
+            return one(&console, &visit, (&browser, &powers), &user, "", Some(&error)).await;
         }
         let (accounts, by) = (&console.accounts, actor(&visit, &browser));
         accounts.refuse_own(&user).await?;
@@ -252,7 +280,9 @@ pub(crate) async fn change(console: Arc<Console>, call: RawCall<Open>) -> Result
             _ => return Err(PageError::not_found()),
         };
         match done {
-            Ok(()) => Ok(visit.redirect(&link(ACCOUNT, &[("user", user.as_str())]))),
+            Ok(()) => {
+                Ok(visit.redirect(&link(ACCOUNT, &[("user", user.as_str()), ("done", form.get("do"))])))
+            }
             Err(error) => {
                 let error = match error {
                     ::account::Error::Forbidden(_) => PageError::forbidden(
@@ -264,7 +294,7 @@ pub(crate) async fn change(console: Arc<Console>, call: RawCall<Open>) -> Result
                 if error.status().is_server_error() {
                     return Err(error);
                 }
-                one(&console, &visit, (&browser, &powers), &user, Some(&error)).await
+                one(&console, &visit, (&browser, &powers), &user, "", Some(&error)).await
             }
         }
     };

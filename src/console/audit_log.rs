@@ -11,7 +11,7 @@ use web::{ApiError, Open, RawCall, Response};
 use crate::{
     console::{AUDIT, AUDIT_FILE, Console, actor},
     csv,
-    frame::{field, link, moment, page, table, text},
+    frame::{field, link, page, table, text},
     powers::Powers,
     told::told,
 };
@@ -36,7 +36,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             (form(&visit, &query))
             @if found.found.is_empty() {
                 p role="status" { @if found.next.is_some() {
-                    (say("ここまでにはありません。", "None so far."))
+                    (say("この範囲には該当がありません。続きを表示してください。", "None so far; please go on."))
                 } @else {
                     (say("記録はありません。", "There are no rows."))
                 } }
@@ -90,13 +90,13 @@ fn form(visit: &Visit, query: &Form) -> Markup {
         actions.iter().filter_map(|(word, _)| Some(word.split_once('.')?.0)).collect();
     html! {
         form.card method="get" action=(AUDIT) role="search" {
-            (field("since", say("いつから", "Since"), "", html! {
+            (field("since", say("開始日", "Since"), "", html! {
                 input id="since" name="since" type="date" value=(query.get("since"));
             }))
-            (field("until", say("いつまで", "Through"), "", html! {
+            (field("until", say("終了日", "Through"), "", html! {
                 input id="until" name="until" type="date" value=(query.get("until"));
             }))
-            (field("who", say("だれが・だれに", "By or to whom"), say("ユーザー名か ID", "A user name or an id"), html! {
+            (field("who", say("操作した人・対象", "By or to whom"), say("ユーザー名か ID", "A user name or an id"), html! {
                 input id="who" name="who" value=(query.get("who")) maxlength="100" aria-describedby="who-remark";
             }))
             (field("what", say("操作", "What was done"), "", html! {
@@ -114,7 +114,7 @@ fn form(visit: &Visit, query: &Form) -> Markup {
                     }
                 }
             }))
-            (field("text", say("記録の中の言葉", "A word in the row"), "", html! {
+            (field("text", say("キーワード", "A word in the row"), "", html! {
                 input id="text" name="text" type="search" value=(query.get("text")) maxlength="100";
             }))
             div.actions { button { (say("探す", "Find")) } }
@@ -125,7 +125,7 @@ fn form(visit: &Visit, query: &Form) -> Markup {
                 input type="hidden" name=(name) value=(query.get(name));
             }
             div.actions {
-                button.second name="as" value="csv" { (say("表計算用ファイル（CSV）", "As a file for spreadsheets (CSV)")) }
+                button.second name="as" value="csv" { (say("CSV ダウンロード（Excel 用）", "As a file for spreadsheets (CSV)")) }
                 button.second name="as" value="lines" { (say("JSON Lines", "As JSON lines")) }
             }
         }
@@ -138,14 +138,14 @@ fn is_of(word: &str, kind: &str) -> bool {
 
 fn heads(visit: &Visit) -> [&'static str; 8] {
     [
-        visit.say("日時", "When"),
-        visit.say("だれが", "Who"),
+        visit.say("日時（日本時間）", "When (in Japan)"),
+        visit.say("操作した人", "Who"),
         visit.say("立場", "As what"),
-        visit.say("どこから", "From where"),
+        visit.say("接続元", "From where"),
         visit.say("操作", "What"),
         visit.say("対象", "To whom"),
-        visit.say("前", "Before"),
-        visit.say("後", "After"),
+        visit.say("変更前", "Before"),
+        visit.say("変更後", "After"),
     ]
 }
 
@@ -165,7 +165,7 @@ fn cells(visit: &Visit, row: &Listed) -> [String; 8] {
         facts.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")
     };
     [
-        moment(visit, *at),
+        seconds(*at),
         who.clone(),
         Role::of_word(role).map_or_else(|| role.clone(), |role| pick(role.names())),
         from.clone().unwrap_or_default(),
@@ -174,6 +174,11 @@ fn cells(visit: &Visit, row: &Listed) -> [String; 8] {
         facts(before),
         facts(after),
     ]
+}
+
+/// `2026-04-01 08:06:47` in Japan, as spreadsheets take it for a moment and texts of it are in order.
+fn seconds(at: base::Timestamp) -> String {
+    audit::written(at).get(..19).unwrap_or_default().replace('T', " ")
 }
 
 /// Gives rows as a file. That is a deed, of which a row is written before anything is given.

@@ -15,7 +15,7 @@ use crate::{
     console::{CHANGES, Console, IMPORT, not_yours, unexpected},
     frame::{day, field, link, moment, page, say, table, text},
     powers::Powers,
-    short::{in_short, path_of},
+    short::{hour, in_short, path_of},
 };
 
 /// Change sets on one page.
@@ -36,15 +36,18 @@ const ENCODINGS: [(&str, Encoding); 5] = [
 pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let handler = async |visit: Visit, browser: Browser, powers: Powers| {
         let before = visit.query()?.get("before").parse().ok().map(SetId);
-        let order = Order::List { before, limit: PAGE };
-        let Answer::List(sets) = console.order(&visit, &browser, order).await? else {
+        // One more tells whether there are others behind.
+        let order = Order::List { before, limit: PAGE + 1 };
+        let Answer::List(mut sets) = console.order(&visit, &browser, order).await? else {
             return Err(unexpected());
         };
+        let has_more = sets.len() > PAGE;
+        sets.truncate(PAGE);
         let say = |japanese, english| visit.say(japanese, english);
         let heads = [
             say("番号", "Number"),
             say("基準日", "As of"),
-            say("提出元", "Source"),
+            say("取込元", "Source"),
             say("作成", "Made"),
             say("適用", "Applied at"),
             say("状態", "State"),
@@ -56,7 +59,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
                 text(day(&visit, set.day)),
                 text(set.source.as_deref().unwrap_or("-")),
                 html! { (moment(&visit, set.made_at)) " " small.id { (set.made_by) } },
-                text(moment(&visit, set.at)),
+                text(hour(&visit, set)),
                 text(self::say(&visit, set.state.words())),
                 text(in_short(&visit, set)),
             ]
@@ -70,7 +73,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             } @else {
                 (table(&heads, rows))
             }
-            @if let Some((last, _)) = sets.last().filter(|_| sets.len() == PAGE) {
+            @if let Some((last, _)) = sets.last().filter(|_| has_more) {
                 p { a href=(link(CHANGES, &[("before", &last.0.to_string())])) { (say("それより前", "Earlier ones")) } }
             }
         };
@@ -119,7 +122,7 @@ async fn carry_out(
         let Answer::Columns(found) = console.order(visit, browser, order).await? else {
             return Err(unexpected());
         };
-        return Ok(visit.page(columns::page_of(visit, powers, &found, &file.name)));
+        return Ok(visit.page(columns::page_of(visit, powers, &found, &file.name, form)));
     }
     let import = Import {
         file: bytes,
@@ -179,11 +182,14 @@ async fn form(
     let source = typed.find("source").unwrap_or("人事システム");
     let body = html! {
         (visit.problem(error))
+        @if error.is_some() {
+            p.note { (say("ファイルは、もう一度選んでください。", "Please choose the file once more.")) }
+        }
         @if typed.get("saved") == "yes" {
             p.card role="status" { (say("列の対応を保存しました。", "What the columns mean is saved.")) }
         }
         p { (say(
-            "ファイルは何もすぐには変えません。変更案になり、二人が承認してから、決めた時刻に適用されます。",
+            "取り込んでも、すぐには反映されません。変更案を作り、二人が承認したあと、指定した日時に適用します。",
             "A file changes nothing at once. It becomes a change set, which two people approve, and which is applied at its hour.",
         )) }
         form.card method="post" action=(IMPORT) enctype="multipart/form-data" {
@@ -193,9 +199,9 @@ async fn form(
             }))
             (field(
                 "source",
-                say("提出元の名前", "Name of the source"),
+                say("取込元（システム名など）", "Name of the source"),
                 say(
-                    "次の回も同じ名前にしてください。前の回にいた人だけが、いなくなった人として扱われます。",
+                    "毎回同じ名前にしてください。同じ取込元の前回のファイルにいて今回いない人を、退職などの「終了」として扱います。",
                     "Please use the same name each time: only whom this source has told of before ends by not being in its file.",
                 ),
                 html! { input id="source" name="source" value=(source) required maxlength="100"
@@ -214,28 +220,28 @@ async fn form(
             (field(
                 "new_body",
                 say("新しい機関の名前", "Name of a new body"),
-                say("首長部局、教育委員会など。今ある機関のときは空けておきます。", "Leave it empty for a body that is there."),
+                say("首長部局、教育委員会など。登録済みの機関の場合は空欄にしてください。", "Leave it empty for a body that is there."),
                 html! { input id="new_body" name="new_body" value=(typed.get("new_body")) maxlength="100"
                     aria-describedby="new_body-remark"; },
             ))
             label.check { input type="checkbox" name="makes_new" value="yes" checked[typed.get("makes_new") == "yes"];
-                span { (say("知らない機関と所属は新しく作る", "Make bodies and units that are not known")) } }
+                span { (say("未登録の機関・所属を新しく登録する", "Make bodies and units that are not known")) } }
             (field("mapping", say("列の対応", "What the columns mean"), "", html! {
                 select id="mapping" name="mapping" {
-                    option value="" { (say("見出しから判断する", "Guess it by the headings")) }
+                    option value="" { (say("見出しから自動で判定する", "Guess it by the headings")) }
                     @for mapping in &mappings {
                         option value=(mapping) selected[typed.get("mapping") == mapping] { (mapping) }
                     }
                 }
             }))
-            (field("day", say("基準日（いつ時点の内容か）", "As of which day"), say("空けると今日です。", "Today if left empty."), html! {
+            (field("day", say("基準日（いつ時点の内容か）", "As of which day"), say("空欄の場合は今日の日付になります。", "Today if left empty."), html! {
                 input id="day" name="day" type="date" value=(typed.find("day").or(today.as_deref()).unwrap_or_default())
                     aria-describedby="day-remark";
             }))
             (field(
                 "at",
-                say("適用する時刻（日本時間）", "When it is applied (in Japan)"),
-                say("空けると、その日の 0 時か、承認されしだいです。", "If left empty: at the begin of that day, or as soon as it is approved."),
+                say("適用する日時（日本時間）", "When it is applied (in Japan)"),
+                say("空欄の場合は、基準日の 0 時（過ぎているときは承認されしだい）に適用します。", "If left empty: at the begin of that day, or as soon as it is approved."),
                 html! { input id="at" name="at" type="datetime-local" value=(typed.get("at"))
                     aria-describedby="at-remark"; },
             ))
@@ -247,18 +253,19 @@ async fn form(
                     }
                 }
             }))
-            details {
-                summary { (say("番号が同じ別人、名前が変わった同じ人", "Numbers that became other people's, names that changed")) }
-                (field("same", say("名前が変わっても同じ人の職員番号", "Numbers whose new names are those of the same people"), "", html! {
+            @let is_open = typed.find("same").or(typed.find("other")).is_some();
+            details open[is_open] {
+                summary { (say("改姓・職員番号の再使用がある場合", "Numbers that became other people's, names that changed")) }
+                (field("same", say("改姓した職員の職員番号", "Numbers whose new names are those of the same people"), "", html! {
                     textarea id="same" name="same" rows="2" { (typed.get("same")) }
                 }))
-                (field("other", say("別の人が使うようになった職員番号", "Numbers that are other people's now"), "", html! {
+                (field("other", say("別の職員に付け替えた職員番号", "Numbers that are other people's now"), "", html! {
                     textarea id="other" name="other" rows="2" { (typed.get("other")) }
                 }))
             }
             div.actions {
                 button name="do" value="propose" { (say("変更案を作る", "Make a change set")) }
-                button.second name="do" value="columns" { (say("列の意味を確かめる", "Look at what the columns mean")) }
+                button.second name="do" value="columns" { (say("列の対応を確認する", "Look at what the columns mean")) }
             }
         }
     };

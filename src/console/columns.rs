@@ -17,11 +17,14 @@ use crate::{
 /// Columns that can be given a meaning here; of wider files the first ones.
 const MOST_COLUMNS: usize = 200;
 
+/// What was typed for the import, and is there again once the mapping is saved.
+const KEPT: [&str; 9] = ["source", "body", "new_body", "makes_new", "day", "at", "encoding", "same", "other"];
+
 /// What a column is guessed to mean, and how sure that is; nothing where it is not read.
 type Meant = Option<(Field, Confidence)>;
 
 /// The page on which the guess is looked at.
-pub(crate) fn page_of(visit: &Visit, powers: &Powers, columns: &Columns, file: &str) -> Page {
+pub(crate) fn page_of(visit: &Visit, powers: &Powers, columns: &Columns, file: &str, typed: &Form) -> Page {
     let say = |japanese, english| visit.say(japanese, english);
     let mut all: BTreeMap<usize, (&str, Meant)> = BTreeMap::new();
     for (place, header, field, confidence) in &columns.found {
@@ -33,11 +36,11 @@ pub(crate) fn page_of(visit: &Visit, powers: &Powers, columns: &Columns, file: &
     let base = Mapping { columns: Vec::new(), ..columns.mapping.clone() };
     let base = serde_json::to_string(&base).unwrap_or_default();
     let heads =
-        [say("列", "Column"), say("見出し", "Heading"), say("意味", "Meaning"), say("確かさ", "How sure")];
+        [say("列", "Column"), say("見出し", "Heading"), say("意味", "Meaning"), say("判定", "How sure")];
     let rows = all.iter().take(MOST_COLUMNS).map(|(place, (header, meant))| {
         let sure = match meant.map(|(_, confidence)| confidence) {
             Some(Confidence::Low) => say("要確認", "please check"),
-            Some(_) => say("確か", "sure"),
+            Some(_) => say("確実", "sure"),
             None => "",
         };
         let id = format!("column-{place}");
@@ -47,7 +50,7 @@ pub(crate) fn page_of(visit: &Visit, powers: &Powers, columns: &Columns, file: &
             html! {
                 input type="hidden" name={ "header-" (place) } value=(header);
                 select id=(id) name=(id) {
-                    option value="" { (say("読まない", "not read")) }
+                    option value="" { (say("取り込まない", "not read")) }
                     @for (number, field) in Field::ALL.iter().enumerate() {
                         option value=(number) selected[meant.is_some_and(|(meant, _)| meant == *field)] {
                             (self::say(visit, field.words()))
@@ -67,6 +70,7 @@ pub(crate) fn page_of(visit: &Visit, powers: &Powers, columns: &Columns, file: &
         form.card method="post" action=(MAPPINGS) {
             (visit.proof())
             input type="hidden" name="base" value=(base);
+            @for name in KEPT { input type="hidden" name={ "kept-" (name) } value=(typed.get(name)); }
             (table(&heads, rows))
             (field(
                 "name",
@@ -78,7 +82,7 @@ pub(crate) fn page_of(visit: &Visit, powers: &Powers, columns: &Columns, file: &
         }
         p { a href=(IMPORT) { (say("保存せずに戻る", "Back without saving")) } }
     };
-    page(visit, powers, say("列の意味", "What the columns mean"), body).again_at(IMPORT.to_owned())
+    page(visit, powers, say("列の対応", "What the columns mean"), body).again_at(IMPORT.to_owned())
 }
 
 /// Saves what somebody chose.
@@ -89,7 +93,9 @@ pub(crate) async fn save(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         let mapping = Box::new(chosen(&form)?);
         let order = Order::SaveMapping { name: name.clone(), mapping };
         let Answer::Done = console.order(&visit, &browser, order).await? else { return Err(unexpected()) };
-        Ok(visit.redirect(&link(IMPORT, &[("mapping", &name), ("saved", "yes")])))
+        let kept = KEPT.map(|field| (field, form.get(&format!("kept-{field}"))));
+        let fields: Vec<_> = [("mapping", name.as_str()), ("saved", "yes")].into_iter().chain(kept).collect();
+        Ok(visit.redirect(&link(IMPORT, &fields)))
     };
     console.answer(call, Powers::changes_organisation, handler).await
 }

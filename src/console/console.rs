@@ -97,7 +97,7 @@ impl Console {
             return Ok((browser, powers));
         }
         Err(PageError::forbidden(
-            "このアカウントは管理画面を使えません。必要なときは、機関の全体管理者に役割を付けてもらってください。",
+            "このアカウントは管理画面を使えません。必要な場合は、全体管理者に役割の付与を依頼してください。",
             "This account has nothing to do on the console. Ask an administrator of your authority for a duty if you need one.",
         ))
     }
@@ -145,7 +145,7 @@ pub(crate) fn actor(visit: &Visit, browser: &Browser) -> Actor {
 /// 403: the page is for others.
 pub(crate) fn not_yours() -> PageError {
     PageError::forbidden(
-        "この画面を使う役割がありません。",
+        "この画面を表示する権限がありません。",
         "This page is for people with another duty than yours.",
     )
 }

@@ -48,10 +48,10 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         });
         let body = html! {
             p { (say(
-                "役割を付ける・外す操作は、サーバーのコマンドで行います。一人で二人分の承認ができてしまうことを防ぐためです。",
+                "役割の付与・解除は、サーバーのコマンドで行います（一人で二人分の承認ができないようにするためです）。",
                 "Duties are given and taken at the command line of the server, so that nobody can make himself two people.",
             )) }
-            p { code { "yakuba user duty " (say("ユーザー名", "NAME")) " --give personnel" } }
+            p { code { "yakuba user duty " (say("ユーザー名", "NAME")) " --server-name " (visit.authority()) " --give personnel" } " (audit, reading)" }
             (table(&[say("アカウント", "Account"), say("役割", "Duties")], rows))
         };
         Ok(visit.page(page(&visit, &powers, say("役割", "Duties"), body)))

@@ -9,23 +9,19 @@ use web::{ApiError, Open, RawCall, Response};
 
 use crate::{
     console::{Console, HOME, unexpected},
-    frame::{links, moment, page, text},
+    frame::{links, page, text},
     powers::Powers,
-    short::{in_short, path_of},
+    short::{hour, in_short, path_of},
 };
-
-/// Change sets that are looked through for those that wait.
-const LOOKED_AT: usize = 100;
 
 pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let handler = async |visit: Visit, browser: ::account::Browser, powers: Powers| {
         let mut waiting = Vec::new();
         if powers.reads_organisation() {
-            let order = Order::List { before: None, limit: LOOKED_AT };
-            let Answer::List(sets) = console.order(&visit, &browser, order).await? else {
+            let Answer::List(sets) = console.order(&visit, &browser, Order::Waiting).await? else {
                 return Err(unexpected());
             };
-            waiting.extend(sets.into_iter().filter(|(_, set)| set.waits()));
+            waiting = sets;
         }
         let account = browser.user_id.localpart();
         let (mine, others): (Vec<_>, Vec<_>) =
@@ -50,6 +46,11 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
     console.answer(call, Powers::is_any, handler).await
 }
 
+/// Leads to the first page whoever has typed a slash behind its path.
+pub(crate) async fn lead(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    console.pages.answer(call, async |visit: Visit| Ok(visit.redirect(HOME))).await
+}
+
 /// Whether an approval of this visitor's is what is missing.
 fn waits_for(set: &ChangeSet, powers: &Powers, account: &str) -> bool {
     let is_open = |role| set.approvals.iter().all(|approval| approval.role != role);
@@ -67,7 +68,7 @@ fn listed(visit: &Visit, sets: &[(SetId, ChangeSet)]) -> Markup {
                 li {
                     a href=(path_of(*id)) { (visit.say("変更案", "Change set")) " " (id.0) }
                     " " (text(in_short(visit, set)))
-                    " " small { (visit.say("適用: ", "applied: ")) (moment(visit, set.at)) }
+                    " " small { (visit.say("適用: ", "applied: ")) (hour(visit, set)) }
                 }
             } }
         }

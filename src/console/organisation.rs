@@ -5,7 +5,7 @@ use std::sync::Arc;
 use intake::Date;
 use organisation::{Tenure, calendar::before};
 use pages::{Form, Markup, Visit, html};
-use personnel::{Answer, Member, Order, Shown, ShownUnit};
+use personnel::{Answer, Member, Order, Shown, ShownUnit, UNIT_NUMBER};
 use web::{ApiError, Open, RawCall, Response};
 
 use crate::{
@@ -19,7 +19,8 @@ use crate::{
 pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let handler = async |visit: Visit, browser: ::account::Browser, powers: Powers| {
         let query = visit.query()?;
-        let (asked, unit) = (asked_day(&query)?, query.find("unit").map(str::to_owned));
+        let asked = asked_day(&query)?;
+        let unit = query.find("unit").map(str::to_owned);
         let order = Order::Show { day: asked, unit: unit.clone() };
         let Answer::Shown(shown) = console.order(&visit, &browser, order).await? else {
             return Err(unexpected());
@@ -29,15 +30,19 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             return Ok(visit.file(&name, csv::KIND, in_csv(&visit, &shown)));
         }
         let title = match &unit {
-            Some(unit) => unit.clone(),
+            // As the first one is called; what was asked for may be its number.
+            Some(unit) => {
+                let first = shown.bodies.iter().flat_map(|body| &body.units).next();
+                first.map_or_else(|| unit.clone(), |first| first.name.clone())
+            }
             None => visit.say("組織", "Organisation").to_owned(),
         };
         let body = html! {
             (form(&visit, &shown, unit.as_deref()))
             @if shown.bodies.is_empty() {
                 p { (visit.say(
-                    "まだ誰もいません。人事ファイルを取り込むと、ここに組織が現れます。",
-                    "Nobody is here yet. Once a personnel file is brought in, the organisation appears here.",
+                    "この日の組織はまだ登録されていません。人事ファイルを取り込むと、ここに表示されます。",
+                    "Nobody is here yet on this day. Once a personnel file is brought in, the organisation appears here.",
                 )) }
             }
             @for body in &shown.bodies {
@@ -72,7 +77,7 @@ fn form(visit: &Visit, shown: &Shown, unit: Option<&str>) -> Markup {
             @if unit.is_some() {
                 a href=(link(ORGANISATION, &[("day", &day)])) { (visit.say("組織全体", "The whole organisation")) } " "
             }
-            a href=(file) { (visit.say("表計算用ファイル（CSV）", "As a file for spreadsheets (CSV)")) }
+            a href=(file) { (visit.say("CSV ダウンロード（Excel 用）", "As a file for spreadsheets (CSV)")) }
         }
     }
 }
@@ -82,8 +87,8 @@ fn tree(visit: &Visit, units: &[ShownUnit], query: &Form) -> Markup {
     html! {
         ul.tree { @for unit in units {
             li.{ "depth-" (unit.depth.min(9)) } {
-                @let name = unit.code.as_deref().unwrap_or(&unit.name);
-                a href=(link(ORGANISATION, &[("day", query.get("day")), ("unit", name)])) { (unit.name) }
+                @let number = format!("{UNIT_NUMBER}{}", unit.unit.0);
+                a href=(link(ORGANISATION, &[("day", query.get("day")), ("unit", &number)])) { (unit.name) }
                 " " small { (unit.members.len()) (visit.say(" 人", " people")) }
             }
         } }
@@ -144,12 +149,16 @@ fn in_csv(visit: &Visit, shown: &Shown) -> String {
     let mut heads =
         vec![visit.say("機関", "Body"), visit.say("所属コード", "Unit code"), visit.say("所属", "Unit")];
     heads.extend(self::heads(visit));
+    heads.extend([visit.say("開始日", "From"), visit.say("終了日", "Through")]);
     let rows = shown.bodies.iter().flat_map(|body| {
         body.units.iter().flat_map(move |unit| {
             unit.members.iter().map(move |member| {
                 let mut row =
                     vec![body.name.clone(), unit.code.clone().unwrap_or_default(), unit.name.clone()];
                 row.extend(cells(visit, member));
+                // Days as spreadsheets take them for days, each in a cell of its own.
+                let iso = |day: Option<Date>| day.map(|day| day.to_string()).unwrap_or_default();
+                row.extend([iso(member.from), iso(member.until.and_then(before))]);
                 row
             })
         })

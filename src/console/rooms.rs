@@ -87,7 +87,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
                     p.note { (say("先頭の 500 件です。すべてはファイルにあります。", "These are the first 500; the file has them all.")) }
                 }
                 p { a href=(link(ROOMS, &[("day", &asked_on), ("as", "csv")])) {
-                    (say("表計算用ファイル（CSV）", "As a file for spreadsheets (CSV)"))
+                    (say("CSV ダウンロード（Excel 用）", "As a file for spreadsheets (CSV)"))
                 } }
             }
         };

@@ -24,6 +24,7 @@ const LARGEST_UPLOAD: ByteSize = ByteSize::mib(17);
 pub fn routes(console: Arc<Console>) -> Routes<()> {
     Routes::new(console)
         .raw(Method::GET, HOME, home::show)
+        .raw(Method::GET, "/_yakuba/console/", home::lead)
         .raw(Method::GET, ORGANISATION, organisation::show)
         .raw(Method::GET, PEOPLE, people::show)
         .raw(Method::GET, CHANGES, changes::show)

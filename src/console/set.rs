@@ -3,10 +3,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use ::account::Browser;
-use organisation::{ChangeSet, GuardKind, ItemState, Kind, Role, SetId, State};
+use base::Timestamp;
+use organisation::{ChangeSet, GuardKind, ItemState, Role, SetId, State};
 use pages::{Form, Markup, PageError, Visit, html};
 use personnel::{Answer, Line, Order};
-use web::{ApiError, Open, RawCall, Response};
+use web::{ApiError, Open, RawCall, Response, StatusCode};
 
 use crate::{
     asked::asked_minute,
@@ -14,9 +15,12 @@ use crate::{
     csv,
     frame::{day, field, link, moment, page, password_field, said, say, table, text},
     powers::Powers,
-    short::{in_short, path_of},
+    short::{hour, in_short, path_of},
     told::of_password,
 };
+
+/// Lines on one page, as the desk gives them.
+const PAGE: usize = 500;
 
 pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let handler = async |visit: Visit, browser: Browser, powers: Powers| {
@@ -50,9 +54,9 @@ async fn lines(
     console: &Console,
     visit: &Visit,
     browser: &Browser,
-    (id, from): (SetId, u32),
+    (id, from, briefly): (SetId, u32, bool),
 ) -> Result<Vec<Line>, PageError> {
-    match console.order(visit, browser, Order::Lines { id, from }).await? {
+    match console.order(visit, browser, Order::Lines { id, from, briefly }).await? {
         Answer::Lines(lines) => Ok(lines),
         _ => Err(unexpected()),
     }
@@ -69,13 +73,13 @@ async fn one(
     let set = find(console, visit, browser, id).await?;
     let from = query.get("from").parse().unwrap_or(0);
     let shows_all = query.get("all") == "yes";
-    let lines = lines(console, visit, browser, (id, from)).await?;
+    let lines = lines(console, visit, browser, (id, from, !shows_all)).await?;
     let say = |japanese, english| visit.say(japanese, english);
-    let (path, shown) = (path_of(id), |line: &&Line| shows_all || is_of_interest(line));
-    let next = lines.last().map(|last| last.number.saturating_add(1)).filter(|next| *next < set.items);
+    let path = path_of(id);
+    let next = lines.last().filter(|_| lines.len() >= PAGE).map(|last| last.number.saturating_add(1));
     let all = if shows_all { "yes" } else { "" };
     let undoes = powers.changes_organisation() && set.state == State::Applied;
-    let rows = lines.iter().filter(shown).map(|line| cells(visit, id, line, undoes));
+    let rows = lines.iter().map(|line| cells(visit, id, line, undoes));
     let heads = [
         say("行", "Line"),
         say("種別", "What"),
@@ -87,10 +91,10 @@ async fn one(
     let body = html! {
         (visit.problem(error))
         (summary(visit, id, &set))
-        @if powers.changes_organisation() { (deeds(console, visit, (browser, powers), id, &set).await?) }
+        @if powers.changes_organisation() { (deeds(console, visit, (browser, powers), (id, &set), query).await?) }
         h2 { (say("内容", "Lines")) }
-        @if !lines.iter().any(|line| shown(&line)) {
-            p { (say("ここには変わるものがありません。", "Nothing of these changes.")) }
+        @if lines.is_empty() {
+            p { (say("変わるものはありません。", "Nothing changes.")) }
         } @else {
             (table(&heads, rows))
         }
@@ -104,17 +108,12 @@ async fn one(
             } @else {
                 a href=(link(&path, &[("all", "yes")])) { (say("変わらない行も表示", "Also what does not change")) }
             }
-            " " a href=(link(&path, &[("as", "csv")])) { (say("表計算用ファイル（CSV）", "As a file for spreadsheets (CSV)")) }
+            " " a href=(link(&path, &[("as", "csv")])) { (say("CSV ダウンロード（Excel 用）", "As a file for spreadsheets (CSV)")) }
         }
     };
     let title = format!("{} {}", say("変更案", "Change set"), id.0);
     let page = page(visit, powers, &title, body).status_of(error).again_at(path_of(id));
     Ok(visit.page(page))
-}
-
-/// Whether somebody wants to read a line who wants no more than he must.
-fn is_of_interest(line: &Line) -> bool {
-    line.kind != Kind::Unchanged || !line.told.is_empty()
 }
 
 fn summary(visit: &Visit, id: SetId, set: &ChangeSet) -> Markup {
@@ -124,23 +123,34 @@ fn summary(visit: &Visit, id: SetId, set: &ChangeSet) -> Markup {
             dt { (say("番号", "Number")) } dd { (id.0) }
             dt { (say("状態", "State")) } dd { (self::say(visit, set.state.words())) }
             dt { (say("基準日", "As of")) } dd { (day(visit, set.day)) }
-            dt { (say("適用する時刻", "Applied at")) } dd { (moment(visit, set.at)) }
-            dt { (say("提出元", "Source")) } dd { (set.source.as_deref().unwrap_or("-")) }
+            dt { (say("適用する時刻", "Applied at")) } dd { (hour(visit, set)) }
+            dt { (say("取込元", "Source")) } dd { (set.source.as_deref().unwrap_or("-")) }
             dt { (say("作成", "Made")) } dd { (moment(visit, set.made_at)) " " span.id { (set.made_by) } }
             dt { (say("内容", "Lines")) } dd { (in_short(visit, set)) }
             @for approval in &set.approvals {
                 dt { (self::say(visit, approval.role.words())) (say("の承認", "'s approval")) }
                 dd { span.id { (approval.account) } " " (moment(visit, approval.at)) }
             }
+            @if set.state == State::Preview {
+                dt { (say("まだない承認", "Approvals that are missing")) }
+                dd { (missing(visit, set)) }
+            }
             @if let Some((by, at)) = &set.ended_by {
-                dt { (say("取り下げ・取り消し", "Ended by")) } dd { span.id { (by) } " " (moment(visit, *at)) }
+                dt { (say("取り下げ・取り消しをした人", "Ended by")) } dd { span.id { (by) } " " (moment(visit, *at)) }
             }
             @if !set.stale.is_empty() {
-                dt { (say("合わなくなった行", "Lines that do not fit any more")) }
+                dt { (say("ほかの変更と競合した行（ファイルを取り込み直してください）", "Lines that do not fit any more")) }
                 dd { (set.stale.iter().map(|line| (u64::from(*line) + 1).to_string()).collect::<Vec<_>>().join(", ")) }
             }
         } }
     }
+}
+
+/// As what somebody still has to approve.
+fn missing(visit: &Visit, set: &ChangeSet) -> String {
+    let is_missing = |role: &Role| set.approvals.iter().all(|approval| approval.role != *role);
+    let names = Role::ALL.into_iter().filter(is_missing).map(|role| say(visit, role.words()));
+    names.collect::<Vec<_>>().join(visit.say("、", ", "))
 }
 
 fn cells(visit: &Visit, id: SetId, line: &Line, undoes: bool) -> Vec<Markup> {
@@ -177,8 +187,8 @@ async fn deeds(
     console: &Console,
     visit: &Visit,
     (browser, powers): (&Browser, &Powers),
-    id: SetId,
-    set: &ChangeSet,
+    (id, set): (SetId, &ChangeSet),
+    typed: &Form,
 ) -> Result<Markup, PageError> {
     let say = |japanese, english| visit.say(japanese, english);
     let path = path_of(id);
@@ -186,9 +196,10 @@ async fn deeds(
     let password = password_field(&console.accounts, visit, browser).await?;
     let guards = html! {
         @for guard in &set.guards {
-            label.check { input type="checkbox" name={ "means-" (guard.kind.word()) } value="yes";
+            @let name = format!("means-{}", guard.kind.word());
+            label.check { input type="checkbox" name=(name) value="yes" checked[typed.get(&name) == "yes"];
                 span { (said(visit.language(), &guard.told)) " "
-                    strong { (say("承知しました", "This is meant")) } } }
+                    strong { (say("確認しました", "This is meant")) } } }
         }
     };
     Ok(html! {
@@ -196,9 +207,10 @@ async fn deeds(
             form.card method="post" action=(path) {
                 (visit.proof())
                 h2 { (say("承認", "Approve")) }
+                input type="hidden" name="at" value=(set.at.millis());
                 @if !set.guards.is_empty() { p { (say(
-                    "次の警告を読み、承知したものに印を付けてください。",
-                    "Please read these warnings, and mark those that are meant so.",
+                    "次の警告をすべて確認し、印を付けてください。",
+                    "Please read all of these warnings, and mark them if they are meant so.",
                 )) } }
                 (guards)
                 @if let [role] = roles[..] {
@@ -218,15 +230,16 @@ async fn deeds(
             }
         }
         @if set.waits() {
-            details.card {
+            details.card open[typed.get("do") == "time"] {
                 summary { (say("時刻を変える・取り下げる", "Another hour, or take it back")) }
                 form method="post" action=(path) {
                     (visit.proof())
                     (field(
                         "at",
-                        say("適用する時刻（日本時間）", "When it is applied (in Japan)"),
+                        say("適用する日時（日本時間）", "When it is applied (in Japan)"),
                         say("変えると、承認はやり直しになります。", "It has to be approved anew then."),
-                        html! { input id="at" name="at" type="datetime-local" required aria-describedby="at-remark"; },
+                        html! { input id="at" name="at" type="datetime-local" required aria-describedby="at-remark"
+                            value=[(typed.get("do") == "time").then(|| typed.get("at"))]; },
                     ))
                     div.actions { button.second name="do" value="time" { (say("時刻を変える", "Change the hour")) } }
                 }
@@ -267,14 +280,10 @@ pub(crate) async fn decide(console: Arc<Console>, call: RawCall<Open>) -> Result
         let (id, form) = (id(&visit)?, visit.form()?);
         match carry_out(&console, &visit, (&browser, &powers), id, &form).await {
             Ok(()) => Ok(visit.redirect(&path_of(id))),
-            Err(error)
-                if error.status().is_server_error() || error.status() == web::StatusCode::NOT_FOUND =>
-            {
+            Err(error) if error.status().is_server_error() || error.status() == StatusCode::NOT_FOUND => {
                 Err(error)
             }
-            Err(error) => {
-                one(&console, &visit, (&browser, &powers), id, &Form::default(), Some(&error)).await
-            }
+            Err(error) => one(&console, &visit, (&browser, &powers), id, &form, Some(&error)).await,
         }
     };
     console.answer(call, Powers::changes_organisation, handler).await
@@ -296,7 +305,11 @@ async fn carry_out(
             confirm(console, visit, browser, form).await?;
             let is_meant = |kind: &GuardKind| form.get(&format!("means-{}", kind.word())) == "yes";
             let means: BTreeSet<_> = GuardKind::ALL.into_iter().filter(is_meant).collect();
-            Order::Approve { id, role, person: browser.user_id.localpart().to_owned(), means }
+            {
+                let seen: u64 = form.get("at").parse().map_err(|_| PageError::not_found())?;
+                let person = browser.user_id.localpart().to_owned();
+                Order::Approve { id, role, person, means, at: Some(Timestamp(seen)) }
+            }
         }
         "time" => Order::SetTime { id, at: asked_minute(form)?.ok_or_else(PageError::not_found)? },
         "withdraw" => Order::Withdraw { id },
@@ -337,9 +350,16 @@ async fn asked_to_undo(
     error: Option<&PageError>,
 ) -> Result<Response, PageError> {
     let set = find(console, visit, browser, id).await?;
+    if set.state != State::Applied {
+        return Err(PageError::new(
+            StatusCode::CONFLICT,
+            "この変更案は、適用済みではないため取り消せません。",
+            "This change set is not applied, so there is nothing to undo.",
+        ));
+    }
     let line = match line_of(form)? {
         Some(number) => {
-            let lines = lines(console, visit, browser, (id, number)).await?;
+            let lines = lines(console, visit, browser, (id, number, false)).await?;
             let line = lines.into_iter().find(|line| line.number == number);
             Some(line.ok_or_else(PageError::not_found)?)
         }
@@ -371,7 +391,7 @@ async fn asked_to_undo(
             (password)
             div.actions {
                 button.danger name="do" value="undo" { (say("取り消す", "Undo")) }
-                a.button.second href=(path) { (say("やめる", "Leave it")) }
+                a.button.second href=(path) { (say("キャンセル", "Leave it")) }
             }
         }
     };
@@ -389,9 +409,7 @@ pub(crate) async fn undo(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         };
         match done.await {
             Ok(_) => Ok(visit.redirect(&path_of(id))),
-            Err(error)
-                if error.status().is_server_error() || error.status() == web::StatusCode::NOT_FOUND =>
-            {
+            Err(error) if error.status().is_server_error() || error.status() == StatusCode::NOT_FOUND => {
                 Err(error)
             }
             Err(error) => asked_to_undo(&console, &visit, (&browser, &powers), id, &form, Some(&error)).await,
@@ -405,7 +423,7 @@ async fn file(console: &Console, visit: &Visit, browser: &Browser, id: SetId) ->
     let language = visit.language();
     let (mut rows, mut from) = (Vec::new(), 0);
     loop {
-        let some = lines(console, visit, browser, (id, from)).await?;
+        let some = lines(console, visit, browser, (id, from, false)).await?;
         let Some(last) = some.last() else { break };
         from = last.number.saturating_add(1);
         rows.extend(some.iter().map(|line| {

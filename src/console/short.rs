@@ -3,7 +3,10 @@
 use organisation::{ChangeSet, SetId};
 use pages::Visit;
 
-use crate::{console::CHANGES, frame::say};
+use crate::{
+    console::CHANGES,
+    frame::{moment, say},
+};
 
 /// Where a change set is shown.
 pub(crate) fn path_of(id: SetId) -> String {
@@ -14,4 +17,12 @@ pub(crate) fn path_of(id: SetId) -> String {
 pub(crate) fn in_short(visit: &Visit, set: &ChangeSet) -> String {
     let counts = set.counts.iter().map(|(kind, count)| format!("{} {count}", say(visit, kind.words())));
     counts.collect::<Vec<_>>().join(visit.say("、", ", "))
+}
+
+/// When a set is applied: as soon as it is approved, where its hour was past already when it was made.
+pub(crate) fn hour(visit: &Visit, set: &ChangeSet) -> String {
+    if set.waits() && set.at <= set.made_at {
+        return visit.say("承認されしだい", "as soon as it is approved").to_owned();
+    }
+    moment(visit, set.at)
 }

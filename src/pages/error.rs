@@ -13,12 +13,23 @@ pub struct PageError {
     english: String,
     /// For the log: it is our fault.
     cause: Option<ApiError>,
+    /// Whether signing in helps.
+    needs_sign_in: bool,
 }
+
+/// Where people sign in.
+pub(crate) const SIGN_IN: &str = "/_yakuba/sign-in";
 
 impl PageError {
     /// An error of this status, told in both languages.
     pub fn new(status: StatusCode, japanese: impl Into<String>, english: impl Into<String>) -> PageError {
-        PageError { status, japanese: japanese.into(), english: english.into(), cause: None }
+        PageError {
+            status,
+            japanese: japanese.into(),
+            english: english.into(),
+            cause: None,
+            needs_sign_in: false,
+        }
     }
 
     /// 400: what was sent makes no sense.
@@ -46,7 +57,12 @@ impl PageError {
 
     /// 401: nobody is signed in.
     pub(crate) fn signed_out() -> PageError {
-        PageError::new(StatusCode::UNAUTHORIZED, "サインインしていません。", "You are not signed in.")
+        let error = PageError::new(
+            StatusCode::UNAUTHORIZED,
+            "サインインしていません。別のタブでサインインしてからこの画面に戻ると、入力した内容が残っていることがあります。",
+            "You are not signed in. If you sign in in another tab and come back here, what you typed may still be there.",
+        );
+        PageError { needs_sign_in: true, ..error }
     }
 
     /// The status.
@@ -66,7 +82,13 @@ impl PageError {
         }
         let title = language.pick("エラー", "Something went wrong");
         let text = language.pick(self.japanese, self.english);
-        Page::new(title, html! { p.problem role="alert" { (text) } }).status(self.status)
+        let body = html! {
+            p.problem role="alert" { (text) }
+            @if self.needs_sign_in {
+                p { a.button href=(SIGN_IN) { (language.pick("サインイン", "Sign in")) } }
+            }
+        };
+        Page::new(title, body).status(self.status)
     }
 }
 
@@ -106,7 +128,7 @@ impl From<ApiError> for PageError {
                 format!("This was refused ({}).", error.message()),
             ),
         };
-        PageError { status, japanese, english, cause: Some(error) }
+        PageError { status, japanese, english, cause: Some(error), needs_sign_in: false }
     }
 }
 

@@ -82,7 +82,7 @@ impl From<personnel::Error> for ApiError {
                 (StatusCode::NOT_FOUND, "M_NOT_FOUND")
             }
             Error::File(_) | Error::Refused(_) => (StatusCode::BAD_REQUEST, "M_INVALID_PARAM"),
-            Error::Organisation(Organisation::TooLarge(_)) => (StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE"),
+            Error::Organisation(Organisation::TooLarge(..)) => (StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE"),
             Error::Organisation(Organisation::Refused(_)) => (StatusCode::FORBIDDEN, "M_FORBIDDEN"),
             Error::Organisation(Organisation::Changed) => (StatusCode::CONFLICT, "M_UNKNOWN"),
             Error::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN"),

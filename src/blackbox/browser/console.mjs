@@ -66,7 +66,7 @@ export function consoleWays({ server, browser, pictures }, screen, counter) {
             await comes("jinji");
             await person.opens(at("/import"), "console-import");
             const odd = ROWS.map((row, place) => (place === 0 ? ["コード", "なまえ", "よみ", "部署", "役", "いつから"] : row));
-            await person.sends({ file: file(odd), ...upload }, pick(/列の意味/, /columns mean/), "console-columns");
+            await person.sends({ file: file(odd), ...upload }, pick(/列の対応を確認/, /columns mean/), "console-columns");
             const meant = ["職員番号", "氏名", "フリガナ", "所属", "職名", "発令日"];
             const fields = Object.fromEntries(await Promise.all(meant.map(async (word, place) => {
                 const options = person.page.locator(`[name="column-${place + 1}"] option`);
@@ -147,19 +147,19 @@ export function consoleWays({ server, browser, pictures }, screen, counter) {
                 await says("取り消し済み", "undone");
             }
             await person.opens(at("/organisation"), "console-empty");
-            await says("まだ誰もいません", "Nobody is here yet");
+            await says("まだ登録されていません", "Nobody is here yet");
         },
         async "the console: an account is found, locked and unlocked; who has which duty"() {
             await comes("chief");
             await person.opens(at("/accounts"), "console-accounts");
             await person.sends({ q: named("hanako") }, FIND, "console-accounts-found");
             await person.follows(`@${named("hanako")}`, "console-account");
-            await person.sends({ password: "wrong wrong" }, pick(/^ロックする/, /^Lock/), "console-account-wrong", 403);
-            await person.sends({ password: PASSWORD }, pick(/^ロックする/, /^Lock/), "console-account-locked");
+            await person.sends({ password: "wrong wrong", do: "lock" }, pick(/^実行する/, /^Do it/), "console-account-wrong", 403);
+            await person.sends({ password: PASSWORD, do: "lock" }, pick(/^実行する/, /^Do it/), "console-account-locked");
             await says("ロック中", "locked");
             const login = await server.ask(WAJIMA, "POST", "/_matrix/client/v3/login", { type: "m.login.password", identifier: { type: "m.id.user", user: named("hanako") }, password: PASSWORD });
             assert.notEqual(login.status, 200, login.text);
-            await person.sends({ password: PASSWORD }, pick(/ロックを解除/, /^Unlock/), "console-account-unlocked");
+            await person.sends({ password: PASSWORD, do: "unlock" }, pick(/^実行する/, /^Do it/), "console-account-unlocked");
             await person.opens(at("/duties"), "console-duties");
             await says("人事担当", "personnel officer");
         },

@@ -18,8 +18,8 @@ pub enum Error {
     #[error("there is no such change set")]
     NoSet,
     /// It is over a bound of [`crate::limits`]; nothing was done.
-    #[error("{0}")]
-    TooLarge(&'static str),
+    #[error("{1}")]
+    TooLarge(&'static str, &'static str),
     /// It is not done, for a reason that people are told.
     #[error("refused: {}", .0.words().en)]
     Refused(Refusal),

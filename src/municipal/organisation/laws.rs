@@ -6,13 +6,16 @@ use intake::Date;
 
 use crate::{
     calendar::before,
-    ids::{PersonId, PostId, UnitId},
+    ids::{BodyId, PersonId, PostId, UnitId},
     limits::{MAX_DEPTH, MAX_NAME},
     organisation::{Key, Organisation},
     span::Span,
     statement::{Absence, Appointment, Away, Statement, Succession, Tenure, What},
     words::{Words, words},
 };
+
+/// Of what leans on one thing so many are named.
+const MOST_NAMED: usize = 20;
 
 /// What does not go together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +30,8 @@ pub enum Breach {
     Circle(String),
     /// A unit belongs to another body than the one above it.
     OtherBody(String),
+    /// A unit, or somebody, is of a body that there is none of.
+    NoBody(String),
     /// A post is there on a day on which its unit is not.
     PostWithoutUnit(String),
     /// Somebody has a post on a day on which it is not there.
@@ -65,6 +70,10 @@ impl Breach {
                 "「{name}」の上の所属が別の機関のものです。",
                 "The unit above \"{name}\" belongs to another body."
             ),
+            Self::NoBody(name) => words!(
+                "「{name}」の属する機関がありません。",
+                "There is no body to which \"{name}\" belongs."
+            ),
             Self::PostWithoutUnit(name) => words!(
                 "職「{name}」の所属が存在しない日があります。",
                 "There are days of the post \"{name}\" on which its unit is not there."
@@ -96,6 +105,7 @@ impl Breach {
 /// What statements are about, as far as laws of it may break where they change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Touched {
+    bodies: BTreeSet<BodyId>,
     units: BTreeSet<UnitId>,
     posts: BTreeSet<PostId>,
     people: BTreeSet<PersonId>,
@@ -110,7 +120,10 @@ impl Touched {
             }
         };
         match &statement.what {
-            What::Body(body) => named(&body.name),
+            What::Body(body) => {
+                named(&body.name);
+                self.bodies.insert(body.body);
+            }
             What::Unit(unit) => {
                 named(&unit.name);
                 unit.code.as_deref().into_iter().for_each(&mut named);
@@ -156,10 +169,21 @@ impl Organisation {
     /// What is wrong with some of it.
     pub(crate) fn breaches_of(&self, touched: &Touched) -> Vec<Breach> {
         let mut found: BTreeSet<_> = touched.names.iter().cloned().map(Breach::Name).collect();
+        touched.bodies.iter().for_each(|body| self.body_breaches(*body, &mut found));
         touched.units.iter().for_each(|unit| self.unit_breaches(*unit, &mut found));
         touched.posts.iter().for_each(|post| self.post_breaches(*post, &mut found));
         touched.people.iter().for_each(|person| self.person_breaches(*person, &mut found));
         found.into_iter().collect()
+    }
+
+    /// What is of a body that there is none of: what others lean on is not undone.
+    fn body_breaches(&self, body: BodyId, found: &mut BTreeSet<Breach>) {
+        if self.bodies_under(&Key::Body(body)).next().is_some() {
+            return;
+        }
+        let units = self.units_under(&Key::Top(body)).map(|(.., unit)| unit.name.clone());
+        let people = self.people_under(&Key::PeopleOf(body)).map(|(.., person)| person.called().to_owned());
+        found.extend(units.chain(people).take(MOST_NAMED).map(Breach::NoBody));
     }
 
     fn unit_breaches(&self, unit: UnitId, found: &mut BTreeSet<Breach>) {
@@ -168,6 +192,9 @@ impl Organisation {
         for (_, span, said) in self.units_under(&Key::Unit(unit)) {
             if overlap(&own) {
                 found.insert(Breach::Twofold(said.name.clone()));
+            }
+            if self.bodies_under(&Key::Body(said.body)).next().is_none() {
+                found.insert(Breach::NoBody(said.name.clone()));
             }
             let Some(parent) = said.parent else { continue };
             if !span.is_covered_by(&spans(parent)) {

@@ -56,14 +56,21 @@ impl Organisations {
         let new: usize = draft.items.iter().map(|item| item.changes.len()).sum();
         if draft.items.len() > MAX_ITEMS || draft.items.iter().any(|item| item.changes.len() > MAX_CHANGES) {
             return Err(Error::TooLarge(
+                "変更案の行か、一行の変更が多すぎます",
                 "the change set has too many items, or one of them too many changes",
             ));
         }
         if known.organisation.len() + new > MAX_RECORDS {
-            return Err(Error::TooLarge("the organisation would have too many records"));
+            return Err(Error::TooLarge(
+                "組織の記録が多すぎます",
+                "the organisation would have too many records",
+            ));
         }
         if known.head.waiting.len() >= MAX_WAITING {
-            return Err(Error::TooLarge("too many change sets wait; withdraw some first"));
+            return Err(Error::TooLarge(
+                "承認や適用を待つ変更案が多すぎます。先にいくつか取り下げてください",
+                "too many change sets wait; withdraw some first",
+            ));
         }
         let id = SetId(ids.take());
         let counts = Kind::ALL.map(|kind| (kind, u32::try_from(draft.count(kind)).unwrap_or(u32::MAX)));
@@ -130,6 +137,17 @@ impl Organisations {
         let rows = self.store.scan(&SETS, range, Order::Descending, limit).await?;
         let shown = rows.into_iter().filter(|(_, set)| set.state != State::Gathering);
         Ok(shown.map(|((_, id), set)| (id, set)).collect())
+    }
+
+    /// The sets that wait for somebody or for their minute, the oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn waiting_sets(&self, authority: &ServerName) -> Result<Vec<(SetId, ChangeSet)>, Error> {
+        let Some(head) = self.head(authority).await? else { return Ok(Vec::new()) };
+        let mut sets = self.waiting(authority, &head).await?;
+        sets.retain(|(_, set)| set.waits());
+        Ok(sets)
     }
 
     /// The sets that wait, or are being written.

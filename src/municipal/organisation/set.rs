@@ -56,6 +56,8 @@ pub struct Signer {
     pub account: String,
     /// As what he acts.
     pub role: Role,
+    /// The hour of the set that he has seen, where that is known: he agrees to no other.
+    pub seen: Option<Timestamp>,
 }
 
 /// That somebody agreed.
@@ -161,6 +163,8 @@ pub enum Refusal {
     State(State),
     /// Nobody has said that these are meant.
     Guards(Vec<GuardKind>),
+    /// It has another hour by now than whoever agrees has seen.
+    OtherHour,
     /// Somebody has approved in this role before.
     RoleTaken(Role),
     /// The same person has approved in another role.
@@ -187,6 +191,10 @@ impl Refusal {
             Self::Guards(_) => words!(
                 "確認が必要な警告があります。内容を読み、それぞれ承知したうえで承認してください。",
                 "There are warnings; please read each of them and say that it is meant."
+            ),
+            Self::OtherHour => words!(
+                "表示したあとに適用する時刻が変わりました。内容をもう一度確かめてください。",
+                "Its hour was changed since you opened it; please look at it once more."
             ),
             Self::RoleTaken(role) => {
                 let Words { ja, en } = role.words();
@@ -234,6 +242,9 @@ impl ChangeSet {
     ) -> Result<(), Refusal> {
         if self.state != State::Preview {
             return Err(Refusal::State(self.state));
+        }
+        if by.seen.is_some_and(|seen| minute(seen) != self.at) {
+            return Err(Refusal::OtherHour);
         }
         let open: Vec<_> =
             self.guards.iter().map(|guard| guard.kind).filter(|kind| !means.contains(kind)).collect();
@@ -325,7 +336,7 @@ mod tests {
     }
 
     fn signer(account: &str, role: Role) -> Signer {
-        Signer { account: account.to_owned(), role }
+        Signer { account: account.to_owned(), role, seen: None }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What somebody is told who gave an [`Order`](crate::Order).
 
 use intake::{Class, Date, Field, Mapping};
-use organisation::{Absence, ChangeSet, ItemState, Kind, SetId, Tenure, Told};
+use organisation::{Absence, ChangeSet, ItemState, Kind, SetId, Tenure, Told, UnitId};
 use serde::{Deserialize, Serialize};
 
 /// What somebody is told.
@@ -102,6 +102,14 @@ pub struct Line {
     pub state: ItemState,
 }
 
+impl Line {
+    /// Whether somebody wants to read it who wants no more than he must.
+    #[must_use]
+    pub fn is_of_interest(&self) -> bool {
+        self.kind != Kind::Unchanged || !self.told.is_empty()
+    }
+}
+
 /// Who is where on a day.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Shown {
@@ -125,6 +133,8 @@ pub struct ShownBody {
 /// A unit with those who have a post in it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ShownUnit {
+    /// Its number, by which it is no other one.
+    pub unit: UnitId,
     /// How many units are above it.
     pub depth: usize,
     /// Its name.

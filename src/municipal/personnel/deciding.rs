@@ -19,26 +19,42 @@ use crate::{
 const PAGE: usize = 500;
 
 impl Personnel {
-    pub(crate) async fn lines(&self, authority: &ServerName, id: SetId, from: u32) -> Result<Answer, Error> {
+    /// A page of lines; of a set of which few change, all pages are looked through for these.
+    pub(crate) async fn lines(
+        &self,
+        authority: &ServerName,
+        id: SetId,
+        from: u32,
+        briefly: bool,
+    ) -> Result<Answer, Error> {
         self.inner.organisations.change_set(authority, id).await?;
-        let rows = self.inner.organisations.items(authority, id, from, PAGE).await?;
-        let lines = rows.into_iter().map(|(number, row)| Line {
-            number,
-            kind: row.item.kind,
-            about: row.item.about,
-            rows: row.item.rows,
-            told: row.item.told,
-            changes: row.item.changes.len(),
-            state: row.state,
-        });
-        Ok(Answer::Lines(lines.collect()))
+        let (mut lines, mut from) = (Vec::new(), from);
+        loop {
+            let rows = self.inner.organisations.items(authority, id, from, PAGE).await?;
+            let is_last = rows.len() < PAGE;
+            from = rows.last().map_or(from, |(number, _)| number.saturating_add(1));
+            let some = rows.into_iter().map(|(number, row)| Line {
+                number,
+                kind: row.item.kind,
+                about: row.item.about,
+                rows: row.item.rows,
+                told: row.item.told,
+                changes: row.item.changes.len(),
+                state: row.state,
+            });
+            lines.extend(some.filter(|line| !briefly || line.is_of_interest()));
+            if is_last || lines.len() >= PAGE {
+                lines.truncate(PAGE);
+                return Ok(Answer::Lines(lines));
+            }
+        }
     }
 
     pub(crate) async fn approve(
         &self,
         authority: &ServerName,
         id: SetId,
-        (role, person): (Role, &str),
+        (role, person, seen): (Role, &str, Option<Timestamp>),
         means: &BTreeSet<GuardKind>,
         by: &Actor,
     ) -> Result<Answer, Error> {
@@ -50,7 +66,7 @@ impl Personnel {
             .after("person", &account)
             .after("meant", meant.join(", "));
         let now = self.inner.clock.now();
-        let (signer, deed) = (Signer { account, role }, written(&deed, authority));
+        let (signer, deed) = (Signer { account, role, seen }, written(&deed, authority));
         let set = self.inner.organisations.approve(authority, id, &signer, means, now, deed).await?;
         if set.state == State::Approved {
             self.inner.look.notify_one();

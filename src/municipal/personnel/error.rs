@@ -58,8 +58,8 @@ impl Error {
                 "同時に別の操作がありました。もう一度お試しください。",
                 "Somebody else changed something at the same moment; please try again."
             ),
-            Self::Organisation(OrganisationError::TooLarge(text)) => {
-                words!("上限を超えています({text})。", "Over a bound: {text}.")
+            Self::Organisation(OrganisationError::TooLarge(ja, en)) => {
+                words!("上限を超えています({ja})。", "Over a bound: {en}.")
             }
             Self::Organisation(OrganisationError::Refused(refusal)) => refusal.words(),
             Self::Stopping => words!(

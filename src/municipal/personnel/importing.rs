@@ -156,7 +156,7 @@ fn body(known: &Organisation, import: &Import, day: Date, ids: &mut Ids) -> Resu
     }
     if !import.makes_new {
         return Err(Error::Refused(words!(
-            "「{wanted}」という機関はありません(ある機関: {all})。新しく作るときは、それを選んでください(コマンドでは --new)。",
+            "「{wanted}」という機関はありません(ある機関: {all})。新しく作るときは、新しく登録することを選んでください(コマンドでは --new)。",
             "There is no body \"{wanted}\" (there are: {all}); to make it, please say so (--new)."
         )));
     }

@@ -30,5 +30,6 @@ pub use answer::{Answer, Columns, FoundPerson, Imported, Known, Line, Member, Sh
 pub use error::Error;
 pub use order::{FileBytes, Import, Order};
 pub use personnel::{Parts, Personnel};
+pub use showing::UNIT_NUMBER;
 pub use tables::checks;
 pub use words::moment;

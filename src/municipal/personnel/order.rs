@@ -39,6 +39,8 @@ pub enum Order {
         /// At most so many.
         limit: usize,
     },
+    /// The change sets that wait for somebody or for their hour, the newest first.
+    Waiting,
     /// A change set.
     Set {
         /// Which.
@@ -50,6 +52,9 @@ pub enum Order {
         id: SetId,
         /// From this one on.
         from: u32,
+        /// Those alone of which somebody wants to read who wants no more than he must: what changes, and what is told of.
+        #[serde(default)]
+        briefly: bool,
     },
     /// To agree to a change set.
     Approve {
@@ -61,6 +66,9 @@ pub enum Order {
         person: String,
         /// Of which of its guards that is meant so.
         means: BTreeSet<GuardKind>,
+        /// The hour that he has seen it to have, where that is known.
+        #[serde(default)]
+        at: Option<Timestamp>,
     },
     /// Another minute for a change set, which has to be approved anew then.
     SetTime {

@@ -97,12 +97,17 @@ impl Personnel {
                 let limit = limit.min(MOST_LISTED);
                 Ok(Answer::List(organisations.change_sets(authority, before, limit).await?))
             }
+            Order::Waiting => {
+                let mut sets = organisations.waiting_sets(authority).await?;
+                sets.reverse();
+                Ok(Answer::List(sets))
+            }
             Order::Set { id } => {
                 Ok(Answer::Set(id, Box::new(organisations.change_set(authority, id).await?)))
             }
-            Order::Lines { id, from } => self.lines(authority, id, from).await,
-            Order::Approve { id, role, person, means } => {
-                self.approve(authority, id, (role, &person), &means, by).await
+            Order::Lines { id, from, briefly } => self.lines(authority, id, from, briefly).await,
+            Order::Approve { id, role, person, means, at } => {
+                self.approve(authority, id, (role, &person, at), &means, by).await
             }
             Order::SetTime { id, at } => self.set_time(authority, id, at, by).await,
             Order::Withdraw { id } => self.withdraw(authority, id, by).await,

@@ -15,6 +15,9 @@ use crate::{
 /// Most people who are told at once; how many more there are is counted.
 const MOST_MEMBERS: usize = 50_000;
 
+/// What stands before the number of a unit where a unit is named: names may be several units'.
+pub const UNIT_NUMBER: &str = "unit:";
+
 /// Most letters of a unit's name that are compared.
 const LONGEST_NAME: usize = 100;
 
@@ -71,9 +74,10 @@ fn bodies(known: &Organisation, day: Date, wanted: Option<&str>) -> (Vec<ShownBo
     let key = |name: &str| folded(name, LONGEST_NAME);
     let wanted = wanted.map(|name| (name, key(name)));
     let is_wanted = |unit: &Unit| {
-        wanted
-            .as_ref()
-            .is_none_or(|(name, folded)| unit.code.as_deref() == Some(*name) || key(&unit.name) == *folded)
+        wanted.as_ref().is_none_or(|(name, folded)| match name.strip_prefix(UNIT_NUMBER) {
+            Some(number) => number.parse() == Ok(unit.unit.0),
+            None => unit.code.as_deref() == Some(*name) || key(&unit.name) == *folded,
+        })
     };
     let (mut told, mut room, mut more) = (Vec::new(), MOST_MEMBERS, 0);
     for body in known.bodies(day) {
@@ -89,6 +93,7 @@ fn bodies(known: &Organisation, day: Date, wanted: Option<&str>) -> (Vec<ShownBo
                 members.truncate(room);
                 room -= members.len();
                 units.push(ShownUnit {
+                    unit: unit.unit,
                     depth: path.len().saturating_sub(1),
                     name: unit.name.clone(),
                     code: unit.code.clone(),

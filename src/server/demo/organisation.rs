@@ -52,7 +52,7 @@ async fn make(office: &Office) -> anyhow::Result<()> {
         if let Some(id) = import(office, file).await? {
             for (role, person) in [(Role::Personnel, "demo 1"), (Role::Administrator, "demo 2")] {
                 let person = person.to_owned();
-                office.ask(Order::Approve { id, role, person, means: Default::default() }).await?;
+                office.ask(Order::Approve { id, role, person, means: Default::default(), at: None }).await?;
             }
             office.ask(Order::Apply { id }).await?;
         }

@@ -53,7 +53,7 @@ async fn take(server: &Server, rows: &str, on: &str) {
     let (id, _) = imported.set.unwrap();
     for (role, person) in [(Role::Personnel, "uid 1001"), (Role::Administrator, "uid 1002")] {
         let means = BTreeSet::from(GuardKind::ALL);
-        let order = DeskOrder::Approve { id, role, person: person.to_owned(), means };
+        let order = DeskOrder::Approve { id, role, person: person.to_owned(), means, at: None };
         desk.carry_out(server.name(), order, &by).await.unwrap();
     }
     match desk.carry_out(server.name(), DeskOrder::Apply { id }, &by).await.unwrap() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use intake::{Date, Kind as RowKind, Row};
+use intake::{Class, Date, Kind as RowKind, Row};
 
 use super::{
     Source, Terms, Which,
@@ -58,6 +58,30 @@ struct Standing {
     record: RecordId,
     span: Span,
     what: Appointment,
+}
+
+/// What changes of somebody besides his name and posts, as whoever approves it reads it.
+fn differences(old: &Person, new: &Person) -> Vec<Told> {
+    let class = |person: &Person| {
+        let words = person.class.map(Class::words);
+        words.map_or_else(|| (String::new(), String::new()), |words| (words.ja, words.en))
+    };
+    let both = |text: &Option<String>| {
+        let text = text.clone().unwrap_or_default();
+        (text.clone(), text)
+    };
+    let all = [
+        (("フリガナ", "reading"), both(&old.reading), both(&new.reading)),
+        (("任用区分", "class"), class(old), class(new)),
+        (("メールアドレス", "mail address"), both(&old.mail), both(&new.mail)),
+        (("アカウント", "account"), both(&old.account), both(&new.account)),
+    ];
+    let changed = all.into_iter().filter(|(_, old, new)| old != new);
+    let told = changed.map(|((ja, en), (old_ja, old_en), (new_ja, new_en))| Told {
+        ja: format!("{ja}「{old_ja}」→「{new_ja}」"),
+        en: format!("the {en} \"{old_en}\" becomes \"{new_en}\""),
+    });
+    told.collect()
 }
 
 impl Comparing<'_> {
@@ -131,8 +155,9 @@ impl Comparing<'_> {
             mail: said(|row| row.mail.as_ref().map(|mail| mail.as_str().to_owned())),
             account: said(|row| row.account.as_ref().map(|account| account.as_str().to_owned())),
         };
+        let mut details = Vec::new();
         let (person, is_renamed) = match &known {
-            Some((record, _, old)) => (old.person, self.details(edit, *record, old, fresh)),
+            Some((record, _, old)) => (old.person, self.details(edit, *record, old, fresh, &mut details)),
             None => {
                 let person = PersonId(edit.id());
                 let since = self.free_number(edit, number);
@@ -147,6 +172,7 @@ impl Comparing<'_> {
             let (old, new) = (&old.name, &row.name);
             told.insert(0, words!("氏名「{old}」→「{new}」", "the name \"{old}\" becomes \"{new}\"").into());
         }
+        told.extend(details);
         let changes = edit.take().map_err(first)?;
         let kind = match (known.is_some(), was.is_empty(), is.is_empty()) {
             (false, ..) => Kind::New,
@@ -202,8 +228,16 @@ impl Comparing<'_> {
         Span::since(self.day())
     }
 
-    /// Changes what is known of a person himself; what the file does not say stays. Answers whether his name changes.
-    fn details(&self, edit: &mut Edit<'_>, record: RecordId, old: &Person, fresh: Person) -> bool {
+    /// Changes what is known of a person himself; what the file does not say stays. Answers whether his name changes, and
+    /// tells what else does.
+    fn details(
+        &self,
+        edit: &mut Edit<'_>,
+        record: RecordId,
+        old: &Person,
+        fresh: Person,
+        told: &mut Vec<Told>,
+    ) -> bool {
         // A file that goes by the name used at work says nothing of the legal one.
         let is_used = old.used_name.as_ref() == Some(&fresh.name);
         let name = if is_used { old.name.clone() } else { fresh.name };
@@ -216,6 +250,7 @@ impl Comparing<'_> {
             account: fresh.account.or_else(|| old.account.clone()),
             ..old.clone()
         };
+        told.extend(differences(old, &new));
         edit.turn(record, self.day(), What::Person(new));
         is_renamed
     }
@@ -449,13 +484,13 @@ impl Comparing<'_> {
         words!("{post}は{ja}まで", "{post} until {last}").into()
     }
 
-    /// `防災課 主査`
+    /// `防災課 主査`; with the units above where several are called so.
     fn post_name(&self, now: &Organisation, post: PostId) -> String {
         let posts = now.posts_under(&Key::Post(post));
         let Some((.., post)) = posts.max_by_key(|(_, span, _)| span.from()) else { return String::new() };
         let units = now.units_under(&Key::Unit(post.unit));
         let unit = units.max_by_key(|(_, span, _)| (span.holds(self.day()), span.from()));
-        let unit = unit.map_or("", |(.., unit)| unit.name.as_str());
+        let unit = unit.map_or_else(String::new, |(.., unit)| self.places.full_name(now, unit));
         format!("{unit} {}", post.title).trim().to_owned()
     }
 

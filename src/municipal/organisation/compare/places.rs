@@ -234,14 +234,32 @@ impl Places {
             if let Some(code) = &code {
                 self.by_code.insert(code.clone(), unit);
             }
-            let said = Unit { unit, body: self.body, parent: above, code, name: name.clone(), order: 0 };
+            let said = Unit { unit, body: self.body, parent: above, code, name: name.clone(), order: row };
             edit.add(span, What::Unit(said));
             let changes = edit.take().map_err(first)?;
-            let told = vec![words!("新しい所属「{name}」", "the new unit \"{name}\"").into()];
+            let under = above.and_then(|above| edit.next.units_under(&Key::Unit(above)).next());
+            let told = match under {
+                Some((.., under)) => {
+                    let under = &under.name;
+                    words!("「{under}」の新しい所属「{name}」", "the new unit \"{name}\" of \"{under}\"")
+                }
+                None => words!("新しい所属「{name}」", "the new unit \"{name}\""),
+            };
+            let told = vec![told.into()];
             items.push(Item { kind: Kind::New, about: name, rows: vec![row], told, changes });
             above = Some(unit);
         }
         above.ok_or(Why::NoUnit)
+    }
+
+    /// What a unit is called, so that it is no other one: with those above it where several are called so.
+    pub(super) fn full_name(&self, now: &Organisation, unit: &Unit) -> String {
+        let is_alone = self.by_name.get(&key(&unit.name)).is_none_or(|units| units.len() < 2);
+        let path = now.path(unit.unit, self.day);
+        match is_alone || path.is_empty() {
+            true => unit.name.clone(),
+            false => path.iter().map(|unit| unit.name.as_str()).collect::<Vec<_>>().join(" "),
+        }
     }
 
     /// The post that a row names in a unit, if it is there.

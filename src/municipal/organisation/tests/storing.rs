@@ -86,7 +86,7 @@ impl Office {
             GuardKind::Unread,
         ]);
         for (account, role) in [("hana", Role::Personnel), ("taro", Role::Administrator)] {
-            let by = Signer { account: account.to_owned(), role };
+            let by = Signer { account: account.to_owned(), role, seen: None };
             self.all.approve(kanazawa(), set, &by, &all, Timestamp(1), Batch::new()).await.unwrap();
         }
     }
@@ -179,7 +179,7 @@ async fn two_accounts_of_one_person_do_not_approve_twice() {
     let set = office.propose(TWO, "2026-05-01").await;
     let mut approved = Vec::new();
     for (account, role) in [("hana", Role::Personnel), ("hana", Role::Administrator)] {
-        let by = Signer { account: account.to_owned(), role };
+        let by = Signer { account: account.to_owned(), role, seen: None };
         approved.push(
             office.all.approve(kanazawa(), set, &by, &BTreeSet::new(), Timestamp(1), Batch::new()).await,
         );
@@ -330,7 +330,7 @@ async fn what_belongs_to_a_deed_is_in_its_commit() {
     };
     let office = Office::new().await;
     let set = office.propose(TWO, "2026-04-01").await;
-    let by = Signer { account: "hana".to_owned(), role: Role::Personnel };
+    let by = Signer { account: "hana".to_owned(), role: Role::Personnel, seen: None };
     let none = BTreeSet::new();
     let approve = |deed| office.all.approve(kanazawa(), set, &by, &none, Timestamp(1), deed);
     approve(note(1)).await.unwrap();

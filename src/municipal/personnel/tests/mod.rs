@@ -113,7 +113,7 @@ impl Town {
         let mut all = Vec::new();
         loop {
             let from = u32::try_from(all.len()).unwrap();
-            match self.ask(Order::Lines { id, from }).await.unwrap() {
+            match self.ask(Order::Lines { id, from, briefly: false }).await.unwrap() {
                 Answer::Lines(lines) if lines.is_empty() => return all,
                 Answer::Lines(lines) => all.extend(lines),
                 other => panic!("{other:?}"),
@@ -167,7 +167,7 @@ fn import(file: Vec<u8>) -> Import {
 
 fn approval(id: SetId, role: Role, person: &str) -> Order {
     let means = BTreeSet::from(GuardKind::ALL);
-    Order::Approve { id, role, person: person.to_owned(), means }
+    Order::Approve { id, role, person: person.to_owned(), means, at: None }
 }
 
 fn file(rows: &str) -> Vec<u8> {

@@ -27,7 +27,7 @@ impl Town {
         let draft = Draft::of(vec![item]);
         let id = all.propose(kanazawa(), &known, ids, draft, proposal, Batch::new()).await.unwrap();
         for (role, account) in [(Role::Personnel, "p"), (Role::Administrator, "q")] {
-            let by = Signer { account: account.to_owned(), role };
+            let by = Signer { account: account.to_owned(), role, seen: None };
             let means = BTreeSet::from(GuardKind::ALL);
             all.approve(kanazawa(), id, &by, &means, now, Batch::new()).await.unwrap();
         }

@@ -143,7 +143,7 @@ impl Town {
         assert!(set.at <= self.clock.now(), "its minute has come");
         for (role, person) in [(Role::Personnel, "uid 1001"), (Role::Administrator, "uid 1002")] {
             let (person, means) = (person.to_owned(), BTreeSet::from(GuardKind::ALL));
-            self.desk(DeskOrder::Approve { id, role, person, means }).await;
+            self.desk(DeskOrder::Approve { id, role, person, means, at: None }).await;
         }
         match self.desk(DeskOrder::Apply { id }).await {
             DeskAnswer::Set(_, set) => assert_eq!(set.state, State::Applied),

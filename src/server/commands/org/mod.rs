@@ -89,12 +89,13 @@ pub(crate) async fn diff(args: &OrgDiffArgs) -> anyhow::Result<()> {
         }
         let mut from = 0;
         loop {
-            let Answer::Lines(lines) = office.ask(Order::Lines { id, from }).await? else {
+            let Answer::Lines(lines) = office.ask(Order::Lines { id, from, briefly: !args.all }).await?
+            else {
                 return unexpected();
             };
             let Some(last) = lines.last() else { return Ok(()) };
             from = last.number.saturating_add(1);
-            for line in lines.iter().filter(|line| args.all || print::is_of_interest(line)) {
+            for line in &lines {
                 print::line(line, args.json)?;
             }
         }
@@ -105,7 +106,7 @@ pub(crate) async fn diff(args: &OrgDiffArgs) -> anyhow::Result<()> {
 /// Notes that somebody agrees to a change set.
 pub(crate) async fn approve(args: &OrgApproveArgs) -> anyhow::Result<()> {
     let means: BTreeSet<GuardKind> = args.meant.iter().copied().collect();
-    let order = Order::Approve { id: SetId(args.id), role: args.role, person: person(), means };
+    let order = Order::Approve { id: SetId(args.id), role: args.role, person: person(), means, at: None };
     let proof = match (&args.user, &args.password_file) {
         (Some(user), Some(file)) => Some(Proof { user: user.clone(), password: read_password(file)? }),
         _ => None,

@@ -101,11 +101,6 @@ pub(super) fn list(sets: &[(SetId, ChangeSet)], as_json: bool) -> anyhow::Result
     Ok(())
 }
 
-/// Whether somebody wants to read a line who wants no more than he must.
-pub(super) fn is_of_interest(line: &Line) -> bool {
-    line.kind != Kind::Unchanged || !line.told.is_empty()
-}
-
 pub(super) fn line(line: &Line, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         return Ok(say(&serde_json::to_string(line)?)?);

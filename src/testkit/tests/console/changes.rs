@@ -11,6 +11,9 @@ const CHANGES: &str = "/_yakuba/console/changes";
 const IMPORT: &str = "/_yakuba/console/import";
 const ORGANISATION: &str = "/_yakuba/console/organisation";
 
+/// 2026-04-01 in Japan, when the clocks of the test kit begin.
+pub(crate) const NOW: &str = "1774969200000";
+
 pub(crate) const FILE: &str = "\
 職員番号,氏名,フリガナ,所属,職名,発令日,アカウント\n\
 00001,山田 花子,ヤマダ ハナコ,総務部　防災課,課長,2020-04-01,hanako\n\
@@ -44,8 +47,9 @@ async fn until(server: &Server, browser: &mut Browser, set: &str, text: &str) {
     assert!(server.is_up());
 }
 
-fn approval<'a>(role: &'a str, password: &'a str) -> [(&'a str, &'a str); 3] {
-    [("do", "approve"), ("role", role), ("password", password)]
+/// The fields of an approval of a set whose hour is that at which these tests begin.
+fn approval<'a>(role: &'a str, password: &'a str) -> [(&'a str, &'a str); 4] {
+    [("do", "approve"), ("role", role), ("password", password), ("at", NOW)]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -115,7 +119,7 @@ async fn a_file_is_uploaded_approved_by_two_applied_and_undone() {
     let answer = officer.post(&undo, &undo, &[("do", "undo"), ("password", PASSWORD)]).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
     assert!(officer.open(&set).await.contains("取り消し済み"));
-    assert!(officer.open(ORGANISATION).await.contains("まだ誰もいません"));
+    assert!(officer.open(ORGANISATION).await.contains("まだ登録されていません"));
     assert_eq!(rows(&server, server.name(), "organisation.undo").await.len(), 1);
     // Sent once more, it says how things stand, and nothing happens.
     let answer = officer.post(&undo, &undo, &[("do", "undo"), ("password", PASSWORD)]).await;
@@ -166,7 +170,7 @@ async fn a_warning_has_to_be_meant_and_another_hour_has_to_be_approved_anew() {
     assert!(officer.open(&set).await.contains("means-duplicates"));
     let answer = officer.post(&set, &set, &approval("personnel", PASSWORD)).await;
     assert!(answer.status.is_client_error() && answer.text.contains("警告"), "{}", answer.text);
-    let means = [("do", "approve"), ("role", "personnel"), ("password", PASSWORD)];
+    let means = approval("personnel", PASSWORD);
     let page = officer.open(&set).await;
     let guards: Vec<String> = page
         .split("name=\"means-")
@@ -226,4 +230,136 @@ async fn columns_are_guessed_put_right_saved_and_used_by_the_next_file() {
     let set = propose(&mut officer, &mapped, file).await;
     assert!(officer.open(&set).await.contains("00002 田中 太郎"));
     assert_eq!(rows(&server, server.name(), "organisation.save_mapping").await.len(), 1);
+}
+
+/// Uploads a file, and has two approve what becomes of it.
+async fn apply(server: &Server, (officer, chief): (&mut Browser, &mut Browser), file: &str) -> String {
+    let set = propose(officer, &FIRST, file).await;
+    let fields = approved(officer, &set, "personnel").await;
+    officer.post(&set, &set, &fields.borrowed()).await;
+    let fields = approved(chief, &set, "administrator").await;
+    chief.post(&set, &set, &fields.borrowed()).await;
+    until(server, chief, &set, "適用済み").await;
+    set
+}
+
+/// The fields of an approval of what a page shows.
+struct Approved(Vec<(String, String)>);
+
+impl Approved {
+    fn borrowed(&self) -> Vec<(&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+}
+
+async fn approved(browser: &mut Browser, set: &str, role: &str) -> Approved {
+    let page = browser.open(set).await;
+    let at = page.split("name=\"at\" value=\"").nth(1).unwrap_or("").split('"').next().unwrap();
+    let fields = [("do", "approve"), ("role", role), ("password", PASSWORD), ("at", at)];
+    let mut fields: Vec<_> =
+        fields.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    for guard in page.split("name=\"means-").skip(1) {
+        fields.push((format!("means-{}", guard.split('"').next().unwrap()), "yes".to_owned()));
+    }
+    Approved(fields)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_approval_counts_for_the_hour_that_was_seen_and_for_no_other() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
+    let (_, mut chief) = administrator(&server, "kanazawa.test", "chief").await;
+    let set = propose(&mut officer, &FIRST, FILE).await;
+    let seen = approved(&mut chief, &set, "administrator").await;
+    officer.post(&set, &set, &[("do", "time"), ("at", "2030-04-01T00:00")]).await;
+    let answer = chief.post(&set, &set, &seen.borrowed()).await;
+    assert!(answer.status.is_client_error() && answer.text.contains("時刻が変わりました"), "{}", answer.text);
+    assert_eq!(rows(&server, server.name(), "organisation.approve").await, []);
+    let seen = approved(&mut chief, &set, "administrator").await;
+    let answer = chief.post(&set, &set, &seen.borrowed()).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    assert!(chief.open(&set).await.contains("まだない承認</dt><dd>人事担当"), "who is asked for");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_approves_reads_what_changes_and_pages_hold_nothing_else() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
+    let (_, mut chief) = administrator(&server, "kanazawa.test", "chief").await;
+    let header = FILE.lines().next().unwrap();
+    let row = |number: usize| {
+        format!("{number:05},職員 {number},ショクイン {number},総務部　防災課,主査,2020-04-01,u{number}")
+    };
+    let file = |last: &str| {
+        let rows: Vec<_> = (1..=1_200).map(row).collect();
+        format!("{header}\n{}\n{last}\n", rows.join("\n"))
+    };
+    apply(
+        &server,
+        (&mut officer, &mut chief),
+        &file("09999,山田 花子,ヤマダ ハナコ,総務部　防災課,課長,2020-04-01,"),
+    )
+    .await;
+    let set = propose(
+        &mut officer,
+        &FIRST,
+        &file("09999,山田 花子,ヤマタ ハナコ,総務部　防災課,課長,2020-04-01,hanako"),
+    )
+    .await;
+    let page = officer.open(&set).await;
+    assert!(
+        page.contains("フリガナ「ヤマダ ハナコ」→「ヤマタ ハナコ」")
+            && page.contains("アカウント「」→「hanako」"),
+        "{page}"
+    );
+    assert_eq!(page.matches("data-label=\"対象\"").count(), 1, "one line changes, and is on the first page");
+    assert!(!page.contains("次の行へ"));
+    assert!(officer.open(&format!("{set}?all=yes")).await.contains("次の行へ"));
+    let file = officer.get(&format!("{set}?as=csv")).await;
+    assert_eq!(file.text.lines().count(), 1 + 1_201, "the file has all of them");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_lean_on_is_not_undone_alone() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
+    let (_, mut chief) = administrator(&server, "kanazawa.test", "chief").await;
+    let set = apply(&server, (&mut officer, &mut chief), FILE).await;
+    // Line 1 makes the body.
+    let undo = format!("{set}/undo");
+    assert!(officer.open(&format!("{undo}?line=1")).await.contains("首長部局"));
+    let answer = officer.post(&undo, &undo, &[("line", "1"), ("password", PASSWORD)]).await;
+    assert!(
+        answer.status.is_client_error() && answer.text.contains("属する機関がありません"),
+        "{}",
+        answer.text
+    );
+    assert!(officer.open(ORGANISATION).await.contains("防災課"));
+    let answer = officer.post(&undo, &undo, &[("password", PASSWORD)]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "all of it is: {}", answer.text);
+    assert_eq!(officer.get(&undo).await.status, StatusCode::CONFLICT, "and is not asked about again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_is_on_the_first_page_however_much_came_after_it() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
+    let waits = propose(&mut officer, &FIRST, FILE).await;
+    for _ in 0..55 {
+        let set = propose(&mut officer, &FIRST, FILE).await;
+        officer.post(&set, &set, &[("do", "withdraw")]).await;
+    }
+    assert!(officer.open("/_yakuba/console").await.contains(&format!("href=\"{waits}\"")));
+    let page = officer.open(CHANGES).await;
+    let older =
+        page.split("href=\"").find(|rest| rest.contains("?before=")).unwrap().split('"').next().unwrap();
+    let page = officer.open(older).await;
+    assert!(
+        page.contains(&format!("href=\"{waits}\"")) && !page.contains("?before="),
+        "the last page is one"
+    );
 }

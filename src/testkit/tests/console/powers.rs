@@ -7,7 +7,7 @@ use testkit::Net;
 use crate::{
     PASSWORD, administer, administrator,
     browser::Browser,
-    changes::{FILE, FIRST, propose},
+    changes::{FILE, FIRST, NOW, propose},
     holder, rows, set_duty,
 };
 
@@ -57,7 +57,7 @@ type Fields = Vec<(&'static str, &'static str)>;
 
 /// Every route that changes something, with a form that would.
 fn deeds(set: &str) -> Vec<(String, Fields, [bool; 4])> {
-    let approve = vec![("do", "approve"), ("role", "personnel"), ("password", PASSWORD)];
+    let approve = vec![("do", "approve"), ("role", "personnel"), ("password", PASSWORD), ("at", NOW)];
     let lock = vec![("do", "lock"), ("user", "@victim:kanazawa.test"), ("password", PASSWORD)];
     vec![
         (set.to_owned(), approve, [true, true, false, false]),

@@ -31,7 +31,9 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     let hanako = server.user("hanako").await;
     let password = ("password", PASSWORD);
     let account = |what| (vec![("do", what), ("user", hanako.id().as_str()), password], ());
-    let approve = |role| vec![("do", "approve"), ("role", role), password];
+    // What its hour is once that was changed.
+    let seen = ("at", "1774965600000");
+    let approve = |role| vec![("do", "approve"), ("role", role), password, seen];
     let lines = server.look(|house| house.routes(&[Serves::Console]).endpoints());
     let posts: BTreeSet<String> =
         lines.into_iter().filter(|(method, _)| *method != Method::GET).map(|(_, path)| path).collect();
