@@ -111,8 +111,8 @@ impl Accounts {
     /// Adds to a batch that an account follows. The batch fails if the account is changed or somebody signs in to it meanwhile.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Deactivated`] for an account that is closed; [`Error::Forbidden`] where an
-    /// administrator's account would be locked; [`Error::Store`].
+    /// [`Error::NotFound`], [`Error::Deactivated`] for an account that is closed; [`Error::Forbidden`] for the server's own
+    /// users, and where an administrator's account would be locked; [`Error::Store`].
     pub async fn put_following(
         &self,
         batch: &mut Batch,
@@ -120,6 +120,7 @@ impl Accounts {
         follows: &Following<'_>,
         by: &Actor,
     ) -> Result<PutProvisioned, Error> {
+        self.refuse_own(user).await?;
         let row = self.get_user_row(user).await?;
         refuse_closed(user, Some(&row))?;
         batch.require(&tables::USERS, user.as_str(), Some(&row));

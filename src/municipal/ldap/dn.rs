@@ -45,6 +45,12 @@ pub(crate) fn is_same(one: &str, other: &str) -> bool {
     one == other || Dn::parse(one).zip(Dn::parse(other)).is_some_and(|(one, other)| one == other)
 }
 
+/// Whether an entry is named by this value of an attribute.
+pub(crate) fn is_named_by(dn: &str, attribute: &str, value: &str) -> bool {
+    let naming = (attribute.to_ascii_lowercase(), folded(value.as_bytes()));
+    Dn::parse(dn).is_some_and(|dn| dn.0.first().is_some_and(|step| step.contains(&naming)))
+}
+
 /// Whether two names stand below different ones.
 pub(crate) fn has_moved(before: &str, after: &str) -> bool {
     match (Dn::parse(before), Dn::parse(after)) {

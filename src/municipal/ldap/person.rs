@@ -129,10 +129,11 @@ impl Person {
             )),
             Err(_) => Err(words!("アカウント名が長すぎます。", "the account's name is too long")),
         };
-        let name = fill(&settings.display_name).ok().filter(|name| !name.is_empty());
-        let name = name.or_else(|| entry.text("cn").map(str::to_owned)).or_else(|| localpart.clone().ok());
+        let shown = |name: String| Some(shown(&name)).filter(|name| !name.is_empty());
+        let name = fill(&settings.display_name).ok().and_then(shown);
+        let name = name.or_else(|| shown(entry.text("cn")?.to_owned()));
         Self {
-            name: name.unwrap_or_default().chars().take(LONGEST_NAME).collect(),
+            name: name.or_else(|| localpart.clone().ok()).unwrap_or_default(),
             mail: settings.email.as_ref().and_then(|email| fill(email).ok()).filter(|mail| !mail.is_empty()),
             subject: settings.identity.as_ref().and_then(|(_, subject)| fill(subject).ok()),
             standing: match entry.dn.len() {
@@ -147,6 +148,19 @@ impl Person {
             id,
         }
     }
+}
+
+/// A name as everybody sees it: in one line, and without marks by which it would read as another's or turn what stands behind
+/// it. Joiners and selectors stay, of which emoji and variants of kanji are made.
+fn shown(name: &str) -> String {
+    let is_turning = |letter: &char| matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let in_line = |letter: char| match letter {
+        letter if letter.is_control() => ' ',
+        '\u{2028}' | '\u{2029}' => ' ',
+        letter => letter,
+    };
+    let letters: String = name.chars().filter(|letter| !is_turning(letter)).map(in_line).collect();
+    letters.trim().chars().take(LONGEST_NAME).collect()
 }
 
 /// What a template may name of an entry, in the template's spelling.

@@ -28,7 +28,7 @@ use crate::{
     person::{Absurd, people},
     report::{Note, Outcome, Report},
     session::{self, Found},
-    tables::{LAST, LAST_ACCEPTED, LAST_GOOD, RUNS, RunRow},
+    tables::{ASKED, LAST, LAST_ACCEPTED, LAST_GOOD, RUNS, RunRow},
     words::{Words, words},
 };
 
@@ -40,6 +40,10 @@ const MOST_FAILURES: usize = 20;
 const WRITTEN_EVERY: Duration = Duration::from_secs(600);
 /// How long a password that was refused is not tried again: a directory locks whoever tries it too often.
 const AFTER_REFUSAL: Duration = Duration::from_secs(600);
+/// After so long a refusal stands in the audit log again.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(60 * 60);
+/// Refusals in the audit log within that.
+const MOST_REFUSALS: usize = 10;
 /// People who are looked for at once.
 const LOOKED_FOR: usize = 50;
 
@@ -163,7 +167,7 @@ impl Ldap {
             batch.put(&RUNS, &(scope, LAST_GOOD), &row);
         }
         let why = report.why.as_ref().map(|why| why.en.as_str()).unwrap_or_default();
-        if is_new && report.outcome == Outcome::Refused {
+        if is_new && report.outcome == Outcome::Refused && self.is_news(source, why).await {
             self.deed(Action::RefuseReading, &source.actor(), &source.settings.name)
                 .after("why", why)
                 .write(&mut batch, &source.authority);
@@ -182,6 +186,19 @@ impl Ldap {
             }
         }
         Ok(())
+    }
+
+    /// Whether a refusal is to stand in the audit log: one that does not stand there since an hour, of a few each hour. A
+    /// directory that is read well and badly by turns, or that gives another reason each time, fills no log.
+    async fn is_news(&self, source: &Source, why: &str) -> bool {
+        let now = self.inner.clock.instant();
+        let mut refusals = source.refusals.lock().await;
+        refusals.retain(|(at, _)| now.since(*at) < TOLD_AGAIN_AFTER);
+        let is_news = refusals.len() < MOST_REFUSALS && !refusals.iter().any(|(_, told)| told == why);
+        if is_news {
+            refusals.push((now, why.to_owned()));
+        }
+        is_news
     }
 
     async fn read_and_follow(
@@ -224,14 +241,24 @@ impl Ldap {
                 Err(fault) => return Ok(Err(fault)),
             }
         }
+        let is_other = self.is_asked_otherwise(source).await?;
+        if let Err(why) = plan.check_missed(is_other, accepted) {
+            report.endings = Some(plan.endings);
+            return Ok(Ok(report.stopped(Outcome::Refused, why)));
+        }
         std::mem::take(&mut plan.notes).into_iter().for_each(|note| report.note(note));
         match mode {
             Mode::Preview => self.foretell(source, &plan, report).await.map(Ok),
             Mode::Follow { .. } => {
-                if plan.check_endings(percent, None).is_err() {
+                if plan.check_endings(percent, None).is_err() || plan.check_missed(is_other, None).is_err() {
                     self.write_acceptance(source, &plan, &report, by).await?;
                 }
-                Ok(Ok(self.take_all(source, plan.steps, report).await))
+                let report = self.take_all(source, plan.steps, report).await;
+                // Behind the steps: where some are left, somebody has to mean them again.
+                if report.counts.left == 0 {
+                    self.write_asked(source).await?;
+                }
+                Ok(Ok(report))
             }
         }
     }
@@ -289,6 +316,23 @@ impl Ldap {
             found.extend(self.read(source, filter).await?.entries.into_iter().filter(is_asked));
         }
         Ok(found)
+    }
+
+    /// Whether the directory is asked something else than when it was followed last.
+    async fn is_asked_otherwise(&self, source: &Source) -> Result<bool, Error> {
+        let row = self.inner.store.get(&RUNS, &(source.scope.as_str(), ASKED)).await?;
+        Ok(row.is_some_and(|row| row.says != source.settings.asked()))
+    }
+
+    /// Writes down what was asked.
+    async fn write_asked(&self, source: &Source) -> Result<(), Error> {
+        let (key, row) = ((source.scope.as_str(), ASKED), RunRow { says: source.settings.asked() });
+        if self.inner.store.get(&RUNS, &key).await?.as_ref() != Some(&row) {
+            let mut batch = Batch::new();
+            batch.put(&RUNS, &key, &row);
+            self.inner.store.commit(batch).await?;
+        }
+        Ok(())
     }
 
     /// Writes down that somebody meant so many endings, before they are.

@@ -2,7 +2,10 @@
 //!
 //! Spec: <https://www.rfc-editor.org/rfc/rfc4511#section-4.5>, <https://www.rfc-editor.org/rfc/rfc2696>
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use ldap3::{
     Ldap, LdapConnAsync, LdapConnSettings, LdapError, ResultEntry, Scope, SearchEntry, SearchOptions,
@@ -12,6 +15,7 @@ use ldap3::{
 use tokio::time::timeout;
 
 use crate::{
+    dn,
     fault::Fault,
     settings::{Security, Settings},
     wire,
@@ -39,22 +43,45 @@ impl Entry {
         self.values.get(&attribute.to_ascii_lowercase()).map_or(&[], Vec::as_slice)
     }
 
-    /// The first value of an attribute, as a text; nothing where it is none, or empty.
+    /// The value of an attribute, as a text; nothing where it is none, or empty.
+    ///
+    /// Several values are a set, which each server and each answer may tell in another order (RFC 4511, section 4.1.7). Of
+    /// them the one is taken that the entry is named by, else the first by its bytes: so nobody is called otherwise at each
+    /// reading.
     pub(crate) fn text(&self, attribute: &str) -> Option<&str> {
-        let text = std::str::from_utf8(self.all(attribute).first()?).ok()?.trim();
-        (!text.is_empty()).then_some(text)
+        let texts = || self.all(attribute).iter().filter_map(|value| read(value));
+        if self.all(attribute).len() < 2 {
+            return texts().next();
+        }
+        let naming = || texts().filter(|text| dn::is_named_by(&self.dn, attribute, text)).min();
+        naming().or_else(|| texts().min())
     }
 
-    fn of(found: ResultEntry) -> Self {
+    /// What was asked for of an entry: whoever sends more has nobody keep it.
+    fn of(found: ResultEntry, asked: &BTreeSet<String>) -> Self {
         let SearchEntry { dn, attrs, bin_attrs, .. } = SearchEntry::construct(found);
         let texts =
             attrs.into_iter().map(|(name, all)| (name, all.into_iter().map(String::into_bytes).collect()));
         let mut values: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
         for (name, all) in texts.chain(bin_attrs) {
-            values.entry(name.to_ascii_lowercase()).or_default().extend::<Vec<Vec<u8>>>(all);
+            let name = name.to_ascii_lowercase();
+            if asked.contains(name.split(';').next().unwrap_or_default()) {
+                values.entry(name).or_default().extend::<Vec<Vec<u8>>>(all);
+            }
         }
         Self { dn, values }
     }
+
+    /// How many values it has.
+    fn size(&self) -> usize {
+        self.values.values().map(|all| all.len() + 1).sum()
+    }
+}
+
+/// A value as a text; nothing where it is none, or empty.
+fn read(value: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(value).ok()?.trim();
+    (!text.is_empty()).then_some(text)
 }
 
 /// What a search found, to its end.
@@ -64,6 +91,8 @@ pub(crate) struct Found {
     pub(crate) entries: Vec<Entry>,
     /// References to other servers, which are passed over: they are nobody.
     pub(crate) references: usize,
+    /// Values of all entries.
+    pub(crate) values: usize,
 }
 
 /// Asks a directory who fits a filter. What is found is all that fits, or the question failed.
@@ -125,18 +154,28 @@ async fn page(
     found: &mut Found,
 ) -> Result<Vec<u8>, Fault> {
     let bounds = &settings.bounds;
+    let attributes = settings.attributes();
+    let asked: BTreeSet<String> = attributes.iter().map(|name| name.to_ascii_lowercase()).collect();
+    let is_first = cookie.is_empty();
     let seconds = i32::try_from(bounds.whole.as_secs()).unwrap_or(i32::MAX);
     ldap.with_search_options(SearchOptions::new().timelimit(seconds));
     ldap.with_controls(PagedResults { size: PAGE, cookie });
-    let begun = ldap.streaming_search(&settings.base, Scope::Subtree, filter, settings.attributes());
+    let begun = ldap.streaming_search(&settings.base, Scope::Subtree, filter, attributes);
     let mut stream =
         timeout(bounds.answering, begun).await.map_err(|_| Fault::Silent)?.map_err(of_library)?;
     loop {
         let next = timeout(bounds.answering, stream.next()).await.map_err(|_| Fault::Silent)?;
         match next.map_err(of_library)? {
             Some(reference) if reference.is_ref() => found.references += 1,
-            Some(entry) => found.entries.push(Entry::of(entry)),
+            Some(entry) => {
+                let entry = Entry::of(entry, &asked);
+                found.values += entry.size();
+                found.entries.push(entry);
+            }
             None => break,
+        }
+        if found.values > bounds.values {
+            return Err(Fault::TooMuch("values"));
         }
         if found.entries.len() > bounds.entries {
             return Err(Fault::TooMuch("entries"));
@@ -152,7 +191,13 @@ async fn page(
         }
         _ => None,
     });
-    Ok(place.map(|place| place.cookie).unwrap_or_default())
+    match place {
+        Some(place) => Ok(place.cookie),
+        // It knows no pages, and has told everything at once.
+        None if is_first => Ok(Vec::new()),
+        // Pages have a last one, which says so (RFC 2696, section 3): this one was cut.
+        None => Err(Fault::Malformed("a page without a place")),
+    }
 }
 
 fn of_library(error: LdapError) -> Fault {

@@ -111,6 +111,8 @@ pub struct Bounds {
     pub bytes: usize,
     /// Entries of a reading.
     pub entries: usize,
+    /// Values of all of them: an empty one costs two bytes on the way and many here.
+    pub values: usize,
 }
 
 impl Default for Bounds {
@@ -122,6 +124,7 @@ impl Default for Bounds {
             message: 256 << 10,
             bytes: 96 << 20,
             entries: 100_000,
+            values: 2_000_000,
         }
     }
 }
@@ -159,7 +162,7 @@ pub struct Settings {
     pub most_endings_percent: u8,
     /// Whether accounts that are there already become the source's.
     pub adopts_accounts: bool,
-    /// Localparts of accounts that it never ends, besides those of administrators.
+    /// Accounts that it never ends, by localpart or user id, besides those of administrators.
     pub excepted: BTreeSet<String>,
     /// What a reading may cost.
     pub bounds: Bounds,
@@ -190,9 +193,17 @@ impl Settings {
         all.filter(|name| met.insert(name.to_ascii_lowercase())).collect()
     }
 
-    /// Whether an account is one that the source never ends, by its localpart.
-    pub(crate) fn excepts(&self, localpart: &str) -> bool {
-        self.excepted.contains(localpart)
+    /// Whether an account is one that the source never ends, by its user id or the localpart of it, in any case.
+    pub(crate) fn excepts(&self, user: &str) -> bool {
+        let localpart = user.split(':').next().unwrap_or_default().trim_start_matches('@');
+        let is_named = |name: &String| [user, localpart].iter().any(|known| name.eq_ignore_ascii_case(known));
+        self.excepted.iter().any(is_named)
+    }
+
+    /// What is asked of the directory, as a text: where it is another one than the last time, whoever is missed may be missed
+    /// for that reason.
+    pub(crate) fn asked(&self) -> String {
+        serde_json::json!([self.base, self.filter, self.id]).to_string()
     }
 }
 

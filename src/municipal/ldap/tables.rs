@@ -20,6 +20,8 @@ pub(crate) const LAST: u8 = 1;
 pub(crate) const LAST_GOOD: u8 = 2;
 /// The last run of which somebody had said how many endings he means.
 pub(crate) const LAST_ACCEPTED: u8 = 3;
+/// What was asked of the directory when it was followed last; no report, but [`Settings::asked`](crate::Settings).
+pub(crate) const ASKED: u8 = 4;
 
 /// How an account is kept from its user by the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +51,7 @@ pub(crate) struct PersonRow {
     pub(crate) subject: Option<String>,
     /// Why he is not to come in, if he is not.
     pub(crate) ended: Option<Why>,
-    /// Since when he is not, whatever the reasons were since.
+    /// When he was ended last, whatever the reasons were since; that stays when he is back.
     pub(crate) ended_at: Option<Timestamp>,
     /// What that did to the account.
     pub(crate) held: Held,

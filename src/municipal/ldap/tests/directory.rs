@@ -82,9 +82,15 @@ pub(super) fn reference(url: &str) -> Vec<u8> {
 
 /// An entry with these attributes.
 pub(super) fn entry(dn: &str, attributes: &[(&str, &[u8])]) -> Vec<u8> {
-    let attribute = |(name, content): &(&str, &[u8])| {
-        let values = sequence(0x31, &[value(0x04, content)]);
-        sequence(0x30, &[value(0x04, name.as_bytes()), values])
+    let attributes: Vec<_> = attributes.iter().map(|(name, content)| (*name, vec![*content])).collect();
+    entry_of(dn, &attributes)
+}
+
+/// An entry with these attributes, each with its values.
+pub(super) fn entry_of(dn: &str, attributes: &[(&str, Vec<&[u8]>)]) -> Vec<u8> {
+    let attribute = |(name, contents): &(&str, Vec<&[u8]>)| {
+        let values: Vec<Vec<u8>> = contents.iter().map(|content| value(0x04, content)).collect();
+        sequence(0x30, &[value(0x04, name.as_bytes()), sequence(0x31, &values)])
     };
     let attributes: Vec<Vec<u8>> = attributes.iter().map(attribute).collect();
     message(sequence(0x64, &[value(0x04, dn.as_bytes()), sequence(0x30, &attributes)]), None)
