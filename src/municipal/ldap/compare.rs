@@ -16,7 +16,7 @@ use crate::{
     report::Note,
     settings::Settings,
     standing::{Standing, Why},
-    tables::{Held, PersonRow},
+    tables::{AdministratorRow, Held, PersonRow},
     words::{Words, short, words},
 };
 
@@ -94,6 +94,12 @@ pub(crate) struct Plan {
     pub(crate) active: usize,
     /// These, and those who have ended within a day and are out.
     population: usize,
+    /// Who administered by the source's word before the directory was read, by id.
+    pub(crate) appointed: BTreeMap<String, AdministratorRow>,
+    /// Who is to administer, by id.
+    pub(crate) administrators: BTreeSet<String>,
+    /// Of whom nobody knows whether he is to: he stays as he is.
+    pub(crate) unclear: BTreeSet<String>,
     /// What somebody should look at.
     pub(crate) notes: Vec<Note>,
 }
@@ -141,6 +147,12 @@ pub(crate) fn compare(
 }
 
 impl Plan {
+    /// The same, beside these who administered by the source's word before the directory was read.
+    pub(crate) fn with(mut self, appointed: BTreeMap<String, AdministratorRow>) -> Self {
+        self.appointed = appointed;
+        self
+    }
+
     /// Whether so many may end. `accepted` is how many somebody has said that he means.
     ///
     /// # Errors
@@ -188,6 +200,7 @@ impl Plan {
             Standing::Ended(why) => Some(why),
             Standing::Unclear(attribute) => {
                 self.note(&before.account, unclear(attribute));
+                self.unclear.insert(id.to_owned());
                 before.ended
             }
         };
@@ -202,7 +215,18 @@ impl Plan {
             ended,
             ..before.clone()
         };
+        let is_missed = after.ended == Some(Why::Outside) && before.ended.is_none();
+        self.missed += usize::from(is_missed && !settings.excepts(&before.account));
         self.push(settings, id, before, after, now);
+    }
+
+    /// Those who would end as they are not in the group of the people, by id.
+    pub(crate) fn outside(&self) -> Vec<String> {
+        let is_outside = |step: &&Step| match step {
+            Step::Follow { before, after, .. } => before.ended.is_none() && after.ended == Some(Why::Outside),
+            Step::Make(_) => false,
+        };
+        self.steps.iter().filter(is_outside).filter_map(Step::id).map(str::to_owned).collect()
     }
 
     fn miss(&mut self, settings: &Settings, id: &str, before: &PersonRow, now: Timestamp) {

@@ -239,6 +239,7 @@ impl Ldap {
                     lost_identity: identity(source, before.subject.as_ref()).filter(|_| is_another_subject),
                     identity: identity(source, after.subject.as_ref()).filter(|_| is_another_subject),
                     lock: lock.filter(|_| held != Held::Protected),
+                    administers: None,
                 };
                 match self.inner.accounts.put_following(&mut batch, &user, &follows, &by).await {
                     Ok(put) => Some(put),
@@ -255,7 +256,7 @@ impl Ldap {
             moved: usize::from(differs.has_moved),
             ended: usize::from(lock == Some(true) && held == Held::Locked),
             restored: usize::from(lock == Some(false)),
-            left: 0,
+            ..Counts::default()
         };
         Ok(Taken { counts, note })
     }

@@ -170,6 +170,12 @@ impl Ldap {
                 source: source.settings.name.clone(),
                 place: source.settings.place.to_string(),
                 people: known.len(),
+                administrators: self
+                    .administrators(source)
+                    .await?
+                    .values()
+                    .filter(|row| !row.is_withdrawn)
+                    .count(),
                 ended: known.values().filter(|row| row.ended.is_some()).count(),
                 last,
                 last_good,

@@ -15,6 +15,7 @@
 //!
 //! Reading order: [`Settings`], `session`, `person`, `standing`, `compare`, `following`, `running`.
 
+mod administering;
 mod ber;
 mod check;
 mod compare;
@@ -22,10 +23,13 @@ mod dn;
 mod error;
 mod fault;
 mod following;
+mod groups;
 mod guid;
 mod ldap;
+mod membership;
 mod order;
 mod person;
+mod reading;
 mod report;
 mod running;
 mod session;

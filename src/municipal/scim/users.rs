@@ -388,6 +388,7 @@ impl Scim {
             lost_identity: self.identity(asking, &before).filter(|_| is_another_person),
             identity: self.identity(asking, &after).filter(|_| is_another_person),
             lock,
+            administers: None,
         };
         let is_open = known.is_some_and(|known| !known.deactivated);
         if !is_open && lock == Some(false) {
