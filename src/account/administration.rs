@@ -6,7 +6,7 @@
 use audit::Actor;
 use base::{Term, Timestamp};
 use ruma::{OwnedUserId, ServerName, UserId};
-use store::{Order, Range, Reads};
+use store::{Batch, Order, Range, Reads};
 
 use crate::{
     AccountChange, Accounts, Error, Moderation,
@@ -242,6 +242,40 @@ impl Accounts {
             account.seen = rows.iter().map(|(_, row)| Timestamp(row.at_ms)).max_by_key(|seen| seen.millis());
         }
         Ok(())
+    }
+
+    /// Demands in a batch that somebody else administers the authority of a user and can sign in: of two who lose it at once one
+    /// keeps it. Whether anybody does; nothing is demanded where nobody does.
+    ///
+    /// Whoever has neither a password nor an identity that is linked cannot sign in, nor can who is locked.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn put_another_administrator(&self, batch: &mut Batch, user: &UserId) -> Result<bool, Error> {
+        let query = AccountQuery {
+            limit: usize::MAX,
+            admins: Some(true),
+            deactivated: Some(false),
+            locked: Some(false),
+            ..AccountQuery::default()
+        };
+        let others = self.list_accounts(user.server_name(), &query).await?.accounts;
+        for Account { user_id, .. } in others.into_iter().filter(|other| other.user_id != user) {
+            let mut reads = Reads::new();
+            let row = reads.get(&tables::USERS, user_id.as_str());
+            let moderation = reads.get(&tables::MODERATION, user_id.as_str());
+            let mut read = self.inner.store.read(reads).await?;
+            let (row, moderation) = (read.take(row)?, read.take(moderation)?);
+            let Some(row) = row.filter(|row| row.admin && !row.deactivated) else { continue };
+            let is_locked = moderation.is_some_and(|moderation| moderation.locked);
+            if is_locked || row.password.is_none() && self.identities(&user_id).await?.is_empty() {
+                continue;
+            }
+            batch.require(&tables::USERS, user_id.as_str(), Some(&row));
+            batch.require(&tables::MODERATION, user_id.as_str(), moderation.as_ref());
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// Has a user administer his authority, or no more; as it is already, nothing changes.

@@ -27,9 +27,9 @@ use crate::{
 
 /// What is done in a batch besides its rows.
 #[derive(Default)]
-struct Done {
+pub(crate) struct Done {
     ended: Ended,
-    chores: Vec<Chore>,
+    pub(crate) chores: Vec<Chore>,
 }
 
 impl Accounts {
@@ -118,7 +118,7 @@ impl Accounts {
     }
 
     /// Who administers, and who is kept from what; whether that changes. Each session knows it from the commit on.
-    async fn put_standing(
+    pub(crate) async fn put_standing(
         &self,
         batch: &mut Batch,
         user: &UserId,

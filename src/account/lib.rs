@@ -111,7 +111,7 @@ pub use profile::{Profile, list_names};
 pub use provisioned::{Following, NewProvisioned, PutProvisioned};
 pub use push_defaults::{default_push_rules, put_push_rule};
 pub use push_ruleset::PushRules;
-pub use register::{Beginning, NewUser, Registered};
+pub use register::{Beginning, NewUser, Registered, user_of_localpart};
 pub use registration_tokens::{RegistrationToken, TokenChange};
 pub use reports::Report;
 pub use service::{AppService, Namespace, NewAppService, ServiceAddress, Told};

@@ -9,7 +9,8 @@ use ruma::{OwnedUserId, ServerName, UserId};
 use store::{Batch, CommitError, Precondition, Topic};
 
 use crate::{
-    Accounts, Error, Moderation, NewUser,
+    AccountChange, Accounts, Error, Moderation, NewUser,
+    changes::Done,
     chores::Chore,
     log::{Change, log_change},
     profile::{DISPLAY_NAME, MAX_DISPLAY_NAME_BYTES, shown_as},
@@ -50,6 +51,9 @@ pub struct Following<'a> {
     pub identity: Option<(&'a str, &'a str)>,
     /// Whether nobody is to use it: it is locked, and all its sessions end. Or whether it is no longer locked.
     pub lock: Option<bool>,
+    /// Whether its user administers the authority. Whoever takes that from somebody asks first
+    /// [`Accounts::put_another_administrator`].
+    pub administers: Option<bool>,
 }
 
 /// What a batch does to an account, worth something once that is committed.
@@ -111,8 +115,9 @@ impl Accounts {
     /// Adds to a batch that an account follows. The batch fails if the account is changed or somebody signs in to it meanwhile.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Deactivated`] for an account that is closed; [`Error::Forbidden`] where an
-    /// administrator's account would be locked; [`Error::Store`].
+    /// [`Error::NotFound`], [`Error::Deactivated`] for an account that is closed; [`Error::Forbidden`] for the server's own
+    /// users, where an administrator's account would be locked, and where a guest or somebody who is locked or suspended would
+    /// administer; [`Error::Store`].
     pub async fn put_following(
         &self,
         batch: &mut Batch,
@@ -120,6 +125,7 @@ impl Accounts {
         follows: &Following<'_>,
         by: &Actor,
     ) -> Result<PutProvisioned, Error> {
+        self.refuse_own(user).await?;
         let row = self.get_user_row(user).await?;
         refuse_closed(user, Some(&row))?;
         batch.require(&tables::USERS, user.as_str(), Some(&row));
@@ -137,6 +143,16 @@ impl Accounts {
             Some(true) => self.put_end(batch, user, &row, by, &mut put).await?,
             Some(false) => self.put_back(batch, user, by, &mut put).await?,
             None => {}
+        }
+        if let Some(admin) = follows.administers
+            && admin != row.admin
+        {
+            let change = AccountChange { admin: Some(admin), ..AccountChange::default() };
+            let mut done = Done::default();
+            self.put_standing(batch, user, &row, &change, by, &mut done).await?;
+            put.chores.extend(done.chores);
+            batch.put(&tables::USERS, user.as_str(), &UserRow { admin, ..row.clone() });
+            put.changes = true;
         }
         if let Some(name) = follows.display_name {
             self.put_name(batch, user, name, &mut put).await?;

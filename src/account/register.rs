@@ -463,6 +463,16 @@ impl Accounts {
     }
 }
 
+/// The user of an authority whose localpart is this one, new or old.
+///
+/// A localpart that comes from outside is never read as a whole user id: `@mayor:other.test` would be somebody of another
+/// authority, perhaps of this process.
+#[must_use]
+pub fn user_of_localpart(localpart: &str, authority: &ServerName) -> Option<OwnedUserId> {
+    let localpart = Some(localpart).filter(|localpart| !localpart.is_empty() && !localpart.starts_with('@'));
+    UserId::parse_with_server_name(localpart?, authority).ok()
+}
+
 /// The user id that a wished name gives: capitals become small, the rest must fit the grammar.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/appendices/#user-identifiers>

@@ -9,15 +9,8 @@ use crate::{Accounts, Error, register::NewUser, reserved, tables};
 const NAME: &str = "組織のルーム管理 / Rooms of the organisation";
 
 impl Accounts {
-    /// Whether a user is the server's own who makes rooms. One who had the name before it was kept for this is none.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn is_steward(&self, user: &UserId) -> Result<bool, Error> {
-        Ok(user.localpart() == reserved::STEWARD && self.is_own(user).await?)
-    }
-
-    /// Whether a user is the server's own: the steward of rooms, or who writes its notices.
+    /// Whether a user is the server's own: the steward of rooms, or who writes its notices. One who had the name before it was
+    /// kept for this is none.
     ///
     /// # Errors
     /// [`Error::Store`].

@@ -53,6 +53,9 @@ const SET: u8 = 0x31;
 const CONTROLS: u8 = 0xa0;
 const REFERRAL: u8 = 0xa3;
 
+/// Values of an entry, each of which takes far more than its two bytes once it is taken apart.
+const MOST_VALUES: usize = 200_000;
+
 /// The control of paged results (RFC 2696).
 const PAGED: &str = "1.2.840.113556.1.4.319";
 
@@ -195,7 +198,9 @@ fn entry(body: &[u8]) -> Result<(), Malformed> {
     text(fields.expect(OCTETS)?)?;
     let mut attributes = Values(fields.expect(SEQUENCE)?);
     fields.end()?;
+    let mut count = 0;
     while let Some((tag, attribute)) = attributes.next()? {
+        count += 1;
         if tag != SEQUENCE {
             return Err(Malformed("an attribute of another type"));
         }
@@ -204,6 +209,10 @@ fn entry(body: &[u8]) -> Result<(), Malformed> {
         let mut values = Values(attribute.expect(SET)?);
         attribute.end()?;
         while let Some((tag, _)) = values.next()? {
+            count += 1;
+            if count > MOST_VALUES {
+                return Err(Malformed("an entry with too many values"));
+            }
             if tag != OCTETS {
                 return Err(Malformed("a value of another type"));
             }

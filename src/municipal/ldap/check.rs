@@ -3,10 +3,11 @@
 use base::{Tasks, Timestamp};
 
 use crate::{
+    membership::sort_by_groups,
     person::people,
-    session,
+    reading::{self, Reading},
     settings::Settings,
-    standing::Standing,
+    standing::{Standing, Why},
     words::{Words, words},
 };
 
@@ -17,6 +18,8 @@ pub struct Looked {
     pub people: usize,
     /// Those among them who are in.
     pub active: usize,
+    /// Those among them who are in the group of administrators, where one is set.
+    pub administrators: Option<usize>,
     /// References to other servers.
     pub references: usize,
 }
@@ -27,10 +30,14 @@ pub struct Looked {
 /// The sentence for who set it, where it cannot be read or tells something absurd.
 pub async fn look(settings: &Settings, now: Timestamp, tasks: &Tasks) -> Result<Looked, Words> {
     let asked = settings.clone();
-    let reading = async move { session::ask(&asked, &asked.filter).await };
-    let found = tasks.spawn("ldap reading", reading).await;
-    let found = found.map_err(|failed| words!("{failed}", "{failed}"))?.map_err(|fault| fault.words())?;
-    let people = people(settings, &found, now).map_err(|absurd| absurd.words())?;
+    let reading = async move { reading::read(&asked).await };
+    let read = tasks.spawn("ldap reading", reading).await;
+    let read = read.map_err(|failed| words!("{failed}", "{failed}"))?.map_err(|fault| fault.words())?;
+    let Reading { found, groups } = read.map_err(|absurd| absurd.words())?;
+    let mut people = people(settings, &found, now).map_err(|absurd| absurd.words())?;
+    let administrators = sort_by_groups(settings, &mut people, &groups).map_err(|absurd| absurd.words())?;
+    people.retain(|_, person| person.standing != Standing::Ended(Why::Outside));
     let active = people.values().filter(|person| person.standing == Standing::Active).count();
-    Ok(Looked { people: people.len(), active, references: found.references })
+    let administrators = administrators.map(|all| all.len());
+    Ok(Looked { people: people.len(), active, administrators, references: found.references })
 }

@@ -5,7 +5,7 @@
 
 /// A name, from the entry itself up. Values are folded as most attributes of names are compared: without case, with single
 /// spaces.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Dn(Vec<Rdn>);
 
 /// One step of a name: attributes with their values, sorted, since they are a set.
@@ -43,6 +43,25 @@ impl Dn {
 /// Whether two texts name the same. What cannot be read is the same as itself alone.
 pub(crate) fn is_same(one: &str, other: &str) -> bool {
     one == other || Dn::parse(one).zip(Dn::parse(other)).is_some_and(|(one, other)| one == other)
+}
+
+/// A name as it is looked for among others. What cannot be read is the same as itself alone.
+pub(crate) fn key(text: &str) -> Dn {
+    Dn::parse(text).unwrap_or_else(|| Dn(vec![vec![(String::new(), text.as_bytes().to_vec())]]))
+}
+
+/// The domain that a name is of: its last steps, as far as they are `dc`.
+pub(crate) fn domain(text: &str) -> Dn {
+    let Dn(steps) = key(text);
+    let is_of_domain = |step: &Rdn| step.iter().all(|(name, _)| name == "dc");
+    let begins = steps.iter().rposition(|step| !is_of_domain(step)).map_or(0, |last| last + 1);
+    Dn(steps.into_iter().skip(begins).collect())
+}
+
+/// Whether an entry is named by this value of an attribute.
+pub(crate) fn is_named_by(dn: &str, attribute: &str, value: &str) -> bool {
+    let naming = (attribute.to_ascii_lowercase(), folded(value.as_bytes()));
+    Dn::parse(dn).is_some_and(|dn| dn.0.first().is_some_and(|step| step.contains(&naming)))
 }
 
 /// Whether two names stand below different ones.

@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     TooMuch(&'static str),
     /// It ended the connection.
     Closed,
+    /// What was there a moment ago was not any more.
+    Changing,
     /// A fault of ours.
     Broken(String),
 }
@@ -89,6 +91,10 @@ impl Fault {
             Self::Closed => words!(
                 "ディレクトリが接続を途中で閉じました。",
                 "the directory closed the connection half way"
+            ),
+            Self::Changing => words!(
+                "読み取っている間にグループが変わりました。次の読み取りでやり直します。",
+                "the groups changed while they were read; the next reading tries again"
             ),
             Self::Broken(cause) => words!(
                 "読み取りの内部エラーです({cause})。",

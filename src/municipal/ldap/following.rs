@@ -1,6 +1,6 @@
 //! An account follows what a directory says of its user: one batch, with the row and the audit log in it.
 
-use account::{Following, NewProvisioned, PutProvisioned};
+use account::{Following, NewProvisioned, PutProvisioned, user_of_localpart};
 use audit::Action;
 use base::Attempts;
 use ruma::{OwnedUserId, UserId};
@@ -130,16 +130,14 @@ impl Ldap {
         let user = match (owner, &person.localpart) {
             (Some(owner), _) => owner,
             (None, Err(why)) => return Ok(Err(why.clone())),
-            (None, Ok(localpart)) => {
-                match UserId::parse_with_server_name(localpart.as_str(), &source.authority) {
-                    Ok(user) => user,
-                    Err(_) => return Ok(Err(bad_name(localpart, "it is no localpart"))),
-                }
-            }
+            (None, Ok(localpart)) => match user_of_localpart(localpart, &source.authority) {
+                Some(user) => user,
+                None => return Ok(Err(bad_name(localpart, "it is no localpart"))),
+            },
         };
         let former = self.inner.store.get(&ACCOUNTS, user.as_str()).await?;
         let known = accounts.find_user(&user).await?;
-        let is_ours = accounts.is_steward(&user).await? || accounts.is_exclusive(&user);
+        let is_ours = accounts.is_own(&user).await? || accounts.is_exclusive(&user);
         Ok(match known {
             // Names are given again, to others.
             _ if former.is_some() => Err(words!(
@@ -178,8 +176,7 @@ impl Ldap {
         }
         let known = self.inner.accounts.find_user(&user).await?;
         let is_open = known.as_ref().is_some_and(|known| !known.deactivated);
-        let is_protected =
-            known.is_some_and(|known| known.admin) || source.settings.excepts(user.localpart());
+        let is_protected = known.is_some_and(|known| known.admin) || source.settings.excepts(user.as_str());
         let differs = Differs::between(before, after);
         let lock = match (differs.ends, differs.is_restored, before.held) {
             (true, ..) => Some(true),
@@ -202,7 +199,13 @@ impl Ldap {
             _ => None,
         };
         let note = note.map(|what| Note { who: user.to_string(), what });
-        let after = PersonRow { held, ..after.clone() };
+        let ended_at = match (held, lock) {
+            // Nobody has ended, so nobody is counted.
+            (Held::Protected, _) => before.ended_at,
+            (Held::Locked, Some(true)) => Some(after.changed),
+            _ => after.ended_at,
+        };
+        let after = PersonRow { held, ended_at, ..after.clone() };
         if *before == after {
             return Ok(Taken { note, ..Taken::default() });
         }
@@ -236,6 +239,7 @@ impl Ldap {
                     lost_identity: identity(source, before.subject.as_ref()).filter(|_| is_another_subject),
                     identity: identity(source, after.subject.as_ref()).filter(|_| is_another_subject),
                     lock: lock.filter(|_| held != Held::Protected),
+                    administers: None,
                 };
                 match self.inner.accounts.put_following(&mut batch, &user, &follows, &by).await {
                     Ok(put) => Some(put),
@@ -252,7 +256,7 @@ impl Ldap {
             moved: usize::from(differs.has_moved),
             ended: usize::from(lock == Some(true) && held == Held::Locked),
             restored: usize::from(lock == Some(false)),
-            left: 0,
+            ..Counts::default()
         };
         Ok(Taken { counts, note })
     }

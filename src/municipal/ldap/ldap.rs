@@ -64,6 +64,8 @@ pub(crate) struct Source {
     pub(crate) scope: String,
     /// Held by the run that is under way; what was written of runs last, and when.
     pub(crate) turn: Mutex<Option<(Instant, Report)>>,
+    /// What was refused within the hour and stands in the audit log.
+    pub(crate) refusals: Mutex<Vec<(Instant, String)>>,
     /// How the last run of this process went.
     pub(crate) last: Mutex<Option<Report>>,
     /// Told when somebody has had it read, so that the next reading is an interval later.
@@ -89,6 +91,7 @@ impl Ldap {
                 scope: format!("{authority}/{}", settings.name),
                 settings: Arc::new(settings),
                 turn: Mutex::default(),
+                refusals: Mutex::default(),
                 last: Mutex::default(),
                 look: Notify::new(),
             })
@@ -167,6 +170,12 @@ impl Ldap {
                 source: source.settings.name.clone(),
                 place: source.settings.place.to_string(),
                 people: known.len(),
+                administrators: self
+                    .administrators(source)
+                    .await?
+                    .values()
+                    .filter(|row| !row.is_withdrawn)
+                    .count(),
                 ended: known.values().filter(|row| row.ended.is_some()).count(),
                 last,
                 last_good,

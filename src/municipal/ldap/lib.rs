@@ -5,6 +5,9 @@
 //! are called otherwise, are locked with all sessions ended, come back. People are known by an id that nothing changes, never
 //! by a name. Administrators, and whom the configuration excepts, a source never ends.
 //!
+//! Its groups, with the groups in them, may say who is a person and who administers the authority (`groups`, `membership`,
+//! `administering`).
+//!
 //! A directory ends people by not telling of them, so a reading is believed as a whole or not at all. One that fails, or is
 //! cut short, or finds nobody, or somebody who cannot be known, or would end too many, changes nothing; it is written down
 //! with its reason. That the directory is away ends nobody.
@@ -13,8 +16,10 @@
 //! number, depth and time. `guid`, `dn`, `standing`, `person` and `compare` are pure. `following` acts: a batch for each
 //! person, with the account and the audit log in it.
 //!
-//! Reading order: [`Settings`], `session`, `person`, `standing`, `compare`, `following`, `running`.
+//! Reading order: [`Settings`], `session`, `groups`, `reading`, `person`, `standing`, `membership`, `compare`, `following`,
+//! `administering`, `running`.
 
+mod administering;
 mod ber;
 mod check;
 mod compare;
@@ -22,10 +27,13 @@ mod dn;
 mod error;
 mod fault;
 mod following;
+mod groups;
 mod guid;
 mod ldap;
+mod membership;
 mod order;
 mod person;
+mod reading;
 mod report;
 mod running;
 mod session;

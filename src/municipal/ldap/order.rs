@@ -46,6 +46,9 @@ pub struct Status {
     pub people: usize,
     /// Those among them who are not to come in.
     pub ended: usize,
+    /// Those who administer since the source said so.
+    #[serde(default)]
+    pub administrators: usize,
     /// How the last run went. Where nothing changes it is a while ago, as it is not written each time.
     pub last: Option<Report>,
     /// When a run was last followed; where runs told nothing new since, it may have been ten minutes later.

@@ -9,7 +9,7 @@ use upstream::{Error as TemplateError, Template};
 use crate::{
     dn, guid,
     session::{Entry, Found},
-    settings::Settings,
+    settings::{PRIMARY_GROUP, Settings},
     standing::{Standing, standing},
     words::{Words, short, words},
 };
@@ -18,6 +18,9 @@ use crate::{
 const LONGEST_DN: usize = 2_048;
 /// Longest name of somebody, in letters.
 const LONGEST_NAME: usize = 256;
+
+/// Administrators of a source: a group of everybody is a slip.
+pub(crate) const MOST_ADMINISTRATORS: usize = 200;
 
 /// Somebody as a directory tells of him.
 #[derive(Clone, Debug)]
@@ -34,6 +37,8 @@ pub(crate) struct Person {
     pub(crate) mail: Option<String>,
     /// What the identity provider calls him.
     pub(crate) subject: Option<String>,
+    /// The number of the group that he is in without being its member, where Active Directory tells one.
+    pub(crate) primary_group: Option<String>,
     /// Whether he is to come in.
     pub(crate) standing: Standing,
 }
@@ -57,6 +62,33 @@ pub(crate) enum Absurd {
         /// These.
         dns: [String; 2],
     },
+    /// A group is not there, or kept from us.
+    NoGroup {
+        /// Its name.
+        name: String,
+    },
+    /// No member of a group, or of the groups in it, is one of the people.
+    EmptyGroup {
+        /// Its name.
+        name: String,
+    },
+    /// A group that was in another one is not there any more, or kept from us, and is still named as a member.
+    GroupGone {
+        /// Its name.
+        name: String,
+    },
+    /// More would administer than can be meant.
+    ManyAdministrators {
+        /// How many.
+        count: usize,
+    },
+    /// A group names its members by their accounts, not by their entries.
+    ByAccount {
+        /// Its name.
+        name: String,
+    },
+    /// The filter has a rule that the directory does not know.
+    NoChains,
 }
 
 impl Absurd {
@@ -81,6 +113,42 @@ impl Absurd {
                     "two entries have the same id: {one} and {other}"
                 )
             }
+            Self::NoGroup { name } => {
+                let name = short(name);
+                words!(
+                    "グループ {name} がないか、読み取る権限がありません。誰も停止せず、誰の管理者権限も外していません。",
+                    "the group {name} is not there, or there is no right to read it; nobody was ended and nobody lost his administration"
+                )
+            }
+            Self::EmptyGroup { name } => {
+                let name = short(name);
+                words!(
+                    "グループ {name} と、その中のグループのメンバーに、filter で見つかる人が一人もいません。誰も停止せず、誰の管理者権限も外していません。",
+                    "no member of the group {name}, or of the groups in it, is one of those whom the filter finds; nobody was ended and nobody lost his administration"
+                )
+            }
+            Self::GroupGone { name } => {
+                let name = short(name);
+                words!(
+                    "グループ {name} は、メンバーとして残っているのに、見つからないか、読み取れなくなりました。そのメンバーの扱いが決まらないため、何も行いませんでした。不要なら、上のグループから外してください。",
+                    "the group {name} is still named as a member, and is not found or cannot be read any more, so nobody knows of its members and nothing was done; if it is gone for good, take it out of the group above"
+                )
+            }
+            Self::ManyAdministrators { count } => words!(
+                "管理者のグループに {count} 人います(上限 {MOST_ADMINISTRATORS} 人)。グループを確かめてください。誰も管理者にしていません。",
+                "{count} people are in the group of administrators ({MOST_ADMINISTRATORS} at most); look at which group it is; nobody was made an administrator"
+            ),
+            Self::ByAccount { name } => {
+                let name = short(name);
+                words!(
+                    "グループ {name} はメンバーを memberUid (アカウント名) で持っています。member か uniqueMember (DN) のグループが必要です。",
+                    "the group {name} names its members by memberUid, their accounts; a group with member or uniqueMember, their DNs, is needed"
+                )
+            }
+            Self::NoChains => words!(
+                "filter にグループをたどる照合規則 (1.2.840.113556.1.4.1941) がありますが、このディレクトリは Active Directory ではなく、対応していません。代わりに people_group を設定してください。",
+                "the filter has the rule that goes through groups in groups (1.2.840.113556.1.4.1941), and the directory is no Active Directory and does not know it; set people_group instead"
+            ),
         }
     }
 }
@@ -129,11 +197,13 @@ impl Person {
             )),
             Err(_) => Err(words!("アカウント名が長すぎます。", "the account's name is too long")),
         };
-        let name = fill(&settings.display_name).ok().filter(|name| !name.is_empty());
-        let name = name.or_else(|| entry.text("cn").map(str::to_owned)).or_else(|| localpart.clone().ok());
+        let shown = |name: String| Some(shown(&name)).filter(|name| !name.is_empty());
+        let name = fill(&settings.display_name).ok().and_then(shown);
+        let name = name.or_else(|| shown(entry.text("cn")?.to_owned()));
         Self {
-            name: name.unwrap_or_default().chars().take(LONGEST_NAME).collect(),
+            name: name.or_else(|| localpart.clone().ok()).unwrap_or_default(),
             mail: settings.email.as_ref().and_then(|email| fill(email).ok()).filter(|mail| !mail.is_empty()),
+            primary_group: entry.text(PRIMARY_GROUP).map(str::to_owned),
             subject: settings.identity.as_ref().and_then(|(_, subject)| fill(subject).ok()),
             standing: match entry.dn.len() {
                 0..=LONGEST_DN => standing(entry, settings.kind, now),
@@ -147,6 +217,19 @@ impl Person {
             id,
         }
     }
+}
+
+/// A name as everybody sees it: in one line, and without marks by which it would read as another's or turn what stands behind
+/// it. Joiners and selectors stay, of which emoji and variants of kanji are made.
+fn shown(name: &str) -> String {
+    let is_turning = |letter: &char| matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let in_line = |letter: char| match letter {
+        letter if letter.is_control() => ' ',
+        '\u{2028}' | '\u{2029}' => ' ',
+        letter => letter,
+    };
+    let letters: String = name.chars().filter(|letter| !is_turning(letter)).map(in_line).collect();
+    letters.trim().chars().take(LONGEST_NAME).collect()
 }
 
 /// What a template may name of an entry, in the template's spelling.

@@ -58,6 +58,10 @@ pub struct Counts {
     pub ended: usize,
     /// Are in again.
     pub restored: usize,
+    /// Administer now, by the group of administrators.
+    pub promoted: usize,
+    /// Administer no more.
+    pub demoted: usize,
     /// Were not followed for now, as something failed: the next run does it.
     pub left: usize,
 }
@@ -86,6 +90,9 @@ pub struct Report {
     /// People that the directory told of.
     #[serde(default)]
     pub found: usize,
+    /// Those among them who are in the group of administrators, where one is set.
+    #[serde(default)]
+    pub administrators: Option<usize>,
     /// References to other servers, which were passed over.
     #[serde(default)]
     pub references: usize,
@@ -112,6 +119,7 @@ impl Report {
             outcome,
             why: None,
             found: 0,
+            administrators: None,
             references: 0,
             endings: None,
             counts: Counts::default(),

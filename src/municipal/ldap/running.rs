@@ -19,16 +19,21 @@ use store::Batch;
 use tracing::{info, warn};
 
 use crate::{
+    administering::leaving,
     compare::{Differs, Known, Plan, Step, compare},
     error::Error,
     fault::Fault,
+    groups::Groups,
     guid,
     ldap::{Ldap, Source},
+    membership::{self, check_walked, sort_by_groups},
     order::{Answer, Order},
-    person::{Absurd, people},
-    report::{Note, Outcome, Report},
-    session::{self, Found},
-    tables::{LAST, LAST_ACCEPTED, LAST_GOOD, RUNS, RunRow},
+    person::{Absurd, Person, people},
+    reading::{self, Reading},
+    report::{Counts, Note, Outcome, Report},
+    session,
+    standing::{Standing, Why},
+    tables::{ASKED, LAST, LAST_ACCEPTED, LAST_GOOD, RUNS, RunRow, WALKED},
     words::{Words, words},
 };
 
@@ -40,6 +45,10 @@ const MOST_FAILURES: usize = 20;
 const WRITTEN_EVERY: Duration = Duration::from_secs(600);
 /// How long a password that was refused is not tried again: a directory locks whoever tries it too often.
 const AFTER_REFUSAL: Duration = Duration::from_secs(600);
+/// After so long a refusal stands in the audit log again.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(60 * 60);
+/// Refusals in the audit log within that.
+const MOST_REFUSALS: usize = 10;
 /// People who are looked for at once.
 const LOOKED_FOR: usize = 50;
 
@@ -131,10 +140,12 @@ impl Ldap {
         }
         let began = self.inner.clock.instant();
         let report = Report::begun(self.inner.clock.now(), Outcome::Followed);
-        let (mut report, fault) = match self.read_and_follow(source, mode, by, report.clone()).await? {
-            Ok(report) => (report, None),
-            Err(fault) => (report.stopped(Outcome::Failed, fault.words()), Some(fault)),
-        };
+        // On the heap, as is what it awaits last: together they would be much of a thread's stack.
+        let (mut report, fault) =
+            match Box::pin(self.read_and_follow(source, mode, by, report.clone())).await? {
+                Ok(report) => (report, None),
+                Err(fault) => (report.stopped(Outcome::Failed, fault.words()), Some(fault)),
+            };
         let took = self.inner.clock.instant().since(began);
         report.took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         self.inner.runs.with(&[("outcome", report.outcome.word())]).inc();
@@ -163,25 +174,39 @@ impl Ldap {
             batch.put(&RUNS, &(scope, LAST_GOOD), &row);
         }
         let why = report.why.as_ref().map(|why| why.en.as_str()).unwrap_or_default();
-        if is_new && report.outcome == Outcome::Refused {
+        if is_new && report.outcome == Outcome::Refused && self.is_news(source, why).await {
             self.deed(Action::RefuseReading, &source.actor(), &source.settings.name)
                 .after("why", why)
                 .write(&mut batch, &source.authority);
         }
         self.inner.store.commit(batch).await?;
         if is_new {
-            let crate::report::Counts { made, renamed, moved, ended, restored, left } = report.counts;
+            let Counts { made, renamed, moved, ended, restored, promoted, demoted, left } = report.counts;
             match report.outcome {
                 Outcome::Refused | Outcome::Failed => {
                     warn!(source = %scope, reason = %why, "a directory is not followed, nobody's account changes by it");
                 }
                 _ => info!(
-                    source = %scope, found = report.found, made, renamed, moved, ended, restored, left,
+                    source = %scope, found = report.found, made, renamed, moved, ended, restored,
+                    promoted, demoted, left,
                     noted = report.noted, elapsed_ms = report.took_ms, "accounts follow a directory"
                 ),
             }
         }
         Ok(())
+    }
+
+    /// Whether a refusal is to stand in the audit log: one that does not stand there since an hour, of a few each hour. A
+    /// directory that is read well and badly by turns, or that gives another reason each time, fills no log.
+    async fn is_news(&self, source: &Source, why: &str) -> bool {
+        let now = self.inner.clock.instant();
+        let mut refusals = source.refusals.lock().await;
+        refusals.retain(|(at, _)| now.since(*at) < TOLD_AGAIN_AFTER);
+        let is_news = refusals.len() < MOST_REFUSALS && !refusals.iter().any(|(_, told)| told == why);
+        if is_news {
+            refusals.push((now, why.to_owned()));
+        }
+        is_news
     }
 
     async fn read_and_follow(
@@ -193,13 +218,19 @@ impl Ldap {
     ) -> Result<Result<Report, Fault>, Error> {
         // Before the directory is read: what another process writes of a later reading must not be undone by this one.
         let known = Arc::new(self.known(source).await?);
-        let mut found = match self.read(source, source.settings.filter.clone()).await {
-            Ok(found) => found,
+        let appointed = self.administrators(source).await?;
+        let settings = source.settings.clone();
+        let mut read = match self.apart(async move { reading::read(&settings).await }).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(absurd)) => return Ok(Ok(report.stopped(Outcome::Refused, absurd.words()))),
             Err(fault) => return Ok(Err(fault)),
         };
-        report.references = found.references;
-        let mut plan = match self.plan(source, &known, &mut found, &mut report).await? {
-            Ok(plan) => plan,
+        report.references = read.found.references;
+        if let Err(absurd) = check_walked(&read.groups, &self.walked(source).await?) {
+            return Ok(Ok(report.stopped(Outcome::Refused, absurd.words())));
+        }
+        let mut plan = match self.plan(source, &known, &mut read, &mut report).await? {
+            Ok(plan) => plan.with(appointed),
             Err(absurd) => return Ok(Ok(report.stopped(Outcome::Refused, absurd.words()))),
         };
         let accepted = match mode {
@@ -211,36 +242,78 @@ impl Ldap {
             report.endings = Some(plan.endings);
             return Ok(Ok(report.stopped(Outcome::Refused, why)));
         }
-        if !plan.absent.is_empty() {
-            match self.look_for(source, &plan.absent).await {
-                Ok(missed) if missed.is_empty() => {}
-                Ok(missed) => {
-                    found.entries.extend(missed);
-                    plan = match self.plan(source, &known, &mut found, &mut report).await? {
-                        Ok(plan) => plan,
-                        Err(absurd) => return Ok(Ok(report.stopped(Outcome::Refused, absurd.words()))),
-                    };
-                }
-                Err(fault) => return Ok(Err(fault)),
+        match self.look_again(source, &plan, &mut read).await {
+            Ok(false) => {}
+            Ok(true) => {
+                let appointed = std::mem::take(&mut plan.appointed);
+                plan = match self.plan(source, &known, &mut read, &mut report).await? {
+                    Ok(plan) => plan.with(appointed),
+                    Err(absurd) => return Ok(Ok(report.stopped(Outcome::Refused, absurd.words()))),
+                };
             }
+            Err(fault) => return Ok(Err(fault)),
         }
-        std::mem::take(&mut plan.notes).into_iter().for_each(|note| report.note(note));
+        let is_other = self.is_asked_otherwise(source).await?;
+        if let Err(why) = plan.check_missed(is_other, accepted) {
+            report.endings = Some(plan.endings);
+            return Ok(Ok(report.stopped(Outcome::Refused, why)));
+        }
+        let notes = std::mem::take(&mut plan.notes).into_iter();
+        notes.chain(membership::notes(&read.groups)).for_each(|note| report.note(note));
         match mode {
-            Mode::Preview => self.foretell(source, &plan, report).await.map(Ok),
+            Mode::Preview => self.foretell(source, &known, &plan, report).await.map(Ok),
             Mode::Follow { .. } => {
-                if plan.check_endings(percent, None).is_err() {
+                if plan.check_endings(percent, None).is_err() || plan.check_missed(is_other, None).is_err() {
                     self.write_acceptance(source, &plan, &report, by).await?;
                 }
-                Ok(Ok(self.take_all(source, plan.steps, report).await))
+                // Before accounts follow: whoever administers is not ended.
+                Box::pin(self.withdraw_all(source, &plan, &mut report)).await?;
+                let steps = std::mem::take(&mut plan.steps);
+                let mut report = self.take_all(source, steps, report).await;
+                // Behind them: whoever is new has his account now.
+                Box::pin(self.appoint_all(source, &plan, &mut report)).await?;
+                // Behind all: where some are left, somebody has to mean them again.
+                if report.counts.left == 0 {
+                    self.write_asked(source, &read.groups).await?;
+                }
+                Ok(Ok(report))
             }
         }
     }
 
+    /// Looks once more before somebody ends or administers no more: for those who were not found, and into the groups. Whether
+    /// that found anything.
+    async fn look_again(&self, source: &Source, plan: &Plan, read: &mut Reading) -> Result<bool, Fault> {
+        let mut is_more = false;
+        if !plan.absent.is_empty() {
+            let missed = self.look_for(source, &plan.absent).await?;
+            is_more |= !missed.is_empty();
+            read.found.entries.extend(missed);
+        }
+        let mut doubted = plan.outside();
+        doubted.extend(leaving(source, plan).into_iter().map(|(id, _)| id));
+        if !doubted.is_empty() {
+            let (settings, people) = (source.settings.clone(), std::mem::take(&mut read.found.entries));
+            let asking =
+                async move { Ok((reading::read_groups(&settings, &people, &doubted).await?, people)) };
+            let (groups, people) = self.apart(asking).await?;
+            read.found.entries = people;
+            // What is gone meanwhile was there a moment ago; the next reading tells of it.
+            let groups = groups.map_err(|_| Fault::Changing)?;
+            is_more |= groups != read.groups;
+            read.groups.add(groups);
+        }
+        Ok(is_more)
+    }
+
     /// Asks a directory. What in the library should panic ends the question alone.
-    async fn read(&self, source: &Source, filter: String) -> Result<Found, Fault> {
-        let (settings, stop) = (source.settings.clone(), self.inner.tasks.shutdown_token());
-        let reading = async move { stop.run_until_cancelled(session::ask(&settings, &filter)).await };
-        match self.inner.tasks.spawn("ldap reading", reading).await {
+    async fn apart<T: Send + 'static>(
+        &self,
+        asking: impl Future<Output = Result<T, Fault>> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let stop = self.inner.tasks.shutdown_token();
+        let asking = async move { stop.run_until_cancelled(asking).await };
+        match self.inner.tasks.spawn("ldap reading", asking).await {
             Ok(Some(found)) => found,
             Ok(None) => Err(Fault::Broken("the process is about to end".to_owned())),
             Err(failed) => Err(Fault::Broken(failed.to_string())),
@@ -252,23 +325,26 @@ impl Ldap {
         &self,
         source: &Source,
         known: &Arc<Known>,
-        found: &mut Found,
+        read: &mut Reading,
         report: &mut Report,
     ) -> Result<Result<Plan, Absurd>, Error> {
         let (settings, known, now) = (source.settings.clone(), known.clone(), self.inner.clock.now());
         let accepted = self.report(source, LAST_ACCEPTED).await?.map(|report| report.at).unwrap_or_default();
-        let taken = std::mem::take(found);
+        let taken = std::mem::take(read);
         let work = move || {
-            let planned = people(&settings, &taken, now).map(|people| {
+            let planned = people(&settings, &taken.found, now).and_then(|mut people| {
+                let administrators = sort_by_groups(&settings, &mut people, &taken.groups)?;
                 let plan = compare(&settings, &known, &people, accepted, now);
-                (plan, people.len())
+                let is_inside = |person: &&Person| person.standing != Standing::Ended(Why::Outside);
+                Ok((plan, people.values().filter(is_inside).count(), administrators))
             });
             (planned, taken)
         };
         let (planned, taken) = self.inner.tasks.spawn_blocking("ldap comparing", work).await?;
-        *found = taken;
-        Ok(planned.map(|(plan, count)| {
-            report.found = count;
+        *read = taken;
+        Ok(planned.map(|(mut plan, count, administrators)| {
+            (report.found, report.administrators) = (count, administrators.as_ref().map(BTreeSet::len));
+            plan.administrators = administrators.unwrap_or_default();
             plan
         }))
     }
@@ -286,9 +362,42 @@ impl Ldap {
                 let id = entry.all(&settings.id).first().and_then(|value| guid::id(&settings.id, value));
                 id.is_some_and(|id| asked.contains(id.as_str()))
             };
-            found.extend(self.read(source, filter).await?.entries.into_iter().filter(is_asked));
+            let asked = settings.clone();
+            let missed = self.apart(async move { session::ask(&asked, &filter).await }).await?;
+            found.extend(missed.entries.into_iter().filter(is_asked));
         }
         Ok(found)
+    }
+
+    /// Whether the directory is asked something else than when it was followed last.
+    async fn is_asked_otherwise(&self, source: &Source) -> Result<bool, Error> {
+        let row = self.inner.store.get(&RUNS, &(source.scope.as_str(), ASKED)).await?;
+        Ok(row.is_some_and(|row| row.says != source.settings.asked()))
+    }
+
+    /// The groups that were walked when the directory was followed last.
+    async fn walked(&self, source: &Source) -> Result<Vec<String>, Error> {
+        let row = self.inner.store.get(&RUNS, &(source.scope.as_str(), WALKED)).await?;
+        let walked =
+            row.map(|row| serde_json::from_str(&row.says).map_err(|_| Error::Damaged)).transpose()?;
+        Ok(walked.unwrap_or_default())
+    }
+
+    /// Writes down what was asked, and which groups were walked.
+    async fn write_asked(&self, source: &Source, groups: &Groups) -> Result<(), Error> {
+        let walked: BTreeSet<&String> = groups.all().flat_map(|group| &group.walked).collect();
+        let walked = serde_json::to_string(&walked).map_err(|_| Error::Damaged)?;
+        let mut batch = Batch::new();
+        for (which, says) in [(ASKED, source.settings.asked()), (WALKED, walked)] {
+            let (key, row) = ((source.scope.as_str(), which), RunRow { says });
+            if self.inner.store.get(&RUNS, &key).await?.as_ref() != Some(&row) {
+                batch.put(&RUNS, &key, &row);
+            }
+        }
+        if !batch.is_empty() {
+            self.inner.store.commit(batch).await?;
+        }
+        Ok(())
     }
 
     /// Writes down that somebody meant so many endings, before they are.
@@ -351,7 +460,13 @@ impl Ldap {
     }
 
     /// Tells what would be done.
-    async fn foretell(&self, source: &Source, plan: &Plan, mut report: Report) -> Result<Report, Error> {
+    async fn foretell(
+        &self,
+        source: &Source,
+        known: &Known,
+        plan: &Plan,
+        mut report: Report,
+    ) -> Result<Report, Error> {
         report.outcome = Outcome::Previewed;
         for step in &plan.steps {
             let what = match step {
@@ -370,6 +485,7 @@ impl Ldap {
             };
             report.note(Note { who: whose(step).to_owned(), what });
         }
+        Box::pin(self.foretell_administrators(source, known, plan, &mut report)).await?;
         Ok(report)
     }
 }
@@ -408,13 +524,15 @@ fn whose(step: &Step) -> &str {
     }
 }
 
-fn sum(one: crate::report::Counts, other: crate::report::Counts) -> crate::report::Counts {
-    crate::report::Counts {
+fn sum(one: Counts, other: Counts) -> Counts {
+    Counts {
         made: one.made + other.made,
         renamed: one.renamed + other.renamed,
         moved: one.moved + other.moved,
         ended: one.ended + other.ended,
         restored: one.restored + other.restored,
+        promoted: one.promoted + other.promoted,
+        demoted: one.demoted + other.demoted,
         left: one.left + other.left,
     }
 }

@@ -107,10 +107,20 @@ pub struct Bounds {
     pub whole: Duration,
     /// Largest message, in bytes.
     pub message: usize,
+    /// The same where groups are read: all members of one come in a message, but for Active Directory.
+    pub message_of_group: usize,
+    /// Groups of a group, with those in them.
+    pub groups: usize,
+    /// Groups in groups in groups.
+    pub depth: usize,
+    /// Members that are none of the people and are looked at one by one.
+    pub strangers: usize,
     /// All that is read from a connection, in bytes.
     pub bytes: usize,
     /// Entries of a reading.
     pub entries: usize,
+    /// Values of all of them: an empty one costs two bytes on the way and many here.
+    pub values: usize,
 }
 
 impl Default for Bounds {
@@ -120,8 +130,13 @@ impl Default for Bounds {
             answering: Duration::from_secs(20),
             whole: Duration::from_secs(300),
             message: 256 << 10,
+            message_of_group: 16 << 20,
+            groups: 1_000,
+            depth: 32,
+            strangers: 5_000,
             bytes: 96 << 20,
             entries: 100_000,
+            values: 2_000_000,
         }
     }
 }
@@ -153,13 +168,17 @@ pub struct Settings {
     pub email: Option<Template>,
     /// The identity provider of the authority, and what it calls people.
     pub identity: Option<(String, Template)>,
+    /// The group whose members are people, with the groups in it; all are who fit the filter, without it.
+    pub people_group: Option<String>,
+    /// The group whose members administer the authority, with the groups in it.
+    pub administrators_group: Option<String>,
     /// How often the directory is read.
     pub interval: Duration,
     /// How many in a hundred of those who are there may end within a day.
     pub most_endings_percent: u8,
     /// Whether accounts that are there already become the source's.
     pub adopts_accounts: bool,
-    /// Localparts of accounts that it never ends, besides those of administrators.
+    /// Accounts that it never ends, by localpart or user id, besides those of administrators.
     pub excepted: BTreeSet<String>,
     /// What a reading may cost.
     pub bounds: Bounds,
@@ -176,6 +195,11 @@ impl fmt::Debug for Settings {
 const OF_STANDING: [&str; 5] =
     ["userAccountControl", "accountExpires", "pwdAccountLockedTime", "shadowExpire", "nsAccountLock"];
 
+/// The number of the group that somebody is in without being its `member` (MS-ADA3, 2.120).
+pub(crate) const PRIMARY_GROUP: &str = "primaryGroupID";
+/// `LDAP_MATCHING_RULE_IN_CHAIN` (MS-ADTS, 3.1.1.3.4.4.3).
+const IN_CHAIN: &str = "1.2.840.113556.1.4.1941";
+
 impl Settings {
     /// The attributes that are asked for, each once.
     pub(crate) fn attributes(&self) -> Vec<String> {
@@ -186,13 +210,43 @@ impl Settings {
         let named = templates.flat_map(Template::claims);
         let all =
             [self.id.clone(), "cn".to_owned()].into_iter().chain(named).chain(OF_STANDING.map(str::to_owned));
+        let of_groups = self.groups().next().map(|_| PRIMARY_GROUP.to_owned());
+        let all = all.chain(of_groups.filter(|_| self.kind == Kind::ActiveDirectory));
         let mut met = BTreeSet::new();
         all.filter(|name| met.insert(name.to_ascii_lowercase())).collect()
     }
 
-    /// Whether an account is one that the source never ends, by its localpart.
-    pub(crate) fn excepts(&self, localpart: &str) -> bool {
-        self.excepted.contains(localpart)
+    /// Whether an account is one that the source never ends, by its user id or the localpart of it, in any case.
+    pub(crate) fn excepts(&self, user: &str) -> bool {
+        let localpart = user.split(':').next().unwrap_or_default().trim_start_matches('@');
+        let is_named = |name: &String| [user, localpart].iter().any(|known| name.eq_ignore_ascii_case(known));
+        self.excepted.iter().any(is_named)
+    }
+
+    /// What is asked of the directory, as a text: where it is another one than the last time, whoever is missed may be missed
+    /// for that reason.
+    pub(crate) fn asked(&self) -> String {
+        serde_json::json!([self.base, self.filter, self.id, self.people_group]).to_string()
+    }
+
+    /// The groups that are asked for.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &String> {
+        self.people_group.iter().chain(&self.administrators_group)
+    }
+
+    /// What a connection may cost.
+    pub(crate) fn bounds(&self) -> Bounds {
+        let mut bounds = self.bounds.clone();
+        if self.groups().next().is_some() {
+            bounds.message = bounds.message.max(bounds.message_of_group);
+        }
+        bounds
+    }
+
+    /// Whether the filter has a rule that others than Active Directory do not know: they find nobody by it, and say so as if that
+    /// were the truth.
+    pub(crate) fn asks_for_chains(&self) -> bool {
+        self.filter.contains(IN_CHAIN)
     }
 }
 

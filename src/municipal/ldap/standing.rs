@@ -29,6 +29,8 @@ pub enum Why {
     Expired,
     /// The directory has him no more.
     Absent,
+    /// He is not in the group whose members are people.
+    Outside,
 }
 
 impl Why {
@@ -39,6 +41,7 @@ impl Why {
             Self::Disabled => "disabled",
             Self::Expired => "expired",
             Self::Absent => "absent",
+            Self::Outside => "outside_group",
         }
     }
 
@@ -48,6 +51,7 @@ impl Why {
             Self::Disabled => words!("無効", "disabled"),
             Self::Expired => words!("期限切れ", "expired"),
             Self::Absent => words!("ディレクトリにいない", "not in the directory"),
+            Self::Outside => words!("対象のグループにいない", "not in the group of people"),
         }
     }
 }

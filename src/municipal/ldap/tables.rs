@@ -14,12 +14,20 @@ pub(crate) static ACCOUNTS: Table<String, AccountRow> = Table::new(341, "ldap.ac
 /// which of them.
 pub(crate) static RUNS: Table<(String, u8), RunRow> = Table::new(342, "ldap.runs", Tuning::Small);
 
+/// Whom a source had administer the authority, who did not before; key: scope, id.
+pub(crate) static ADMINISTRATORS: Table<(String, String), AdministratorRow> =
+    Table::new(343, "ldap.administrators", Tuning::Small);
+
 /// The last run.
 pub(crate) const LAST: u8 = 1;
 /// The last run whose word was followed.
 pub(crate) const LAST_GOOD: u8 = 2;
 /// The last run of which somebody had said how many endings he means.
 pub(crate) const LAST_ACCEPTED: u8 = 3;
+/// What was asked of the directory when it was followed last; no report, but [`Settings::asked`](crate::Settings).
+pub(crate) const ASKED: u8 = 4;
+/// The groups that were walked when it was followed last; no report, but a list of names.
+pub(crate) const WALKED: u8 = 5;
 
 /// How an account is kept from its user by the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +57,7 @@ pub(crate) struct PersonRow {
     pub(crate) subject: Option<String>,
     /// Why he is not to come in, if he is not.
     pub(crate) ended: Option<Why>,
-    /// Since when he is not, whatever the reasons were since.
+    /// When he was ended last, whatever the reasons were since; that stays when he is back.
     pub(crate) ended_at: Option<Timestamp>,
     /// What that did to the account.
     pub(crate) held: Held,
@@ -68,6 +76,19 @@ pub(crate) struct AccountRow {
 }
 row!(AccountRow, schema = 1);
 
+/// Somebody who administers since a source said so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AdministratorRow {
+    /// The account's user id.
+    pub(crate) account: String,
+    /// Since when.
+    pub(crate) since: Timestamp,
+    /// Whether somebody has taken it from him since. Then the source neither gives it again nor takes what he is given by hand,
+    /// until he has been out of the group.
+    pub(crate) is_withdrawn: bool,
+}
+row!(AdministratorRow, schema = 1);
+
 /// How a run went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RunRow {
@@ -78,7 +99,7 @@ row!(RunRow, schema = 1);
 
 /// The checks of all tables of this crate, for `verify` of the store.
 pub fn checks() -> Vec<TableCheck> {
-    vec![PEOPLE.check(), ACCOUNTS.check(), RUNS.check()]
+    vec![PEOPLE.check(), ACCOUNTS.check(), RUNS.check(), ADMINISTRATORS.check()]
 }
 
 #[cfg(test)]
@@ -105,6 +126,9 @@ mod tests {
         assert_eq!(&person.encode()[..], bytes);
         let account = AccountRow { scope: "s".into(), id: "i".into() };
         assert_eq!(&account.encode()[..], b"\x01\x01s\x01i");
+        let administrator =
+            AdministratorRow { account: "@a:b".into(), since: Timestamp(300), is_withdrawn: true };
+        assert_eq!(&administrator.encode()[..], b"\x01\x04@a:b\xac\x02\x01");
         assert_eq!(&RunRow { says: "{}".into() }.encode()[..], b"\x01\x02{}");
     }
 }

@@ -3,7 +3,7 @@
 //! What a source says, the account as it becomes by that and both rows in the audit log are one batch. A source ends whom it
 //! names, and nobody by not naming him: there is no comparing of lists here.
 
-use account::{Following, NewProvisioned, PutProvisioned};
+use account::{Following, NewProvisioned, PutProvisioned, user_of_localpart};
 use audit::Action;
 use base::Attempts;
 use ruma::{OwnedUserId, UserId};
@@ -203,9 +203,9 @@ impl Scim {
         {
             return Ok((owner, true));
         }
-        match UserId::parse_with_server_name(localpart.to_ascii_lowercase(), authority) {
-            Ok(user) => Ok((user, false)),
-            Err(_) => Err(bad_name(localpart, "it is no localpart")),
+        match user_of_localpart(&localpart.to_ascii_lowercase(), authority) {
+            Some(user) => Ok((user, false)),
+            None => Err(bad_name(localpart, "it is no localpart")),
         }
     }
 
@@ -226,7 +226,7 @@ impl Scim {
         let settings = &asking.source.settings;
         let refused = |ja: &str, en: &str| Err(Error::Conflict(format!("{user}: {ja} / {en}")));
         let is_admin = self.accounts.find_user(user).await?.is_some_and(|known| known.admin);
-        let is_ours = self.accounts.is_steward(user).await?;
+        let is_ours = self.accounts.is_own(user).await?;
         match former {
             Some(former) if !former.is_gone => refused(
                 "このアカウントは、既に別の利用者のものです。",
@@ -388,6 +388,7 @@ impl Scim {
             lost_identity: self.identity(asking, &before).filter(|_| is_another_person),
             identity: self.identity(asking, &after).filter(|_| is_another_person),
             lock,
+            administers: None,
         };
         let is_open = known.is_some_and(|known| !known.deactivated);
         if !is_open && lock == Some(false) {
@@ -565,7 +566,9 @@ fn account_id(row: &UserRow) -> Result<OwnedUserId, Error> {
 /// Refuses to end accounts that no source ends.
 fn check_may_end(asking: &Asking<'_>, user: &UserId, is_admin: bool) -> Result<(), Error> {
     let excepted = &asking.source.settings.excepted;
-    let is_excepted = excepted.contains(user.localpart()) || excepted.contains(user.as_str());
+    let is_named =
+        |name: &String| [user.as_str(), user.localpart()].iter().any(|id| name.eq_ignore_ascii_case(id));
+    let is_excepted = excepted.iter().any(is_named);
     if !is_admin && !is_excepted {
         return Ok(());
     }

@@ -100,10 +100,15 @@ async fn wrong_with_directories(config: &Config) -> Vec<String> {
         for settings in all {
             let source = &settings.name;
             match ldap::look(&settings, clock.now(), &tasks).await {
-                Ok(ldap::Looked { people, active, references }) => complain(&tr!(
-                    "{authority} の LDAP {source}: {people} 人 (在籍 {active} 人、他サーバーへの参照 {references} 件)",
-                    "LDAP {source} of {authority}: {people} people, {active} of them in, {references} references to other servers"
-                )),
+                Ok(ldap::Looked { people, active, administrators, references }) => {
+                    let administer = administrators.map_or_else(String::new, |count| {
+                        tr!("、管理者のグループに {count} 人", ", {count} in the group of administrators")
+                    });
+                    complain(&tr!(
+                        "{authority} の LDAP {source}: {people} 人 (在籍 {active} 人{administer}、他サーバーへの参照 {references} 件)",
+                        "LDAP {source} of {authority}: {people} people, {active} of them in{administer}, {references} references to other servers"
+                    ));
+                }
                 Err(words) => {
                     let (ja, en) = (words.ja, words.en);
                     problems.push(tr!(

@@ -86,11 +86,17 @@ fn spoken(words: &Words) -> &str {
 }
 
 fn print_status(status: &Status) -> anyhow::Result<()> {
-    let Status { source, place, people, ended, last, last_good } = status;
+    let Status { source, place, people, ended, administrators, last, last_good } = status;
     say(&tr!(
         "{source} ({place}): {people} 人、うち停止中 {ended} 人",
         "{source} ({place}): {people} people, of whom {ended} are out"
     ))?;
+    if *administrators > 0 {
+        say(&tr!(
+            "  この連携元のグループによる管理者: {administrators} 人",
+            "  {administrators} administer by its group"
+        ))?;
+    }
     let good = match last_good {
         Some(at) => moment(*at),
         None => tr!("まだありません", "never"),
@@ -124,11 +130,14 @@ fn print_report(report: &Report) -> anyhow::Result<()> {
     if let Some(why) = &report.why {
         say(&format!("  {}", spoken(why)))?;
     }
-    let Counts { made, renamed, moved, ended, restored, left } = report.counts;
+    if let Some(count) = report.administrators {
+        say(&tr!("  管理者のグループに {count} 人", "  {count} of them are in the group of administrators"))?;
+    }
+    let Counts { made, renamed, moved, ended, restored, promoted, demoted, left } = report.counts;
     if report.counts.is_something() {
         say(&tr!(
-            "  作成・引き継ぎ {made}、名前・メール {renamed}、所属 {moved}、停止 {ended}、再開 {restored}、次回に持ち越し {left}",
-            "  {made} made or taken over, {renamed} called otherwise, {moved} elsewhere, {ended} ended, {restored} restored, {left} left to the next reading"
+            "  作成・引き継ぎ {made}、名前・メール {renamed}、所属 {moved}、停止 {ended}、再開 {restored}、管理者にする {promoted}、管理者から外す {demoted}、次回に持ち越し {left}",
+            "  {made} made or taken over, {renamed} called otherwise, {moved} elsewhere, {ended} ended, {restored} restored, {promoted} made administrators, {demoted} administrators no more, {left} left to the next reading"
         ))?;
     }
     if *references > 0 {

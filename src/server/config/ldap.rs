@@ -65,6 +65,12 @@ pub struct LdapConfig {
     /// What the authority's identity provider calls people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// The name of the group whose members are people, with the groups in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub people_group: Option<String>,
+    /// The name of the group whose members administer the authority, with the groups in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub administrators_group: Option<String>,
     /// How often it is read.
     #[serde(default = "interval_seconds")]
     pub interval_seconds: u32,

@@ -5,9 +5,11 @@
 
 mod bucket;
 mod check;
+mod check_sources;
 mod contacts;
 mod convert;
 mod files;
+mod found;
 mod gateway;
 mod ldap;
 mod listeners;

@@ -140,6 +140,8 @@ impl Config {
                 (Some(issuer), Some(_)) => Some((issuer.clone(), template("subject")?)),
                 _ => None,
             },
+            people_group: config.people_group.clone(),
+            administrators_group: config.administrators_group.clone(),
             interval: Duration::from_secs(config.interval_seconds.into()),
             most_endings_percent: config.most_endings_percent,
             adopts_accounts: config.adopts_accounts,

@@ -126,7 +126,14 @@ fn a_directory_is_spoken_to_over_tls_and_never_with_an_empty_password() {
     let usual = settings(ad).unwrap();
     assert_eq!((usual.id.as_str(), usual.localpart.to_string().as_str()), ("objectGUID", "{sAMAccountName}"));
     assert_eq!((usual.place.port, usual.interval.as_secs()), (636, 30));
-    assert!(usual.bind.is_none() && usual.email.is_some());
+    assert!(usual.bind.is_none() && usual.email.is_some() && usual.people_group.is_none());
+    let group = "CN=Chat,OU=Groups,DC=a,DC=test";
+    let grouped =
+        settings(&format!("{ad}\npeople_group = \"{group}\"\nadministrators_group = \"{group}\"")).unwrap();
+    assert_eq!(
+        (grouped.people_group.as_deref(), grouped.administrators_group.as_deref()),
+        (Some(group), Some(group))
+    );
     let openldap = settings("kind = \"openldap\"\nurl = \"ldap://ldap.a.test\"\nemails = false").unwrap();
     assert_eq!((openldap.id.as_str(), openldap.place.security), ("entryUUID", ldap::Security::StartTls));
     assert!(openldap.email.is_none());
@@ -146,6 +153,14 @@ fn a_directory_is_spoken_to_over_tls_and_never_with_an_empty_password() {
         // L7.
         (format!("kind = \"openldap\"\nurl = \"ldaps://ldap.a.test\"\n{chain}"), "filter"),
         (format!("{ad}\nid = \"a b\""), "ldap.0.id"),
+        (format!("{ad}\npeople_group = \"Chat\""), "ldap.0.people_group"),
+        (format!("{ad}\nadministrators_group = \"\""), "ldap.0.administrators_group"),
+        (
+            format!(
+                "{ad}\nadministrators_group = \"CN=x\"\nadopts_accounts = true\n[authorities.registration]\nmode = \"open\""
+            ),
+            "ldap.0.administrators_group",
+        ),
         (format!("{ad}\nlocalpart = \"{{a.b}}\""), "localpart"),
         (format!("{ad}\ndisplay_name = \"x\""), "display_name"),
         (format!("{ad}\nsubject = \"{{objectGUID}}\""), "subject"),

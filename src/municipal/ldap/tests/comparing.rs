@@ -38,7 +38,7 @@ fn entry(of: &Somebody) -> Entry {
 }
 
 fn found(all: &[Somebody]) -> Result<People, Absurd> {
-    let found = Found { entries: all.iter().map(entry).collect(), references: 0 };
+    let found = Found { entries: all.iter().map(entry).collect(), ..Found::default() };
     people(&settings(), &found, AT)
 }
 
@@ -195,7 +195,7 @@ fn a_reading_that_finds_nobody_is_absurd() {
 #[test]
 fn whoever_cannot_be_known_makes_a_reading_absurd() {
     let mut without =
-        Found { entries: vec![entry(&somebody(1, "a")), entry(&somebody(2, "b"))], references: 0 };
+        Found { entries: vec![entry(&somebody(1, "a")), entry(&somebody(2, "b"))], ..Found::default() };
     without.entries[1].values.remove("objectguid");
     let absurd = people(&settings(), &without, AT).unwrap_err();
     assert!(matches!(&absurd, Absurd::NoId { count: 1, dn, .. } if dn.contains("b さん")), "{absurd:?}");
@@ -270,7 +270,7 @@ fn whoever_is_excepted_does_not_count_among_those_who_end() {
 
 #[test]
 fn names_are_made_of_what_there_is() {
-    let mut nameless = Found { entries: vec![entry(&somebody(1, "Hanako"))], references: 0 };
+    let mut nameless = Found { entries: vec![entry(&somebody(1, "Hanako"))], ..Found::default() };
     nameless.entries[0].values.remove("displayname");
     let of = |found: &Found, settings: &Settings| {
         people(settings, found, AT).unwrap().into_values().next().unwrap()

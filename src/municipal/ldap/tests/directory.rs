@@ -1,7 +1,7 @@
 //! A directory that says what it is told to say, however wrong that is.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex},
 };
 
@@ -28,6 +28,12 @@ pub(super) const ID: u8 = 0x7e;
 struct Inner {
     /// What it says to a search that nothing else is said to.
     people: Mutex<Vec<Vec<u8>>>,
+    /// Entries that are found by their names.
+    named: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// Groups by their names, with their members.
+    groups: Mutex<BTreeMap<String, Vec<String>>>,
+    /// What it says of what it is able to.
+    able_to: Mutex<&'static str>,
     /// What it says to the next searches.
     next: Mutex<VecDeque<Says>>,
     /// What it says to a bind.
@@ -82,9 +88,15 @@ pub(super) fn reference(url: &str) -> Vec<u8> {
 
 /// An entry with these attributes.
 pub(super) fn entry(dn: &str, attributes: &[(&str, &[u8])]) -> Vec<u8> {
-    let attribute = |(name, content): &(&str, &[u8])| {
-        let values = sequence(0x31, &[value(0x04, content)]);
-        sequence(0x30, &[value(0x04, name.as_bytes()), values])
+    let attributes: Vec<_> = attributes.iter().map(|(name, content)| (*name, vec![*content])).collect();
+    entry_of(dn, &attributes)
+}
+
+/// An entry with these attributes, each with its values.
+pub(super) fn entry_of(dn: &str, attributes: &[(&str, Vec<&[u8]>)]) -> Vec<u8> {
+    let attribute = |(name, contents): &(&str, Vec<&[u8]>)| {
+        let values: Vec<Vec<u8>> = contents.iter().map(|content| value(0x04, content)).collect();
+        sequence(0x30, &[value(0x04, name.as_bytes()), sequence(0x31, &values)])
     };
     let attributes: Vec<Vec<u8>> = attributes.iter().map(attribute).collect();
     message(sequence(0x64, &[value(0x04, dn.as_bytes()), sequence(0x30, &attributes)]), None)
@@ -100,6 +112,7 @@ pub(super) struct Somebody {
     pub(super) mail: String,
     pub(super) control: String,
     pub(super) expires: String,
+    pub(super) primary_group: String,
 }
 
 pub(super) fn somebody(number: u8, name: &str) -> Somebody {
@@ -111,6 +124,7 @@ pub(super) fn somebody(number: u8, name: &str) -> Somebody {
         mail: format!("{name}@city.test"),
         control: "512".to_owned(),
         expires: "0".to_owned(),
+        primary_group: String::new(),
     }
 }
 
@@ -128,6 +142,7 @@ impl Somebody {
             ("mail", self.mail.as_bytes()),
             ("userAccountControl", self.control.as_bytes()),
             ("accountExpires", self.expires.as_bytes()),
+            ("primaryGroupID", self.primary_group.as_bytes()),
         ];
         let said: Vec<_> = all.into_iter().filter(|(_, value)| !value.is_empty()).collect();
         entry(&self.dn(), &said)
@@ -145,6 +160,9 @@ impl Directory {
         let bound = Says::Messages(vec![message(result(0x61, 0, ""), None)]);
         let inner = Inner {
             people: Mutex::default(),
+            named: Mutex::default(),
+            groups: Mutex::default(),
+            able_to: Mutex::new("1.2.840.113556.1.4.800"),
             next: Mutex::default(),
             bind: Mutex::new(bound),
             asked: Mutex::default(),
@@ -161,7 +179,45 @@ impl Directory {
 
     /// From now on it has these.
     pub(super) fn has(&self, people: &[Somebody]) {
-        *self.inner.people.lock().unwrap() = people.iter().map(Somebody::entry).collect();
+        self.has_entries(people.iter().map(|of| (of.dn(), of.entry())).collect());
+    }
+
+    /// From now on it has people with these names and entries.
+    pub(super) fn has_entries(&self, people: Vec<(String, Vec<u8>)>) {
+        *self.inner.people.lock().unwrap() = people.iter().map(|(_, entry)| entry.clone()).collect();
+        *self.inner.named.lock().unwrap() = people.into_iter().collect();
+    }
+
+    /// From now on a group of this name has these members.
+    pub(super) fn has_group(&self, name: &str, members: impl IntoIterator<Item = impl Into<String>>) {
+        let members = members.into_iter().map(Into::into).collect();
+        self.inner.groups.lock().unwrap().insert(name.to_owned(), members);
+    }
+
+    /// From now on there is no such group.
+    pub(super) fn has_no_group(&self, name: &str) {
+        self.inner.groups.lock().unwrap().remove(name);
+    }
+
+    /// From now on it is one that knows this alone.
+    pub(super) fn is_able_to(&self, capability: &'static str) {
+        *self.inner.able_to.lock().unwrap() = capability;
+    }
+
+    /// What it says of one name.
+    fn of_one(&self, request: &[u8]) -> Vec<Vec<u8>> {
+        let name = base(request);
+        let named = self.inner.named.lock().unwrap().get(&name).cloned();
+        let able_to = *self.inner.able_to.lock().unwrap();
+        let found = match self.inner.groups.lock().unwrap().get(&name) {
+            Some(members) => Some(group(&name, members, asked_from(request))),
+            None if name.is_empty() => Some(entry("", &[("supportedCapabilities", able_to.as_bytes())])),
+            None => named,
+        };
+        match found {
+            Some(found) => vec![found, done(0)],
+            None => vec![done(32)],
+        }
     }
 
     /// It says this to the next search.
@@ -198,6 +254,7 @@ impl Directory {
                 let request: Vec<u8> = bytes.drain(..length).collect();
                 let says = match operation(&request) {
                     0x60 => self.inner.bind.lock().unwrap().clone(),
+                    0x63 if is_of_one(&request) => Says::Messages(self.of_one(&request)),
                     0x63 => {
                         let said = self.inner.next.lock().unwrap().pop_front();
                         let all = || [self.inner.people.lock().unwrap().clone(), vec![done(0)]].concat();
@@ -230,6 +287,65 @@ impl Directory {
 fn operation(request: &[u8]) -> u8 {
     let head = if request[1] < 0x80 { 2 } else { 2 + usize::from(request[1] & 0x0f) };
     request[head + 2 + usize::from(request[head + 1])]
+}
+
+/// Members that are told at once.
+pub(super) const MOST_MEMBERS: usize = 1_500;
+
+/// A group as Active Directory tells of it, with its members from that number on.
+fn group(name: &str, members: &[String], from: Option<usize>) -> Vec<u8> {
+    let values = |some: &[String]| some.iter().map(|member| member.as_bytes().to_vec()).collect::<Vec<_>>();
+    let mut attributes = vec![("objectClass".to_owned(), vec![b"top".to_vec(), b"group".to_vec()])];
+    attributes.push(("primaryGroupToken".to_owned(), vec![b"513".to_vec()]));
+    let (begin, end) = (from.unwrap_or(0), (from.unwrap_or(0) + MOST_MEMBERS).min(members.len()));
+    let some = values(&members[begin..end]);
+    match (from, end == members.len()) {
+        (None, true) => attributes.push(("member".to_owned(), some)),
+        (_, true) => attributes.push((format!("member;range={begin}-*"), some)),
+        (_, false) => {
+            attributes.push(("member".to_owned(), Vec::new()));
+            attributes.push((format!("member;range={begin}-{}", end - 1), some));
+        }
+    }
+    let borrowed: Vec<(&str, Vec<&[u8]>)> = attributes
+        .iter()
+        .map(|(name, all)| (name.as_str(), all.iter().map(Vec::as_slice).collect()))
+        .collect();
+    entry_of(name, &borrowed)
+}
+
+/// From which member on a request asks.
+fn asked_from(request: &[u8]) -> Option<usize> {
+    let text = String::from_utf8_lossy(request).into_owned();
+    let (_, range) = text.split_once("member;range=")?;
+    range.split_once('-')?.0.parse().ok()
+}
+
+/// The values of a search request: its operation without the head.
+fn search_of(request: &[u8]) -> &[u8] {
+    let head = if request[1] < 0x80 { 2 } else { 2 + usize::from(request[1] & 0x0f) };
+    let op = &request[head + 2 + usize::from(request[head + 1])..];
+    &op[if op[1] < 0x80 { 2 } else { 2 + usize::from(op[1] & 0x0f) }..]
+}
+
+/// The name at or below which it searches, and what stands behind that.
+fn base_and_rest(request: &[u8]) -> (String, &[u8]) {
+    let search = search_of(request);
+    let (begin, length) = match search[1] {
+        short @ 0..=0x7f => (2, usize::from(short)),
+        0x81 => (3, usize::from(search[2])),
+        _ => (4, usize::from(search[2]) << 8 | usize::from(search[3])),
+    };
+    (String::from_utf8(search[begin..begin + length].to_vec()).unwrap(), &search[begin + length..])
+}
+
+fn base(request: &[u8]) -> String {
+    base_and_rest(request).0
+}
+
+/// Whether it asks for the entry of a name alone.
+fn is_of_one(request: &[u8]) -> bool {
+    base_and_rest(request).1.starts_with(&[0x0a, 1, 0])
 }
 
 /// A message of ours with the number in its place: it stands behind two heads of six bytes.

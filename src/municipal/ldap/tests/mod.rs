@@ -5,6 +5,8 @@
 mod accounts;
 mod comparing;
 mod directory;
+mod groups;
+mod hostile;
 mod slapd;
 mod town;
 mod wire;

@@ -20,7 +20,12 @@ use super::{
     directory::{Somebody, somebody},
     town::{Town, believing, kanazawa, note, source},
 };
-use crate::{Bind, Bounds, Counts, Kind, Outcome, Place, Settings, fault::Fault, session};
+use crate::{
+    Bind, Bounds, Counts, Kind, Outcome, Place, Settings,
+    fault::Fault,
+    groups::{Group, Groups, ask_members},
+    reading, session,
+};
 
 const BASE: &str = "dc=city,dc=test";
 const READER: &str = "cn=yakuba,dc=city,dc=test";
@@ -331,8 +336,113 @@ async fn references_of_a_real_directory_are_nobody_and_a_rule_that_it_does_not_k
     let rule = "(memberOf:1.2.840.113556.1.4.1941:=cn=staff,dc=city,dc=test)".to_owned();
     let town = town.reopened(vec![Settings { filter: rule, ..settings }]);
     let report = town.run().await;
-    assert!(matches!(report.outcome, Outcome::Refused | Outcome::Failed), "{report:?}");
+    assert_eq!(report.outcome, Outcome::Refused, "{report:?}");
+    assert!(report.why.unwrap().ja.contains("Active Directory ではなく"));
     assert!(!town.is_locked("u0").await);
+}
+
+/// A group with these members.
+fn group(dn: &str, class: &str, attribute: &str, members: &[String]) -> String {
+    let members = members.iter().map(|member| format!("{attribute}:: {}\n", BASE64_STANDARD.encode(member)));
+    format!("dn: {dn}\nobjectClass: {class}\n{}\n", members.collect::<String>())
+}
+
+async fn change(ldap: &mut Ldap, dn: &str, change: Mod<&str>) {
+    ldap.modify(dn, vec![change]).await.unwrap().success().unwrap();
+}
+
+/// L6 and L20, with what becomes of groups.
+#[tokio::test]
+#[ignore = "needs slapd: src/municipal/ldap/slapd"]
+async fn groups_of_a_real_directory_are_walked_through_a_circle_and_say_who_administers() {
+    let all = people_of(4);
+    let [staff, inner, admins] = ["staff", "inner", "admins"].map(|name| format!("cn={name},{BASE}"));
+    let (spelt, gone) = (inner.to_uppercase(), format!("cn=nobody,{BASE}"));
+    let groups = [
+        group(&staff, "groupOfNames", "member", &[all[0].dn(), spelt, gone]),
+        group(&inner, "groupOfNames", "member", &[all[1].dn(), staff.clone(), all[2].dn()]),
+        group(&admins, "groupOfUniqueNames", "uniqueMember", &[format!("{}#'0101'B", all[0].dn())]),
+    ];
+    let mut slapd = Slapd::with(&all, &groups.concat(), "");
+    let settings = Settings {
+        people_group: Some(staff.clone()),
+        administrators_group: Some(admins.clone()),
+        adopts_accounts: true,
+        ..slapd.source().await
+    };
+    let town = Town::with(vec![settings]).await;
+    town.account("u0", false).await;
+    let report = town.run().await;
+    let counts = Counts { made: 3, promoted: 1, ..Counts::default() };
+    assert_eq!((report.outcome, report.found, report.counts), (Outcome::Followed, 3, counts), "{report:?}");
+    let circle = report.notes.iter().find(|note| note.what.en.contains("in each other")).unwrap();
+    assert!(circle.what.en.to_lowercase().contains(&format!("{staff} → {inner} → {staff}")), "{circle:?}");
+    assert!(report.notes.iter().any(|note| note.what.en.contains("1 members are not there")), "{report:?}");
+    let administers = async || town.accounts.find_user(&town.user("u0")).await.unwrap().unwrap().admin;
+    assert!(administers().await && !town.is_there("u3").await);
+    assert_eq!(town.run().await.counts, Counts::default());
+
+    // One leaves the group in the group, and is back.
+    let mut root = slapd.root().await;
+    let second = all[1].dn();
+    change(&mut root, &inner, Mod::Delete("member", HashSet::from([second.as_str()]))).await;
+    assert_eq!(town.run().await.counts, Counts { ended: 1, ..Counts::default() });
+    assert!(town.is_locked("u1").await);
+    change(&mut root, &inner, Mod::Add("member", HashSet::from([second.as_str()]))).await;
+    assert_eq!(town.run().await.counts, Counts { restored: 1, ..Counts::default() });
+
+    // The group in the group is gone, and named still: nobody ends, until it is taken out.
+    root.delete(&inner).await.unwrap().success().unwrap();
+    let report = town.run().await;
+    assert_eq!(report.outcome, Outcome::Refused);
+    assert!(report.why.unwrap().ja.contains("メンバーとして残っている"));
+    assert!(!town.is_locked("u1").await && !town.is_locked("u2").await);
+    change(&mut root, &staff, Mod::Delete("member", HashSet::from([inner.as_str()]))).await;
+    assert_eq!(town.run().await.counts, Counts { ended: 2, ..Counts::default() });
+
+    // Nobody but him can sign in, so he goes on as he is out of the group; with another one he does not.
+    let (first, third) = (format!("{}#'0101'B", all[0].dn()), all[2].dn());
+    change(&mut root, &admins, Mod::Add("uniqueMember", HashSet::from([third.as_str()]))).await;
+    change(&mut root, &admins, Mod::Delete("uniqueMember", HashSet::from([first.as_str()]))).await;
+    let report = town.run().await;
+    assert_eq!(report.counts.demoted, 0, "{report:?}");
+    assert!(note(&report, "@u0:").unwrap().contains("last administrator"), "{report:?}");
+    assert!(administers().await);
+    town.account("operator", true).await;
+    assert_eq!(town.run().await.counts, Counts { demoted: 1, ..Counts::default() });
+    assert!(!administers().await);
+
+    // It cannot be read, or is not there.
+    root.delete(&staff).await.unwrap().success().unwrap();
+    let report = town.run().await;
+    assert_eq!(report.outcome, Outcome::Refused, "{report:?}");
+    assert!(!town.is_locked("u0").await);
+}
+
+/// What people's own entries say of the groups that they are in, where a directory has that.
+#[tokio::test]
+#[ignore = "needs slapd: src/municipal/ldap/slapd"]
+async fn the_groups_that_a_real_directory_has_somebody_in_are_asked_for() {
+    let all = people_of(2);
+    let staff = format!("cn=staff,{BASE}");
+    let more = group(&staff, "groupOfNames", "member", &[all[0].dn()]);
+    let mut slapd = Slapd::with(&all, &more, "moduleload memberof\noverlay memberof\n");
+    let settings = slapd.source().await;
+    let second = all[1].dn();
+    change(&mut slapd.root().await, &staff, Mod::Add("member", HashSet::from([second.as_str()]))).await;
+    let (line, mut talk) = session::open(&settings).await.unwrap();
+    let mut walked = Group::default();
+    walked.walked.push(staff.to_uppercase());
+    let mut groups = Groups { people: Some(walked), ..Groups::default() };
+    let ids = ["00", "01"].map(|last| format!("69daa3d3-e10f-421f-9ccc-b1c586444e{last}"));
+    let asking = async {
+        talk.bind().await?;
+        ask_members(&mut talk, &settings, &mut groups, &ids).await
+    };
+    line.during(asking).await.unwrap();
+    // The overlay knows of what was changed since it is there.
+    let known: Vec<&String> = ids.iter().filter(|id| groups.people.as_ref().unwrap().knows(id)).collect();
+    assert_eq!(known, [&ids[1]]);
 }
 
 #[tokio::test]
@@ -372,11 +482,18 @@ async fn twelve_thousand_people_are_read_within_their_interval() {
         })
         .collect();
     let limits = format!("limits dn.exact=\"{READER}\" size.prtotal=unlimited\n");
-    let mut slapd = Slapd::with(&all, "", &limits);
+    // All of them in a group, which tells its members at once.
+    let staff = format!("cn=staff,{BASE}");
+    let members: Vec<String> = all.iter().map(Somebody::dn).collect();
+    let mut slapd = Slapd::with(&all, &group(&staff, "groupOfNames", "member", &members), &limits);
     let settings = Settings { id: "entryUUID".to_owned(), kind: Kind::OpenLdap, ..slapd.source().await };
     let begun = std::time::Instant::now();
     let found = session::ask(&settings, &settings.filter).await.unwrap();
     println!("{} people read in {:?}", found.entries.len(), begun.elapsed());
+    let settings = Settings { people_group: Some(staff), ..settings };
+    let begun = std::time::Instant::now();
+    assert!(reading::read(&settings).await.unwrap().is_ok());
+    println!("read with a group of all of them in {:?}", begun.elapsed());
     let town = Town::with(vec![settings]).await;
     let begun = std::time::Instant::now();
     assert_eq!(town.run().await.counts.made, 12_000);

@@ -48,6 +48,8 @@ pub(super) fn source(port: u16) -> Settings {
         display_name: "{displayName}".parse().unwrap(),
         email: Some("{mail}".parse().unwrap()),
         identity: None,
+        people_group: None,
+        administrators_group: None,
         interval: Duration::from_secs(30),
         most_endings_percent: 5,
         adopts_accounts: false,

@@ -4,7 +4,7 @@ use account::Actor;
 use ruma::user_id;
 use serde_json::{Value, json};
 
-use super::town::{Town, kanazawa, source};
+use super::town::{Town, kanazawa, source, wajima};
 use crate::schema::ENTERPRISE;
 
 fn active(is: Value) -> Value {
@@ -53,6 +53,28 @@ async fn a_user_is_made_with_an_account_that_is_called_as_the_source_calls_it() 
         town.patch(&path, json!([{ "op": "replace", "path": "displayName", "value": "佐藤 花子" }])).await;
     assert_eq!(same.version(), renamed.version());
     assert_eq!(town.deeds().await.len(), 3);
+}
+
+/// A localpart that is a whole user id would be somebody of another authority of this process.
+#[tokio::test]
+async fn nobody_of_another_authority_and_no_user_of_the_servers_own_is_reached_by_a_name() {
+    let localpart = "{userName}".parse().unwrap();
+    let settings = crate::Settings { adopts_accounts: true, localpart, ..source("entra") };
+    let town = Town::with(vec![settings]).await;
+    let new = account::NewUser { localpart: "mayor".to_owned(), ..account::NewUser::default() };
+    let mayor = town.accounts.create_user(wajima(), new, &Actor::operator("uid 0")).await.unwrap();
+    let said = json!({ "userName": mayor.as_str(), "displayName": "x", "active": false });
+    assert!(town.post("/Users", said).await.status.is_client_error());
+    assert!(!town.is_locked(&mayor).await);
+    town.accounts.steward(kanazawa()).await.unwrap();
+    let content = serde_json::value::to_raw_value(&json!({ "msgtype": "m.text", "body": "x" })).unwrap();
+    let notice = account::Notice { kind: "m.room.message".into(), content, txn: None };
+    let hanako = town.account("hanako", false).await;
+    town.accounts.send_notice(&hanako, notice, &Actor::operator("uid 0")).await.unwrap();
+    for own in ["_server", "_rooms"] {
+        let said = json!({ "userName": own, "displayName": "x", "active": false });
+        assert!(town.post("/Users", said).await.status.is_client_error(), "{own}");
+    }
 }
 
 #[tokio::test]
