@@ -205,6 +205,7 @@ impl Accounts {
             if profile.text(field).as_deref() == text {
                 continue;
             }
+            self.refuse_given(batch, user, field, true).await?;
             let value = text_field(field, text)?;
             done.chores.extend(self.put_field(batch, user, &mut profile, field, value)?);
             // A name is what somebody is called: the log says that it was changed, the rooms say to what.

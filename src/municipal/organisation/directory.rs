@@ -135,6 +135,12 @@ impl Directory {
         made
     }
 
+    /// Leaves those out who are not wanted.
+    pub fn retain(&mut self, is_wanted: impl FnMut(&Listed) -> bool) {
+        self.people.retain(is_wanted);
+        self.people.shrink_to_fit();
+    }
+
     /// Everybody, by reading.
     pub fn people(&self) -> impl ExactSizeIterator<Item = &Listed> {
         self.people.iter()
@@ -179,7 +185,13 @@ impl Directory {
     #[must_use]
     pub fn search(&self, text: &str, bodies: &BTreeSet<BodyId>, most: usize) -> Found<'_> {
         let words = text.split_whitespace().take(MAX_WORDS).map(|word| joined(Term::new(word).folded()));
-        let words: Vec<String> = words.filter(|word| !word.is_empty()).collect();
+        let mut distinct: Vec<String> = Vec::new();
+        for word in words {
+            if !word.is_empty() && !distinct.contains(&word) {
+                distinct.push(word);
+            }
+        }
+        let words = distinct;
         let Some(first) = words.first() else { return Found { people: Vec::new(), more: 0 } };
         let sought = Sought::new(&words);
         // What many have alike is looked through once.

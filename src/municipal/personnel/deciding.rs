@@ -116,7 +116,7 @@ impl Personnel {
             self.inner.look.notify_one();
         }
         done?;
-        self.inner.applied.notify_one();
+        self.tell_applied();
         Ok(Answer::Set(id, Box::new(organisations.change_set(authority, id).await?)))
     }
 }

@@ -88,7 +88,7 @@ impl Personnel {
         };
         let ended = self.inner.organisations.apply_due(authority, now, &deed).await?;
         if !ended.is_empty() {
-            self.inner.applied.notify_one();
+            self.tell_applied();
         }
         Ok(ended)
     }

@@ -41,8 +41,8 @@ pub(crate) struct Inner {
     pub(crate) tasks: Tasks,
     /// Told when a set is approved, or was left half way, so that nobody waits for the next look.
     pub(crate) look: Notify,
-    /// Told when change sets came to their end.
-    pub(crate) applied: Arc<Notify>,
+    /// Told when change sets came to their end: one for each who follows.
+    pub(crate) applied: parking_lot::Mutex<Vec<Arc<Notify>>>,
     /// Held by who reads a file: one takes up to some hundred megabytes while it is compared.
     reading: Mutex<()>,
 }
@@ -59,17 +59,24 @@ impl Personnel {
             clock,
             tasks: tasks.clone(),
             look: Notify::new(),
-            applied: Arc::default(),
+            applied: parking_lot::Mutex::default(),
             reading: Mutex::new(()),
         };
         Self { inner: Arc::new(inner) }
     }
 
     /// What is told when change sets were applied or undone, so that whoever follows the organisation need not wait for his
-    /// next look. One hears it.
+    /// next look. Whoever follows asks for one of his own, once.
     #[must_use]
     pub fn applied(&self) -> Arc<Notify> {
-        self.inner.applied.clone()
+        let applied = Arc::new(Notify::new());
+        self.inner.applied.lock().push(applied.clone());
+        applied
+    }
+
+    /// Tells all who follow that an organisation has changed.
+    pub(crate) fn tell_applied(&self) {
+        self.inner.applied.lock().iter().for_each(|applied| applied.notify_one());
     }
 
     /// Does what somebody wants. Whoever calls has made sure that `by` may want it.

@@ -467,6 +467,14 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         }
         check_sources(authority, index, &mut found);
         check_directories(authority, index, &mut found);
+        let template = authority.organisation.as_ref().and_then(|one| one.display_name.as_ref());
+        if let Some(Err(error)) = template.map(|text| text.parse::<staff::Template>()) {
+            let text = template.map_or("", String::as_str);
+            found.wrong(
+                format!("authorities.{index}.organisation.display_name"),
+                tr!("{text} はひな形ではありません: {error}", "{text}: {error}"),
+            );
+        }
         let Some(mail) = &authority.mail else { continue };
         let key = |part: &str| format!("authorities.{index}.mail.{part}");
         if mail.from.parse::<mail::EmailAddress>().is_err() {

@@ -12,7 +12,8 @@ use account::{
 use appservice::{AppServices, NoCarrier};
 use base::{ByteSize, Clock, Metrics, Random, Tasks};
 use client::{
-    ClientApi, Elsewhere, MediaApi, MediaConfig, NoElsewhere, OAuthApi, media_routes, oauth_routes, routes,
+    ClientApi, Elsewhere, MediaApi, MediaConfig, NoColleagues, NoElsewhere, OAuthApi, media_routes,
+    oauth_routes, routes,
 };
 use encryption::{Encryption, NoPeers};
 use engine::{Engine, NoRemote};
@@ -395,6 +396,7 @@ impl Town {
             authorities,
             clock,
             elsewhere,
+            Arc::new(NoColleagues),
             pages,
             to_device,
             client::Config {
