@@ -26,6 +26,9 @@ const STAFF: &str = "\
 5,鈴木 五郎,スズキ ゴロウ,総務部　防災課,主事,2020-04-01,nobody\n\
 6,渡邊 六子,ワタナベ ムツコ,龍ヶ崎支所,主事,2020-04-01,mutsuko\n";
 
+/// His line in it.
+const OF_TARO: &str = "2,山田 太郎,ヤマダ タロウ,総務部　防災課,主査,2020-04-01";
+
 const COUNCIL: &str = "1,西村 議子,ニシムラ ギコ,議会事務局,議員,2020-04-01,giko\n";
 
 fn day(text: &str) -> Date {
@@ -234,10 +237,7 @@ async fn a_search_follows_change_sets_days_and_what_another_process_does() {
     assert_eq!(find(&there, "山田").await, ["taro 山田 太郎(防災課)"]);
 
     // From tomorrow on he is in 人事課.
-    let moved = STAFF.replace(
-        "2,山田 太郎,ヤマダ タロウ,総務部　防災課,主査,2020-04-01",
-        "2,山田 太郎,ヤマダ タロウ,総務部　人事課,主査,2026-04-02",
-    );
+    let moved = STAFF.replace(OF_TARO, "2,山田 太郎,ヤマダ タロウ,総務部　人事課,主査,2026-04-02");
     let set = plan(one, one.name(), "首長部局", &moved, "2026-04-02").await;
     assert_eq!(find(&hanako, "山田").await, ["taro 山田 太郎(防災課)"]);
     at(&net, "2026-04-02");
@@ -278,10 +278,7 @@ async fn names_and_fields_follow_the_organisation_into_profiles_and_rooms() {
     let events = state_ids(&hanako, &room).await;
 
     // On the day of a transfer the name does, here and at the other server.
-    let moved = STAFF.replace(
-        "2,山田 太郎,ヤマダ タロウ,総務部　防災課,主査,2020-04-01",
-        "2,山田 太郎,ヤマダ タロウ,総務部　人事課,係長,2026-04-02",
-    );
+    let moved = STAFF.replace(OF_TARO, "2,山田 太郎,ヤマダ タロウ,総務部　人事課,係長,2026-04-02");
     let set = plan(&server, server.name(), "首長部局", &moved, "2026-04-02").await;
     follow(&server).await;
     assert_eq!(state_ids(&hanako, &room).await, events);
@@ -388,36 +385,105 @@ async fn nobody_changes_what_the_organisation_decides_by_any_way_while_it_does()
     assert_eq!(set_field(&hanako, "displayname", &json!("花子")).await.0, StatusCode::OK);
 }
 
-/// What a search costs among twelve thousand: `cargo test -p testkit --test staff -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_midnight_a_transfer_is_followed_by_itself() {
+    let net = Net::new();
+    net.name_staff(Some("{name}({unit})"));
+    let server = net.server("kanazawa.test").await;
+    let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
+    take(&server, STAFF, "2020-04-01").await;
+    let shows = async |name: &str| {
+        let wait = async {
+            while profile(&hanako, taro.id()).await["displayname"] != name {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), wait).await.unwrap();
+    };
+    shows("山田 太郎(防災課)").await;
+    let moved = STAFF.replace(OF_TARO, "2,山田 太郎,ヤマダ タロウ,総務部　人事課,主査,2026-04-02");
+    plan(&server, server.name(), "首長部局", &moved, "2026-04-02").await;
+    net.advance(Duration::from_secs(24 * 60 * 60));
+    shows("山田 太郎(人事課)").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_floods_the_search_keeps_nobody_else_from_it() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
+    take(&server, STAFF, "2020-04-01").await;
+    let long = "や".repeat(5_000);
+    let flood = (0..600).map(|n| {
+        let text = ["や", "や ま た は し", "総務部 防災課 課長 主査 主事 部長 係長 山田 髙橋", &long][n % 4];
+        let body = json!({ "search_term": text, "limit": 50 });
+        let hanako = hanako.clone();
+        async move {
+            let path = "/_matrix/client/v3/user_directory/search";
+            hanako.ask(Method::POST, path, Some(&body)).await.0
+        }
+    });
+    let flood = futures_util::future::join_all(flood);
+    let others = async {
+        for _ in 0..20 {
+            assert_eq!(find(&taro, "高橋").await, ["hanako 髙橋 花子(防災課)"]);
+        }
+    };
+    let (answers, ()) = tokio::join!(flood, others);
+    for status in answers {
+        assert!([StatusCode::OK, StatusCode::TOO_MANY_REQUESTS].contains(&status), "{status}");
+    }
+    assert_eq!(find(&hanako, "高橋").await, ["hanako 髙橋 花子(防災課)"]);
+}
+
+/// What searches and names cost among twelve thousand: `cargo test -p testkit --test staff -- --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures"]
 #[expect(clippy::print_stderr, reason = "what was measured is for who reads it")]
-async fn a_search_among_twelve_thousand() {
+async fn searches_and_names_among_twelve_thousand() {
     let net = Net::new();
+    net.name_staff(Some("{name}({unit})"));
     let server = net.server("kanazawa.test").await;
-    let hanako = server.user("hanako").await;
+    let (hanako, stranger) = (server.user("hanako").await, server.user("stranger").await);
+    let (accounts, by) = (server.look(|house| house.accounts.clone()), Actor::operator("uid 1000"));
     let mut rows = STAFF.lines().next().unwrap().to_owned() + "\n";
-    for n in 2..12_000_u32 {
-        let (section, title) = (n % 300, ["課長", "係長", "主査", "主事"][n as usize % 4]);
-        let name = ["佐藤", "鈴木", "高橋", "田中", "伊藤"][n as usize % 5];
-        let reading = ["サトウ", "スズキ", "タカハシ", "タナカ", "イトウ"][n as usize % 5];
+    for n in 2..12_000_usize {
+        let (section, title) = (n % 300, ["課長", "係長", "主査", "主事"][n % 4]);
+        let name = ["佐藤", "鈴木", "高橋", "田中", "伊藤"][n % 5];
+        let reading = ["サトウ", "スズキ", "タカハシ", "タナカ", "イトウ"][n % 5];
+        let part = section % 20;
         rows += &format!(
-            "{n},{name} 花子{n},{reading} ハナコ,第{}部　第{section}課,{title},2020-04-01,u{n}\n",
-            section % 20
+            "{n},{name} 花子{n},{reading} ハナコ,第{part}部　第{section}課,{title},2020-04-01,u{n}\n"
         );
+        let localpart = format!("u{n}");
+        let new = account::NewProvisioned {
+            localpart: &localpart,
+            display_name: name,
+            email: None,
+            identity: None,
+            locked: false,
+        };
+        let mut batch = store::Batch::new();
+        let put = accounts.put_provisioned(&mut batch, server.name(), &new, &by).await.unwrap();
+        accounts.commit_provisioned(batch, put).await.unwrap();
     }
     take(&server, &rows, "2020-04-01").await;
     let began = Instant::now();
-    find(&hanako, "高橋").await;
-    eprintln!("the first search, which makes the directory: {:?}", began.elapsed());
-    for text in
-        ["高橋", "は", "第3課 主査 たなか", "どこにもない", "は は は は は は は は", &"あ".repeat(60_000)]
-    {
-        let began = Instant::now();
-        for _ in 0..20 {
-            ask(&hanako, text, 50).await;
+    let followed = follow(&server).await;
+    eprintln!("{followed:?} (and what the server had done by itself): {:?}", began.elapsed());
+    let began = Instant::now();
+    follow(&server).await;
+    eprintln!("followed again, with nothing to do: {:?}", began.elapsed());
+    let terms =
+        ["高橋", "は", "第3課 主査 たなか", "どこにもない", "さ と う は な こ 第 課", &"あ".repeat(60_000)];
+    for (who, user) in [("staff", &hanako), ("a stranger, by rooms alone", &stranger)] {
+        for text in terms {
+            let began = Instant::now();
+            for _ in 0..20 {
+                ask(user, text, 50).await;
+            }
+            eprintln!("{who}, {text:.12}: {:?}", began.elapsed() / 20);
         }
-        eprintln!("{:.12}: {:?}", text, began.elapsed() / 20);
     }
     let held = server.look(|house| house.metrics.caches().held());
     eprintln!("{:?}", held.iter().find(|(name, _)| *name == "staff_directories"));
