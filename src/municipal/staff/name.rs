@@ -7,9 +7,6 @@ use organisation::ListedPost;
 /// Longest template, in letters.
 const LONGEST: usize = 100;
 
-/// What a name is made of where nothing else is said.
-const USUAL: &str = "{name}({unit})";
-
 /// How the name of somebody who has a post is made: text with `{name}`, `{unit}`, `{path}` and `{post}` in it.
 ///
 /// `{unit}` is the unit of the main post, `{path}` the same with those above it. Whoever has no post is shown by his name alone.
@@ -25,11 +22,21 @@ enum Part {
     Post,
 }
 
-/// What was given is no template.
+/// What was given is no template, in both languages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadTemplate(&'static str);
+#[error("{en}")]
+pub struct BadTemplate {
+    /// In Japanese.
+    pub ja: &'static str,
+    /// In English.
+    pub en: &'static str,
+}
 
+const fn bad(ja: &'static str, en: &'static str) -> BadTemplate {
+    BadTemplate { ja, en }
+}
+
+/// `{name}({unit})`: 山田 花子(防災課).
 impl Default for Template {
     fn default() -> Self {
         Self(vec![Part::Name, Part::Text("(".to_owned()), Part::Unit, Part::Text(")".to_owned())])
@@ -41,14 +48,15 @@ impl FromStr for Template {
 
     fn from_str(text: &str) -> Result<Self, BadTemplate> {
         if text.chars().count() > LONGEST {
-            return Err(BadTemplate("it has more than 100 letters"));
+            return Err(bad("100文字を超えています", "it has more than 100 letters"));
         }
         if text.chars().any(char::is_control) {
-            return Err(BadTemplate("it has a control character"));
+            return Err(bad("制御文字があります", "it has a control character"));
         }
         let (mut parts, mut rest) = (Vec::new(), text);
         while let Some((before, after)) = rest.split_once('{') {
-            let (name, after) = after.split_once('}').ok_or(BadTemplate("a { has no }"))?;
+            let (name, after) =
+                after.split_once('}').ok_or(bad("{ に対応する } がありません", "a { has no }"))?;
             if !before.is_empty() {
                 parts.push(Part::Text(before.to_owned()));
             }
@@ -57,7 +65,12 @@ impl FromStr for Template {
                 "unit" => Part::Unit,
                 "path" => Part::Path,
                 "post" => Part::Post,
-                _ => return Err(BadTemplate("there are {name}, {unit}, {path} and {post}")),
+                _ => {
+                    return Err(bad(
+                        "使えるのは {name}・{unit}・{path}・{post} です",
+                        "there are {name}, {unit}, {path} and {post}",
+                    ));
+                }
             });
             rest = after;
         }
@@ -66,22 +79,16 @@ impl FromStr for Template {
         }
         let has_stray = |part: &Part| matches!(part, Part::Text(text) if text.contains('}'));
         if parts.iter().any(has_stray) {
-            return Err(BadTemplate("a } has no {"));
+            return Err(bad("} に対応する { がありません", "a } has no {"));
         }
         match parts.contains(&Part::Name) {
             true => Ok(Self(parts)),
-            false => Err(BadTemplate("it lacks {name}")),
+            false => Err(bad("{name} がありません", "it lacks {name}")),
         }
     }
 }
 
 impl Template {
-    /// The usual one, as it is written.
-    #[must_use]
-    pub fn usual() -> &'static str {
-        USUAL
-    }
-
     /// The name of somebody, by the post that is to be seen of him.
     pub(crate) fn name(&self, called: &str, post: Option<&ListedPost<'_>>) -> String {
         let Some(post) = post else { return called.to_owned() };
@@ -163,12 +170,12 @@ mod tests {
             let template: Template = template.parse().unwrap_or_else(|error| panic!("{template}: {error}"));
             template.name("山田 花子", Some(&post(&path, title)))
         };
-        assert_eq!(name(Template::usual(), "主査"), "山田 花子(防災課)");
+        assert_eq!(name("{name}({unit})", "主査"), "山田 花子(防災課)");
         assert_eq!(name("{path} {post} {name}", "主査"), "総務部 防災課 主査 山田 花子");
         assert_eq!(name("{name}({unit} {post})", ""), "山田 花子(防災課)");
         assert_eq!(name("{name}({post})", ""), "山田 花子");
         assert_eq!(Template::default().name("山田 花子", None), "山田 花子");
-        assert_eq!(Template::usual().parse(), Ok(Template::default()));
+        assert_eq!("{name}({unit})".parse(), Ok(Template::default()));
     }
 
     #[test]

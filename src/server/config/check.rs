@@ -470,9 +470,10 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         let template = authority.organisation.as_ref().and_then(|one| one.display_name.as_ref());
         if let Some(Err(error)) = template.map(|text| text.parse::<staff::Template>()) {
             let text = template.map_or("", String::as_str);
+            let staff::BadTemplate { ja, en } = error;
             found.wrong(
                 format!("authorities.{index}.organisation.display_name"),
-                tr!("{text} はひな形ではありません: {error}", "{text}: {error}"),
+                tr!("{text} はひな形ではありません: {ja}", "{text}: {en}"),
             );
         }
         let Some(mail) = &authority.mail else { continue };
