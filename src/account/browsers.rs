@@ -182,6 +182,23 @@ impl Accounts {
         }))
     }
 
+    /// What a batch demands that is to be written only while this account is as it is now: open, and of as much power.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Store`].
+    pub async fn demand_account(
+        &self,
+        user: &UserId,
+    ) -> Result<impl Fn(&mut Batch) + Send + Sync + use<>, Error> {
+        let row = self.get_user_row(user).await?;
+        let moderation = self.inner.store.get(&tables::MODERATION, user.as_str()).await?;
+        let user = user.to_owned();
+        Ok(move |batch: &mut Batch| {
+            batch.require(&tables::USERS, user.as_str(), Some(&row));
+            batch.require(&tables::MODERATION, user.as_str(), moderation.as_ref());
+        })
+    }
+
     /// Ends the session of the browser that shows this secret, if there is one.
     ///
     /// # Errors

@@ -77,6 +77,34 @@ impl Accounts {
         }
     }
 
+    /// Refuses an administrator who would get into the account of somebody with a duty: he would be two people where two
+    /// have to agree. The operator may, and everybody to himself.
+    async fn refuse_ways_in(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        change: &AccountChange,
+        by: &Actor,
+    ) -> Result<(), Error> {
+        let ways =
+            change.password.is_some() || change.ways.emails.is_some() || change.ways.identities.is_some();
+        let is_others = by.administrator().is_some_and(|administrator| administrator != user.as_str());
+        if !ways || !is_others {
+            return Ok(());
+        }
+        let has_none =
+            duties::has_none(&self.inner.store, batch, user).await.map_err(|error| match error {
+                duties::Error::Store(error) => Error::from(error),
+                duties::Error::TooMany(_) | duties::Error::Commit(_) => Error::Contended,
+            })?;
+        if has_none {
+            return Ok(());
+        }
+        Err(Error::Forbidden(
+            "the ways into the account of somebody with a duty are changed at the command line only",
+        ))
+    }
+
     /// Adds a change to a batch; nothing where all is so already.
     async fn put_change(
         &self,
@@ -92,6 +120,7 @@ impl Accounts {
             // Who has lost it meanwhile does not give it to himself; the row is demanded below.
             return Err(Error::Forbidden("You are not a server admin"));
         }
+        self.refuse_ways_in(batch, user, change, by).await?;
         let mut done = Done::default();
         let mut is_changed = self.put_standing(batch, user, &row, change, by, &mut done).await?;
         let admin = change.admin.unwrap_or(row.admin);
@@ -205,6 +234,7 @@ impl Accounts {
             if profile.text(field).as_deref() == text {
                 continue;
             }
+            self.refuse_given(batch, user, field, true).await?;
             let value = text_field(field, text)?;
             done.chores.extend(self.put_field(batch, user, &mut profile, field, value)?);
             // A name is what somebody is called: the log says that it was changed, the rooms say to what.

@@ -32,6 +32,9 @@ pub(crate) enum Chore {
     SpreadPicture,
     /// Take back what was to be said later, as the account is locked or suspended.
     Silence,
+    /// Bring the member events up to date with the display name that the organisation has given. Whoever has
+    /// [`Accounts::spread_given_names`] do that does it for many, at his pace; nothing begins it by itself.
+    SpreadGivenName,
 }
 
 /// A part of the profile that rooms show.
@@ -49,16 +52,18 @@ impl Chore {
             Self::SpreadName => 3,
             Self::SpreadPicture => 4,
             Self::Silence => 5,
+            Self::SpreadGivenName => 6,
         }
     }
 
-    const fn from_number(number: u8) -> Option<Self> {
+    pub(crate) const fn from_number(number: u8) -> Option<Self> {
         match number {
             1 => Some(Self::SpreadProfile),
             2 => Some(Self::LeaveRooms),
             3 => Some(Self::SpreadName),
             4 => Some(Self::SpreadPicture),
             5 => Some(Self::Silence),
+            6 => Some(Self::SpreadGivenName),
             _ => None,
         }
     }
@@ -123,7 +128,8 @@ impl Accounts {
         for ((user, number), _) in
             store.scan(&tables::CHORES, Range::all(), store::Order::Ascending, usize::MAX).await?
         {
-            if let (Ok(user), Some(chore)) = (OwnedUserId::try_from(user), Chore::from_number(number)) {
+            let chore = Chore::from_number(number).filter(|chore| *chore != Chore::SpreadGivenName);
+            if let (Ok(user), Some(chore)) = (OwnedUserId::try_from(user), chore) {
                 self.start_chore(&user, chore);
             }
         }
@@ -138,7 +144,7 @@ impl Accounts {
         };
         match chore {
             Chore::SpreadProfile => self.spread_profile(user, &[Field::Name, Field::Picture]).await?,
-            Chore::SpreadName => self.spread_profile(user, &[Field::Name]).await?,
+            Chore::SpreadName | Chore::SpreadGivenName => self.spread_profile(user, &[Field::Name]).await?,
             Chore::SpreadPicture => self.spread_profile(user, &[Field::Picture]).await?,
             Chore::Silence => self.inner.engine.silence_delayed(user).await?,
             Chore::LeaveRooms => {
@@ -147,6 +153,12 @@ impl Accounts {
                 self.leave_rooms(user).await?;
             }
         }
+        self.end_chore(user, chore, note).await
+    }
+
+    /// Removes the note of a chore that is done; a newer one stays.
+    pub(crate) async fn end_chore(&self, user: &UserId, chore: Chore, note: u64) -> Result<(), Error> {
+        let key = (user.as_str(), chore.number());
         let mut batch = Batch::new();
         batch.require(&tables::CHORES, &key, Some(&note));
         batch.delete(&tables::CHORES, &key);

@@ -82,7 +82,7 @@ impl Accounts {
     /// # Errors
     /// [`Error::ProfileTooLarge`], [`Error::KeyTooLarge`], [`Error::InvalidParam`] when the value does not fit the field, or
     /// its name the grammar of such names,
-    /// [`Error::NotFound`], [`Error::Contended`], [`Error::Store`].
+    /// [`Error::Forbidden`] for what the organisation decides, [`Error::NotFound`], [`Error::Contended`], [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3profileuseridkeyname>
     pub async fn set_profile_field(&self, user: &UserId, field: &str, value: &RawValue) -> Result<(), Error> {
@@ -93,7 +93,7 @@ impl Accounts {
     /// Removes a field from a user's profile; one that is not there is as good as removed.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when we have no such user, [`Error::Store`].
+    /// [`Error::NotFound`] when we have no such user, [`Error::Forbidden`] for what the organisation decides, [`Error::Store`].
     pub async fn remove_profile_field(&self, user: &UserId, field: &str) -> Result<(), Error> {
         self.change_profile(user, field, None).await
     }
@@ -149,7 +149,13 @@ impl Accounts {
         loop {
             let row = self.get_shown_user(user).await?;
             let mut profile = self.read_profile(user).await?;
+            // Clients set again what is there; nothing is to be refused of that.
+            let is_so = profile.0.get(field).map(|was| was.get()) == value.as_ref().map(|value| value.get());
+            if is_so && self.is_given(user).await? {
+                return Ok(());
+            }
             let mut batch = Batch::new();
+            self.refuse_given(&mut batch, user, field, value.is_some()).await?;
             // An account that is closed meanwhile must not get a profile again.
             batch.require(&tables::USERS, user.as_str(), Some(&row));
             let chore = self.put_field(&mut batch, user, &mut profile, field, value.clone())?;

@@ -292,6 +292,11 @@ impl Accounts {
         if name.is_empty() || was.as_ref() == Some(&is) {
             return Ok(());
         }
+        // Where the organisation names people, what it says stands before what an identity system does.
+        if self.is_given(user).await? {
+            return Ok(());
+        }
+        batch.require(&tables::GIVEN, &tables::given_key(user), None);
         batch.require(&tables::PROFILES, &key, was.as_ref());
         batch.put(&tables::PROFILES, &key, &is);
         room::note_account(batch, user, Some(&shown_as(was.as_ref())), Some(&shown_as(Some(&is))));
@@ -318,7 +323,7 @@ impl Accounts {
 }
 
 /// As much of a name as one may have.
-fn shortened(name: &str) -> &str {
+pub(crate) fn shortened(name: &str) -> &str {
     let mut end = name.len().min(MAX_DISPLAY_NAME_BYTES);
     while !name.is_char_boundary(end) {
         end -= 1;

@@ -142,9 +142,25 @@ pub(crate) static EMAIL_OWNERS: Table<(String, String), String> =
 pub(crate) static VALIDATIONS: Table<(String, String), ValidationRow> =
     Table::new(133, "account.validations", Tuning::Small);
 
+/// Whose profiles the organisation decides; key: authority, user id.
+pub(crate) static GIVEN: Table<(String, String), GivenRow> = Table::new(159, "account.given", Tuning::Small);
+
+/// The key of the row of a user's profile.
+pub(crate) fn given_key(user: &ruma::UserId) -> (&str, &str) {
+    guest_key(user)
+}
+
 /// What users have reported; key: authority, position.
 pub(crate) static REPORTS: Table<(String, Position), ReportRow> =
     Table::new(158, "account.reports", Tuning::Append);
+
+/// A profile that the organisation decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GivenRow {
+    /// How the user is called, without what stands beside it.
+    pub(crate) called: String,
+}
+row!(GivenRow, schema = 1);
 
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -599,6 +615,7 @@ pub fn checks() -> Vec<TableCheck> {
         IDENTITIES_OF.check(),
         RESETS.check(),
         GUESTS.check(),
+        GIVEN.check(),
         BROWSERS.check(),
         BROWSERS_OF.check(),
         LOGIN_TOKENS.check(),
@@ -739,6 +756,7 @@ mod tests {
         assert_eq!((&bytes[..9], bytes.len()), (&b"\x01\x04@a:b\x01\x02\x06"[..], 40));
         let guest = GuestRow { address: Some("::1".into()), until_ms: 5 };
         assert_eq!(&guest.encode()[..], b"\x01\x01\x03::1\x05");
+        assert_eq!(&GivenRow { called: "a".into() }.encode()[..], b"\x01\x01a");
         assert_eq!(AccessRow::decode(&access.encode()).ok(), Some(access));
         assert_eq!(RefreshRow::decode(&refresh.encode()).ok(), Some(refresh));
     }

@@ -198,6 +198,8 @@ impl Accounts {
         batch.require(&tables::PROFILES, &key, name.as_ref());
         room::note_account(&mut batch, user, Some(&shown_as(name.as_ref())), None);
         batch.delete_prefix(&tables::PROFILES, user.as_str());
+        // How he is called is in it as well.
+        batch.delete(&tables::GIVEN, &tables::given_key(user));
         batch.delete_prefix(&tables::INTERACTIVE, user.as_str());
         batch.delete(&tables::MODERATION, user.as_str());
         batch.delete(&tables::RESETS, user.as_str());

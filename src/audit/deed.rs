@@ -304,11 +304,13 @@ pub enum Action {
     TakeDuty,
     /// Rows of the audit log were taken away as a file.
     ExportAudit,
+    /// A table of the console was taken away as a file.
+    ExportTable,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 81] = [
+    pub const ALL: [Self; 82] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -390,6 +392,7 @@ impl Action {
         Self::GiveDuty,
         Self::TakeDuty,
         Self::ExportAudit,
+        Self::ExportTable,
     ];
 
     /// Its word in rows, which never changes.
@@ -477,6 +480,7 @@ impl Action {
             Self::GiveDuty => "duty.give",
             Self::TakeDuty => "duty.take",
             Self::ExportAudit => "audit.export",
+            Self::ExportTable => "table.export",
         }
     }
 

@@ -138,6 +138,7 @@ impl Action {
             Self::GiveDuty => ("役割の付与", "gave a user a duty"),
             Self::TakeDuty => ("役割の取り消し", "took a duty from a user"),
             Self::ExportAudit => ("監査ログの書き出し", "exported the audit log"),
+            Self::ExportTable => ("一覧の書き出し", "exported a table"),
         }
     }
 }

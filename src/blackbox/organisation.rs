@@ -41,6 +41,14 @@ fn org(directory: &Path, arguments: &[&str]) -> String {
     said
 }
 
+/// Does something to an account.
+fn user(directory: &Path, arguments: &[&str]) {
+    let mut command = yakuba();
+    command.arg("user").args(arguments).arg("--config").arg(directory.join("yakuba.toml"));
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// Why it is refused.
 fn refused(directory: &Path, arguments: &[&str]) -> String {
     let (done, said) = org_by(directory, 1000, arguments);
@@ -117,6 +125,11 @@ async fn a_personnel_file_goes_from_the_first_look_to_the_end_of_its_undoing() {
     std::fs::write(&password, "a-wrong-password\n").unwrap();
     refused(directory, &as_hanako);
     std::fs::write(&password, "a-long-password\n").unwrap();
+    // Whoever only has an account approves nothing; nor does who administers without the duty.
+    refused(directory, &as_hanako);
+    user(directory, &["admin", "hanako", "--grant"]);
+    refused(directory, &as_hanako);
+    user(directory, &["duty", "hanako", "--give", "変更案承認"]);
     let (done, other) = org_by(directory, 2001, &as_hanako);
     assert!(done && other.contains("administrator, hanako"), "{other}");
     // The server applies it by itself; who asks for it waits until it is done.

@@ -20,7 +20,7 @@ use search::Search;
 use serde::Serialize;
 use web::{ApiError, TokenError, User};
 
-use crate::{Elsewhere, hierarchy::Walks, large::Making, told::Summaries};
+use crate::{Colleagues, Elsewhere, hierarchy::Walks, large::Making, told::Summaries};
 
 /// Settings of the client interface.
 #[derive(Clone, Debug)]
@@ -92,6 +92,7 @@ pub struct ClientApi {
     pub(crate) authorities: Arc<Authorities>,
     pub(crate) clock: Clock,
     pub(crate) elsewhere: Arc<dyn Elsewhere>,
+    pub(crate) colleagues: Arc<dyn Colleagues>,
     pub(crate) pages: Arc<Pages>,
     pub(crate) to_device: ToDevice,
     pub(crate) config: Config,
@@ -116,6 +117,7 @@ impl ClientApi {
         authorities: Arc<Authorities>,
         clock: Clock,
         elsewhere: Arc<dyn Elsewhere>,
+        colleagues: Arc<dyn Colleagues>,
         pages: Arc<Pages>,
         to_device: ToDevice,
         config: Config,
@@ -131,6 +133,7 @@ impl ClientApi {
             authorities,
             clock,
             elsewhere,
+            colleagues,
             pages,
             to_device,
             config,

@@ -18,16 +18,22 @@ pub(crate) async fn get_capabilities(api: Arc<ClientApi>, call: RawCall<User>) -
         RoomVersion::SUPPORTED.iter().map(|version| (version.as_str(), "stable")).collect();
     let yes = json!({ "enabled": true });
     let moderates = call.caller.is_admin;
+    // What the organisation decides a client need not offer to change.
+    let names_himself = !api.accounts.is_given(&call.caller.user_id).await?;
+    let mut fields = yes.clone();
+    if !names_himself {
+        fields = json!({ "enabled": true, "disallowed": account::GIVEN_FIELDS });
+    }
     let capabilities = json!({
         "m.change_password": yes,
         "m.room_versions": {
             "default": api.config.default_room_version.as_str(),
             "available": versions,
         },
-        "m.set_displayname": yes,
+        "m.set_displayname": { "enabled": names_himself },
         "m.set_avatar_url": yes,
-        "m.profile_fields": yes,
-        "uk.tcpip.msc4133.profile_fields": yes,
+        "m.profile_fields": fields,
+        "uk.tcpip.msc4133.profile_fields": fields,
         "m.3pid_changes": { "enabled": api.accounts.takes_emails(call.face.server_name()) },
         "m.get_login_token": yes,
         "m.account_moderation": { "lock": moderates, "suspend": moderates },

@@ -74,6 +74,9 @@ pub(crate) async fn state(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Re
     let state_key: String = call.args.get(2)?;
     let content: Box<RawValue> = call.json()?;
     let sender = call.caller.user_id;
+    if kind == TimelineEventType::RoomMember && state_key == sender {
+        api.accounts.refuse_other_name(&sender, &content, true).await?;
+    }
     let draft = Draft { kind, state_key: Some(state_key), content, sender, redacts: None };
 
     let delay_id = api.engine.delay(&room_id, draft, delay, None).await.map_err(hide_room)?;

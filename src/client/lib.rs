@@ -13,6 +13,7 @@ mod accounts;
 mod api;
 mod backups;
 mod capabilities;
+mod colleagues;
 mod confirms;
 mod contacts;
 mod create;
@@ -63,6 +64,7 @@ mod user_directory;
 mod zones;
 
 pub use api::{ClientApi, Config, Contact, Support};
+pub use colleagues::{Colleagues, FoundColleagues, NoColleagues, Unanswered};
 pub use elsewhere::{Elsewhere, NoElsewhere};
 pub use media::{MediaApi, MediaConfig, media_routes};
 pub use oauth::{OAuthApi, oauth_routes};

@@ -82,6 +82,9 @@ pub(crate) async fn state(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Re
     let at = claimed_time(&call)?;
     let content: Box<RawValue> = call.json()?;
     let sender = call.caller.user_id;
+    if kind == "m.room.member" && state_key == sender {
+        api.accounts.refuse_other_name(&sender, &content, false).await?;
+    }
     let draft = Draft { kind: kind.into(), state_key: Some(state_key), content, sender, redacts: None };
 
     api.accounts.presence().act(&draft.sender);

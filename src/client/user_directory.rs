@@ -1,11 +1,11 @@
 //! Finding users by name.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use base::Term;
 use room::Found;
 use ruma::{
-    UserId,
+    OwnedUserId, UserId,
     api::client::user_directory::search_users::{self, v3::User as Shown},
 };
 use web::{ApiError, Call, User};
@@ -19,25 +19,47 @@ const SPARE: usize = 20;
 /// So many people are compared with the term in one go.
 const COMPARED_AT_ONCE: usize = 32;
 
-/// `POST /_matrix/client/v3/user_directory/search`: users whose id or name holds the term, among
-/// those who share a room with the caller or are in a room that is open to everybody.
+/// `POST /_matrix/client/v3/user_directory/search`: the caller's colleagues whom the words mean, then users whose id or name
+/// holds the term, among those who share a room with the caller or are in a room that is open to everybody.
 ///
 /// Names of our users are those of profiles: what somebody calls himself in one room is not shown elsewhere. Others are
-/// called as in a room that the caller may look into.
+/// called as in a room that the caller may look into. Colleagues are called as their organisation has it, so that two of one
+/// name are told apart.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3user_directorysearch>
 pub(crate) async fn search(
     api: Arc<ClientApi>,
     call: Call<search_users::v3::Request, User>,
 ) -> Result<search_users::v3::Response, ApiError> {
-    let term = Term::new(&call.request.search_term);
+    let text = &call.request.search_term;
+    let term = Term::new(text);
     let limit = usize::try_from(u64::from(call.request.limit)).unwrap_or(MAX_FOUND).min(MAX_FOUND);
     let caller = &call.caller.user_id;
+    let colleagues = api.colleagues.find(caller, text, limit).await?;
     let people = api.rooms.find_people(caller, &term, limit + SPARE).await?;
-    let mut shown = show(&api, &people.people, &term).await?;
-    let limited = people.limited || shown.len() > limit;
+    let mut shown = show_colleagues(&api, colleagues.people).await?;
+    let others = show(&api, &people.people, &term).await?;
+    let known: HashSet<OwnedUserId> = shown.iter().map(|user| user.user_id.clone()).collect();
+    shown.extend(others.into_iter().filter(|user| !known.contains(&user.user_id)));
+    let limited = colleagues.limited || people.limited || shown.len() > limit;
     shown.truncate(limit);
     Ok(search_users::v3::Response::new(shown, limited))
+}
+
+/// Colleagues with their pictures.
+async fn show_colleagues(
+    api: &ClientApi,
+    colleagues: Vec<(OwnedUserId, String)>,
+) -> Result<Vec<Shown>, ApiError> {
+    let users: Vec<&UserId> = colleagues.iter().map(|(user, _)| &**user).collect();
+    let profiles = api.accounts.member_profiles(&users).await?;
+    let shown = colleagues.into_iter().zip(profiles).map(|((user_id, name), profile)| {
+        let mut user = Shown::new(user_id);
+        user.display_name = Some(name);
+        user.avatar_url = profile.avatar_url.map(Into::into);
+        user
+    });
+    Ok(shown.collect())
 }
 
 /// Those of the people whom the term is about and who are to be found, in their order.

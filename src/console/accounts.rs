@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ::account::{Account, AccountPage, AccountQuery, Browser};
+use audit::Action;
 use pages::{Markup, PageError, Visit, html};
 use ruma::{OwnedUserId, UserId};
 use web::{ApiError, Open, RawCall, Response, StatusCode};
@@ -35,19 +36,19 @@ const DONE: [(&str, (&str, &str)); 5] = [
 const LONGEST: usize = 100;
 
 impl Console {
-    /// Accounts of the visited authority. One looks through them at a time.
+    /// Accounts of the visited authority, in turn.
     pub(crate) async fn list_accounts(
         &self,
         visit: &Visit,
         query: &AccountQuery,
     ) -> Result<AccountPage, PageError> {
-        let Ok(_turn) = self.looking.acquire().await else { return Err(crate::console::unexpected()) };
+        let _turn = self.turn(visit).await?;
         Ok(self.accounts.list_accounts(visit.authority(), query).await?)
     }
 }
 
 pub(crate) async fn list(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
-    let handler = async |visit: Visit, _browser: Browser, powers: Powers| {
+    let handler = async |visit: Visit, browser: Browser, powers: Powers| {
         let asked = visit.query()?;
         let say = |japanese, english| visit.say(japanese, english);
         let sought: String = asked.get("q").trim().chars().take(LONGEST).collect();
@@ -75,6 +76,7 @@ pub(crate) async fn list(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             say("最後の利用", "Last used"),
         ];
         if is_file {
+            console.note(&visit, &browser, (Action::ExportTable, "", "accounts")).await?;
             let heads = [&[say("ユーザー名", "User name")], &heads[..]].concat();
             let rows = found.accounts.iter().map(|account| {
                 let mut row = vec![account.user_id.localpart().to_owned()];
@@ -153,6 +155,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
     let handler = async |visit: Visit, browser: Browser, powers: Powers| {
         let query = visit.query()?;
         let user = meant(&visit, query.get("user"))?;
+        console.note(&visit, &browser, (Action::ReadAccount, user.as_str(), "account")).await?;
         one(&console, &visit, (&browser, &powers), &user, query.get("done"), None).await
     };
     console.answer(call, Powers::administers, handler).await
@@ -271,6 +274,9 @@ pub(crate) async fn change(console: Arc<Console>, call: RawCall<Open>) -> Result
         }
         let (accounts, by) = (&console.accounts, actor(&visit, &browser));
         accounts.refuse_own(&user).await?;
+        if accounts.find_account(&user).await?.is_none_or(|account| account.deactivated) {
+            return Err(PageError::not_found());
+        }
         let done = match form.get("do") {
             "lock" => accounts.set_locked(&user, true, &by).await,
             "unlock" => accounts.set_locked(&user, false, &by).await,

@@ -27,6 +27,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         let query = visit.query()?;
         let filter = asked(&visit, &query)?;
         let before = query.get("before").parse().ok().map(Position);
+        let _turn = console.turn(&visit).await?;
         let found =
             audit::list_newest(&console.store, visit.authority(), &filter, before).await.map_err(told)?;
         let say = |japanese, english| visit.say(japanese, english);
@@ -162,18 +163,34 @@ fn cells(visit: &Visit, row: &Listed) -> [String; 8] {
     let Record { at, who, role, from, what, whom, before, after } = record;
     let pick = |(ja, en): (&'static str, &'static str)| visit.language().pick(ja, en).to_owned();
     let facts = |facts: &[(String, String)]| {
-        facts.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")
+        facts
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", in_one_line(value)))
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     [
         seconds(*at),
-        who.clone(),
+        in_one_line(who),
         Role::of_word(role).map_or_else(|| role.clone(), |role| pick(role.names())),
         from.clone().unwrap_or_default(),
         Action::of_word(what).map_or_else(|| what.clone(), |action| pick(action.names())),
-        whom.clone(),
+        in_one_line(whom),
         facts(before),
         facts(after),
     ]
+}
+
+/// What others chose, so that no part of it can be taken for another fact: line ends and what nobody sees are shown as signs.
+fn in_one_line(text: &str) -> String {
+    let shown = |letter: char| match letter {
+        '\n' => '␊',
+        '\r' => '␍',
+        letter if letter.is_control() => '␦',
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}' => '␦',
+        letter => letter,
+    };
+    text.chars().map(shown).collect()
 }
 
 /// `2026-04-01 08:06:47` in Japan, as spreadsheets take it for a moment and texts of it are in order.
@@ -197,6 +214,7 @@ pub(crate) async fn export(console: Arc<Console>, call: RawCall<Open>) -> Result
         let mut batch = Batch::new();
         deed.write(&mut batch, &authority);
         console.store.commit(batch).await.map_err(|error| PageError::from(ApiError::from(error)))?;
+        let _turn = console.turn(&visit).await?;
         let (mut rows, mut after) = (Vec::new(), Position::START);
         loop {
             let page = audit::list(&console.store, &authority, &filter, after).await.map_err(told)?;

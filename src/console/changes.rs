@@ -38,7 +38,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         let before = visit.query()?.get("before").parse().ok().map(SetId);
         // One more tells whether there are others behind.
         let order = Order::List { before, limit: PAGE + 1 };
-        let Answer::List(mut sets) = console.order(&visit, &browser, order).await? else {
+        let Answer::List(mut sets) = console.ask(&visit, &browser, order).await? else {
             return Err(unexpected());
         };
         let has_more = sets.len() > PAGE;
@@ -119,7 +119,7 @@ async fn carry_out(
     let (bytes, how) = (FileBytes::new(file.bytes.to_vec()), How { encoding, separator: None });
     if form.get("do") == "columns" {
         let order = Order::Columns { file: bytes, how };
-        let Answer::Columns(found) = console.order(visit, browser, order).await? else {
+        let Answer::Columns(found) = console.ask(visit, browser, order).await? else {
             return Err(unexpected());
         };
         return Ok(visit.page(columns::page_of(visit, powers, &found, &file.name, form)));
@@ -136,8 +136,8 @@ async fn carry_out(
         same: numbers(form.get("same"))?,
         other: numbers(form.get("other"))?,
     };
-    let order = Order::Import(Box::new(import));
-    let Answer::Imported(imported) = console.order(visit, browser, order).await? else {
+    let (may, order) = (Powers::changes_organisation, Order::Import(Box::new(import)));
+    let Answer::Imported(imported) = console.order(visit, browser, may, order).await? else {
         return Err(unexpected());
     };
     if let Some((id, _)) = imported.set {
@@ -174,7 +174,7 @@ async fn form(
     typed: &Form,
     error: Option<&PageError>,
 ) -> Result<Response, PageError> {
-    let Answer::Known(Known { bodies, mappings }) = console.order(visit, browser, Order::Known).await? else {
+    let Answer::Known(Known { bodies, mappings }) = console.ask(visit, browser, Order::Known).await? else {
         return Err(unexpected());
     };
     let today = organisation::calendar::day_of(console.clock.now()).as_ref().map(Date::to_string);

@@ -92,7 +92,10 @@ pub(crate) async fn save(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         let name = form.get("name").trim().to_owned();
         let mapping = Box::new(chosen(&form)?);
         let order = Order::SaveMapping { name: name.clone(), mapping };
-        let Answer::Done = console.order(&visit, &browser, order).await? else { return Err(unexpected()) };
+        let may = Powers::changes_organisation;
+        let Answer::Done = console.order(&visit, &browser, may, order).await? else {
+            return Err(unexpected());
+        };
         let kept = KEPT.map(|field| (field, form.get(&format!("kept-{field}"))));
         let fields: Vec<_> = [("mapping", name.as_str()), ("saved", "yes")].into_iter().chain(kept).collect();
         Ok(visit.redirect(&link(IMPORT, &fields)))

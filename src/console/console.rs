@@ -1,15 +1,19 @@
 //! The state of the pages, where they are, and who comes in.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use ::account::{Accounts, Browser};
-use audit::Actor;
-use base::Clock;
+use audit::{Action, Actor, Deed};
+use base::{Clock, Crowded, Turn, Turns};
 use duties::Duties;
 use pages::{Form, PageError, Pages, Visit};
-use personnel::{Answer, Order, Personnel};
+use personnel::{Answer, By, Order, Personnel};
 use rules::Rules;
-use store::Store;
+use store::{Batch, Store};
 use web::{ApiError, Method, Open, RawCall, Response, StatusCode};
 
 use crate::{powers::Powers, told::told};
@@ -31,6 +35,12 @@ pub(crate) const DUTIES: &str = "/_yakuba/console/duties";
 
 /// Where somebody signs in; the page is the client interface's.
 const SIGN_IN: &str = "/_yakuba/sign-in";
+
+/// So many look through much at once.
+const LOOKS: usize = 2;
+
+/// So many may wait for that, of all authorities.
+const MOST_WAITING: usize = 64;
 
 /// What the console is made of.
 pub struct Parts {
@@ -59,8 +69,8 @@ pub struct Console {
     pub(crate) duties: Duties,
     pub(crate) store: Store,
     pub(crate) clock: Clock,
-    /// Who looks through all accounts or rooms, one after the other.
-    pub(crate) looking: tokio::sync::Semaphore,
+    /// Whose turn it is to look through all accounts, rooms or rows.
+    looking: Turns<()>,
 }
 
 impl fmt::Debug for Console {
@@ -81,7 +91,7 @@ impl Console {
             duties,
             store,
             clock,
-            looking: tokio::sync::Semaphore::new(1),
+            looking: Turns::new(LOOKS, MOST_WAITING),
         }
     }
 
@@ -125,8 +135,33 @@ impl Console {
         self.pages.answer(call, answer).await
     }
 
-    /// Has an order carried out for whoever is signed in, who may give it.
+    /// Has an order carried out for whoever is signed in, who may give it: `may` is asked once more of what he has now, and
+    /// that stands when it is written, however long his turn takes to come.
     pub(crate) async fn order(
+        &self,
+        visit: &Visit,
+        browser: &Browser,
+        may: impl Fn(&Powers) -> bool,
+        order: Order,
+    ) -> Result<Answer, PageError> {
+        let user = &browser.user_id;
+        let account = self.accounts.demand_account(user).await?;
+        let (duties, held) = self.duties.demand(user).await.map_err(told)?;
+        let now = self.accounts.find_account(user).await?.ok_or_else(not_yours)?;
+        let browser = Browser { admin: now.admin, suspended: now.moderation.suspended, ..browser.clone() };
+        if now.moderation.locked || !may(&Powers::of(&browser, duties)) {
+            return Err(not_yours());
+        }
+        let demands = Arc::new(move |batch: &mut Batch| {
+            account(batch);
+            held(batch);
+        });
+        let by = By::demanding(actor(visit, &browser), demands);
+        self.personnel.carry_out_for(visit.authority(), order, by).await.map_err(told)
+    }
+
+    /// Has an order carried out that changes nothing.
+    pub(crate) async fn ask(
         &self,
         visit: &Visit,
         browser: &Browser,
@@ -134,6 +169,34 @@ impl Console {
     ) -> Result<Answer, PageError> {
         let by = actor(visit, browser);
         self.personnel.carry_out(visit.authority(), order, &by).await.map_err(told)
+    }
+
+    /// Notes in the audit log that somebody read what is not his, before it is shown.
+    pub(crate) async fn note(
+        &self,
+        visit: &Visit,
+        browser: &Browser,
+        deed: (Action, &str, &'static str),
+    ) -> Result<(), PageError> {
+        let (action, whom, what) = deed;
+        let deed = Deed::new(action, &actor(visit, browser), whom, self.clock.now()).after("what", what);
+        let mut batch = Batch::new();
+        deed.write(&mut batch, visit.authority());
+        self.store.commit(batch).await.map_err(|error| PageError::from(ApiError::from(error)))?;
+        Ok(())
+    }
+
+    /// The right to look through much, in turn, authorities in rotation.
+    pub(crate) async fn turn(&self, visit: &Visit) -> Result<Turn<()>, PageError> {
+        let mut hasher = DefaultHasher::new();
+        visit.authority().as_str().hash(&mut hasher);
+        self.looking.wait(hasher.finish()).await.map_err(|Crowded(_)| {
+            PageError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ただいま混み合っています。しばらく待ってから、もう一度お試しください。",
+                "Too many look through everything already; please try again in a while.",
+            )
+        })
     }
 }
 

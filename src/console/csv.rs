@@ -21,8 +21,11 @@ fn row<'a>(text: &mut String, cells: impl Iterator<Item = &'a str>) {
         if place > 0 {
             text.push(',');
         }
+        // What nobody sees is passed over by spreadsheets, and what stands behind it would be computed.
+        let cell: String =
+            cell.chars().filter(|letter| matches!(letter, '\n' | '\t') || !letter.is_control()).collect();
         text.push('"');
-        if is_formula(cell) {
+        if is_formula(&cell) {
             text.push('\'');
         }
         text.push_str(&cell.replace('"', "\"\""));
@@ -34,8 +37,9 @@ fn row<'a>(text: &mut String, cells: impl Iterator<Item = &'a str>) {
 /// Whether a spreadsheet would compute a cell that begins so. Blanks before it change nothing, and the wide forms are taken
 /// for the narrow ones where a file is read as a Japanese one.
 fn is_formula(cell: &str) -> bool {
-    let begins =
-        |letter| matches!(letter, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠' | '\t' | '\r' | '\n');
+    let begins = |letter| {
+        matches!(letter, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '−' | '＠' | '\t' | '\r' | '\n')
+    };
     let is_number = cell.strip_prefix('-').is_some_and(|rest| {
         !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
     });
@@ -52,8 +56,11 @@ mod tests {
         assert_eq!(one("山田 花子"), "\"山田 花子\"\r\n");
         assert_eq!(one("言\"う\"\n次"), "\"言\"\"う\"\"\n次\"\r\n");
         assert_eq!(one("-12.5"), "\"-12.5\"\r\n");
-        for formula in ["=1+1", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "＝1", " =1", "　＋1", "-"] {
+        for formula in ["=1+1", "+1", "-1+1", "−1+1", "@SUM(A1)", "\t=1", "＝1", " =1", "　＋1", "-"] {
             assert_eq!(one(formula), format!("\"'{formula}\"\r\n"), "{formula:?}");
+        }
+        for hidden in ["\0=1+1", "\r=1+1", "\u{1}\u{2}=1+1"] {
+            assert_eq!(one(hidden), "\"'=1+1\"\r\n", "{hidden:?}");
         }
     }
 }

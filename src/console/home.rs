@@ -18,7 +18,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
     let handler = async |visit: Visit, browser: ::account::Browser, powers: Powers| {
         let mut waiting = Vec::new();
         if powers.reads_organisation() {
-            let Answer::List(sets) = console.order(&visit, &browser, Order::Waiting).await? else {
+            let Answer::List(sets) = console.ask(&visit, &browser, Order::Waiting).await? else {
                 return Err(unexpected());
             };
             waiting = sets;

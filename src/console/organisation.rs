@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use audit::Action;
 use intake::Date;
 use organisation::{Tenure, calendar::before};
 use pages::{Form, Markup, Visit, html};
@@ -22,10 +23,17 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         let asked = asked_day(&query)?;
         let unit = query.find("unit").map(str::to_owned);
         let order = Order::Show { day: asked, unit: unit.clone() };
-        let Answer::Shown(shown) = console.order(&visit, &browser, order).await? else {
+        let Answer::Shown(shown) = console.ask(&visit, &browser, order).await? else {
             return Err(unexpected());
         };
         if query.get("as") == "csv" {
+            console
+                .note(
+                    &visit,
+                    &browser,
+                    (Action::ExportTable, unit.as_deref().unwrap_or_default(), "organisation"),
+                )
+                .await?;
             let name = format!("organisation-{}.csv", shown.day);
             return Ok(visit.file(&name, csv::KIND, in_csv(&visit, &shown)));
         }

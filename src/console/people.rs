@@ -22,7 +22,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         let (mut found, mut rest) = (Vec::new(), 0);
         if !sought.trim().is_empty() {
             let order = Order::Find { text: sought.clone() };
-            let Answer::Found { people, more } = console.order(&visit, &browser, order).await? else {
+            let Answer::Found { people, more } = console.ask(&visit, &browser, order).await? else {
                 return Err(unexpected());
             };
             (found, rest) = (people, more);

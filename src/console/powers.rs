@@ -50,7 +50,8 @@ impl Powers {
     /// As what he approves.
     pub(crate) fn approves_as(&self) -> Vec<Role> {
         let personnel = self.duties.contains(&Duty::Personnel).then_some(Role::Personnel);
-        let administrator = self.administers.then_some(Role::Administrator);
+        let approves = self.administers && self.duties.contains(&Duty::Approval);
+        let administrator = approves.then_some(Role::Administrator);
         personnel.into_iter().chain(administrator).collect()
     }
 }
@@ -90,9 +91,11 @@ mod tests {
         let roles = |admin, duties: &[Duty]| {
             Powers::of(&browser(admin, false), duties.iter().copied().collect()).approves_as()
         };
-        assert_eq!(roles(true, &[]), [Role::Administrator]);
+        assert_eq!(roles(true, &[]), [], "one administrator makes another");
+        assert_eq!(roles(false, &[Duty::Approval]), [], "without administering");
+        assert_eq!(roles(true, &[Duty::Approval]), [Role::Administrator]);
         assert_eq!(roles(false, &[Duty::Personnel]), [Role::Personnel]);
-        assert_eq!(roles(true, &[Duty::Personnel]), [Role::Personnel, Role::Administrator]);
+        assert_eq!(roles(true, &[Duty::Personnel, Duty::Approval]), [Role::Personnel, Role::Administrator]);
         assert_eq!(roles(false, &[Duty::Reading, Duty::Audit]), []);
     }
 

@@ -39,8 +39,8 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         }
         let previewed = match query.get("do") == "preview" {
             true => {
-                // All rooms are looked at for it, so one does at a time.
-                let Ok(_turn) = console.looking.acquire().await else { return Err(unexpected()) };
+                // All rooms are looked at for it.
+                let _turn = console.turn(&visit).await?;
                 let order = Order::Preview { wish: None, day: asked };
                 let Answer::Previewed(previewed) = console.ask_rules(&visit, &browser, order).await? else {
                     return Err(unexpected());

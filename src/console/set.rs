@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use ::account::Browser;
+use audit::Action;
 use base::Timestamp;
 use organisation::{ChangeSet, GuardKind, ItemState, Role, SetId, State};
 use pages::{Form, Markup, PageError, Visit, html};
@@ -26,6 +27,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
     let handler = async |visit: Visit, browser: Browser, powers: Powers| {
         let (id, query) = (id(&visit)?, visit.query()?);
         if query.get("as") == "csv" {
+            console.note(&visit, &browser, (Action::ExportTable, &id.0.to_string(), "change set")).await?;
             return file(&console, &visit, &browser, id).await;
         }
         one(&console, &visit, (&browser, &powers), id, &query, None).await
@@ -44,7 +46,7 @@ async fn find(
     browser: &Browser,
     id: SetId,
 ) -> Result<ChangeSet, PageError> {
-    match console.order(visit, browser, Order::Set { id }).await? {
+    match console.ask(visit, browser, Order::Set { id }).await? {
         Answer::Set(_, set) => Ok(*set),
         _ => Err(unexpected()),
     }
@@ -56,7 +58,7 @@ async fn lines(
     browser: &Browser,
     (id, from, briefly): (SetId, u32, bool),
 ) -> Result<Vec<Line>, PageError> {
-    match console.order(visit, browser, Order::Lines { id, from, briefly }).await? {
+    match console.ask(visit, browser, Order::Lines { id, from, briefly }).await? {
         Answer::Lines(lines) => Ok(lines),
         _ => Err(unexpected()),
     }
@@ -316,7 +318,11 @@ async fn carry_out(
         "apply" => Order::Apply { id },
         _ => return Err(PageError::not_found()),
     };
-    console.order(visit, browser, order).await.map(drop)
+    let may = |powers: &Powers| match &order {
+        Order::Approve { role, .. } => powers.approves_as().contains(role),
+        _ => powers.changes_organisation(),
+    };
+    console.order(visit, browser, may, order.clone()).await.map(drop)
 }
 
 /// The password again, or a sign-in a moment ago.
@@ -405,7 +411,8 @@ pub(crate) async fn undo(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         let (id, form) = (id(&visit)?, visit.form()?);
         let done = async {
             confirm(&console, &visit, &browser, &form).await?;
-            console.order(&visit, &browser, Order::Undo { id, line: line_of(&form)? }).await
+            let order = Order::Undo { id, line: line_of(&form)? };
+            console.order(&visit, &browser, Powers::changes_organisation, order).await
         };
         match done.await {
             Ok(_) => Ok(visit.redirect(&path_of(id))),

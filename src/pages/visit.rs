@@ -339,10 +339,18 @@ impl Visit {
         self.face.proof_field()
     }
 
-    /// Gives this browser the secret of somebody who has signed in; the one before is worth nothing.
-    pub fn begin(&mut self, secret: BrowserSecret) {
+    /// Gives this browser the secret of somebody who has signed in; the one before is worth nothing, and whoever was signed
+    /// in with it is so no more.
+    ///
+    /// # Errors
+    /// 500 and 503.
+    pub async fn begin(&mut self, pages: &Pages, secret: BrowserSecret) -> Result<(), PageError> {
+        if self.browser.is_some() {
+            pages.accounts.end_browser(&self.face.secret, self.call.address).await?;
+        }
         self.face.secret = secret.0;
         self.face.is_new = true;
+        Ok(())
     }
 
     /// Whoever is signed in in this browser is so no more; what it was shown before is worth nothing.

@@ -272,14 +272,30 @@ impl Proof {
     /// An order as one of this account, and who gives it.
     ///
     /// # Errors
-    /// As [`Accounts::prove`].
+    /// As [`Accounts::prove`]; [`account::Error::Forbidden`] for an approval in a role that the account has not.
     pub(crate) async fn sign(
         &self,
-        accounts: &Accounts,
+        (accounts, duties): (&Accounts, &Duties),
         authority: &ServerName,
         order: personnel::Order,
     ) -> Result<(personnel::Order, Actor), account::Error> {
         let user = accounts.prove(authority, &self.user, &self.password).await?;
+        if let personnel::Order::Approve { role, .. } = &order {
+            let held = duties.of(&user).await.map_err(|error| match error {
+                duties::Error::Store(error) => account::Error::from(error),
+                duties::Error::TooMany(_) | duties::Error::Commit(_) => account::Error::Contended,
+            })?;
+            let administers = accounts.find_account(&user).await?.is_some_and(|account| account.admin);
+            let may = match role {
+                organisation::Role::Personnel => held.contains(&Duty::Personnel),
+                organisation::Role::Administrator => administers && held.contains(&Duty::Approval),
+            };
+            if !may {
+                return Err(account::Error::Forbidden(
+                    "this account does not approve in that role (`yakuba user duty`)",
+                ));
+            }
+        }
         Ok((order.signed_by(user.localpart()), Actor::user(&user, false, None)))
     }
 }
@@ -565,7 +581,7 @@ async fn change_organisation(api: Arc<AdminApi>, call: RawCall<Operator>) -> Res
     api.desk.admit(&call)?;
     let OrganisationOrder { authority, order, proof } = call.json()?;
     let (order, by) = match proof {
-        Some(proof) => proof.sign(&api.accounts, &authority, order).await?,
+        Some(proof) => proof.sign((&api.accounts, &api.duties), &authority, order).await?,
         None => (order, operator(&call)),
     };
     let answer = api.personnel.carry_out(&authority, order, &by).await?;

@@ -169,7 +169,7 @@ pub(crate) struct UserAdminArgs {
 pub(crate) struct UserDutyArgs {
     #[command(flatten)]
     pub(crate) user: WhichUser,
-    /// 付ける役割: personnel (人事担当)、audit (監査担当)、reading (読取専用) / The duty to give: personnel, audit or reading
+    /// 付ける役割: personnel (人事担当)、approval (変更案承認)、audit (監査担当)、reading (閲覧担当) / The duty to give: personnel, approval, audit or reading
     #[arg(long, value_parser = commands::user::parse_duty)]
     pub(crate) give: Option<Duty>,
     /// 外す役割 / The duty to take away

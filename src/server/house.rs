@@ -30,6 +30,7 @@ use rules::Rules;
 use sanitise::Worker;
 use scim::{Scim, Sources};
 use search::{Emptying, Search};
+use staff::Staff;
 use store::{Backend, Store};
 use sync::Syncs;
 use to_device::ToDevice;
@@ -41,6 +42,7 @@ use crate::{
     admin::AdminApi,
     by_rule::ByRule,
     causes,
+    colleagues::OfStaff,
     config::{Config, Serves},
     elsewhere::Elsewhere,
     health::Desk,
@@ -161,6 +163,8 @@ pub struct House {
     pub duties: Duties,
     /// Rooms that follow from it.
     pub rules: Rules,
+    /// Their people as users: who finds whom, and what profiles say.
+    pub staff: Staff,
     /// The directories of authorities, and the accounts that follow them.
     pub ldap: Ldap,
     /// Metrics of the process.
@@ -244,7 +248,7 @@ impl House {
             tasks: &edges,
             metrics: &metrics,
         });
-        let for_media = policy.clone();
+        let (for_media, for_staff) = (policy.clone(), policy.clone());
         let engine = Engine::open(engine::Parts {
             store: store.clone(),
             config: config.room_config(),
@@ -369,6 +373,15 @@ impl House {
         );
         let search = Search::new(engine.rooms().clone(), store.clone(), clock.clone(), &edges, &metrics);
         let pages = Arc::new(Pages::new(accounts.clone(), random.clone(), config.client_config().base_urls));
+        let staff = Staff::new(staff::Parts {
+            store: store.clone(),
+            accounts: accounts.clone(),
+            policy: for_staff,
+            authorities: config.names_of_staff()?,
+            clock: clock.clone(),
+            tasks: &edges,
+            caches: metrics.caches(),
+        });
         let client = ClientApi::new(
             accounts.clone(),
             encryption.clone(),
@@ -379,6 +392,7 @@ impl House {
             authorities.clone(),
             clock.clone(),
             Arc::new(Elsewhere(federation.clone())),
+            Arc::new(OfStaff(staff.clone())),
             pages.clone(),
             to_device.clone(),
             config.client_config(),
@@ -523,6 +537,7 @@ impl House {
             console: Arc::new(console),
             scim: (!sources.is_empty()).then_some(scim),
             rules,
+            staff,
             ldap,
             admin: Arc::new(admin),
             synapse: Arc::new(synapse),
@@ -585,7 +600,7 @@ impl House {
     }
 
     /// Carries out purges of rooms, lists the people in rooms, indexes what is said, sends delayed events, mails and notifications, tells
-    /// application services, applies change sets at their hour, reads directories, and takes
+    /// application services, applies change sets at their hour, has rooms and profiles follow them, reads directories, and takes
     /// away what is left over of rooms' states and of uploads. Only who serves does: a command that looks at the data changes nothing else.
     pub fn start_upkeep(&self) {
         self.engine.start_purging(Arc::new(self.sender.clone()), &self.metrics);
@@ -599,6 +614,7 @@ impl House {
         self.services.start();
         self.personnel.start();
         self.rules.start(self.personnel.applied());
+        self.staff.start(self.personnel.applied());
         self.ldap.start();
     }
 

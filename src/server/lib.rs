@@ -8,6 +8,7 @@ mod ask;
 mod by_rule;
 mod causes;
 pub mod cli;
+mod colleagues;
 mod commands;
 pub mod config;
 mod data;

@@ -64,6 +64,8 @@ pub(crate) struct Inner {
     pub(crate) mail_port: Option<u16>,
     /// The identity systems of each authority.
     pub(crate) sources: Vec<ScimConfig>,
+    /// What names of people with a post are made of, at servers that start from now on.
+    pub(crate) staff_names: RwLock<Option<String>>,
     pub(crate) authority: Option<CertificateAuthority>,
     pub(crate) zones: Zones,
     hand: ManualClock,
@@ -148,6 +150,7 @@ impl Net {
             push_apps,
             mail_port,
             sources,
+            staff_names: RwLock::default(),
             zones,
             authority: (wire == Wire::Tls).then(CertificateAuthority::new),
             hand,
@@ -158,6 +161,11 @@ impl Net {
         });
         inner.tasks.spawn("testkit clock", run_clock(Arc::downgrade(&inner)));
         Self(inner)
+    }
+
+    /// Lets organisations give their people names by a template, or none, at servers that start from now on.
+    pub fn name_staff(&self, template: Option<&str>) {
+        *self.0.staff_names.write() = template.map(str::to_owned);
     }
 
     /// Starts a server with one authority.

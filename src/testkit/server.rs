@@ -21,8 +21,8 @@ use server::{
     Bounds,
     config::{
         AuthorityConfig, Backend, Config, EmailSetting, FederationConfig, GatewayConfig, LimitsConfig,
-        MailConfig, MailSecurity, MediaSettings, PeersSetting, PushSettings, Registration, RegistrationMode,
-        Serves, StoreConfig,
+        MailConfig, MailSecurity, MediaSettings, OrganisationConfig, PeersSetting, PushSettings,
+        Registration, RegistrationMode, Serves, StoreConfig,
     },
     house::{Foundation, House},
     listen::{self, Service},
@@ -266,6 +266,13 @@ impl Server {
                 ..Registration::default()
             },
             scim: self.net.0.sources.clone(),
+            organisation: self
+                .net
+                .0
+                .staff_names
+                .read()
+                .clone()
+                .map(|display_name| OrganisationConfig { display_name: Some(display_name) }),
             mail: self.net.0.mail_port.map(|port| mail_by(name, port)),
             // Where zones are told apart, clients are told where they are.
             client_url: (!self.net.0.zones.of.is_empty()).then(|| format!("http://{name}")),

@@ -86,6 +86,7 @@ impl From<personnel::Error> for ApiError {
             Error::Organisation(Organisation::Refused(_)) => (StatusCode::FORBIDDEN, "M_FORBIDDEN"),
             Error::Organisation(Organisation::Changed) => (StatusCode::CONFLICT, "M_UNKNOWN"),
             Error::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN"),
+            Error::Crowded => (StatusCode::SERVICE_UNAVAILABLE, "M_LIMIT_EXCEEDED"),
             Error::Organisation(Organisation::Store(cause)) | Error::Store(cause) => return cause.into(),
             Error::Organisation(Organisation::Commit(cause)) | Error::Commit(cause) => return cause.into(),
             Error::Failed(cause) => return ApiError::internal(cause),

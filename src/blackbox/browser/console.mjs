@@ -52,6 +52,7 @@ export function consoleWays({ server, browser, pictures }, screen, counter) {
             const duty = (name, word) => server.command("user", "duty", named(name), "--server-name", WAJIMA, "--give", word);
             assert.match(duty("jinji", "personnel"), /人事担当/);
             duty("kansa", "監査担当");
+            duty("chief", "approval");
             server.command("user", "admin", named("chief"), "--server-name", WAJIMA, "--grant");
             const told = server.command("user", "duties", "--server-name", WAJIMA);
             assert.match(told, new RegExp(`@${named("jinji")}:${WAJIMA}  人事担当`));

@@ -135,14 +135,25 @@ pub(crate) async fn change(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Re
 async fn profile(api: &OAuthApi, visit: &Visit, browser: &Browser, is_kept: bool) -> Result<Page, PageError> {
     let say = |japanese, english| visit.say(japanese, english);
     let name = api.accounts.profile(&browser.user_id).await?.display_name().unwrap_or_default();
+    let is_given = api.accounts.is_given(&browser.user_id).await?;
     let body = html! {
         @if is_kept { p.card role="status" { (say("保存しました。", "Saved.")) } }
         div.card { dl { dt { (say("アカウント", "Account")) } dd.id { (browser.user_id) } } }
-        form.card method="post" action=(ACCOUNT) {
-            (visit.proof())
-            label for="name" { (say("表示名", "Display name")) }
-            input id="name" name="name" value=(name) maxlength="255" autocomplete="name";
-            div.actions { button name="do" value="rename" { (say("保存", "Save")) } }
+        @if is_given {
+            div.card {
+                dl { dt { (say("表示名", "Display name")) } dd { (name) } }
+                p.note { (say(
+                    "人事情報に従って表示されます。誤りがあるときは人事担当へお知らせください。",
+                    "It is shown as the organisation has it. If it is wrong, please tell your personnel office.",
+                )) }
+            }
+        } @else {
+            form.card method="post" action=(ACCOUNT) {
+                (visit.proof())
+                label for="name" { (say("表示名", "Display name")) }
+                input id="name" name="name" value=(name) maxlength="255" autocomplete="name";
+                div.actions { button name="do" value="rename" { (say("保存", "Save")) } }
+            }
         }
         (link(api, visit, browser).await?)
         (others(visit))

@@ -75,7 +75,7 @@ pub(super) async fn change(
     }
     let agent = visit.call.user_agent();
     let secret = api.accounts.begin_browser(user, "password", from, agent.as_deref()).await?;
-    visit.begin(secret);
+    visit.begin(&api.pages, secret).await?;
     let text = visit.say("パスワードを変更しました。", "Your password is changed.");
     let title = visit.say("変更しました", "Changed");
     let body = html! { p role="status" { (text) } (others(&visit)) };

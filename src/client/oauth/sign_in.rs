@@ -34,7 +34,7 @@ pub(crate) async fn sign_in(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<R
         let back = visit.way_back(form.find("back"));
         match done {
             Ok((_, secret)) => {
-                visit.begin(secret);
+                visit.begin(&api.pages, secret).await?;
                 Ok(visit.redirect(back))
             }
             Err(error) => {

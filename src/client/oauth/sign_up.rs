@@ -36,7 +36,7 @@ pub(crate) async fn sign_up(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<R
                 let (from, agent) = (visit.address(), visit.call.user_agent());
                 let secret =
                     api.accounts.begin_browser(&user, "registration", from, agent.as_deref()).await?;
-                visit.begin(secret);
+                visit.begin(&api.pages, secret).await?;
                 Ok(visit.redirect(back))
             }
             Ok(Made::Asked { session, sid }) => {

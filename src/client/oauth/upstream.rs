@@ -114,7 +114,7 @@ pub(crate) async fn come_back(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result
             api.accounts.sign_in_with_identity(visit.authority(), &identity, from, agent.as_deref()).await?;
         match signed_in {
             Ok((_, secret)) => {
-                visit.begin(secret);
+                visit.begin(&api.pages, secret).await?;
                 let back = visit.way_back(Some(&back)).to_owned();
                 Ok(visit.redirect(&back))
             }

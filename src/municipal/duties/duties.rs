@@ -41,6 +41,23 @@ impl Duties {
         Ok(row.map(|row| duties(&row)).unwrap_or_default())
     }
 
+    /// The same, with what a batch demands that is to be written only while that stands.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn demand(
+        &self,
+        user: &UserId,
+    ) -> Result<(BTreeSet<Duty>, impl Fn(&mut Batch) + Send + Sync + use<>), Error> {
+        let (authority, user) = (user.server_name().to_owned(), user.to_owned());
+        let row = self.store.get(&HOLDERS, &(authority.as_str(), user.as_str())).await?;
+        let held = row.as_ref().map(duties).unwrap_or_default();
+        let demand = move |batch: &mut Batch| {
+            batch.require(&HOLDERS, &(authority.as_str(), user.as_str()), row.as_ref());
+        };
+        Ok((held, demand))
+    }
+
     /// Gives a duty to a user, or takes it away; whether that changed anything, and only then there is a row in the audit
     /// log. Whoever calls has made sure that the user has an account, and that `by` may do this.
     ///
@@ -92,6 +109,19 @@ impl Duties {
         let rows = self.store.scan(&HOLDERS, range, Order::Ascending, MOST_HOLDERS).await?;
         Ok(rows.into_iter().map(|((_, user), row)| (user, duties(&row))).collect())
     }
+}
+
+/// Whether a user has any duty; where he has none, a batch is to demand that it stays so.
+///
+/// # Errors
+/// [`Error::Store`].
+pub async fn has_none(store: &Store, batch: &mut Batch, user: &UserId) -> Result<bool, Error> {
+    let key = (user.server_name().as_str(), user.as_str());
+    if store.get(&HOLDERS, &key).await?.is_some() {
+        return Ok(false);
+    }
+    batch.require(&HOLDERS, &key, None);
+    Ok(true)
 }
 
 fn duties(row: &HolderRow) -> BTreeSet<Duty> {

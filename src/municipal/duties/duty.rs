@@ -7,19 +7,23 @@ pub enum Duty {
     Personnel,
     /// 監査担当: reads the audit log.
     Audit,
-    /// 読取専用: reads the organisation and change sets.
+    /// 変更案承認: approves change sets as 全体管理者, if he administers too. Administration alone does not, since one
+    /// administrator makes another.
+    Approval,
+    /// 閲覧担当: reads the organisation and change sets.
     Reading,
 }
 
 impl Duty {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Personnel, Self::Audit, Self::Reading];
+    pub const ALL: [Self; 4] = [Self::Personnel, Self::Approval, Self::Audit, Self::Reading];
 
     /// Its word for programs, rows and the audit log, which never changes.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Personnel => "personnel",
+            Self::Approval => "approval",
             Self::Audit => "audit",
             Self::Reading => "reading",
         }
@@ -30,8 +34,9 @@ impl Duty {
     pub const fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Personnel => ("人事担当", "personnel officer"),
+            Self::Approval => ("変更案承認", "approver"),
             Self::Audit => ("監査担当", "auditor"),
-            Self::Reading => ("読取専用", "reader"),
+            Self::Reading => ("閲覧担当", "reader"),
         }
     }
 

@@ -6,6 +6,8 @@
 //! Who has which duty decides who may approve what, and so a duty is given at the command line of the machine alone: an
 //! administrator who could give one to an account that he makes up would be two people.
 //!
+//! For the same reason nobody but the operator gives another password, address or identity to who has a duty (`account`).
+//!
 //! Reading order: [`Duty`], [`Duties`].
 
 mod duties;
@@ -15,7 +17,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-pub use duties::{Duties, MOST_HOLDERS};
+pub use duties::{Duties, MOST_HOLDERS, has_none};
 pub use duty::Duty;
 pub use error::Error;
 pub use tables::checks;

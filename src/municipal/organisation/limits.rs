@@ -33,7 +33,7 @@ pub const WRONG_PERCENT: usize = 10;
 /// A unit that loses so many people or more, and all of them, is asked about.
 pub const EMPTIED: usize = 3;
 
-/// Most people whom a search finds; how many more there are is counted.
+/// Most people whom a search of a page gives; how many more there are is counted.
 pub const MAX_FOUND: usize = 50;
 
 /// Most words that a search looks for.

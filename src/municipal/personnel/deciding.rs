@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use audit::{Action, Actor};
+use audit::Action;
 use base::Timestamp;
 use organisation::{GuardKind, Role, SetId, Signer, State};
 use ruma::ServerName;
 
 use crate::{
     answer::{Answer, Line},
+    by::By,
     error::Error,
     mappings::named,
-    personnel::{Personnel, written},
+    personnel::Personnel,
     words::moment,
 };
 
@@ -56,7 +57,7 @@ impl Personnel {
         id: SetId,
         (role, person, seen): (Role, &str, Option<Timestamp>),
         means: &BTreeSet<GuardKind>,
-        by: &Actor,
+        by: &By,
     ) -> Result<Answer, Error> {
         let account = named(person)?.to_owned();
         let meant: Vec<_> = means.iter().map(|kind| kind.word()).collect();
@@ -66,7 +67,7 @@ impl Personnel {
             .after("person", &account)
             .after("meant", meant.join(", "));
         let now = self.inner.clock.now();
-        let (signer, deed) = (Signer { account, role, seen }, written(&deed, authority));
+        let (signer, deed) = (Signer { account, role, seen }, by.written(&deed, authority));
         let set = self.inner.organisations.approve(authority, id, &signer, means, now, deed).await?;
         if set.state == State::Approved {
             self.inner.look.notify_one();
@@ -80,7 +81,7 @@ impl Personnel {
         authority: &ServerName,
         id: SetId,
         at: Timestamp,
-        by: &Actor,
+        by: &By,
     ) -> Result<Answer, Error> {
         let old = self.inner.organisations.change_set(authority, id).await?;
         if old.waits() && old.at.millis() / 60_000 == at.millis() / 60_000 {
@@ -88,18 +89,13 @@ impl Personnel {
         }
         let deed =
             self.deed(Action::TimeChanges, by, id).before("at", moment(old.at).en).after("at", moment(at).en);
-        let deed = written(&deed, authority);
+        let deed = by.written(&deed, authority);
         let set = self.inner.organisations.set_time(authority, id, at, deed).await?;
         Ok(Answer::Set(id, Box::new(set)))
     }
 
-    pub(crate) async fn withdraw(
-        &self,
-        authority: &ServerName,
-        id: SetId,
-        by: &Actor,
-    ) -> Result<Answer, Error> {
-        let deed = written(&self.deed(Action::WithdrawChanges, by, id), authority);
+    pub(crate) async fn withdraw(&self, authority: &ServerName, id: SetId, by: &By) -> Result<Answer, Error> {
+        let deed = by.written(&self.deed(Action::WithdrawChanges, by, id), authority);
         let now = self.inner.clock.now();
         let set = self.inner.organisations.withdraw(authority, id, by.name(), now, deed).await?;
         Ok(Answer::Set(id, Box::new(set)))
@@ -110,20 +106,20 @@ impl Personnel {
         authority: &ServerName,
         id: SetId,
         line: Option<u32>,
-        by: &Actor,
+        by: &By,
     ) -> Result<Answer, Error> {
         let organisations = &self.inner.organisations;
         let now = self.inner.clock.now();
         let deed = self.deed(Action::UndoChanges, by, id);
         let done = match line {
-            None => organisations.undo(authority, id, by.name(), now, written(&deed, authority)).await,
+            None => organisations.undo(authority, id, by.name(), now, by.written(&deed, authority)).await,
             Some(line) => {
                 let about = organisations.items(authority, id, line, 1).await?;
                 let about = about.into_iter().find(|(number, _)| *number == line);
                 let about = about.map(|(_, row)| row.item.about).unwrap_or_default();
                 // As people count.
                 let deed = deed.before("line", (u64::from(line) + 1).to_string()).before("about", about);
-                let deed = written(&deed, authority);
+                let deed = by.written(&deed, authority);
                 organisations.undo_item(authority, id, line, by.name(), now, deed).await
             }
         };
@@ -132,7 +128,7 @@ impl Personnel {
             self.inner.look.notify_one();
         }
         done?;
-        self.inner.applied.notify_one();
+        self.tell_applied();
         Ok(Answer::Set(id, Box::new(organisations.change_set(authority, id).await?)))
     }
 }

@@ -13,8 +13,9 @@ use tracing::{info, warn};
 
 use crate::{
     answer::Answer,
+    by::By,
     error::Error,
-    personnel::{Personnel, written},
+    personnel::Personnel,
     words::{moment, words},
 };
 
@@ -62,7 +63,7 @@ impl Personnel {
     async fn apply_all_due(&self) -> Result<(), Error> {
         let busy = self.inner.organisations.busy(&self.inner.authorities).await?;
         for authority in &busy {
-            match self.apply_due(authority, &Actor::server()).await {
+            match self.apply_due(authority, &Actor::server().into()).await {
                 Ok(ended) if ended.is_empty() => {}
                 Ok(ended) => info!(%authority, count = ended.len(), "change sets came to their end"),
                 // Another process or a command is at it, and comes to its end or is looked after the next time.
@@ -75,7 +76,7 @@ impl Personnel {
         Ok(())
     }
 
-    async fn apply_due(&self, authority: &ServerName, by: &Actor) -> Result<Vec<SetId>, Error> {
+    async fn apply_due(&self, authority: &ServerName, by: &By) -> Result<Vec<SetId>, Error> {
         let now = self.inner.clock.now();
         let deed = |id: SetId, set: &ChangeSet| -> Batch {
             let what = if set.state == State::Stale { Action::VoidChanges } else { Action::ApplyChanges };
@@ -84,17 +85,17 @@ impl Personnel {
                 .after("day", set.day.to_string())
                 .after("lines", set.items.to_string())
                 .after("approved_by", approved.collect::<Vec<_>>().join(", "));
-            written(&deed, authority)
+            by.written(&deed, authority)
         };
         let ended = self.inner.organisations.apply_due(authority, now, &deed).await?;
         if !ended.is_empty() {
-            self.inner.applied.notify_one();
+            self.tell_applied();
         }
         Ok(ended)
     }
 
     /// Has a set applied at once whose minute has come; one that is applied already stays so.
-    pub(crate) async fn apply(&self, authority: &ServerName, id: SetId, by: &Actor) -> Result<Answer, Error> {
+    pub(crate) async fn apply(&self, authority: &ServerName, id: SetId, by: &By) -> Result<Answer, Error> {
         for _ in 0..MOST_ATTEMPTS {
             let set = self.inner.organisations.change_set(authority, id).await?;
             match set.state {

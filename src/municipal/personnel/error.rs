@@ -30,6 +30,9 @@ pub enum Error {
     /// The process is about to end. What had begun goes on with the next one.
     #[error("the process is about to end")]
     Stopping,
+    /// Too many orders wait for their turn.
+    #[error("too many orders wait already")]
+    Crowded,
     /// A fault of ours.
     #[error(transparent)]
     Failed(#[from] TaskFailed),
@@ -62,6 +65,10 @@ impl Error {
                 words!("上限を超えています({ja})。", "Over a bound: {en}.")
             }
             Self::Organisation(OrganisationError::Refused(refusal)) => refusal.words(),
+            Self::Crowded => words!(
+                "ただいま混み合っています。しばらく待ってから、もう一度お試しください。",
+                "Too many wait already; please try again in a while."
+            ),
             Self::Stopping => words!(
                 "サーバーが停止しようとしています。始まった変更は次の起動で続きます。",
                 "The server is about to stop; what has begun goes on with its next start."

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use audit::{Action, Actor};
+use audit::Action;
 use base::folded;
 use intake::{Date, How, Intake, Sheet};
 use organisation::{
@@ -15,10 +15,11 @@ use ruma::ServerName;
 
 use crate::{
     answer::{Answer, Imported},
+    by::By,
     error::Error,
     mappings::{guessed, named},
     order::Import,
-    personnel::{Personnel, written},
+    personnel::Personnel,
     problems,
     words::{moment, names, words},
 };
@@ -34,7 +35,7 @@ impl Personnel {
         &self,
         authority: &ServerName,
         import: &Import,
-        by: &Actor,
+        by: &By,
     ) -> Result<Answer, Error> {
         let intake = self.read(authority, import).await?;
         let mut attempts = 0;
@@ -72,7 +73,7 @@ impl Personnel {
         authority: &ServerName,
         import: &Import,
         intake: &Intake,
-        by: &Actor,
+        by: &By,
     ) -> Result<Answer, Error> {
         let day = match import.day {
             Some(day) => day,
@@ -106,7 +107,7 @@ impl Personnel {
             .after("lines", counted(&draft))
             .after("warnings", warned(&draft));
         let proposal = Proposal { source: Some(source.name), day, at, by: by.name().to_owned(), now };
-        let deed = written(&deed, authority);
+        let deed = by.written(&deed, authority);
         let id = self.inner.organisations.propose(authority, &known, ids, draft, proposal, deed).await?;
         let set = self.inner.organisations.change_set(authority, id).await?;
         Ok(Answer::Imported(Box::new(Imported { set: Some((id, set)), unchanged })))

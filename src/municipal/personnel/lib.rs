@@ -12,6 +12,7 @@
 //! Reading order: [`Order`], [`Answer`], [`Personnel`], `importing`, `deciding`, `due`, `showing`.
 
 mod answer;
+mod by;
 mod deciding;
 mod due;
 mod error;
@@ -27,6 +28,7 @@ mod tests;
 mod words;
 
 pub use answer::{Answer, Columns, FoundPerson, Imported, Known, Line, Member, Shown, ShownBody, ShownUnit};
+pub use by::{By, Demands};
 pub use error::Error;
 pub use order::{FileBytes, Import, Order};
 pub use personnel::{Parts, Personnel};

@@ -1,6 +1,6 @@
 //! What the columns of files mean: guessed for somebody to look at, and saved under a name for the next file.
 
-use audit::{Action, Actor, Deed};
+use audit::{Action, Deed};
 use intake::{Confidence, Field, FileError, How, Mapping, Proposal, Sheet};
 use organisation::Told;
 use ruma::ServerName;
@@ -8,8 +8,9 @@ use store::{Order as Direction, Range};
 
 use crate::{
     answer::{Answer, Columns},
+    by::By,
     error::Error,
-    personnel::{Personnel, written},
+    personnel::Personnel,
     tables::{MAPPINGS, MappingRow},
     words::{Words, names, words},
 };
@@ -49,7 +50,7 @@ impl Personnel {
         authority: &ServerName,
         name: &str,
         mapping: &Mapping,
-        by: &Actor,
+        by: &By,
     ) -> Result<Answer, Error> {
         let name = named(name)?;
         if !mapping.is_complete() {
@@ -70,7 +71,7 @@ impl Personnel {
         }
         let at = self.inner.clock.now();
         let deed = Deed::new(Action::SaveMapping, by, name, at);
-        let mut batch = written(&deed, authority);
+        let mut batch = by.written(&deed, authority);
         batch.put(&MAPPINGS, &key, &MappingRow { json, by: by.name().to_owned(), at });
         self.inner.store.commit(batch).await?;
         Ok(Answer::Done)
@@ -159,10 +160,21 @@ fn too_long() -> Error {
     ))
 }
 
+/// Whether nobody sees a letter, or it turns round how others are shown: two names with it would look alike.
+fn is_hidden(letter: char) -> bool {
+    letter.is_control()
+        || matches!(
+            letter,
+            '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+        )
+        || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}')
+        || matches!(letter, '\u{e0000}'..='\u{e007f}')
+}
+
 /// A name of a mapping or of a source, as it may be.
 pub(crate) fn named(name: &str) -> Result<&str, Error> {
     let name = name.trim();
-    let is_name = (1..=LONGEST_NAME).contains(&name.chars().count()) && !name.contains(char::is_control);
+    let is_name = (1..=LONGEST_NAME).contains(&name.chars().count()) && !name.contains(is_hidden);
     if is_name {
         return Ok(name);
     }

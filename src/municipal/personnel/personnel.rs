@@ -1,19 +1,19 @@
 //! The crate's one handle.
 
-use std::sync::Arc;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use audit::{Action, Actor, Deed};
-use base::{Clock, Tasks};
+use base::{Clock, Crowded, Lane, Tasks, Turns};
 use intake::Date;
 use organisation::{Organisations, SetId, calendar::day_of};
 use ruma::{OwnedServerName, ServerName};
-use store::{Batch, Store};
-use tokio::{
-    runtime::Handle,
-    sync::{Mutex, Notify},
-};
+use store::Store;
+use tokio::{runtime::Handle, sync::Notify};
 
-use crate::{answer::Answer, error::Error, order::Order, words::words};
+use crate::{answer::Answer, by::By, error::Error, order::Order, words::words};
 
 /// What it is made of.
 pub struct Parts<'a> {
@@ -41,10 +41,12 @@ pub(crate) struct Inner {
     pub(crate) tasks: Tasks,
     /// Told when a set is approved, or was left half way, so that nobody waits for the next look.
     pub(crate) look: Notify,
-    /// Told when change sets came to their end.
-    pub(crate) applied: Arc<Notify>,
-    /// Held by who reads a file: one takes up to some hundred megabytes while it is compared.
-    reading: Mutex<()>,
+    /// Told when change sets came to their end: one for each who follows.
+    pub(crate) applied: parking_lot::Mutex<Vec<Arc<Notify>>>,
+    /// Whose turn it is to have a file compared, which takes up to some hundred megabytes; a lane for each authority.
+    files: Turns<()>,
+    /// Whose turn it is to have a whole organisation looked through.
+    looks: Turns<()>,
 }
 
 impl Personnel {
@@ -59,17 +61,25 @@ impl Personnel {
             clock,
             tasks: tasks.clone(),
             look: Notify::new(),
-            applied: Arc::default(),
-            reading: Mutex::new(()),
+            applied: parking_lot::Mutex::default(),
+            files: Turns::new(1, MOST_WAITING),
+            looks: Turns::new(LOOKS, MOST_WAITING),
         };
         Self { inner: Arc::new(inner) }
     }
 
     /// What is told when change sets were applied or undone, so that whoever follows the organisation need not wait for his
-    /// next look. One hears it.
+    /// next look. Whoever follows asks for one of his own, once.
     #[must_use]
     pub fn applied(&self) -> Arc<Notify> {
-        self.inner.applied.clone()
+        let applied = Arc::new(Notify::new());
+        self.inner.applied.lock().push(applied.clone());
+        applied
+    }
+
+    /// Tells all who follow that an organisation has changed.
+    pub(crate) fn tell_applied(&self) {
+        self.inner.applied.lock().iter().for_each(|applied| applied.notify_one());
     }
 
     /// Does what somebody wants. Whoever calls has made sure that `by` may want it.
@@ -79,15 +89,36 @@ impl Personnel {
     /// # Errors
     /// [`Error`]; what people are told of it is [`Error::words`].
     pub async fn carry_out(&self, authority: &ServerName, order: Order, by: &Actor) -> Result<Answer, Error> {
-        let authority = self.inner.authorities.iter().find(|ours| **ours == *authority);
-        let authority = authority.ok_or(Error::NoAuthority)?.clone();
-        let reads_a_file = matches!(order, Order::Import(_) | Order::Columns { .. });
-        let _turn = if reads_a_file { Some(self.inner.reading.lock().await) } else { None };
-        let (personnel, by) = (self.clone(), by.clone());
-        self.aside(async move { personnel.answer(&authority, order, &by).await }).await
+        self.carry_out_for(authority, order, by.clone().into()).await
     }
 
-    async fn answer(&self, authority: &ServerName, order: Order, by: &Actor) -> Result<Answer, Error> {
+    /// The same for who may want it for as long as what his batches demand stands.
+    ///
+    /// What has begun is brought to its end also where whoever wanted it has gone, and keeps its turn until then.
+    ///
+    /// # Errors
+    /// As [`Personnel::carry_out`].
+    pub async fn carry_out_for(&self, authority: &ServerName, order: Order, by: By) -> Result<Answer, Error> {
+        let authority = self.inner.authorities.iter().find(|ours| **ours == *authority);
+        let authority = authority.ok_or(Error::NoAuthority)?.clone();
+        let turns = match order {
+            Order::Import(_) | Order::Columns { .. } => Some(&self.inner.files),
+            Order::Known | Order::Find { .. } | Order::Show { .. } => Some(&self.inner.looks),
+            _ => None,
+        };
+        let turn = match turns {
+            Some(turns) => Some(turns.wait(lane(&authority)).await.map_err(|Crowded(_)| Error::Crowded)?),
+            None => None,
+        };
+        let personnel = self.clone();
+        let work = async move {
+            let _turn = turn;
+            personnel.answer(&authority, order, &by).await
+        };
+        self.aside(work).await
+    }
+
+    async fn answer(&self, authority: &ServerName, order: Order, by: &By) -> Result<Answer, Error> {
         let organisations = &self.inner.organisations;
         match order {
             Order::Columns { file, how } => Self::columns(file.as_bytes(), how),
@@ -138,17 +169,23 @@ impl Personnel {
     }
 
     /// What is done to a change set, for the audit log.
-    pub(crate) fn deed(&self, what: Action, by: &Actor, id: SetId) -> Deed {
+    pub(crate) fn deed(&self, what: Action, by: &By, id: SetId) -> Deed {
         Deed::new(what, by, &id.0.to_string(), self.inner.clock.now())
     }
 }
 
+/// In which lane the orders of an authority wait, so that one delays another by no more than what is under way.
+fn lane(authority: &ServerName) -> Lane {
+    let mut hasher = DefaultHasher::new();
+    authority.as_str().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Organisations that are looked through at once.
+const LOOKS: usize = 2;
+
+/// Orders that may wait for their turn, of all authorities.
+const MOST_WAITING: usize = 64;
+
 /// Most change sets that are told at once.
 const MOST_LISTED: usize = 1_000;
-
-/// A batch that begins with the row of a deed.
-pub(crate) fn written(deed: &Deed, authority: &ServerName) -> Batch {
-    let mut batch = Batch::new();
-    deed.write(&mut batch, authority);
-    batch
-}

@@ -1,5 +1,7 @@
 //! Who is where on a day, as people read it.
 
+use std::collections::BTreeSet;
+
 use base::folded;
 use intake::Date;
 use organisation::{Directory, Holder, Organisation, Unit};
@@ -18,6 +20,9 @@ const MOST_MEMBERS: usize = 50_000;
 /// What stands before the number of a unit where a unit is named: names may be several units'.
 pub const UNIT_NUMBER: &str = "unit:";
 
+/// Most people who are found at once.
+const MOST_FOUND: usize = 50;
+
 /// Most letters of a unit's name that are compared.
 const LONGEST_NAME: usize = 100;
 
@@ -32,14 +37,18 @@ impl Personnel {
     pub(crate) async fn find(&self, authority: &ServerName, text: &str) -> Result<Answer, Error> {
         let today = self.today()?;
         let known = self.inner.organisations.load(authority).await?.organisation;
-        let bodies: Vec<_> = known.bodies(today).map(|body| body.body).collect();
-        let directory = Directory::of(&known, &bodies, today);
-        let found = directory.search(text);
-        let people = found.people.iter().map(|listed| FoundPerson {
+        // Whoever asks here sees all bodies of the authority.
+        let bodies: BTreeSet<_> = known.bodies(today).map(|body| body.body).collect();
+        let directory = Directory::of(&known, today);
+        let found = directory.search(text, &bodies, MOST_FOUND);
+        let people = found.people.iter().map(|(_, listed)| FoundPerson {
             called: listed.called.clone(),
             reading: listed.reading.clone(),
             account: listed.account.clone(),
-            posts: listed.posts.iter().map(|post| (post.path.clone(), post.title.clone())).collect(),
+            posts: directory
+                .posts(listed, None)
+                .map(|post| (post.path.to_vec(), post.title.to_owned()))
+                .collect(),
             away: listed.away.clone(),
         });
         Ok(Answer::Found { people: people.collect(), more: found.more })

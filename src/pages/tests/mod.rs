@@ -78,7 +78,7 @@ async fn sign_in(pages: Arc<Pages>, call: RawCall<Open>) -> Result<web::Response
         let (name, password) = (form.get("name").to_owned(), form.get("password").to_owned());
         let credentials = Credentials::NameAndPassword { name, password };
         let signed_in = pages.accounts.sign_in_browser(visit.authority(), &credentials, None, None).await;
-        visit.begin(signed_in?.1);
+        visit.begin(&pages, signed_in?.1).await?;
         Ok(visit.redirect(visit.way_back(form.find("back"))))
     };
     pages.answer(call, answer).await

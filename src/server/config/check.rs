@@ -244,6 +244,15 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         }
         check_sources(authority, index, &mut found);
         check_directories(authority, index, &mut found);
+        let template = authority.organisation.as_ref().and_then(|one| one.display_name.as_ref());
+        if let Some(Err(error)) = template.map(|text| text.parse::<staff::Template>()) {
+            let text = template.map_or("", String::as_str);
+            let staff::BadTemplate { ja, en } = error;
+            found.wrong(
+                format!("authorities.{index}.organisation.display_name"),
+                tr!("{text} はひな形ではありません: {ja}", "{text}: {en}"),
+            );
+        }
         let Some(mail) = &authority.mail else { continue };
         let key = |part: &str| format!("authorities.{index}.mail.{part}");
         if mail.from.parse::<mail::EmailAddress>().is_err() {

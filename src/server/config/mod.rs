@@ -13,6 +13,8 @@ mod found;
 mod gateway;
 mod ldap;
 mod listeners;
+mod log;
+mod organisation;
 mod providers;
 mod rates;
 mod scim;
@@ -35,9 +37,11 @@ pub use self::contacts::{
 pub use self::gateway::{GatewayAppConfig, GatewayConfig, GatewayKind};
 pub use self::ldap::{LdapConfig, LdapKind};
 pub use self::listeners::{Listener, ListenerTls, Serves};
+pub use self::log::Log;
+pub use self::organisation::OrganisationConfig;
 pub use self::scim::ScimConfig;
 pub use self::types::{
-    Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, LimitsConfig, Log,
+    Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, LimitsConfig,
     MediaSettings, OldKey, PeersSetting, PresenceSettings, PrivateAddresses, ProxiesConfig,
     ProxyHeaderSetting, PushMails, PushSettings, RateSetting, Registration, RegistrationMode, Rooms, Secret,
     StoreConfig, StoreTls, TlsFiles, TrustSetting,

@@ -72,6 +72,18 @@ impl Config {
         })
     }
 
+    /// Our authorities, each with what the names of its people are made of, if its organisation names them.
+    ///
+    /// # Errors
+    /// What is no template; configurations are checked for it when they are read.
+    pub fn names_of_staff(&self) -> anyhow::Result<BTreeMap<OwnedServerName, Option<staff::Template>>> {
+        let named = self.authorities.iter().map(|authority| {
+            let template = authority.organisation.as_ref().and_then(|one| one.display_name.as_ref());
+            Ok((authority.name.clone(), template.map(|text| text.parse()).transpose()?))
+        });
+        named.collect::<Result<_, staff::BadTemplate>>().map_err(|error| anyhow!(error))
+    }
+
     /// The directories of our authorities.
     ///
     /// # Errors

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use base::{ByteSize, telemetry::LogFormat};
+use base::ByteSize;
 use ruma::{OwnedServerName, OwnedServerSigningKeyId};
 use serde::{Deserialize, Serialize};
 use web::Class;
 
 use super::{
-    BucketConfig, GatewayConfig, LdapConfig, Listener, MailConfig, ScimConfig, SupportConfig, TermsConfig,
-    UpstreamConfig, ZoneConfig, rates,
+    BucketConfig, GatewayConfig, LdapConfig, Listener, Log, MailConfig, OrganisationConfig, ScimConfig,
+    SupportConfig, TermsConfig, UpstreamConfig, ZoneConfig, rates,
 };
 
 /// The whole configuration of a process.
@@ -100,6 +100,9 @@ pub struct AuthorityConfig {
     /// The directories that say who is there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ldap: Vec<LdapConfig>,
+    /// What follows from its organisation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<OrganisationConfig>,
     /// What whoever registers has to accept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub terms: Vec<TermsConfig>,
@@ -132,6 +135,7 @@ impl AuthorityConfig {
             upstream: None,
             scim: Vec::new(),
             ldap: Vec::new(),
+            organisation: None,
             terms: Vec::new(),
             application_services: Vec::new(),
             tls: None,
@@ -767,22 +771,6 @@ pub struct FixedAddress {
     /// The name that its certificate must be for, if it is not the server name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_name: Option<String>,
-}
-
-/// Logs.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Log {
-    /// Text or JSON.
-    pub format: LogFormat,
-    /// Which lines: a level, or a list of `target=level`.
-    pub filter: String,
-}
-
-impl Default for Log {
-    fn default() -> Log {
-        Log { format: LogFormat::Text, filter: "info,ruma_state_res=warn".to_owned() }
-    }
 }
 
 /// The administrative interface: metrics and the administrator's commands.

@@ -40,9 +40,10 @@ async fn give_duties(config: &Config, name: &ServerName) -> anyhow::Result<()> {
     let user_id = |localpart: &str| UserId::parse(format!("@{localpart}:{name}"));
     let order = AdminOrder { user_id: user_id(CHIEF)?, administers: true };
     running.must(Method::POST, "/_yakuba/v1/users/admin", Some(&serde_json::to_value(&order)?)).await?;
-    let duty = Duty::Personnel.word().to_owned();
-    let order = DutyOrder { user_id: user_id(OFFICER)?, duty, has: true };
-    running.must(Method::POST, "/_yakuba/v1/users/duty", Some(&serde_json::to_value(&order)?)).await?;
+    for (who, duty) in [(OFFICER, Duty::Personnel), (CHIEF, Duty::Approval)] {
+        let order = DutyOrder { user_id: user_id(who)?, duty: duty.word().to_owned(), has: true };
+        running.must(Method::POST, "/_yakuba/v1/users/duty", Some(&serde_json::to_value(&order)?)).await?;
+    }
     Ok(())
 }
 

@@ -107,6 +107,28 @@ fn an_identity_system_has_a_name_of_its_own_and_one_token() {
 }
 
 #[test]
+fn an_organisation_names_people_by_a_template_that_names_them_and_nobody_where_none_is_set() {
+    let with = |section: &str| {
+        let listener = "[[listeners]]\naddress = \"127.0.0.1:1\"\nserves = [\"client\"]\n";
+        let authority = "[[authorities]]\nname = \"a.test\"\nkey_file = \"a.key\"\n";
+        let text = format!("{listener}{authority}{section}\n");
+        Config::parse(&text, [], std::path::Path::new("/"))
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let named =
+        |section: &str| with(section).unwrap().names_of_staff().unwrap().into_values().next().unwrap();
+    assert_eq!(named(""), None);
+    assert_eq!(named("[authorities.organisation]"), None);
+    let section = |template: &str| format!("[authorities.organisation]\ndisplay_name = \"{template}\"");
+    assert_eq!(named(&section("{name}({unit})")), Some(staff::Template::default()));
+    for template in ["{unit}", "{name", "{name}{number}", ""] {
+        let problems = with(&section(template)).unwrap_err();
+        let is_told = |told: &String| told.contains("authorities.0.organisation.display_name");
+        assert!(problems.iter().any(is_told), "{template}: {problems:#?}");
+    }
+}
+
+#[test]
 fn a_directory_is_spoken_to_over_tls_and_never_with_an_empty_password() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("good"), "secret\n").unwrap();

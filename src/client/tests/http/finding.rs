@@ -1,5 +1,10 @@
 //! Finding people and rooms.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use client::{Colleagues, FoundColleagues, Unanswered};
+use ruma::{OwnedUserId, UserId};
 use serde_json::{Value, json};
 
 use crate::town::{PASSWORD, Person, Town};
@@ -144,4 +149,53 @@ async fn of_many_people_the_likeliest_are_given_and_it_is_said_that_there_are_mo
     let body = json!({ "search_term": "山田", "limit": 3 });
     let answer = hanako.post("/user_directory/search", body).await.ok();
     assert_eq!((answer["results"].as_array().unwrap().len(), &answer["limited"]), (3, &json!(false)));
+}
+
+/// Everybody of `hs1` has the same colleague and himself; too many look for 「混雑」.
+struct SameColleagues;
+
+#[async_trait]
+impl Colleagues for SameColleagues {
+    async fn find(&self, caller: &UserId, text: &str, most: usize) -> Result<FoundColleagues, Unanswered> {
+        match text {
+            "混雑" => return Err(Unanswered::Crowded),
+            "故障" => return Err(Unanswered::Failed("a reason for the log alone".into())),
+            _ => {}
+        }
+        let jiro: OwnedUserId = "@jiro:hs1".try_into().unwrap();
+        let all = [(jiro, "次郎(防災課)".to_owned()), (caller.to_owned(), "自分(防災課)".to_owned())];
+        let people = all.into_iter().take(most).collect();
+        Ok(FoundColleagues { people, limited: most < 2 })
+    }
+}
+
+#[tokio::test]
+async fn colleagues_come_first_and_whoever_is_found_twice_is_shown_once() {
+    let town = Town::with_colleagues(Arc::new(SameColleagues)).await;
+    let (hanako, taro, jiro) = (town.user("hanako").await, town.user("taro").await, town.user("jiro").await);
+    let room = hanako.create_room(json!({ "invite": [taro.id, jiro.id] })).await;
+    for guest in [&taro, &jiro] {
+        guest.post(&format!("/join/{room}"), json!({})).await.ok();
+        call_oneself(guest, "次郎").await;
+    }
+    let ask = async |limit: u32| {
+        let body = json!({ "search_term": "次郎", "limit": limit });
+        let answer = hanako.post("/user_directory/search", body).await.ok();
+        let results = answer["results"].as_array().unwrap().clone();
+        let shown = results.iter().map(|user| {
+            (user["user_id"].as_str().unwrap().to_owned(), user["display_name"].as_str().unwrap().to_owned())
+        });
+        (shown.collect::<Vec<_>>(), answer["limited"].as_bool().unwrap())
+    };
+    let said = |id: &str, name: &str| (id.to_owned(), name.to_owned());
+    let all =
+        [said("@jiro:hs1", "次郎(防災課)"), said("@hanako:hs1", "自分(防災課)"), said("@taro:hs1", "次郎")];
+    assert_eq!(ask(50).await, (all.to_vec(), false));
+    assert_eq!(ask(2).await, (all[..2].to_vec(), true));
+    assert_eq!(ask(1).await, (all[..1].to_vec(), true));
+    let search =
+        async |text: &str| hanako.post("/user_directory/search", json!({ "search_term": text })).await;
+    assert!(search("混雑").await.fails(429, "M_LIMIT_EXCEEDED")["retry_after_ms"].is_u64());
+    let failed = search("故障").await.fails(500, "M_UNKNOWN");
+    assert!(!failed.to_string().contains("reason"), "{failed}");
 }

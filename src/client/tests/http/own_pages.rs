@@ -52,6 +52,41 @@ async fn a_name_is_changed() {
 }
 
 #[tokio::test]
+async fn a_name_that_the_organisation_gives_is_shown_and_offered_to_nobody_to_change() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let may = async || {
+        let capabilities = hanako.get("/capabilities").await.ok()["capabilities"].clone();
+        let fields = capabilities["m.profile_fields"].clone();
+        (capabilities["m.set_displayname"]["enabled"].as_bool().unwrap(), fields["disallowed"].clone())
+    };
+    assert_eq!(may().await, (true, Value::Null));
+    let given = account::GivenProfile {
+        user: hanako.id.to_string().try_into().unwrap(),
+        called: "金沢 花子".to_owned(),
+        display_name: "金沢 花子(防災課)".to_owned(),
+        unit: None,
+        post: None,
+        reading: None,
+    };
+    // Her page was open before.
+    let mut browser = at(&town, "org.matrix.profile").await;
+    town.accounts.give_profiles(&[given]).await.unwrap();
+    let (may_rename, disallowed) = may().await;
+    assert!(!may_rename && disallowed.as_array().unwrap().contains(&json!("displayname")), "{disallowed}");
+    browser.send(ACCOUNT, &[("name", "市長"), ("do", "rename")]).await;
+    assert!(browser.page.contains("personnel office"), "{}", browser.page);
+    browser.open(&format!("{ACCOUNT}?action=org.matrix.profile")).await;
+    assert!(
+        browser.page.contains("金沢 花子(防災課)") && !browser.page.contains("rename"),
+        "{}",
+        browser.page
+    );
+    let profile = hanako.get(&format!("/profile/{}", hanako.id)).await.ok();
+    assert_eq!(profile["displayname"], "金沢 花子(防災課)");
+}
+
+#[tokio::test]
 async fn devices_are_listed_and_signed_out_by_either_name_of_the_action() {
     let town = Town::new().await;
     let hanako = town.user("hanako").await;

@@ -12,7 +12,8 @@ use account::{
 use appservice::{AppServices, NoCarrier};
 use base::{ByteSize, Clock, Metrics, Random, Tasks};
 use client::{
-    ClientApi, Elsewhere, MediaApi, MediaConfig, NoElsewhere, OAuthApi, media_routes, oauth_routes, routes,
+    ClientApi, Colleagues, Elsewhere, MediaApi, MediaConfig, NoColleagues, NoElsewhere, OAuthApi,
+    media_routes, oauth_routes, routes,
 };
 use encryption::{Encryption, NoPeers};
 use engine::{Engine, NoRemote};
@@ -76,6 +77,7 @@ impl Carrier for Letterbox {
 /// What a process is to be.
 struct Wishes {
     elsewhere: Arc<dyn Elsewhere>,
+    colleagues: Arc<dyn Colleagues>,
     clock: Clock,
     policy: Arc<dyn Policy>,
     media: media::Config,
@@ -91,6 +93,7 @@ impl Default for Wishes {
     fn default() -> Wishes {
         Wishes {
             elsewhere: Arc::new(NoElsewhere),
+            colleagues: Arc::new(NoColleagues),
             clock: Clock::system(),
             policy: Arc::new(AllowAll),
             media: media::Config::default(),
@@ -183,6 +186,11 @@ impl Town {
     ) -> Town {
         let (media, shown) = (media_config, media_shown);
         Town::of(Wishes { elsewhere, clock, policy, media, shown, ..Wishes::default() }).await
+    }
+
+    /// A process in which somebody knows who works with whom.
+    pub(crate) async fn with_colleagues(colleagues: Arc<dyn Colleagues>) -> Town {
+        Town::of(Wishes { colleagues, ..Wishes::default() }).await
     }
 
     /// A process that looks at pages to which users link.
@@ -395,6 +403,7 @@ impl Town {
             authorities,
             clock,
             elsewhere,
+            wishes.colleagues,
             pages,
             to_device,
             client::Config {

@@ -161,6 +161,14 @@ impl Comparing<'_> {
             None => {
                 let person = PersonId(edit.id());
                 let since = self.free_number(edit, number);
+                let nobody = Person {
+                    reading: fresh.reading.clone(),
+                    class: fresh.class,
+                    mail: None,
+                    account: None,
+                    ..fresh.clone()
+                };
+                details = differences(&nobody, &fresh);
                 edit.add(since, What::Person(Person { person, ..fresh }));
                 (person, false)
             }

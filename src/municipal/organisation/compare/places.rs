@@ -234,7 +234,7 @@ impl Places {
             if let Some(code) = &code {
                 self.by_code.insert(code.clone(), unit);
             }
-            let said = Unit { unit, body: self.body, parent: above, code, name: name.clone(), order: row };
+            let said = Unit { unit, body: self.body, parent: above, code, name: name.clone(), order: 0 };
             edit.add(span, What::Unit(said));
             let changes = edit.take().map_err(first)?;
             let under = above.and_then(|above| edit.next.units_under(&Key::Unit(above)).next());

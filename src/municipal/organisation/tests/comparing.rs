@@ -161,7 +161,13 @@ fn another_source_and_what_was_written_here_are_left_alone() {
 fn a_marriage_renames_and_keeps_the_name_of_before_on_its_days() {
     let mut town = Town::with("1,山田 花子,ヤマダ ハナコ,防災課,主査,,,\n");
     let draft = town.import("1,佐藤 花子,サトウ ハナコ,防災課,主査,,,\n", "2026-06-01");
-    assert_eq!(of(&draft, "1 "), (Kind::Renamed, "氏名「山田 花子」→「佐藤 花子」".to_owned()));
+    assert_eq!(
+        of(&draft, "1 "),
+        (
+            Kind::Renamed,
+            "氏名「山田 花子」→「佐藤 花子」 / フリガナ「ヤマダ ハナコ」→「サトウ ハナコ」".to_owned()
+        )
+    );
     let person = town.person("1", "2026-06-01");
     assert_eq!(town.person("1", "2026-05-31"), person);
     let called = |on| town.known.person(person, day(on)).unwrap().called().to_owned();

@@ -1,7 +1,12 @@
 //! The directory: who is found by which letters, and in which order.
 
+use std::collections::BTreeSet;
+
 use super::*;
-use crate::{Absence, Directory, limits::MAX_FOUND};
+use crate::{
+    Absence, Appointment, Directory, Listed, Post, PostId, RecordId, Span, Statement, Unit, What,
+    limits::MAX_FOUND,
+};
 
 const APRIL: &str = "2026-04-01";
 
@@ -12,13 +17,27 @@ const PEOPLE: &str = "1,髙橋 花子,ﾀｶﾊｼ ﾊﾅｺ,総務部 防災課
                       5,葛󠄀城 神,カツラギ ジン,総務部,部長,,,\n";
 
 fn directory(town: &Town) -> Directory {
-    Directory::of(&town.known, &[town.body()], day(APRIL))
+    Directory::of(&town.known, day(APRIL))
+}
+
+/// All bodies that somebody of the directory is of.
+fn all(directory: &Directory) -> BTreeSet<BodyId> {
+    directory.people().flat_map(|listed| directory.bodies_of(listed)).collect()
 }
 
 /// Whom a search finds, with the lowest unit of each.
 fn found(directory: &Directory, text: &str) -> Vec<String> {
-    let found = directory.search(text).people;
-    found.iter().map(|one| format!("{} {}", one.called, one.posts[0].path.last().unwrap())).collect()
+    found_in(directory, text, &all(directory))
+}
+
+/// The same, by one who may see these bodies.
+fn found_in(directory: &Directory, text: &str, bodies: &BTreeSet<BodyId>) -> Vec<String> {
+    let unit = |listed: &Listed| {
+        let mut posts = directory.posts(listed, Some(bodies));
+        posts.next().map_or("", |post| post.unit_name()).to_owned()
+    };
+    let found = directory.search(text, bodies, MAX_FOUND).people;
+    found.iter().map(|(_, one)| format!("{} {}", one.called, unit(one))).collect()
 }
 
 #[test]
@@ -59,8 +78,8 @@ fn who_is_in_a_unit_is_found_by_it_the_higher_first() {
     assert_eq!(found(&directory, "やまだ"), ["山田 花子 龍ヶ崎支所", "山田 花子 関が原支所"]);
     // Who is called so comes before who is in a unit that is, be his post the higher.
     let town = Town::with("1,佐藤 次郎,,山田支所,支所長,,,\n2,山田 花子,,防災課,主事,,,\n");
-    let directory = Directory::of(&town.known, &[town.body()], day(APRIL));
-    assert_eq!(found(&directory, "山田"), ["山田 花子 防災課", "佐藤 次郎 山田支所"]);
+    let others = self::directory(&town);
+    assert_eq!(found(&others, "山田"), ["山田 花子 防災課", "佐藤 次郎 山田支所"]);
 }
 
 #[test]
@@ -72,7 +91,7 @@ fn a_legal_name_that_is_not_used_finds_nobody_and_who_left_is_not_listed() {
     town.by_hand("2026-03-02", |by_hand| ((), by_hand.away(hanako, why.clone(), None).unwrap()));
     let here = directory(&town);
     assert_eq!(found(&here, "髙橋 主査"), Vec::<String>::new());
-    assert_eq!(here.search("鈴木").people[0].away, Some(why));
+    assert_eq!(here.search("鈴木", &all(&here), 1).people[0].1.away, Some(why));
     assert_eq!(here.people().count(), 5);
 
     town.import("2,高橋 一郎,タカハシ イチロウ,総務部 防災課,課長,,,\n", "2026-03-31");
@@ -86,11 +105,57 @@ fn a_directory_has_the_people_of_its_bodies_and_an_answer_its_bound() {
     let council = town.by_hand("2020-04-01", |by_hand| by_hand.make_body("議会").unwrap());
     let staff = std::mem::replace(&mut town.source, Source { name: "議員名簿".to_owned(), body: council });
     town.import("1,佐藤 次郎,,議会,議員,,,\n", "2020-04-01");
-    let directory = |bodies: &[BodyId]| Directory::of(&town.known, bodies, day(APRIL));
-    assert_eq!(found(&directory(&[staff.body]), "佐藤"), Vec::<String>::new());
-    assert_eq!(found(&directory(&[council]), "佐藤"), ["佐藤 次郎 議会"]);
-    let both = directory(&[council, staff.body, council]);
-    assert_eq!(both.people().count(), 61);
-    let many = both.search("山田");
+    let directory = directory(&town);
+    let (of_staff, of_council) = (BTreeSet::from([staff.body]), BTreeSet::from([council]));
+    assert_eq!(found_in(&directory, "佐藤", &of_staff), Vec::<String>::new());
+    assert_eq!(found_in(&directory, "佐藤", &of_council), ["佐藤 次郎 議会"]);
+    assert_eq!(found_in(&directory, "山田", &of_council), Vec::<String>::new());
+    assert_eq!(directory.people().count(), 61);
+    let many = directory.search("山田", &of_staff, MAX_FOUND);
     assert_eq!((many.people.len(), many.more), (MAX_FOUND, 10));
+    let few = directory.search("防災", &of_staff, 3).people;
+    assert_eq!(
+        few.iter().map(|(_, one)| &*one.called).collect::<Vec<_>>(),
+        ["山田 花子0", "山田 花子1", "山田 花子10"]
+    );
+}
+
+#[test]
+fn of_a_body_that_one_may_not_see_neither_people_nor_posts_are_found_or_counted() {
+    let mut town = Town::with(
+        "1,山田 花子,ヤマダ ハナコ,総務部 防災課,課長,,,\n2,田中 太郎,タナカ タロウ,総務部 人事課,主査,,,\n",
+    );
+    let hanako = town.person("1", APRIL);
+    let brigade = town.by_hand("2020-04-01", |by_hand| by_hand.make_body("消防団").unwrap());
+    let always = |what: What| Some(Statement { span: Span::ALWAYS, what });
+    let (unit, post) = (UnitId(9_001), PostId(9_002));
+    let squad =
+        Unit { unit, body: brigade, parent: None, code: None, name: "第一分団".to_owned(), order: 1 };
+    town.known.say(RecordId(9_003), always(What::Unit(squad)));
+    let head = Post { post, unit, title: "分団長".to_owned(), rank: None, heads: true, order: 1 };
+    town.known.say(RecordId(9_004), always(What::Post(head)));
+    let beside = Appointment { person: hanako, post, tenure: Tenure::Additional, source: None };
+    town.known.say(RecordId(9_005), always(What::Appointment(beside)));
+    let directory = directory(&town);
+    let (of_staff, of_brigade) = (BTreeSet::from([town.body()]), BTreeSet::from([brigade]));
+    // Whoever is with her in the brigade knows her as what she is there, and not what else she is.
+    assert_eq!(found_in(&directory, "やまだ", &of_brigade), ["山田 花子 第一分団"]);
+    for text in ["防災課", "課長", "山田 総務部", "田中"] {
+        assert_eq!(directory.search(text, &of_brigade, 0).more, 0, "{text}");
+    }
+    assert_eq!(found_in(&directory, "山田 課長", &of_staff), ["山田 花子 防災課"]);
+    assert_eq!(found_in(&directory, "分団長", &of_staff), Vec::<String>::new());
+    assert_eq!(directory.search("山田", &BTreeSet::new(), MAX_FOUND).people, []);
+}
+
+#[test]
+fn a_list_is_by_reading_and_who_has_none_stands_at_its_end() {
+    let town = Town::with(
+        "1,作花 一,サッカ ハジメ,防災課,主事,,,\n2,夏目 二,ナツメ ジ,防災課,主事,,,\n3,岩本 三,イワモト サン,防災課,主事,,,\n\
+         4,高見 四,タカミ シ,防災課,主事,,,\n5,青木 五,,防災課,主事,,,\n",
+    );
+    let names: Vec<_> = directory(&town).people().map(|listed| listed.called.clone()).collect();
+    assert_eq!(names, ["岩本 三", "作花 一", "高見 四", "夏目 二", "青木 五"]);
+    let wanted = ["岩本 三 防災課", "作花 一 防災課", "高見 四 防災課", "夏目 二 防災課", "青木 五 防災課"];
+    assert_eq!(found(&directory(&town), "防災課"), wanted);
 }

@@ -72,7 +72,8 @@ impl Office {
             Desk::Here(house) => {
                 let (order, by) = match proof {
                     Some(proof) => {
-                        let signed = proof.sign(&house.accounts, &self.authority, order).await;
+                        let signed =
+                            proof.sign((&house.accounts, &house.duties), &self.authority, order).await;
                         signed.map_err(|error| anyhow!(causes::of_account(&error)))?
                     }
                     None => (order, Actor::operator(&operator())),

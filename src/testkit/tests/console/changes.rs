@@ -123,7 +123,7 @@ async fn a_file_is_uploaded_approved_by_two_applied_and_undone() {
     assert_eq!(rows(&server, server.name(), "organisation.undo").await.len(), 1);
     // Sent once more, it says how things stand, and nothing happens.
     let answer = officer.post(&undo, &undo, &[("do", "undo"), ("password", PASSWORD)]).await;
-    assert!(answer.status.is_client_error() && answer.text.contains("取り消し済み"), "{}", answer.text);
+    assert!(answer.status.is_client_error() && answer.text.contains("適用済みではない"), "{}", answer.text);
     assert_eq!(rows(&server, server.name(), "organisation.undo").await.len(), 1);
 }
 
@@ -290,7 +290,7 @@ async fn whoever_approves_reads_what_changes_and_pages_hold_nothing_else() {
     let (_, mut chief) = administrator(&server, "kanazawa.test", "chief").await;
     let header = FILE.lines().next().unwrap();
     let row = |number: usize| {
-        format!("{number:05},職員 {number},ショクイン {number},総務部　防災課,主査,2020-04-01,u{number}")
+        format!("{number:05},職員 {number},ショクイン,総務部　防災課,主査,2020-04-01,u{number}")
     };
     let file = |last: &str| {
         let rows: Vec<_> = (1..=1_200).map(row).collect();

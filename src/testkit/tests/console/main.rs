@@ -32,10 +32,11 @@ async fn set_duty(server: &Server, user: &UserId, duty: Duty, has: bool) {
     duties.set(user, duty, has, &Actor::operator("test")).await.unwrap();
 }
 
-/// An account that administers, in a browser.
+/// An account that administers and approves, in a browser.
 async fn administrator(server: &Server, authority: &str, name: &str) -> (User, Browser) {
     let user = server.user_of(authority, name).await;
     administer(server, user.id()).await;
+    set_duty(server, user.id(), Duty::Approval, true).await;
     let browser = Browser::of(server, &user).await;
     (user, browser)
 }

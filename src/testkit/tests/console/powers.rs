@@ -192,3 +192,45 @@ async fn one_authority_sees_and_changes_nothing_of_another_of_the_same_process()
     their_browser.cookie = cookie;
     assert_eq!(their_browser.get("/_yakuba/console").await.status, StatusCode::SEE_OTHER);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_administrator_is_not_two_people() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
+    let (chief, _) = administrator(&server, "kanazawa.test", "chief").await;
+    let set = propose(&mut officer, &FIRST, FILE).await;
+    // Whom he makes an administrator administers, and approves nothing.
+    let shadow = server.user("shadow").await;
+    let body = serde_json::json!({ "admin": true });
+    let path = format!("/_synapse/admin/v2/users/{}", shadow.id());
+    let (status, text) = chief.ask(Method::PUT, &path, Some(&body)).await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    let mut shadow = Browser::of(&server, &shadow).await;
+    shadow.open("/_yakuba/console/accounts").await;
+    assert!(!shadow.open(&set).await.contains("value=\"approve\""));
+    let fields = [("do", "approve"), ("role", "administrator"), ("password", PASSWORD), ("at", NOW)];
+    assert_eq!(shadow.post(&set, &set, &fields).await.status, StatusCode::FORBIDDEN);
+    // Nor does he get into the account of who has a duty.
+    for (method, path, body) in [
+        (
+            Method::POST,
+            "/_synapse/admin/v1/reset_password/@jinji:kanazawa.test",
+            serde_json::json!({ "new_password": "by the chief 1" }),
+        ),
+        (
+            Method::PUT,
+            "/_synapse/admin/v2/users/@jinji:kanazawa.test",
+            serde_json::json!({ "password": "by the chief 1" }),
+        ),
+        (
+            Method::PUT,
+            "/_synapse/admin/v2/users/@jinji:kanazawa.test",
+            serde_json::json!({ "external_ids": [] }),
+        ),
+    ] {
+        let (status, text) = chief.ask(method, path, Some(&body)).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{path}: {text}");
+    }
+    officer.open(&set).await;
+}
