@@ -199,14 +199,23 @@ impl Accounts {
         })
     }
 
-    /// Ends the session of the browser that shows this secret, if there is one.
+    /// Ends the session of the browser that shows this secret at this authority, if there is one.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn end_browser(&self, secret: &str, from: Option<Address>) -> Result<(), Error> {
+    pub async fn end_browser(
+        &self,
+        authority: &ServerName,
+        secret: &str,
+        from: Option<Address>,
+    ) -> Result<(), Error> {
         let hash = tokens::hash(secret);
         let Some(row) = self.inner.store.get(&tables::BROWSERS, &hash).await? else { return Ok(()) };
         let user = parse_user(&row.user)?;
+        // One of another authority is nothing here, as it opens no page here.
+        if user.server_name() != authority {
+            return Ok(());
+        }
         let mut batch = Batch::new();
         delete_browser(&mut batch, &row.user, hash);
         let by = Actor::user(&user, false, from);

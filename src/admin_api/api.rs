@@ -1,13 +1,9 @@
 //! What the handlers share.
 
-use std::{
-    collections::{HashSet, hash_map::DefaultHasher},
-    hash::{Hash, Hasher},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use account::Accounts;
-use base::{Clock, Crowded, Random, Tasks, Turn, Turns};
+use base::{Clock, Crowded, Random, Tasks, Turn, Turns, lane_of};
 use engine::Engine;
 use media::Media;
 use parking_lot::Mutex;
@@ -95,9 +91,7 @@ impl AdminApi {
     /// # Errors
     /// 503 `M_LIMIT_EXCEEDED` where too many of it wait.
     pub(crate) async fn turn(&self, authority: &ServerName) -> Result<Turn<()>, ApiError> {
-        let mut hasher = DefaultHasher::new();
-        authority.as_str().hash(&mut hasher);
-        self.walks.wait(hasher.finish()).await.map_err(|Crowded(_)| {
+        self.walks.wait(lane_of(authority.as_str())).await.map_err(|Crowded(_)| {
             ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "M_LIMIT_EXCEEDED",

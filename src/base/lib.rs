@@ -37,7 +37,7 @@ pub use retry_after::retry_after;
 pub use size::{ByteSize, SizeError};
 pub use tasks::{Task, TaskFailed, Tasks};
 pub use tokio_util::sync::CancellationToken;
-pub use turns::{Crowded, Lane, Turn, Turns};
+pub use turns::{Crowded, Lane, Turn, Turns, lane_of};
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
 };
 
@@ -15,6 +16,13 @@ use tokio::sync::oneshot;
 
 /// Where somebody waits.
 pub type Lane = u64;
+
+/// The lane of a name: of an authority, a user. Two names may have one, and then wait as one would.
+pub fn lane_of(name: &str) -> Lane {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
+}
 
 /// Gives out turns, each with a `T`. Cheap to clone.
 pub struct Turns<T: Default>(Arc<Inner<T>>);

@@ -1,14 +1,10 @@
 //! The state of the pages, where they are, and who comes in.
 
-use std::{
-    fmt,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 
 use ::account::{Accounts, Browser};
 use audit::{Action, Actor, Deed};
-use base::{Clock, Crowded, Turn, Turns};
+use base::{Clock, Crowded, Turn, Turns, lane_of};
 use duties::Duties;
 use pages::{Form, PageError, Pages, Visit};
 use personnel::{Answer, By, Order, Personnel};
@@ -188,9 +184,7 @@ impl Console {
 
     /// The right to look through much, in turn, authorities in rotation.
     pub(crate) async fn turn(&self, visit: &Visit) -> Result<Turn<()>, PageError> {
-        let mut hasher = DefaultHasher::new();
-        visit.authority().as_str().hash(&mut hasher);
-        self.looking.wait(hasher.finish()).await.map_err(|Crowded(_)| {
+        self.looking.wait(lane_of(visit.authority().as_str())).await.map_err(|Crowded(_)| {
             PageError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "ただいま混み合っています。しばらく待ってから、もう一度お試しください。",

@@ -307,11 +307,9 @@ async fn carry_out(
             confirm(console, visit, browser, form).await?;
             let is_meant = |kind: &GuardKind| form.get(&format!("means-{}", kind.word())) == "yes";
             let means: BTreeSet<_> = GuardKind::ALL.into_iter().filter(is_meant).collect();
-            {
-                let seen: u64 = form.get("at").parse().map_err(|_| PageError::not_found())?;
-                let person = browser.user_id.localpart().to_owned();
-                Order::Approve { id, role, person, means, at: Some(Timestamp(seen)) }
-            }
+            let seen: u64 = form.get("at").parse().map_err(|_| PageError::not_found())?;
+            let person = browser.user_id.localpart().to_owned();
+            Order::Approve { id, role, person, means, at: Some(Timestamp(seen)) }
         }
         "time" => Order::SetTime { id, at: asked_minute(form)?.ok_or_else(PageError::not_found)? },
         "withdraw" => Order::Withdraw { id },

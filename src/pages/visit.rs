@@ -346,7 +346,7 @@ impl Visit {
     /// 500 and 503.
     pub async fn begin(&mut self, pages: &Pages, secret: BrowserSecret) -> Result<(), PageError> {
         if self.browser.is_some() {
-            pages.accounts.end_browser(&self.face.secret, self.call.address).await?;
+            pages.accounts.end_browser(self.authority(), &self.face.secret, self.call.address).await?;
         }
         self.face.secret = secret.0;
         self.face.is_new = true;
@@ -358,7 +358,7 @@ impl Visit {
     /// # Errors
     /// 500 and 503.
     pub async fn end(&mut self, pages: &Pages) -> Result<(), PageError> {
-        pages.accounts.end_browser(&self.face.secret, self.call.address).await?;
+        pages.accounts.end_browser(self.authority(), &self.face.secret, self.call.address).await?;
         self.face.secret = pages.random.token(SECRET_CHARS);
         self.face.is_new = true;
         self.face.user = None;

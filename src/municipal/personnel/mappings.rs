@@ -2,9 +2,9 @@
 
 use audit::{Action, Deed};
 use intake::{Confidence, Field, FileError, How, Mapping, Proposal, Sheet};
-use organisation::Told;
+use organisation::{Error as OrganisationError, Told};
 use ruma::ServerName;
-use store::{Order as Direction, Range};
+use store::{CommitError, Order as Direction, Range};
 
 use crate::{
     answer::{Answer, Columns},
@@ -70,11 +70,19 @@ impl Personnel {
             )));
         }
         let at = self.inner.clock.now();
-        let deed = Deed::new(Action::SaveMapping, by, name, at);
+        let columns = mapping.columns.len().to_string();
+        let mut deed = Deed::new(Action::SaveMapping, by, name, at).after("columns", columns);
+        if let Some(old) = self.inner.store.get(&MAPPINGS, &key).await? {
+            deed = deed.before("saved_by", old.by);
+        }
         let mut batch = by.written(&deed, authority);
         batch.put(&MAPPINGS, &key, &MappingRow { json, by: by.name().to_owned(), at });
-        self.inner.store.commit(batch).await?;
-        Ok(Answer::Done)
+        match self.inner.store.commit(batch).await {
+            Ok(_) => Ok(Answer::Done),
+            // Whoever saves it may not do so any more, or is somebody else by now.
+            Err(CommitError::Conflict { .. }) => Err(OrganisationError::Changed.into()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The names of the mappings that are saved.

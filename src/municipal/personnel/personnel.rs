@@ -1,12 +1,9 @@
 //! The crate's one handle.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use audit::{Action, Actor, Deed};
-use base::{Clock, Crowded, Lane, Tasks, Turns};
+use base::{Clock, Crowded, Tasks, Turns, lane_of};
 use intake::Date;
 use organisation::{Organisations, SetId, calendar::day_of};
 use ruma::{OwnedServerName, ServerName};
@@ -43,7 +40,8 @@ pub(crate) struct Inner {
     pub(crate) look: Notify,
     /// Told when change sets came to their end: one for each who follows.
     pub(crate) applied: parking_lot::Mutex<Vec<Arc<Notify>>>,
-    /// Whose turn it is to have a file compared, which takes up to some hundred megabytes; a lane for each authority.
+    /// Whose turn it is to have a file compared, which takes up to some hundred megabytes; a lane for each authority, so that
+    /// one delays another by no more than what is under way.
     files: Turns<()>,
     /// Whose turn it is to have a whole organisation looked through.
     looks: Turns<()>,
@@ -107,7 +105,9 @@ impl Personnel {
             _ => None,
         };
         let turn = match turns {
-            Some(turns) => Some(turns.wait(lane(&authority)).await.map_err(|Crowded(_)| Error::Crowded)?),
+            Some(turns) => {
+                Some(turns.wait(lane_of(authority.as_str())).await.map_err(|Crowded(_)| Error::Crowded)?)
+            }
             None => None,
         };
         let personnel = self.clone();
@@ -172,13 +172,6 @@ impl Personnel {
     pub(crate) fn deed(&self, what: Action, by: &By, id: SetId) -> Deed {
         Deed::new(what, by, &id.0.to_string(), self.inner.clock.now())
     }
-}
-
-/// In which lane the orders of an authority wait, so that one delays another by no more than what is under way.
-fn lane(authority: &ServerName) -> Lane {
-    let mut hasher = DefaultHasher::new();
-    authority.as_str().hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Organisations that are looked through at once.

@@ -1,13 +1,9 @@
 //! The crate's one handle, and the search for colleagues.
 
-use std::{
-    collections::BTreeMap,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use account::Accounts;
-use base::{Caches, Clock, Crowded, Tasks, Turns, cache::Holder};
+use base::{Caches, Clock, Crowded, Tasks, Turns, cache::Holder, lane_of};
 use organisation::{Directory, Organisations, calendar::day_of};
 use room::Policy;
 use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
@@ -136,10 +132,9 @@ impl Staff {
         let Some(listed) = made.person_of(caller) else { return Ok(Found::default()) };
         let bodies = made.directory.bodies_of(listed);
         let text: String = text.chars().take(LONGEST_TEXT).collect();
-        let mut lane = DefaultHasher::new();
-        caller.hash(&mut lane);
         // The turn ends with the work and not with the request: one that is given up costs as much.
-        let turn = self.inner.searching.wait(lane.finish()).await.map_err(|Crowded(_)| Error::Crowded)?;
+        let turn =
+            self.inner.searching.wait(lane_of(caller.as_str())).await.map_err(|Crowded(_)| Error::Crowded)?;
         let (inside, of_caller) = (made.clone(), bodies.clone());
         let work = move || {
             let _turn = turn;

@@ -85,17 +85,22 @@ fn copy_image(from: &Path, to: &Path) {
     }
 }
 
-/// Copies what names files first, then the files.
+/// Copies what names files first, and looks for the files then: one that is made meanwhile may be named already.
 fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(from)? {
-        names.push(entry?.file_name());
+    for first in [Some("CURRENT"), Some("MANIFEST"), None] {
+        for entry in std::fs::read_dir(from)? {
+            let name = entry?.file_name();
+            let is_first = |prefix: &str| name.to_string_lossy().starts_with(prefix);
+            let is_meant = match first {
+                Some(prefix) => is_first(prefix),
+                None => !is_first("CURRENT") && !is_first("MANIFEST"),
+            };
+            if is_meant {
+                std::fs::copy(from.join(&name), to.join(&name))?;
+            }
+        }
     }
-    names.sort_by_key(|name| {
-        let name = name.to_string_lossy();
-        (!name.starts_with("CURRENT"), !name.starts_with("MANIFEST"))
-    });
-    names.iter().try_for_each(|name| std::fs::copy(from.join(name), to.join(name)).map(drop))
+    Ok(())
 }
 
 fn small(path: &Path) -> Settings {

@@ -160,6 +160,12 @@ async fn a_browser_has_another_secret_once_somebody_signs_in_and_is_led_to_our_p
         StatusCode::SEE_OTHER,
         "the one from before is nobody's"
     );
+    // Whoever signs in once more in the same browser ends the session that it had.
+    browser.cookie = after.clone();
+    browser.sign_in(chief.id().localpart()).await;
+    browser.open("/_yakuba/console").await;
+    browser.cookie = after;
+    assert_eq!(browser.get("/_yakuba/console").await.status, StatusCode::SEE_OTHER, "that has ended");
     for back in [
         "//evil.example",
         "/\\evil.example",

@@ -191,6 +191,10 @@ async fn one_authority_sees_and_changes_nothing_of_another_of_the_same_process()
     let cookie = ours.cookie.clone();
     their_browser.cookie = cookie;
     assert_eq!(their_browser.get("/_yakuba/console").await.status, StatusCode::SEE_OTHER);
+    // Nor does it sign anybody out there.
+    let proof = their_browser.proof_at("/_yakuba/sign-in").await;
+    their_browser.post_as_is("/_yakuba/sign-out", &[("proof", &proof)]).await;
+    ours.open("/_yakuba/console").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
