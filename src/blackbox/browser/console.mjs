@@ -139,7 +139,7 @@ export function consoleWays({ server, browser, pictures }, screen, counter) {
             // The later set first: what it made leans on the earlier one.
             for (let left = 2; left > 0; left -= 1) {
                 await person.opens(at("/changes"), "console-changes");
-                const row = person.page.locator("main tr", { hasText: pick("適用済み", "applied") }).first();
+                const row = person.page.locator("main tbody tr", { hasText: pick("適用済み", "applied") }).first();
                 await row.locator("a").first().click();
                 await person.page.waitForLoadState("load");
                 await person.follows(pick("全体を取り消す", "Undo all"), "console-undo");
