@@ -6,7 +6,7 @@
 //! by a command as well, what is done to accounts by the admin API.
 //!
 //! No page needs a script. What is sent is a form that only this browser was given (`pages`), and its answer leads to a page
-//! that shows how things stand: so whoever sends twice sees what the first one did.
+//! that shows how things stand: so whoever sends twice is told how they stand, or why it is not done again.
 //!
 //! Reading order: [`Console`], `powers`, `frame`, then the pages: `home`, `organisation`, `changes`, `columns`, `set`,
 //! `people`, `rooms`, `accounts`, `audit_log`, `holders`.

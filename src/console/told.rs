@@ -1,6 +1,7 @@
 //! What goes wrong beneath a page, as whoever opened it is told.
 
 use ::account::Error as AccountError;
+use intake::Words;
 use pages::PageError;
 use web::ApiError;
 
@@ -15,25 +16,23 @@ pub(crate) fn told(error: impl Tell) -> PageError {
     error.tell()
 }
 
+/// An error that has a sentence for whoever wanted it, by that sentence.
+fn in_words(words: Option<Words>, error: ApiError) -> PageError {
+    match words {
+        Some(words) => PageError::new(error.status(), words.ja, words.en),
+        None => error.into(),
+    }
+}
+
 impl Tell for personnel::Error {
     fn tell(self) -> PageError {
-        let words = self.words();
-        let error = ApiError::from(self);
-        match words {
-            Some(words) => PageError::new(error.status(), words.ja, words.en),
-            None => error.into(),
-        }
+        in_words(self.words(), self.into())
     }
 }
 
 impl Tell for rules::Error {
     fn tell(self) -> PageError {
-        let words = self.words();
-        let error = ApiError::from(self);
-        match words {
-            Some(words) => PageError::new(error.status(), words.ja, words.en),
-            None => error.into(),
-        }
+        in_words(self.words(), self.into())
     }
 }
 
