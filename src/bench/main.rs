@@ -4,7 +4,7 @@
 //! anything else, and ratios come from one run on one machine. It talks to loopback addresses only,
 //! and every scenario is bounded in time and in count.
 //!
-//! Beside that, `bench host`, `bench crowd`, `bench purge` and `bench push` start a Yakuba of their own ([`site`]) and show
+//! Beside that, `bench host`, `bench crowd`, `bench purge`, `bench push`, `bench morning` and `bench april` start a Yakuba of their own ([`site`]) and show
 //! what size does to it: many authorities in one process, many rooms of one user, many readers of one room, a large room
 //! that goes, devices that are told.
 //!
@@ -16,8 +16,10 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command that prints its findings")]
 
+mod april;
 mod beat;
 mod bulk;
+mod certificates;
 mod client;
 mod cost;
 mod crowd;
@@ -33,6 +35,7 @@ mod readers;
 mod report;
 mod site;
 mod statistics;
+mod steady;
 mod syncs;
 mod wire;
 
@@ -67,6 +70,8 @@ enum Command {
     Push(push::Arguments),
     /// Everybody signs in when work begins, while others send.
     Morning(morning::Arguments),
+    /// Three in ten people of a prefecture move on one day, while others send.
+    April(april::Arguments),
 }
 
 /// Drives any homeserver by its URL.
@@ -138,6 +143,10 @@ async fn main() -> Result<()> {
         (Some(Command::Morning(arguments)), _) => {
             let mut report = report::Report::new("morning");
             (morning::run(&arguments, &mut report).await, report)
+        }
+        (Some(Command::April(arguments)), _) => {
+            let mut report = report::Report::new("april");
+            (april::run(&arguments, &mut report).await, report)
         }
         (None, Some(arguments)) => {
             let mut report = report::Report::new(&arguments.name);

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use futures_util::future::try_join_all;
 
 use crate::{
@@ -23,13 +23,12 @@ use crate::{
     report::Report,
     site::{Ground, Site},
     statistics::Times,
+    steady::{Steady, report_sending},
     wire::Wire,
 };
 
 /// The one authority.
 const NAME: &str = "bench.example.jp";
-/// Connections over which is sent.
-const HANDS: usize = 4;
 /// Connections over which is signed in: when all wait, the server is behind.
 const DOORS: usize = 64;
 
@@ -76,20 +75,15 @@ async fn all(arguments: &Arguments, site: &mut Site, report: &mut Report) -> Res
     let mut wire = Wire::to(site.address);
     let writer = Arc::new(Person::register(&mut wire, NAME, "kakarichou").await?);
     let room = writer.create_room(&mut wire, "係の部屋").await?;
-    let sending = Sending { site, writer: &writer, room: &room, rate: arguments.messages.clamp(1.0, 500.0) };
+    let sending = Steady { site, writer: &writer, room: &room, rate: arguments.messages };
 
     let seconds = Duration::from_secs(arguments.seconds.clamp(1, 120));
-    let mut before = sending
-        .until("before", async {
-            tokio::time::sleep(seconds).await;
-            anyhow::Ok(())
-        })
-        .await?;
+    let mut before = sending.during("before", seconds).await?;
     let memory_before = site.processes.memory_mib();
     let signed_in = RefCell::new(Times::default());
     let (cost, begun) = (Cost::start(&site.processes), Instant::now());
     let rate = arguments.rate.clamp(0.1, 200.0);
-    let mut during = sending.until("during", sign_in(site, accounts, rate, &signed_in)).await?;
+    let (mut during, ()) = sending.until("during", sign_in(site, accounts, rate, &signed_in)).await?;
     report.number("sign_ins_per_s", accounts as f64 / begun.elapsed().as_secs_f64());
     // The messages' own part is what they cost before.
     report.number("cpu_ms_per_sign_in_with_messages", cost.cpu_ms() / accounts as f64);
@@ -100,11 +94,8 @@ async fn all(arguments: &Arguments, site: &mut Site, report: &mut Report) -> Res
     report.number("sign_ins", signed_in.len() as f64);
     report.number("sign_in_p50_ms", signed_in.percentile_ms(50));
     report.number("sign_in_p99_ms", signed_in.percentile_ms(99));
-    for (what, times) in [("before", &mut before), ("during", &mut during)] {
-        report.number(format!("send_{what}"), times.len() as f64);
-        report.number(format!("send_{what}_p50_ms"), times.percentile_ms(50));
-        report.number(format!("send_{what}_p99_ms"), times.percentile_ms(99));
-    }
+    report_sending(report, "before", &mut before);
+    report_sending(report, "during", &mut during);
     Ok(())
 }
 
@@ -134,37 +125,4 @@ async fn sign_in(site: &Site, accounts: usize, rate: f64, times: &RefCell<Times>
         anyhow::Ok(())
     };
     try_join_all((0..DOORS).map(door)).await.map(drop)
-}
-
-/// Who sends, and where.
-struct Sending<'a> {
-    site: &'a Site,
-    writer: &'a Person,
-    room: &'a str,
-    rate: f64,
-}
-
-impl Sending<'_> {
-    /// Messages at a steady rate until something is over; how long each took.
-    async fn until(&self, what: &str, over: impl Future<Output = Result<()>>) -> Result<Times> {
-        let started = Instant::now();
-        let times = RefCell::new(Times::default());
-        let hand = async |hand: usize| {
-            let mut wire = Wire::to(self.site.address);
-            for n in (hand..).step_by(HANDS) {
-                let due = started + Duration::from_secs_f64(n as f64 / self.rate);
-                let is_late = due < Instant::now();
-                tokio::time::sleep_until(due.into()).await;
-                let begun = if is_late { due } else { Instant::now() };
-                self.writer.message(&mut wire, self.room, &format!("{what}{n}")).await?;
-                times.borrow_mut().push(begun.elapsed());
-            }
-            anyhow::Ok(())
-        };
-        tokio::select! {
-            over = over => over?,
-            failed = try_join_all((0..HANDS).map(hand)) => bail!("sending ended: {failed:?}"),
-        }
-        Ok(times.into_inner())
-    }
 }

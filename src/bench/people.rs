@@ -78,6 +78,17 @@ impl Person {
         self.ask(wire, Method::POST, &path, &json!({})).await.map(drop)
     }
 
+    /// Invites somebody, of whatever server.
+    pub(crate) async fn invite(&self, wire: &mut Wire, room: &str, whom: &str) -> Result<()> {
+        let path = format!("/_matrix/client/v3/rooms/{}/invite", escape(room));
+        self.ask(wire, Method::POST, &path, &json!({ "user_id": whom })).await.map(drop)
+    }
+
+    /// What is answered at a path.
+    pub(crate) async fn get(&self, wire: &mut Wire, path: &str) -> Result<Bytes> {
+        wire.ask(&self.caller, Method::GET, path, Bytes::new()).await
+    }
+
     /// Sends a text message; returns the event's id once the server has acknowledged it. No two messages of one
     /// person have the same text.
     pub(crate) async fn message(&self, wire: &mut Wire, room: &str, text: &str) -> Result<String> {

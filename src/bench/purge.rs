@@ -5,13 +5,11 @@
 //! again and again while it purges, and nobody sends.
 
 use std::{
-    cell::RefCell,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use futures_util::future::try_join_all;
 
 use crate::{
     bulk::Bulk,
@@ -19,14 +17,12 @@ use crate::{
     people::Person,
     report::Report,
     site::{Ground, Site},
-    statistics::Times,
+    steady::{Steady, report_sending},
     wire::Wire,
 };
 
 /// The one authority.
 const NAME: &str = "bench.example.jp";
-/// Connections over which is sent while the room goes.
-const HANDS: usize = 4;
 /// How often it is asked whether the purge is over.
 const LOOK: Duration = Duration::from_secs(2);
 /// How long nobody does anything before the disk is measured.
@@ -131,51 +127,19 @@ impl Run<'_> {
     /// Others send before, while and after the room goes.
     async fn beside(&mut self, site: &Site, made: &Made) -> Result<()> {
         let seconds = Duration::from_secs(self.arguments.seconds.clamp(1, 120));
-        let mut before = self.send(site, made, "before", passed(seconds)).await?;
+        let Made { room, other, writer } = made;
+        let sending = Steady { site, writer, room: other, rate: self.arguments.rate };
+        let mut before = sending.during("before", seconds).await?;
         let (cost, begun) = (Cost::start(&site.processes), Instant::now());
-        site.command(&["room", "purge", &made.room, "--force"]).await?;
-        let limit = self.limit;
-        let mut during = self.send(site, made, "during", gone(site, limit)).await?;
+        site.command(&["room", "purge", room, "--force"]).await?;
+        let (mut during, ()) = sending.until("during", gone(site, self.limit)).await?;
         self.report.number("purge_s", begun.elapsed().as_secs_f64());
         self.report.number("purge_cpu_s", cost.cpu_ms() / 1000.0);
-        let mut after = self.send(site, made, "after", passed(seconds)).await?;
+        let mut after = sending.during("after", seconds).await?;
         for (name, times) in [("before", &mut before), ("during", &mut during), ("after", &mut after)] {
-            self.report.number(format!("send_{name}"), times.len() as f64);
-            self.report.number(format!("send_{name}_p50_ms"), times.percentile_ms(50));
-            self.report.number(format!("send_{name}_p99_ms"), times.percentile_ms(99));
+            report_sending(self.report, name, times);
         }
         Ok(())
-    }
-
-    /// Messages at a steady rate until something is over.
-    async fn send(
-        &self,
-        site: &Site,
-        made: &Made,
-        what: &str,
-        until: impl Future<Output = Result<()>>,
-    ) -> Result<Times> {
-        let (started, rate) = (Instant::now(), self.arguments.rate.clamp(1.0, 500.0));
-        let times = RefCell::new(Times::default());
-        let hand = async |hand: usize| {
-            let mut wire = Wire::to(site.address);
-            for n in (hand..).step_by(HANDS) {
-                let due = started + Duration::from_secs_f64(n as f64 / rate);
-                let is_late = due < Instant::now();
-                tokio::time::sleep_until(due.into()).await;
-                // A message that the one before it has held up has waited since it was due.
-                let begun = if is_late { due } else { Instant::now() };
-                made.writer.message(&mut wire, &made.other, &format!("{what}{n}")).await?;
-                times.borrow_mut().push(begun.elapsed());
-            }
-            anyhow::Ok(())
-        };
-        let sending = try_join_all((0..HANDS).map(hand));
-        tokio::select! {
-            over = until => over?,
-            failed = sending => bail!("sending ended: {failed:?}"),
-        }
-        Ok(times.into_inner())
     }
 
     /// The server is killed again and again until the room is gone all the same.
@@ -197,11 +161,6 @@ impl Run<'_> {
         self.report.number("purge_s", begun.elapsed().as_secs_f64());
         Ok(())
     }
-}
-
-async fn passed(time: Duration) -> Result<()> {
-    tokio::time::sleep(time).await;
-    Ok(())
 }
 
 /// Waits until no room is being purged.

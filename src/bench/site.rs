@@ -48,6 +48,17 @@ impl Ground {
     }
 }
 
+/// What a configuration says beside what each needs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct More {
+    /// What the listener of clients serves as well, for instance `, "admin_api"`.
+    pub(crate) serves: &'static str,
+    /// Keys of each authority.
+    pub(crate) of_authority: String,
+    /// Sections of its own.
+    pub(crate) sections: String,
+}
+
 /// A server of ours.
 #[derive(Debug)]
 pub(crate) struct Site {
@@ -57,12 +68,41 @@ pub(crate) struct Site {
     most_mib: u64,
     host: HeaderValue,
     pub(crate) address: SocketAddr,
+    admin: SocketAddr,
     pub(crate) processes: Processes,
+}
+
+/// The metrics of a server, for as long as it is at its address.
+#[derive(Debug, Clone)]
+pub(crate) struct Gauges {
+    operator: Caller,
+    address: SocketAddr,
+}
+
+impl Gauges {
+    /// The sum of a metric's values now, of those whose labels have this in them.
+    pub(crate) async fn sum(&self, name: &str, label: &str) -> Result<u64> {
+        let mut wire = Wire::to(self.address);
+        let answer = wire.ask(&self.operator, Method::GET, "/metrics", bytes::Bytes::new()).await?;
+        let text = std::str::from_utf8(&answer)?;
+        let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let lines = text.lines().filter(of_name).filter(|line| line.contains(label));
+        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
+    }
 }
 
 impl Site {
     /// Writes configuration and keys of these authorities. Nothing runs yet.
     pub(crate) fn found(ground: &Ground, authorities: &[String]) -> Result<Self> {
+        Self::found_with(ground, authorities, |_| Ok(More::default()))
+    }
+
+    /// The same with more in the configuration, which may name files below the directory.
+    pub(crate) fn found_with(
+        ground: &Ground,
+        authorities: &[String],
+        more: impl FnOnce(&Path) -> Result<More>,
+    ) -> Result<Self> {
         let (directory, is_ours) = match &ground.directory {
             Some(directory) => (directory.join(&ground.part), false),
             None => {
@@ -75,7 +115,7 @@ impl Site {
         fs::create_dir_all(directory.join("keys"))?;
         let address = free_address()?;
         let admin = free_address()?;
-        let text = configuration(authorities, (address, admin), ground.budget.as_deref());
+        let text = configuration(authorities, (address, admin), ground.budget.as_deref(), &more(&directory)?);
         fs::write(directory.join("yakuba.toml"), text)?;
         let mut chance = fs::File::open("/dev/urandom")?;
         for authority in authorities {
@@ -96,6 +136,7 @@ impl Site {
             most_mib: ground.most_mib,
             host: HeaderValue::from_str(first)?,
             address,
+            admin,
             processes: Processes::new(None, &[]),
         })
     }
@@ -133,13 +174,31 @@ impl Site {
 
     /// Runs a command of the program over the same configuration; returns what it says.
     pub(crate) async fn command(&self, arguments: &[&str]) -> Result<String> {
+        self.command_by(None, arguments).await
+    }
+
+    /// The same as one of several people of this machine, who come by `sudo`.
+    pub(crate) async fn command_by(&self, person: Option<u32>, arguments: &[&str]) -> Result<String> {
         let mut command = tokio::process::Command::new(&self.program);
         command.args(arguments).arg("--config").arg(self.directory.join("yakuba.toml")).env("LC_ALL", "C");
+        if let Some(person) = person {
+            command.env("SUDO_UID", person.to_string()).env("SUDO_USER", format!("staff{person}"));
+        }
         let done = command.stdin(std::process::Stdio::null()).kill_on_drop(true).output().await?;
         let said = String::from_utf8_lossy(&done.stdout).into_owned();
         let complained = String::from_utf8_lossy(&done.stderr);
         ensure!(done.status.success(), "{}: {said}{complained}", arguments.join(" "));
         Ok(said)
+    }
+
+    /// The file of a name below its directory.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Where its metrics are read.
+    pub(crate) fn gauges(&self) -> Gauges {
+        Gauges { operator: Caller { host: self.host.clone(), bearer: None }, address: self.admin }
     }
 
     /// Disk that its data take, in MiB.
@@ -204,14 +263,16 @@ fn configuration(
     authorities: &[String],
     (address, admin): (SocketAddr, SocketAddr),
     budget: Option<&str>,
+    more: &More,
 ) -> String {
     let mut text = String::new();
     for name in authorities {
         let key = key_file(name);
         text.push_str(&format!("[[authorities]]\nname = \"{name}\"\nkey_file = \"{key}\"\n"));
+        text.push_str(&more.of_authority);
         text.push_str("[authorities.registration]\nmode = \"open\"\n");
     }
-    text.push_str(&format!("[[listeners]]\naddress = \"{address}\"\nserves = [\"client\"]\n"));
+    text.push_str(&format!("[[listeners]]\naddress = \"{address}\"\nserves = [\"client\"{}]\n", more.serves));
     text.push_str(&format!("[[listeners]]\naddress = \"{admin}\"\nserves = [\"admin\"]\n"));
     // The gateway of `bench push` is on this machine.
     text.push_str("[push]\nallow_ranges = [\"127.0.0.0/8\"]\n");
@@ -220,5 +281,6 @@ fn configuration(
         text.push_str(&format!("memory = \"{budget}\"\n"));
     }
     text.push_str("[limits]\nenabled = false\n[log]\nfilter = \"warn\"\n");
+    text.push_str(&more.sections);
     text
 }

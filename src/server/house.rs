@@ -452,6 +452,7 @@ impl House {
             rooms: Arc::new(ByRule { engine: engine.clone(), accounts: accounts.clone() }),
             clock: clock.clone(),
             tasks: &edges,
+            metrics: &metrics,
         });
         let console = Console::new(console::Parts {
             pages,

@@ -12,7 +12,6 @@ mod answers;
 mod arrivals;
 mod black_hole;
 mod call;
-mod certificates;
 mod course;
 mod forks;
 mod identity;
@@ -36,8 +35,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
-use self::{certificates::CertificateAuthority, course::Course, nation::Nation, subject::Subject};
-use crate::report::Report;
+use self::{course::Course, nation::Nation, subject::Subject};
+use crate::{certificates::CertificateAuthority, report::Report};
 
 /// The most servers, and the most members: those of the whole country, and some more.
 const MOST_SERVERS: usize = 2_000;

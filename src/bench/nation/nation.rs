@@ -10,9 +10,8 @@ use parking_lot::{Mutex, RwLock};
 use ruma::signatures::PublicKeyMap;
 use tokio::net::TcpListener;
 
-use super::{
-    arrivals::Arrivals, certificates::CertificateAuthority, identity::Identity, names, peer::Peer, room::Room,
-};
+use super::{arrivals::Arrivals, identity::Identity, names, peer::Peer, room::Room};
+use crate::certificates::CertificateAuthority;
 
 /// What all peers share.
 pub(super) struct Nation {

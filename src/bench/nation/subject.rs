@@ -8,10 +8,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use tokio::process::Command;
 
-use super::{
-    call::Line, certificates::CertificateAuthority, identity::enter_document, names, nation::Nation,
-};
+use super::{call::Line, identity::enter_document, names, nation::Nation};
 use crate::{
+    certificates::CertificateAuthority,
     client::Server,
     process::{Processes, free_address},
     report::Report,

@@ -24,6 +24,7 @@ mod deciding;
 mod error;
 mod levels;
 pub mod limits;
+mod meters;
 mod order;
 mod pattern;
 mod places;
@@ -36,6 +37,7 @@ mod running;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod together;
 mod verbs;
 mod wanted;
 mod words;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use audit::{Action, Actor, Deed};
-use base::{Clock, Instant, Tasks};
+use base::{Clock, Instant, Metrics, Tasks};
 use intake::Date;
 use organisation::{Organisations, calendar::day_of};
 use ruma::{OwnedServerName, ServerName};
@@ -13,7 +13,7 @@ use tokio::{
     sync::{Mutex, Notify},
 };
 
-use crate::{answer::Answer, error::Error, order::Order, verbs::Rooms, words::words};
+use crate::{answer::Answer, error::Error, meters::Meters, order::Order, verbs::Rooms, words::words};
 
 /// What it is made of.
 pub struct Parts<'a> {
@@ -27,6 +27,8 @@ pub struct Parts<'a> {
     pub clock: Clock,
     /// Who runs the tasks.
     pub tasks: &'a Tasks,
+    /// Where it is told how far rooms follow.
+    pub metrics: &'a Metrics,
 }
 
 /// The rules of all authorities of a process. Cloning gives another handle.
@@ -42,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) rooms: Arc<dyn Rooms>,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
+    pub(crate) meters: Meters,
     /// Told when rules change, so that nobody waits for the next look.
     pub(crate) look: Notify,
     /// What was looked at last, of each authority; held by who takes steps, one at a time.
@@ -67,7 +70,7 @@ impl Rules {
     /// Over a store. Nothing is done by itself before [`Rules::start`].
     #[must_use]
     pub fn new(parts: Parts<'_>) -> Self {
-        let Parts { store, authorities, rooms, clock, tasks } = parts;
+        let Parts { store, authorities, rooms, clock, tasks, metrics } = parts;
         let inner = Inner {
             organisations: Organisations::new(&store),
             store,
@@ -75,6 +78,7 @@ impl Rules {
             rooms,
             clock,
             tasks: tasks.clone(),
+            meters: Meters::new(metrics),
             look: Notify::new(),
             looked: Mutex::default(),
         };

@@ -8,11 +8,16 @@ use std::{sync::Arc, time::Duration};
 
 use audit::{Action, Actor, Deed};
 use base::Instant;
+use futures_util::FutureExt;
 use organisation::UnitId;
+use parking_lot::Mutex;
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName};
 use serde_json::Value;
 use store::Batch;
-use tokio::sync::Notify;
+use tokio::{
+    join,
+    sync::{Notify, mpsc},
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -26,6 +31,7 @@ use crate::{
     roster::days_before,
     rules::{Looked, Rules, written},
     tables::{BROUGHT, BroughtRow, PLACES, PlaceRow, STANDS, StandRow},
+    together::Together,
     verbs::{Change, NewRoom, Outcome, VerbError},
     wanted::{Place, WantedRoom},
 };
@@ -95,6 +101,12 @@ impl Rules {
 
     /// Takes all steps that are left for an authority.
     pub(crate) async fn reconcile(&self, authority: &ServerName, by: &Actor) -> Result<Done, Error> {
+        let outcome = self.take_all(authority, by).await;
+        self.inner.meters.ended(authority.as_str(), outcome.is_ok());
+        outcome
+    }
+
+    async fn take_all(&self, authority: &ServerName, by: &Actor) -> Result<Done, Error> {
         let mut looked = self.inner.looked.lock().await;
         // Before anything is read: what moves meanwhile is looked at again.
         let (at, print): (Instant, _) = (self.inner.clock.instant(), self.print(authority).await?);
@@ -102,16 +114,19 @@ impl Rules {
         if view.wanted.left_out > 0 {
             warn!(%authority, count = view.wanted.left_out, "rules want more rooms than there may be");
         }
-        let mut run = Run { rules: self, authority, by, done: Done::default(), failures: 0, last: None };
+        let run = Run { rules: self, authority, by, count: Mutex::default() };
         run.follow(&mut view).await?;
+        run.begin(&view);
         run.make_missing(&mut view).await?;
-        run.change_all(&view).await?;
-        run.close_unwanted(&view).await?;
-        if let Some(error) = run.last {
+        let wanted = view.wanted.rooms.iter().map(|wanted| (&wanted.place, Some(wanted)));
+        run.turn_all(&view, wanted.collect()).await?;
+        run.turn_all(&view, view.settled.unwanted.iter().map(|place| (place, None)).collect()).await?;
+        let Count { done, last, .. } = run.count.into_inner();
+        if let Some(error) = last {
             return Err(error);
         }
         looked.insert(authority.to_owned(), Looked { at, print });
-        Ok(run.done)
+        Ok(done)
     }
 
     /// The steps that are left for a room: for one that is wanted, or for one that is not any more.
@@ -167,20 +182,44 @@ pub(crate) struct Steps {
     is_shared: bool,
 }
 
-/// One run over the rooms of an authority.
+/// One run over the rooms of an authority, of which several are looked at and changed at a time.
 struct Run<'a> {
     rules: &'a Rules,
     authority: &'a ServerName,
     by: &'a Actor,
+    count: Mutex<Count>,
+}
+
+/// What a run has come to.
+#[derive(Default)]
+struct Count {
     done: Done,
+    /// What of that the metrics tell.
+    told: Done,
+    /// How many rooms are still to be made or looked at.
+    left: usize,
     /// How many rooms failed one after another.
     failures: usize,
     last: Option<Error>,
 }
 
+/// Where a room is that ought to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// It is as it ought to be.
+    Taken,
+    /// Its steps go to other servers, so they wait for their turn.
+    Waits,
+    /// It is not there.
+    Gone,
+}
+
+/// A room that is wanted, or one that is not any more.
+type Item<'v> = (&'v Place, Option<&'v WantedRoom>);
+
 impl Run<'_> {
     /// Rooms whose unit became another one become that one's.
-    async fn follow(&mut self, view: &mut View) -> Result<(), Error> {
+    async fn follow(&self, view: &mut View) -> Result<(), Error> {
         for (to, from) in std::mem::take(&mut view.settled.follows) {
             let Some(old) = view.places.get(&from).cloned() else { continue };
             let row = PlaceRow { came_from: Some(from.unit), ..old.clone() };
@@ -192,30 +231,42 @@ impl Run<'_> {
             batch.insert(&PLACES, &key(authority, &to), &row);
             batch.put(&STANDS, &(authority, old.room.as_str()), &stand(&to));
             self.rules.inner.store.commit(batch).await?;
-            self.done.changes += 1;
+            self.count.lock().done.changes += 1;
             view.places.remove(&from);
             view.places.insert(to, row);
         }
         Ok(())
     }
 
-    /// Rooms that are not there are made, a space before what is in it.
-    async fn make_missing(&mut self, view: &mut View) -> Result<(), Error> {
-        let mut made = Vec::new();
-        for wanted in view.wanted.rooms.iter().filter(|room| !view.places.contains_key(&room.place)) {
-            let place = wanted.place.clone();
-            let outcome = self.make(view, wanted, None).await;
-            if let Some(row) = self.judge(outcome)? {
-                made.push((place, row));
+    /// Says how many rooms there are to make and to look at.
+    fn begin(&self, view: &View) {
+        let missing = view.wanted.rooms.iter().filter(|room| !view.places.contains_key(&room.place)).count();
+        self.count.lock().left = missing + view.wanted.rooms.len() + view.settled.unwanted.len();
+        self.tell(0);
+    }
+
+    /// Rooms that are not there are made.
+    async fn make_missing(&self, view: &mut View) -> Result<(), Error> {
+        let (known, mut some) = (&*view, Together::new());
+        for wanted in known.wanted.rooms.iter().filter(|room| !known.places.contains_key(&room.place)) {
+            if !some.add(self.make_one(known, wanted).boxed()).await {
+                break;
             }
         }
-        view.places.extend(made);
+        let made = some.end().await?;
+        view.places.extend(made.into_iter().flatten());
         Ok(())
+    }
+
+    async fn make_one(&self, view: &View, wanted: &WantedRoom) -> Result<Option<(Place, PlaceRow)>, Error> {
+        let outcome = self.make(view, wanted, None).await;
+        self.tell(1);
+        Ok(self.judge(outcome)?.map(|row| (wanted.place.clone(), row)))
     }
 
     /// Makes a room, in the place of one that is not there any more, if there was one.
     async fn make(
-        &mut self,
+        &self,
         view: &View,
         wanted: &WantedRoom,
         old: Option<&PlaceRow>,
@@ -258,35 +309,65 @@ impl Run<'_> {
             batch.insert(&STANDS, &(authority.as_str(), room.as_str()), &stand(place));
         };
         let made = self.rules.inner.rooms.make(&view.steward, room, &beside).await?;
-        self.done.makes += 1;
+        self.count.lock().done.makes += 1;
         Ok(row(&made))
     }
 
-    /// Each wanted room becomes what it ought to be.
-    async fn change_all(&mut self, view: &View) -> Result<(), Error> {
-        for wanted in &view.wanted.rooms {
-            let Some(row) = view.places.get(&wanted.place) else { continue };
-            let outcome = self.change(view, (&wanted.place, Some(wanted)), row).await;
-            let is_there = self.judge(outcome)?;
-            if is_there == Some(false) {
+    /// Each of these rooms becomes what it ought to be: some at a time, and beside them, one after another and at the pace
+    /// that others can bear, those of which other servers hear.
+    async fn turn_all(&self, view: &View, items: Vec<Item<'_>>) -> Result<(), Error> {
+        let (waits, mut waiting) = mpsc::unbounded_channel();
+        let at_once = async move {
+            let mut some = Together::new();
+            for item in items {
+                if !some.add(self.turn_or_wait(view, item, &waits).boxed()).await {
+                    break;
+                }
+            }
+            some.end().await.map(drop)
+        };
+        let paced = async {
+            while let Some(item) = waiting.recv().await {
+                self.turn(view, item, true).await?;
+                self.tell(1);
+            }
+            Ok(())
+        };
+        let (at_once, paced) = join!(at_once, paced);
+        at_once.and(paced)
+    }
+
+    async fn turn_or_wait<'v>(
+        &self,
+        view: &View,
+        item: Item<'v>,
+        waits: &mpsc::UnboundedSender<Item<'v>>,
+    ) -> Result<(), Error> {
+        match self.turn(view, item, false).await? {
+            // Where nobody listens any more, what he met is told instead.
+            Turn::Waits => drop(waits.send(item)),
+            Turn::Taken | Turn::Gone => self.tell(1),
+        }
+        Ok(())
+    }
+
+    /// A room becomes what it ought to be; one of which other servers hear does only where it `may_tell` them.
+    async fn turn(&self, view: &View, item: Item<'_>, may_tell: bool) -> Result<Turn, Error> {
+        let (place, wanted) = item;
+        let Some(row) = view.places.get(place) else { return Ok(Turn::Taken) };
+        let outcome = self.change(view, item, row, may_tell).await;
+        let Some(turn) = self.judge(outcome)? else { return Ok(Turn::Taken) };
+        match (turn, wanted) {
+            (Turn::Gone, Some(wanted)) => {
                 // Somebody has purged it. With the next look it is filled.
                 let outcome = self.make(view, wanted, Some(row)).await;
                 self.judge(outcome)?;
                 self.rules.inner.look.notify_one();
             }
+            (Turn::Gone, None) => self.forget(place, row).await?,
+            (Turn::Taken | Turn::Waits, _) => {}
         }
-        Ok(())
-    }
-
-    async fn close_unwanted(&mut self, view: &View) -> Result<(), Error> {
-        for place in &view.settled.unwanted {
-            let Some(row) = view.places.get(place) else { continue };
-            let outcome = self.change(view, (place, None), row).await;
-            if self.judge(outcome)? == Some(false) {
-                self.forget(place, row).await?;
-            }
-        }
-        Ok(())
+        Ok(turn)
     }
 
     /// Forgets a room that somebody has purged.
@@ -300,18 +381,22 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Takes the steps of a room; whether it is there.
+    /// Takes the steps of a room.
     async fn change(
-        &mut self,
+        &self,
         view: &View,
-        (place, wanted): (&Place, Option<&WantedRoom>),
+        (place, wanted): Item<'_>,
         row: &PlaceRow,
-    ) -> Result<bool, Error> {
+        may_tell: bool,
+    ) -> Result<Turn, Error> {
         let Some(steps) = self.rules.steps(self.authority, view, (place, wanted)).await? else {
-            return Ok(false);
+            return Ok(Turn::Gone);
         };
         let Steps { steps, is_shared } = steps;
-        let Some(room) = parse(&row.room) else { return Ok(false) };
+        if is_shared && !may_tell && !steps.is_empty() {
+            return Ok(Turn::Waits);
+        }
+        let Some(room) = parse(&row.room) else { return Ok(Turn::Gone) };
         let mut row = row.clone();
         for some in slices(&steps) {
             match some {
@@ -325,17 +410,21 @@ impl Run<'_> {
                 Slice::Rows(steps) => self.note(&room, place, &mut row, &steps).await?,
             }
         }
-        Ok(true)
+        Ok(Turn::Taken)
+    }
+
+    /// Has the metrics tell what was done, and that so many rooms more are looked at.
+    fn tell(&self, rooms: usize) {
+        let (meters, authority) = (&self.rules.inner.meters, self.authority.as_str());
+        let mut count = self.count.lock();
+        meters.steps(authority, count.told, count.done);
+        count.told = count.done;
+        count.left = count.left.saturating_sub(rooms);
+        meters.left(authority, count.left);
     }
 
     /// Changes a room, with the rows of what is changed; how many member events that made.
-    async fn say(
-        &mut self,
-        view: &View,
-        room: &RoomId,
-        place: &Place,
-        changes: &[Change],
-    ) -> Result<u32, Error> {
+    async fn say(&self, view: &View, room: &RoomId, place: &Place, changes: &[Change]) -> Result<u32, Error> {
         let authority = self.authority;
         let at = self.rules.inner.clock.now();
         let deeds: Vec<Deed> = changes.iter().map(|change| self.deed_of(change, room, place)).collect();
@@ -368,16 +457,18 @@ impl Run<'_> {
             }
         }
         let mut members = 0_u32;
+        let mut count = self.count.lock();
+        let done = &mut count.done;
         for (change, outcome) in changes.iter().zip(&outcomes) {
             match (change, outcome) {
                 (_, Outcome::Refused) => {
                     warn!(%authority, room_id = %room, ?change, "a room does not follow its rule");
-                    self.done.refused += 1;
+                    done.refused += 1;
                 }
                 (_, Outcome::Unchanged) => {}
-                (Change::Join(_), _) => (self.done.joins, members) = (self.done.joins + 1, members + 1),
-                (Change::Leave(_), _) => (self.done.leaves, members) = (self.done.leaves + 1, members + 1),
-                (Change::State(..), _) => self.done.changes += 1,
+                (Change::Join(_), _) => (done.joins, members) = (done.joins + 1, members + 1),
+                (Change::Leave(_), _) => (done.leaves, members) = (done.leaves + 1, members + 1),
+                (Change::State(..), _) => done.changes += 1,
             }
         }
         Ok(members)
@@ -392,7 +483,7 @@ impl Run<'_> {
 
     /// Lets a space lead to a room, or no more.
     async fn lead(
-        &mut self,
+        &self,
         view: &View,
         room: &RoomId,
         place: &Place,
@@ -409,7 +500,7 @@ impl Run<'_> {
 
     /// Writes rows of a room in which nothing is said.
     async fn note(
-        &mut self,
+        &self,
         room: &RoomId,
         place: &Place,
         row: &mut PlaceRow,
@@ -423,13 +514,13 @@ impl Run<'_> {
                 Step::Reopen => {
                     row.closed = None;
                     self.deed(Action::ReopenRoom, room.as_str(), place).write(&mut batch, authority);
-                    self.done.changes += 1;
+                    self.count.lock().done.changes += 1;
                 }
                 Step::Close(day) => {
                     row.closed = Some(*day);
                     let deed = self.deed(Action::CloseRoom, room.as_str(), place);
                     deed.write(&mut batch, authority);
-                    self.done.closes += 1;
+                    self.count.lock().done.closes += 1;
                 }
                 Step::Under(parent) => row.parent = parent.as_ref().map(ToString::to_string),
                 Step::Note(user) => {
@@ -452,25 +543,26 @@ impl Run<'_> {
     }
 
     /// What of an outcome concerns this room alone, so that the others go on.
-    fn judge<T>(&mut self, outcome: Result<T, Error>) -> Result<Option<T>, Error> {
+    fn judge<T>(&self, outcome: Result<T, Error>) -> Result<Option<T>, Error> {
         let authority = self.authority;
+        let mut count = self.count.lock();
         match outcome {
             Ok(done) => {
-                self.failures = 0;
+                count.failures = 0;
                 Ok(Some(done))
             }
             Err(error @ Error::Verb(VerbError::Refused(_))) => {
                 warn!(%authority, %error, "a room does not follow its rule");
-                self.done.refused += 1;
+                count.done.refused += 1;
                 Ok(None)
             }
             Err(error @ (Error::Verb(VerbError::Failed(_)) | Error::Changed)) => {
                 warn!(%authority, %error, "a room does not follow its rule yet");
-                self.failures += 1;
-                if self.failures >= MOST_FAILURES {
+                count.failures += 1;
+                if count.failures >= MOST_FAILURES {
                     return Err(error);
                 }
-                self.last = Some(error);
+                count.last = Some(error);
                 Ok(None)
             }
             Err(error) => Err(error),

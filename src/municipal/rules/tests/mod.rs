@@ -89,6 +89,7 @@ impl Town {
             rooms: rooms.clone(),
             clock: clock.clone(),
             tasks: &tasks,
+            metrics: &metrics,
         });
         Self { desk, rules, rooms, store, hand, clock, tasks }
     }
@@ -107,6 +108,7 @@ impl Town {
             rooms: self.rooms.clone(),
             clock: self.clock.clone(),
             tasks: &self.tasks,
+            metrics: &Metrics::new(),
         });
     }
 

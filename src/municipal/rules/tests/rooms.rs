@@ -32,6 +32,8 @@ pub(super) struct MadeUp {
     closed: Mutex<BTreeSet<OwnedUserId>>,
     locked: Mutex<BTreeSet<OwnedUserId>>,
     made: AtomicI64,
+    /// Changes are one after another, as those of each room are.
+    turn: tokio::sync::Mutex<()>,
     /// How many commits are made before the power goes.
     left: AtomicI64,
     /// Member events of each room, in the order in which they came.
@@ -46,6 +48,7 @@ impl MadeUp {
             closed: Mutex::default(),
             locked: Mutex::default(),
             made: AtomicI64::new(0),
+            turn: tokio::sync::Mutex::default(),
             left: AtomicI64::new(i64::MAX),
             said: Mutex::default(),
         }
@@ -212,6 +215,7 @@ impl Rooms for MadeUp {
         changes: &[Change],
         beside: Beside<'_>,
     ) -> Result<Vec<Outcome>, VerbError> {
+        let _turn = self.turn.lock().await;
         let found = self.rooms.lock().unwrap().get(id).map(|room| room.actual.clone());
         let mut next = found.ok_or_else(|| VerbError::Refused("no room".to_owned()))?;
         let mut said = Vec::new();

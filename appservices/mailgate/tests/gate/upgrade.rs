@@ -1,19 +1,14 @@
 //! A room with an address is upgraded: the address and its threads go on in the new one, and nowhere else.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
-
-#[expect(dead_code, reason = "other tests need more")]
-mod post;
-#[expect(dead_code, reason = "other tests need more")]
-#[path = "post/sink.rs"]
-mod sink;
-
 use http::Method;
-use post::{BOT, Town, body, count, hears, lines};
 use ruma::{OwnedEventId, OwnedRoomId, RoomId, UserId};
 use serde_json::{Value, json};
-use sink::Sink;
 use testkit::User;
+
+use crate::{
+    post::{BOT, Town, body, count, hears, lines},
+    sink::Sink,
+};
 
 fn mail(number: u32, before: &str, text: &str) -> Vec<u8> {
     lines(&format!(

@@ -436,7 +436,7 @@ async fn who_floods_the_search_keeps_nobody_else_from_it() {
     assert_eq!(find(&hanako, "高橋").await, ["hanako 髙橋 花子(防災課)"]);
 }
 
-/// What searches and names cost among twelve thousand: `cargo test -p testkit --test staff -- --ignored --nocapture`.
+/// What searches and names cost among twelve thousand: `cargo test -p testkit --test servers staff -- --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures"]
 #[expect(clippy::print_stderr, reason = "what was measured is for who reads it")]

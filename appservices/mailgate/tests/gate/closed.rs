@@ -1,14 +1,10 @@
 //! Rooms that take no mail: encrypted ones, those in which the bot may not speak, and those that it is not in.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
-
-#[expect(dead_code, reason = "other tests need more")]
-mod post;
-
-use post::{BOT, Town, body, count, hears, lines, own};
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Value, json};
 use testkit::User;
+
+use crate::post::{BOT, Town, body, count, hears, lines, own};
 
 fn mail(number: u32, text: &str) -> Vec<u8> {
     lines(&format!("From: taro@example.co.jp\nSubject: x\nMessage-ID: <{number}@x>\n\n{text}"))

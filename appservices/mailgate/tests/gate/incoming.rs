@@ -1,15 +1,11 @@
-//! The bot's own process between a mail server, which the test plays, and a server with its users.
-
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
-
-#[expect(dead_code, reason = "other tests need more")]
-mod post;
+//! Mail into rooms.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::Method;
-use post::{BOT, Client, Town, body, count, hears, lines, own, winmail};
 use testkit::User;
+
+use crate::post::{BOT, Client, Town, body, count, hears, lines, own, winmail};
 
 fn mail(number: u32, text: &str) -> Vec<u8> {
     lines(&format!(

@@ -22,14 +22,14 @@ use tokio_rustls::{
 };
 
 /// Issues certificates into a directory.
-pub(super) struct CertificateAuthority {
+pub(crate) struct CertificateAuthority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     /// Its own certificate.
-    pub(super) file: PathBuf,
+    pub(crate) file: PathBuf,
 }
 
 impl CertificateAuthority {
-    pub(super) fn new(directory: &Path) -> Result<Self> {
+    pub(crate) fn new(directory: &Path) -> Result<Self> {
         let mut params = CertificateParams::new(Vec::<String>::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -41,7 +41,7 @@ impl CertificateAuthority {
     }
 
     /// The files of the certificate and the key of a server that is not played here.
-    pub(super) fn issue_files(&self, name: &str, directory: &Path) -> Result<(PathBuf, PathBuf)> {
+    pub(crate) fn issue_files(&self, name: &str, directory: &Path) -> Result<(PathBuf, PathBuf)> {
         let key = KeyPair::generate()?;
         let certificate = self.issue(name, &key)?;
         let files = (directory.join("tls.pem"), directory.join("tls.key"));
@@ -58,7 +58,7 @@ impl CertificateAuthority {
 
     /// What the servers of these names need to listen; each shows a certificate of its own, and all have one
     /// key between them, which nobody on the other side can tell.
-    pub(super) fn acceptor<'a>(&self, names: impl Iterator<Item = &'a ServerName>) -> Result<TlsAcceptor> {
+    pub(crate) fn acceptor<'a>(&self, names: impl Iterator<Item = &'a ServerName>) -> Result<TlsAcceptor> {
         let provider = Arc::new(ring::default_provider());
         let key = KeyPair::generate()?;
         let secret = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
@@ -76,7 +76,7 @@ impl CertificateAuthority {
     }
 
     /// What the servers played here need to connect to the one that is not.
-    pub(super) fn connector(&self) -> Result<TlsConnector> {
+    pub(crate) fn connector(&self) -> Result<TlsConnector> {
         let provider: Arc<CryptoProvider> = Arc::new(ring::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.as_ref().der().clone()).context("the authority's own certificate")?;

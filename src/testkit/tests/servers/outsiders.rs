@@ -489,7 +489,7 @@ async fn outsiders_learn_nothing_and_change_nothing_whatever_they_ask() {
     assert_right(walk(&World::new().await, 1, 1, 3).await, 1_000);
 }
 
-/// All of it: `cargo test -p testkit --test outsiders -- --include-ignored`.
+/// All of it: `cargo test -p testkit --test servers outsiders -- --include-ignored`.
 #[tokio::test]
 #[ignore = "half a minute; the walk above asks a part of it"]
 async fn outsiders_learn_nothing_and_change_nothing_in_ten_thousand_cases() {

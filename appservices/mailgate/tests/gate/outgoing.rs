@@ -1,18 +1,14 @@
 //! Mail out of rooms: the bot's own process between a server with its users and a mail server, which the test plays.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
-
-#[expect(dead_code, reason = "other tests need more")]
-mod post;
-#[path = "post/sink.rs"]
-mod sink;
-
 use http::Method;
-use post::{BOT, Town, body, count, hears, lines};
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Value, json};
-use sink::Sink;
 use testkit::User;
+
+use crate::{
+    post::{BOT, Town, body, count, hears, lines},
+    sink::Sink,
+};
 
 /// A town whose mails go to a mail server that the test has in hand.
 async fn town(more: &str) -> (Town, Sink) {
