@@ -27,7 +27,7 @@ impl Administrator {
 
     /// As the audit log names him.
     pub(crate) fn actor(&self, from: Option<Address>) -> Actor {
-        Actor::user(&self.0.user_id, true, from)
+        Actor::user(&self.0.user_id, true, from).on(&self.0.device_id)
     }
 
     /// Refuses users who are not of his authority. Whether they are of another one of this process is not looked at.

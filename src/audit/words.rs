@@ -30,6 +30,9 @@ pub fn in_json(authority: &ServerName, row: &Listed) -> String {
         "whom": record.whom,
         "before": facts(&record.before),
         "after": facts(&record.after),
+        "zone": record.zone,
+        "device": record.device,
+        "duty": record.duty,
     })
     .to_string()
 }

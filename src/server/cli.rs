@@ -563,6 +563,8 @@ enum AuditCommand {
     Verify(AuditVerifyArgs),
     /// 監査ログを読む / prints the audit log of one authority
     List(AuditListArgs),
+    /// ログサーバーへの転送の状況 / how far the log servers have the audit log
+    Status(AuditStatusArgs),
 }
 
 #[derive(Debug, Args)]
@@ -573,6 +575,18 @@ pub(crate) struct AuditVerifyArgs {
     /// 以前の確認で表示された値 (件数:連鎖の値)。それが今も連鎖にあるか確かめる / What an earlier check printed (rows:value): whether the chain still goes through it
     #[arg(long, value_parser = commands::audit::parse_noted)]
     pub(crate) noted: Option<Noted>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditStatusArgs {
+    /// 機関のサーバー名。なければ設定のすべての機関 / The authority; without it all of the configuration
+    #[arg(long, alias = "authority", value_parser = names::parse)]
+    pub(crate) server_name: Option<OwnedServerName>,
+    /// JSON で / As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) config: ConfigArg,
 }
@@ -712,6 +726,9 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ldap(LdapCommand::Preview(args)) => return run_async(commands::ldap::preview(&args)),
         Command::Audit(AuditCommand::Verify(args)) => return run_async(commands::audit::verify(&args)),
         Command::Audit(AuditCommand::List(args)) => run_async(commands::audit::list(&args))?,
+        Command::Audit(AuditCommand::Status(args)) => {
+            return run_async(commands::audit_status::status(&args));
+        }
         Command::Backup(args) => run_async(commands::data::backup(&args))?,
         Command::Restore(args) => run_async(commands::data::restore(&args))?,
         Command::Verify(args) => return run_async(commands::data::verify(&args)),

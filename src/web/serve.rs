@@ -10,7 +10,7 @@ use std::{
 };
 
 use axum::extract::{FromRequestParts, RawPathParams};
-use base::{ByteSize, Counter, Gauge, Histogram};
+use base::{ByteSize, Counter, Gauge, Histogram, ZoneName};
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header, request::Parts};
@@ -262,7 +262,9 @@ impl Inner {
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
         // The listener puts it there: no header can.
         let zone = parts.extensions.get::<Zone>().cloned();
-        let address = self.kit.proxies.client(peer, &parts.headers).map(Address::of);
+        let through = zone.as_ref().map(|zone| ZoneName::of(zone.name()));
+        let address = self.kit.proxies.client(peer, &parts.headers);
+        let address = address.map(|ip| Address::of(ip).through(through));
         if let (None, Some(proxy), Some(_)) = (address, peer, self.class) {
             self.kit.note_nameless(proxy.ip());
         }

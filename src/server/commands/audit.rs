@@ -254,7 +254,7 @@ fn in_words(row: &Listed) -> String {
         let position = row.position;
         return tr!("位置 {position} の記録は壊れています", "the row at position {position} is damaged");
     };
-    let Record { at, who, role, from, what, whom, before, after } = record;
+    let Record { at, who, role, from, what, whom, before, after, zone, device, duty } = record;
     let facts = |facts: &[(String, String)]| {
         facts
             .iter()
@@ -265,6 +265,9 @@ fn in_words(row: &Listed) -> String {
     // Ids have colons; what looks like a fact needs a space or an equals sign before it.
     let (who, whom) = (quoted(who, [' ', '=', '"']), quoted(whom, [' ', '=', '"']));
     let from = from.as_deref().unwrap_or("-");
+    let zone = zone.as_ref().map(|zone| format!("@{}", quoted(zone, [' ', '=', '"']))).unwrap_or_default();
+    let role = duty.as_ref().map_or(role.clone(), |duty| format!("{role}: {}", quoted(duty, ['=', ']', '"'])));
+    let on = device.as_ref().map(|device| format!(" ({})", quoted(device, [' ', ')', '"']))).unwrap_or_default();
     let before = if before.is_empty() {
         String::new()
     } else {
@@ -275,7 +278,7 @@ fn in_words(row: &Listed) -> String {
     } else {
         tr!(" 後:{facts}", " after:{facts}", facts = facts(after))
     };
-    format!("{at} {from} {who} [{role}] {done} ({what}) {whom}{before}{after}")
+    format!("{at} {from}{zone} {who}{on} [{role}] {done} ({what}) {whom}{before}{after}")
 }
 
 /// A text that others chose, so that it cannot be taken for anything else of the line.
@@ -314,6 +317,9 @@ mod tests {
             what: "session.sign_in".to_owned(),
             whom: "@taro:kanazawa.test".to_owned(),
             before: vec![pair("devices", "A B")],
+            zone: Some("lgwan".to_owned()),
+            device: Some("PHONE".to_owned()),
+            duty: Some("audit".to_owned()),
             after: vec![
                 pair("device", "X user_agent=Element"),
                 pair("a", "k=v"),
@@ -325,6 +331,6 @@ mod tests {
         let line = in_words(&Listed { position: Position(1), record: Some(record) });
         let facts = r#" before: devices="A B" after: device="X user_agent=Element" a="k=v" b="after:" c="\n　\"" d=PHONE"#;
         assert!(line.ends_with(&format!("(session.sign_in) @taro:kanazawa.test{facts}")), "{line}");
-        assert!(line.contains(r#" "uid 0 (sudo hanako)" ["#), "{line}");
+        assert!(line.contains(r#" -@lgwan "uid 0 (sudo hanako)" (PHONE) ["#), "{line}");
     }
 }

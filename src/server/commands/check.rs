@@ -31,6 +31,7 @@ pub(crate) async fn check(args: &ConfigArg) -> anyhow::Result<ExitCode> {
             config.push_apps().err(),
             config.scim().err(),
             config.ldap().err(),
+            config.log_servers().err(),
             wrong_with_network(&config).err(),
             Certificates::open(&config).err().map(|error| anyhow!(tls::told(&error))),
         ];
