@@ -325,11 +325,13 @@ pub enum Action {
     ExportAudit,
     /// A table of the console was taken away as a file.
     ExportTable,
+    /// Somebody was refused what changes something and is for others.
+    TryInVain,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 82] = [
+    pub const ALL: [Self; 83] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -412,6 +414,7 @@ impl Action {
         Self::TakeDuty,
         Self::ExportAudit,
         Self::ExportTable,
+        Self::TryInVain,
     ];
 
     /// Its word in rows, which never changes.
@@ -500,6 +503,7 @@ impl Action {
             Self::TakeDuty => "duty.take",
             Self::ExportAudit => "audit.export",
             Self::ExportTable => "table.export",
+            Self::TryInVain => "power.refused",
         }
     }
 

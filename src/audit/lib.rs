@@ -45,5 +45,5 @@ pub use list::{Filter, Listed, Page, list, list_newest};
 pub use noted::{NotANote, Noted};
 pub use seal::LastSeal;
 pub use tables::checks;
-pub use verify::{Fault, Findings, LateSeal, Wrong, verify};
+pub use verify::{Fault, Findings, LateSeal, SetBack, Wrong, verify};
 pub use words::in_json;

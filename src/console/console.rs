@@ -11,7 +11,7 @@ use personnel::{Answer, By, Order, Personnel};
 use rules::Rules;
 use store::{Batch, Store};
 use syslog::Forwarder;
-use web::{ApiError, Method, Open, RawCall, Response, StatusCode};
+use web::{ApiError, Method, Open, RawCall, Response, RouteName, StatusCode};
 
 use crate::{powers::Powers, told::told};
 
@@ -113,6 +113,31 @@ impl Console {
         ))
     }
 
+    /// The same for what `may` says. A try at what changes something is told of in the audit log.
+    ///
+    /// # Errors
+    /// 401 where nobody is signed in; 403 for who may not.
+    pub(crate) async fn admit_to(
+        &self,
+        visit: &Visit,
+        may: fn(&Powers) -> bool,
+    ) -> Result<(Browser, Powers), PageError> {
+        let (powers, refused) = match self.admit(visit).await {
+            Ok((browser, powers)) if may(&powers) => return Ok((browser, powers)),
+            Ok((_, powers)) => (powers, not_yours()),
+            Err(refused) if refused.status() == StatusCode::FORBIDDEN => (Powers::default(), refused),
+            Err(error) => return Err(error),
+        };
+        if visit.call.parts.method != Method::GET {
+            let browser = visit.signed_in()?;
+            let route = visit.call.parts.extensions.get::<RouteName>();
+            let route = route.map_or("", |route| &*route.0);
+            let by = actor(visit, browser, &powers);
+            self.accounts.note_refusal(&browser.user_id, &by, route).await?;
+        }
+        Err(refused)
+    }
+
     /// Answers a visit of somebody who may do what `may` says. Who is not signed in is led to where he signs in.
     pub(crate) async fn answer<F>(
         &self,
@@ -127,10 +152,7 @@ impl Console {
             if visit.browser().is_none() && visit.call.parts.method == Method::GET {
                 return Ok(visit.redirect(&format!("{SIGN_IN}?back={}", Form::escape(visit.here()))));
             }
-            let (browser, powers) = self.admit(&visit).await?;
-            if !may(&powers) {
-                return Err(not_yours());
-            }
+            let (browser, powers) = self.admit_to(&visit, may).await?;
             handler(visit, browser, powers).await
         };
         self.pages.answer(call, answer).await

@@ -51,7 +51,7 @@ fn severity(record: Option<&Record>) -> Severity {
     let Some(record) = record else { return Severity::Error };
     match Action::of_word(&record.what) {
         Some(
-            Action::SignInFailed | Action::ConfirmFailed | Action::RegisterFailed | Action::RefuseReading,
+            Action::SignInFailed | Action::ConfirmFailed | Action::RegisterFailed | Action::RefuseReading | Action::TryInVain,
         ) => Severity::Warning,
         Some(action) if is_grave(action) => Severity::Notice,
         Some(_) => Severity::Informational,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use audit::{
-    Action, Day, Fault, Filter, Findings, LateSeal, Listed, Noted, Page, Record, Role, Wrong, written,
+    Action, Day, Fault, Filter, Findings, LateSeal, Listed, Noted, Page, Record, Role, SetBack, Wrong, written,
 };
 use http::Method;
 use pdu::Authority;
@@ -189,7 +189,7 @@ fn tell(found: &Findings) -> anyhow::Result<bool> {
 
 /// Tells what only people can judge.
 fn remarks(found: &Findings) {
-    let Findings { authority, late, late_count, unknown_keys, .. } = found;
+    let Findings { authority, late, late_count, set_back, set_back_count, unknown_keys, .. } = found;
     for key in unknown_keys {
         complain(&tr!(
             "{authority}: 設定にない鍵で封印されています。この機関の鍵でしたか: {key}",
@@ -201,6 +201,16 @@ fn remarks(found: &Findings) {
             "{authority}: 封印 {late_count} 件は二日以上遅れて作られました。その間サーバーが止まっていましたか。そうでなければ、作り直されています",
             "{authority}: {late_count} seal(s) were made two days late or more: did no server run then? Else they were made anew"
         ));
+    }
+    if *set_back_count > 0 {
+        complain(&tr!(
+            "{authority}: 記録 {set_back_count} 件の時刻は、その前の記録より一分以上前です。時計が戻されたか、複数のサーバーの時計がずれています。順序は番号のとおりです",
+            "{authority}: {set_back_count} row(s) say a time more than a minute before that of an earlier row: a clock was set back, or those of several machines differ; their order is that of their numbers"
+        ));
+    }
+    for SetBack { number, at, after } in set_back {
+        let (at, after) = (written(*at), written(*after));
+        complain(&tr!("  {number} 件目: {at} (前の記録は {after})", "  row {number}: {at}, after {after}"));
     }
     for LateSeal { day, made } in late {
         let made = written(*made);

@@ -326,6 +326,7 @@ async fn walk(
         let row = row.unwrap_or_else(|| panic!("{route}: no {what} among {new:?}"));
         assert_eq!((row.who.as_str(), row.role.as_str()), (admin.id().as_str(), "administrator"), "{route}");
         assert_eq!(row.from.as_deref(), Some(FROM), "{route}");
+        assert!(row.device.is_some(), "{route}: {row:?}");
         // A purge that was ordered has a row of its own when it is done.
         // Nor is what is read to do it another deed.
         let is_more = |word: &str| word != what && word != "room.purge" && word != "room.read";
@@ -403,6 +404,42 @@ async fn every_route_that_changes_something_leaves_a_row_of_who_and_from_where_i
         .map(|(method, path)| format!("{method} {path}"))
         .collect();
     assert_eq!(walked, changing);
+}
+
+#[tokio::test]
+async fn whoever_administers_nothing_and_tries_to_change_something_has_rows_of_it_ten_in_an_hour() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
+    let (_, before) = rows(&server, "kanazawa.test", Position::START).await;
+    let changing: Vec<_> =
+        routes(&server).into_iter().filter(|(method, _)| *method != Method::GET).collect();
+    assert!(changing.len() > 20);
+    for (method, path) in &changing {
+        let asked = path.replace(['{', '}'], "");
+        let (status, _) = ask(&hanako, method.clone(), &asked, Some(json!({ "password": "secret word" }))).await;
+        assert_eq!(status.as_u16(), 403, "{path}");
+    }
+    let first = format!("{V2}/users/{}", escaped(taro.id().as_str()));
+    let (status, _) = ask(&taro, Method::PUT, &first, Some(json!({ "admin": true }))).await;
+    assert_eq!(status.as_u16(), 403);
+    let lock = format!("/_matrix/client/v1/admin/lock/{}", escaped(hanako.id().as_str()));
+    let (status, _) = ask(&taro, Method::PUT, &lock, Some(json!({ "locked": true }))).await;
+    assert_eq!(status.as_u16(), 403);
+    // Clients ask of themselves whether they administer; nothing is changed by it.
+    ask(&taro, Method::GET, &format!("{V1}/users/{}/admin", escaped(taro.id().as_str())), None).await;
+    let (new, _) = rows(&server, "kanazawa.test", before).await;
+    let of = |user: &User| {
+        let of_him = new.iter().filter(|row| row.who == user.id().as_str());
+        of_him.map(|row| (row.what.as_str(), row.after[0].1.as_str())).collect::<Vec<_>>()
+    };
+    let tried: Vec<String> =
+        changing.iter().take(10).map(|(method, path)| format!("{method} {path}")).collect();
+    assert_eq!(of(&hanako), tried.iter().map(|route| ("power.refused", &**route)).collect::<Vec<_>>());
+    let expected =
+        ["PUT /_synapse/admin/v2/users/{user}", "PUT /_matrix/client/v1/admin/lock/{userId}"];
+    assert_eq!(of(&taro), expected.map(|route| ("power.refused", route)));
+    assert!(new.iter().all(|row| row.device.is_some() && row.role == "user"), "{new:?}");
 }
 
 #[tokio::test]
