@@ -46,7 +46,8 @@ pub async fn chained(
         .iter()
         .map(|((_, number), link)| {
             // Of a link that cannot be read the row is not known: it is told of as one that is damaged.
-            let link = decode::<LinkRow>(link).unwrap_or(LinkRow { position: Position::START, hash: [0; 32] });
+            let link =
+                decode::<LinkRow>(link).unwrap_or(LinkRow { position: Position::START, hash: [0; 32] });
             (*number, link)
         })
         .collect();

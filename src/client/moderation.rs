@@ -93,7 +93,12 @@ pub(crate) async fn suspend(
 
 /// Refuses unless the caller administers the authority of that user, whom he wants to do something to: a try in vain is told
 /// of in the audit log.
-async fn may_do<R>(api: &ClientApi, call: &Call<R, User>, user: &UserId, tried: &str) -> Result<(), ApiError> {
+async fn may_do<R>(
+    api: &ClientApi,
+    call: &Call<R, User>,
+    user: &UserId,
+    tried: &str,
+) -> Result<(), ApiError> {
     if !call.caller.is_admin {
         let by = actor(&call.caller, call.address);
         api.accounts.note_refusal(&call.caller.user_id, &by, tried).await?;

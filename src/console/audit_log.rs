@@ -73,7 +73,10 @@ fn forwarding(visit: &Visit, all: &[Status]) -> Markup {
             Some((since, fault)) => {
                 let (ja, en) = fault.words();
                 let (since, why) = (seconds(*since), visit.say(ja, en));
-                visit.say(format!("{since} から停止: {why}"), format!("Nothing goes there since {since}: {why}"))
+                visit.say(
+                    format!("{since} から停止: {why}"),
+                    format!("Nothing goes there since {since}: {why}"),
+                )
             }
             None if one.waiting == 0 => say("すべて送信済み", "It has everything").to_owned(),
             None => say("送信中", "Being sent").to_owned(),

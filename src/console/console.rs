@@ -204,7 +204,8 @@ impl Console {
         deed: (Action, &str, &'static str),
     ) -> Result<(), PageError> {
         let (action, whom, what) = deed;
-        let deed = Deed::new(action, &actor(visit, browser, powers), whom, self.clock.now()).after("what", what);
+        let deed =
+            Deed::new(action, &actor(visit, browser, powers), whom, self.clock.now()).after("what", what);
         let mut batch = Batch::new();
         deed.write(&mut batch, visit.authority());
         self.store.commit(batch).await.map_err(|error| PageError::from(ApiError::from(error)))?;

@@ -59,8 +59,6 @@ struct Importing(Arc<Console>);
 
 impl Door for Importing {
     fn admit<'a>(&'a self, visit: &'a Visit) -> BoxFuture<'a, Result<(), PageError>> {
-        Box::pin(async move {
-            self.0.admit_to(visit, Powers::changes_organisation).await.map(|_| ())
-        })
+        Box::pin(async move { self.0.admit_to(visit, Powers::changes_organisation).await.map(|_| ()) })
     }
 }

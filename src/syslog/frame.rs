@@ -3,16 +3,17 @@
 //! ```text
 //! 512 <110>1 2026-04-01T08:30:00.007+09:00 kanazawa.example.lg.jp yakuba - session.sign_in
 //!   [yakuba@32473 number="4711" chain="5891b5…" who="@hanako:…" role="user" from="192.0.2.1" zone="lgwan" device="PHONE"
-//!   whom="@hanako:…"] <BOM>{"authority":…}
+//!   whom="@hanako:…" after.device="PHONE"] {"authority":…}
 //! ```
 //!
-//! The structured data are what a log server sorts and filters by. The message is the row as the other exports have it, one line
-//! of JSON, in UTF-8 and therefore behind its mark (section 6.4): programs get each fact by its name, and whoever looks for 山田 in
-//! a file finds it, as no letter of it is escaped.
+//! The structured data hold all of the row, in UTF-8 as they have to be (section 6.3.3): what a log server sorts and filters by,
+//! and where whoever looks for 山田 finds it. The message is the row as the other exports have it, one line of JSON, for programs;
+//! in ASCII, with `\u5c71` for 山: text in UTF-8 would need its mark before it (section 6.4), and log servers hand that on to what
+//! reads the JSON, which takes it for damaged.
 //!
 //! Whatever a name holds, a row is one frame and one line: no control character, end of line or mark of direction stands in
 //! one as itself. In the message they are as JSON writes them (`\u000a`); in the structured data, which have no such
-//! way (section 6.3.3), a sign stands for each (`␊`), as in the console. What it was, the message tells.
+//! way, a sign stands for each (`␊`), as in the console. What it was, the message tells.
 
 use std::fmt::Write;
 
@@ -28,11 +29,11 @@ pub const EXAMPLE_NUMBER: u32 = 32_473;
 /// Longest id of a kind of message (RFC 5424, section 6).
 pub const LONGEST_MSGID: usize = 32;
 
+/// Longest name of a fact, with `before.` in front of it 32 (section 6.3.3).
+const LONGEST_FACT: usize = 25;
+
 /// 13, "log audit" (section 6.2.1).
 const FACILITY: u8 = 13;
-
-/// The mark of UTF-8.
-const BOM: &str = "\u{feff}";
 
 /// How grave a row is, which follows from the deed alone (section 6.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,11 @@ fn severity(record: Option<&Record>) -> Severity {
     let Some(record) = record else { return Severity::Error };
     match Action::of_word(&record.what) {
         Some(
-            Action::SignInFailed | Action::ConfirmFailed | Action::RegisterFailed | Action::RefuseReading | Action::TryInVain,
+            Action::SignInFailed
+            | Action::ConfirmFailed
+            | Action::RegisterFailed
+            | Action::RefuseReading
+            | Action::TryInVain,
         ) => Severity::Warning,
         Some(action) if is_grave(action) => Severity::Notice,
         Some(_) => Severity::Informational,
@@ -103,7 +108,6 @@ fn message(authority: &ServerName, enterprise: u32, chained: &Chained) -> String
     let kind = record.map_or_else(|| "damaged".to_owned(), |record| token(&record.what, LONGEST_MSGID));
     let mut data = format!("[yakuba@{enterprise} number=\"{number}\" chain=\"{chain}\"");
     if let Some(record) = record {
-        let case = record.after.iter().chain(&record.before).find(|(name, _)| name == "case");
         let fields = [
             ("who", Some(&record.who)),
             ("role", Some(&record.role)),
@@ -112,7 +116,6 @@ fn message(authority: &ServerName, enterprise: u32, chained: &Chained) -> String
             ("zone", record.zone.as_ref()),
             ("device", record.device.as_ref()),
             ("whom", Some(&record.whom)),
-            ("case", case.map(|(_, value)| value)),
         ];
         for (name, value) in fields {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -120,12 +123,19 @@ fn message(authority: &ServerName, enterprise: u32, chained: &Chained) -> String
             }
         }
     }
+    for (moment, facts) in
+        record.map(|record| [("before", &record.before), ("after", &record.after)]).into_iter().flatten()
+    {
+        for (name, value) in facts {
+            put(&mut data, &format!("{moment}.{}", token(name, LONGEST_FACT)), value);
+        }
+    }
     data.push(']');
-    let json = plain(&in_json(authority, row));
-    format!("<{priority}>1 {at} {host} {APP_NAME} - {kind} {data} {BOM}{json}")
+    let json = in_ascii(&in_json(authority, row));
+    format!("<{priority}>1 {at} {host} {APP_NAME} - {kind} {data} {json}")
 }
 
-/// Adds a parameter: a name of ours and a value that others chose (section 6.3.3).
+/// Adds a parameter, whose value others chose (section 6.3.3).
 fn put(data: &mut String, name: &str, value: &str) {
     data.push(' ');
     data.push_str(name);
@@ -149,14 +159,11 @@ fn is_odd(letter: char) -> bool {
         || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// JSON without odd letters: they stand in strings alone, where JSON has another way to write each.
-fn plain(json: &str) -> String {
-    if !json.contains(is_odd) {
-        return json.to_owned();
-    }
+/// JSON in printable ASCII: all else stands in strings alone, where JSON has another way to write it.
+fn in_ascii(json: &str) -> String {
     let mut plain = String::with_capacity(json.len() + 64);
     for letter in json.chars() {
-        if is_odd(letter) {
+        if !matches!(letter, ' '..='~') {
             for unit in letter.encode_utf16(&mut [0; 2]) {
                 // Writing to a string does not fail.
                 write!(plain, "\\u{unit:04x}").unwrap_or_default();
@@ -168,9 +175,10 @@ fn plain(json: &str) -> String {
     plain
 }
 
-/// A field of the header: printable ASCII without spaces, `-` where there is nothing.
+/// A field of the header, or a part of a name: printable ASCII without spaces and what ends a name, `-` where there is nothing.
 fn token(text: &str, longest: usize) -> String {
-    let printable = |letter: char| if letter.is_ascii_graphic() { letter } else { '?' };
+    let is_good = |letter: char| letter.is_ascii_graphic() && !matches!(letter, '=' | ']' | '"');
+    let printable = |letter: char| if is_good(letter) { letter } else { '?' };
     let token: String = text.chars().take(longest).map(printable).collect();
     if token.is_empty() { "-".to_owned() } else { token }
 }

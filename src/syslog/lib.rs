@@ -33,4 +33,5 @@ pub use self::{
     frame::{APP_NAME, EXAMPLE_NUMBER, LONGEST_MSGID, frame},
     settings::{Bounds, NoPlace, Place, Settings},
     tables::checks,
+    wire::look,
 };

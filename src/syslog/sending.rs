@@ -101,12 +101,8 @@ impl Lane {
         let bounds = &self.settings.bounds;
         let stream = connect(&self.settings, &self.clock).await?;
         let (mut reader, writer) = split(stream);
-        let mut flow = Flow {
-            writer,
-            written: sent.number,
-            unsettled: VecDeque::new(),
-            noted: self.clock.instant(),
-        };
+        let mut flow =
+            Flow { writer, written: sent.number, unsettled: VecDeque::new(), noted: self.clock.instant() };
         // Before the first read: a link in between must not be missed.
         let mut watch = self.store.watch(vec![chained_topic(&self.authority)]);
         loop {

@@ -29,7 +29,8 @@ impl Place {
         let is_good = match bare {
             Some(bare) => bare.parse::<std::net::Ipv6Addr>().is_ok(),
             None => {
-                let is_of_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+                let is_of_host =
+                    |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
                 !host.is_empty() && host.bytes().all(is_of_host)
             }
         };
@@ -103,6 +104,9 @@ pub struct Settings {
 impl fmt::Debug for Settings {
     /// Keys do not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings").field("name", &self.name).field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("Settings")
+            .field("name", &self.name)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
     }
 }

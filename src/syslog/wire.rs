@@ -54,6 +54,18 @@ async fn open(
     Ok(Box::new(stream))
 }
 
+/// How long a log server has to refuse us after the handshake, where somebody only looks.
+const LOOKED: Duration = Duration::from_secs(1);
+
+/// Whether a log server takes a connection of ours; nothing is sent.
+///
+/// # Errors
+/// Why not.
+pub async fn look(settings: &Settings, clock: &Clock) -> Result<(), Fault> {
+    let mut stream = connect(settings, clock).await?;
+    clock.timeout(LOOKED, listen(&mut stream)).await.map_or(Ok(()), Err)
+}
+
 /// Waits until the peer ends the connection, which is all that it may say: also how it refuses our certificate, after the
 /// handshake (RFC 8446, section 4.4.2.4).
 pub(crate) async fn listen(reader: &mut (impl AsyncRead + Unpin)) -> Fault {

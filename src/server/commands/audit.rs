@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use audit::{
-    Action, Day, Fault, Filter, Findings, LateSeal, Listed, Noted, Page, Record, Role, SetBack, Wrong, written,
+    Action, Day, Fault, Filter, Findings, LateSeal, Listed, Noted, Page, Record, Role, SetBack, Wrong,
+    written,
 };
 use http::Method;
 use pdu::Authority;
@@ -276,8 +277,10 @@ fn in_words(row: &Listed) -> String {
     let (who, whom) = (quoted(who, [' ', '=', '"']), quoted(whom, [' ', '=', '"']));
     let from = from.as_deref().unwrap_or("-");
     let zone = zone.as_ref().map(|zone| format!("@{}", quoted(zone, [' ', '=', '"']))).unwrap_or_default();
-    let role = duty.as_ref().map_or(role.clone(), |duty| format!("{role}: {}", quoted(duty, ['=', ']', '"'])));
-    let on = device.as_ref().map(|device| format!(" ({})", quoted(device, [' ', ')', '"']))).unwrap_or_default();
+    let role =
+        duty.as_ref().map_or(role.clone(), |duty| format!("{role}: {}", quoted(duty, ['=', ']', '"'])));
+    let on =
+        device.as_ref().map(|device| format!(" ({})", quoted(device, [' ', ')', '"']))).unwrap_or_default();
     let before = if before.is_empty() {
         String::new()
     } else {

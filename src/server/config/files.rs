@@ -61,7 +61,10 @@ impl Config {
             files.extend(ca.map(|file| self.path(file)));
             let ca = authority.ldap.iter().filter_map(|source| source.ca_file.as_ref());
             files.extend(ca.map(|file| self.path(file)));
-            let shown = authority.syslog.iter().flat_map(|server| server.ca_file.iter().chain(&server.certificate_file));
+            let shown = authority
+                .syslog
+                .iter()
+                .flat_map(|server| server.ca_file.iter().chain(&server.certificate_file));
             files.extend(shown.map(|file| self.path(file)));
         }
         files.extend(self.upstream_ca_files());

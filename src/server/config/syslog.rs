@@ -102,10 +102,7 @@ pub(super) fn check_log_servers(authority: &AuthorityConfig, index: usize, found
             found.contradiction(
                 key("certificate_file"),
                 vec![key("key_file")],
-                tr!(
-                    "証明書と鍵は両方必要です",
-                    "a certificate and its key belong together"
-                ),
+                tr!("証明書と鍵は両方必要です", "a certificate and its key belong together"),
             );
         }
         if server.enterprise == 0 {
@@ -130,7 +127,8 @@ impl Config {
     }
 
     fn log_server(&self, server: &SyslogConfig) -> anyhow::Result<syslog::Settings> {
-        let SyslogConfig { name, address, security, ca_file, certificate_file, key_file, enterprise } = server;
+        let SyslogConfig { name, address, security, ca_file, certificate_file, key_file, enterprise } =
+            server;
         let place = syslog::Place::parse(address).map_err(|error| anyhow!("{address}: {error}"))?;
         let tls = match security {
             SyslogSecurity::None => None,

@@ -41,7 +41,7 @@ fn a_frame_is_written_as_log_servers_read_it() {
     let head = "<110>1 2026-04-01T00:00:00.007+09:00 kanazawa.test yakuba - account.change_profile \
                 [yakuba@32473 number=\"4711\" chain=\"5891b5\" who=\"@hanako:kanazawa.test\" role=\"user\" \
                 duty=\"personnel audit\" from=\"192.0.2.1\" zone=\"lgwan\" device=\"PHONE\" whom=\"山田 花子\" \
-                case=\"令8-12\"] \u{feff}{";
+                after.name=\"山田 花子\" after.case=\"令8-12\"] {";
     assert!(counted(&text).starts_with(head), "{text}");
     let read = Frame::read(counted(&text));
     let json: serde_json::Value = serde_json::from_str(&read.message).unwrap();
@@ -66,19 +66,49 @@ fn whatever_a_name_holds_it_is_one_frame_in_one_line_and_no_other_field() {
     for name in names {
         let text = frame(kanazawa(), 1, &chained(record(name, name)));
         let inner = counted(&text);
-        let is_odd = |letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}' | '\u{202e}');
+        let is_odd =
+            |letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}' | '\u{202e}');
         assert!(!inner.contains(is_odd), "{inner:?}");
-        assert_eq!(inner.matches('\u{feff}').count(), 1, "{inner:?}");
+        assert!(!inner.contains('\u{feff}'), "{inner:?}");
         let read = Frame::read(inner);
         let fields: Vec<&str> = read.data.iter().map(|(name, _)| name.as_str()).collect();
-        let expected =
-            ["number", "chain", "who", "role", "duty", "from", "zone", "device", "whom", "case"];
+        let expected = [
+            "number",
+            "chain",
+            "who",
+            "role",
+            "duty",
+            "from",
+            "zone",
+            "device",
+            "whom",
+            "after.name",
+            "after.case",
+        ];
         assert_eq!(fields, expected, "{inner}");
-        // What it was exactly, the message tells.
+        // What it was exactly, the message tells, in ASCII.
+        assert!(read.message.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{inner}");
         let json: serde_json::Value = serde_json::from_str(&read.message).unwrap();
         for field in [&json["who"], &json["whom"], &json["after"]["name"]] {
             assert_eq!(field.as_str(), Some(name));
         }
+    }
+}
+
+#[test]
+fn no_row_has_a_frame_of_more_than_64_kib() {
+    for letter in ["\u{1}", "\"", "é", "\u{2028}", "𠮷"] {
+        let text = letter.repeat(256 / letter.len());
+        let facts = vec![("n".repeat(32), text.clone()); 8];
+        let record = Record {
+            device: Some(text.clone()),
+            duty: Some(text.clone()),
+            before: facts.clone(),
+            after: facts,
+            ..record(&text, &text)
+        };
+        let size = frame(kanazawa(), u32::MAX, &chained(record)).len();
+        assert!(size < 64 << 10, "{letter:?}: {size}");
     }
 }
 

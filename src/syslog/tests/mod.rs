@@ -5,6 +5,7 @@
 mod frames;
 mod outages;
 mod receiver;
+mod rsyslog;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -122,7 +123,8 @@ impl Office {
 
     fn metric(&self, name: &str) -> i64 {
         let text = self.metrics.render();
-        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+        let line =
+            text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 }

@@ -188,10 +188,10 @@ async fn not_more_than_the_bound_is_under_way_on_a_connection() {
 }
 
 /// A certificate authority, and certificates of it.
-struct Ca(rcgen::Certificate, Issuer<'static, KeyPair>);
+pub(super) struct Ca(rcgen::Certificate, Issuer<'static, KeyPair>);
 
 impl Ca {
-    fn new(name: &str) -> Ca {
+    pub(super) fn new(name: &str) -> Ca {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -207,6 +207,17 @@ impl Ca {
         (vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
     }
 
+    /// Certificate and key of this name, as files hold them.
+    pub(super) fn issue_pem(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.1).unwrap().pem(), key.serialize_pem())
+    }
+
+    pub(super) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
     fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
@@ -214,7 +225,7 @@ impl Ca {
     }
 }
 
-fn client(trusts: &Ca, shows: Option<&Ca>) -> Arc<ClientConfig> {
+pub(super) fn client(trusts: &Ca, shows: Option<&Ca>) -> Arc<ClientConfig> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -227,7 +238,8 @@ fn client(trusts: &Ca, shows: Option<&Ca>) -> Arc<ClientConfig> {
 
 fn server(ca: &Ca, name: &str, asks: Option<&Ca>) -> ServerConfig {
     let provider = Arc::new(ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+    let config =
+        ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
     let (chain, key) = ca.issue(name);
     let config = match asks {
         Some(ca) => {
@@ -251,6 +263,10 @@ async fn over_tls_rows_go_to_whose_certificate_is_right_and_to_nobody_else() {
     ] {
         let receiver = Receiver::over_tls(config).await;
         let settings = Settings { tls: Some(client(&ours, None)), ..to(receiver.port()) };
+        let clock = Clock::system();
+        let looking = crate::look(&settings, &clock);
+        let (looked, _) = tokio::join!(looking, receiver.accept());
+        assert_eq!(looked.is_ok(), trusted, "{looked:?}");
         let mut office = Office::sending_to(settings).await;
         office.rows(1..=2).await;
         office.forwarder.start();

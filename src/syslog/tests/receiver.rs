@@ -50,7 +50,7 @@ impl Frame {
                 other => panic!("{other:?} in {text}"),
             }
         }
-        let message = letters.as_str().strip_prefix(" \u{feff}").unwrap().to_owned();
+        let message = letters.as_str().strip_prefix(' ').unwrap().to_owned();
         Frame { priority: priority.parse().unwrap(), header, id, data, message }
     }
 

@@ -387,6 +387,19 @@ async fn every_route_that_changes_something_leaves_a_row_of_who_and_from_where_i
     ];
     walk(&alone, &admin, None, deeds, &mut walked).await;
 
+    // Nothing that was sent as a secret is in a row, or in what is made of rows.
+    for (server, authority) in [(&server, "kanazawa.test"), (&server, "wajima.test"), (&alone, "noto.test")] {
+        let store = server.look(|house| house.store.clone());
+        let name = <&ruma::ServerName>::try_from(authority).unwrap();
+        let page = audit::list(&store, name, &audit::Filter::default(), Position::START).await.unwrap();
+        assert_eq!(page.next, None);
+        for row in &page.found {
+            let line = audit::in_json(name, row);
+            for secret in [testkit::PASSWORD, "long enough words", "sakura", "yat_", "yrt_", "$argon2"] {
+                assert!(!line.contains(secret), "{secret}: {line}");
+            }
+        }
+    }
     let changing: BTreeSet<String> = routes(&server)
         .into_iter()
         .filter(|(method, path)| {
@@ -412,12 +425,12 @@ async fn whoever_administers_nothing_and_tries_to_change_something_has_rows_of_i
     let server = net.server("kanazawa.test").await;
     let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
     let (_, before) = rows(&server, "kanazawa.test", Position::START).await;
-    let changing: Vec<_> =
-        routes(&server).into_iter().filter(|(method, _)| *method != Method::GET).collect();
+    let changing: Vec<_> = routes(&server).into_iter().filter(|(method, _)| *method != Method::GET).collect();
     assert!(changing.len() > 20);
     for (method, path) in &changing {
         let asked = path.replace(['{', '}'], "");
-        let (status, _) = ask(&hanako, method.clone(), &asked, Some(json!({ "password": "secret word" }))).await;
+        let (status, _) =
+            ask(&hanako, method.clone(), &asked, Some(json!({ "password": "secret word" }))).await;
         assert_eq!(status.as_u16(), 403, "{path}");
     }
     let first = format!("{V2}/users/{}", escaped(taro.id().as_str()));
@@ -436,8 +449,7 @@ async fn whoever_administers_nothing_and_tries_to_change_something_has_rows_of_i
     let tried: Vec<String> =
         changing.iter().take(10).map(|(method, path)| format!("{method} {path}")).collect();
     assert_eq!(of(&hanako), tried.iter().map(|route| ("power.refused", &**route)).collect::<Vec<_>>());
-    let expected =
-        ["PUT /_synapse/admin/v2/users/{user}", "PUT /_matrix/client/v1/admin/lock/{userId}"];
+    let expected = ["PUT /_synapse/admin/v2/users/{user}", "PUT /_matrix/client/v1/admin/lock/{userId}"];
     assert_eq!(of(&taro), expected.map(|route| ("power.refused", route)));
     assert!(new.iter().all(|row| row.device.is_some() && row.role == "user"), "{new:?}");
 }
