@@ -34,8 +34,9 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             audit::list_newest(&console.store, visit.authority(), &filter, before).await.map_err(told)?;
         let log_servers = console.log_servers.status(visit.authority()).await.map_err(told)?;
         let say = |japanese, english| visit.say(japanese, english);
-        let heads = heads(&visit);
-        let rows = found.found.iter().map(|row| cells(&visit, row).into_iter().map(text).collect());
+        let heads = briefly(heads(&visit).map(str::to_owned));
+        let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+        let rows = found.found.iter().map(|row| briefly(cells(&visit, row)).into_iter().map(text).collect());
         let body = html! {
             (forwarding(&visit, &log_servers))
             (form(&visit, &query))
@@ -191,6 +192,15 @@ fn heads(visit: &Visit) -> [&'static str; 11] {
         visit.say("変更前", "Before"),
         visit.say("変更後", "After"),
     ]
+}
+
+/// The same for a page, where few columns fit beside each other: duties stand with the role, zone and device with the address.
+fn briefly(all: [String; 11]) -> [String; 8] {
+    let [at, who, role, duties, from, zone, device, what, whom, before, after] = all;
+    let together = |parts: &[String]| {
+        parts.iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join("\n")
+    };
+    [at, who, together(&[role, duties]), together(&[from, zone, device]), what, whom, before, after]
 }
 
 fn cells(visit: &Visit, row: &Listed) -> [String; 11] {

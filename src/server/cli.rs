@@ -520,7 +520,7 @@ pub(crate) struct OrgShowArgs {
 #[derive(Debug, Subcommand)]
 enum LdapCommand {
     /// 最後の読み取りの結果 / shows how the last readings went
-    Status(LdapStatusArgs),
+    Status(StatusArgs),
     /// いま読み取り、アカウントを合わせる。動いているサーバーは自分で行う / reads a directory now and has the accounts follow; a running server does so by itself
     Run(LdapRunArgs),
     /// 何が行われるかを、行わずに見る / shows what would be done, and does nothing
@@ -528,7 +528,7 @@ enum LdapCommand {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct LdapStatusArgs {
+pub(crate) struct StatusArgs {
     /// JSON で / As JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -564,7 +564,7 @@ enum AuditCommand {
     /// 監査ログを読む / prints the audit log of one authority
     List(AuditListArgs),
     /// ログサーバーへの転送の状況 / how far the log servers have the audit log
-    Status(AuditStatusArgs),
+    Status(StatusArgs),
 }
 
 #[derive(Debug, Args)]
@@ -575,18 +575,6 @@ pub(crate) struct AuditVerifyArgs {
     /// 以前の確認で表示された値 (件数:連鎖の値)。それが今も連鎖にあるか確かめる / What an earlier check printed (rows:value): whether the chain still goes through it
     #[arg(long, value_parser = commands::audit::parse_noted)]
     pub(crate) noted: Option<Noted>,
-    #[command(flatten)]
-    pub(crate) config: ConfigArg,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AuditStatusArgs {
-    /// 機関のサーバー名。なければ設定のすべての機関 / The authority; without it all of the configuration
-    #[arg(long, alias = "authority", value_parser = names::parse)]
-    pub(crate) server_name: Option<OwnedServerName>,
-    /// JSON で / As JSON
-    #[arg(long)]
-    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) config: ConfigArg,
 }

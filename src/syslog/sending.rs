@@ -97,7 +97,7 @@ impl Lane {
             Some(sent) => sent,
             None => sent.insert(self.find_sent().await?),
         };
-        self.wait_for_rows(sent).await?;
+        self.wait_for_rows(term, sent).await?;
         let bounds = &self.settings.bounds;
         let stream = connect(&self.settings, &self.clock).await?;
         let (mut reader, writer) = split(stream);
@@ -146,7 +146,7 @@ impl Lane {
     }
 
     /// Waits until there is a row that was not sent: nobody is connected to for nothing.
-    async fn wait_for_rows(&self, sent: &SentRow) -> Result<(), Fault> {
+    async fn wait_for_rows(&self, term: &Term, sent: &mut SentRow) -> Result<(), Fault> {
         let mut watch = self.store.watch(vec![chained_topic(&self.authority)]);
         loop {
             let next = self.read(sent.number, 1).await?;
@@ -157,6 +157,10 @@ impl Lane {
             }
             self.show_lag(None);
             self.waiting.set(0);
+            // Whatever it was: it has everything.
+            if self.note_success(sent) {
+                self.write_down(term, sent).await;
+            }
             tokio::select! {
                 () = watch.changed() => {}
                 () = self.clock.sleep(LOOK) => {}
@@ -205,14 +209,21 @@ impl Lane {
             || now.since(flow.noted) >= settle / WRITTEN_DOWN;
         if has_moved && is_due {
             flow.noted = now;
-            if sent.failing.take().is_some() {
-                let (authority, destination) = (&self.authority, &self.settings.name);
-                info!(%authority, destination, "the audit log goes to its log server again");
-            }
-            self.failing.set(0);
+            self.note_success(sent);
             self.write_down(term, sent).await;
         }
         has_moved
+    }
+
+    /// Nothing stands in the way any more; whether something did.
+    fn note_success(&self, sent: &mut SentRow) -> bool {
+        self.failing.set(0);
+        let did = sent.failing.take().is_some();
+        if did {
+            let (authority, destination) = (&self.authority, &self.settings.name);
+            info!(%authority, destination, "the audit log goes to its log server again");
+        }
+        did
     }
 
     async fn write_down(&self, term: &Term, sent: &SentRow) {

@@ -10,16 +10,16 @@ use syslog::Status;
 use crate::{
     admin::{AUDIT_STATUS, AuditOrder},
     causes,
-    cli::AuditStatusArgs,
+    cli::StatusArgs,
     commands::{Running, authority, data::over_store, say},
     config::Config,
     texts::{japanese, tr},
 };
 
-/// Prints how the log servers are; a failure where nothing goes to one of them.
-pub(crate) async fn status(args: &AuditStatusArgs) -> anyhow::Result<ExitCode> {
-    let config = Config::read(&args.config.config)?;
-    let names: Vec<OwnedServerName> = match &args.server_name {
+/// Prints how the log servers are, of all authorities unless one is named; a failure where nothing goes to one of them.
+pub(crate) async fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let config = Config::read(&args.which.config.config)?;
+    let names: Vec<OwnedServerName> = match &args.which.server_name {
         Some(name) => vec![authority(Some(name), &config)?],
         None => config.authorities.iter().map(|authority| authority.name.clone()).collect(),
     };
