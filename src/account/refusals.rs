@@ -6,13 +6,9 @@
 
 use std::collections::HashMap;
 
-use audit::{Action, Actor, Deed};
 use base::{Buckets, Clock, Rate};
 use parking_lot::Mutex;
 use ruma::{OwnedUserId, UserId};
-use store::Batch;
-
-use crate::{Accounts, Error};
 
 /// Rows of one account: ten, and ten an hour.
 const OF_ACCOUNT: Rate = Rate { per_second: 10.0 / 3600.0, burst: 10 };
@@ -41,7 +37,7 @@ impl Refusals {
     }
 
     /// Counts a try. How many a row tells of, if one is to be written now.
-    fn count(&self, user: &UserId) -> Option<u64> {
+    pub(crate) fn count(&self, user: &UserId) -> Option<u64> {
         let now = self.clock.instant();
         let mut untold = self.untold.lock();
         let may_write = self.of_account.take(&user, now).is_ok() && self.of_all.take(&(), now).is_ok();
@@ -54,22 +50,5 @@ impl Refusals {
             untold.insert(user.to_owned(), 1);
         }
         None
-    }
-}
-
-impl Accounts {
-    /// Notes in the audit log that a user was refused what changes something and is for others: `tried` is the route, which
-    /// nobody chooses.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn note_refusal(&self, user: &UserId, by: &Actor, tried: &str) -> Result<(), Error> {
-        let Some(times) = self.inner.refusals.count(user) else { return Ok(()) };
-        let mut batch = Batch::new();
-        Deed::new(Action::TryInVain, by, "", self.inner.clock.now())
-            .after("tried", tried)
-            .after("times", times.to_string())
-            .write(&mut batch, user.server_name());
-        self.commit(batch).await
     }
 }

@@ -10,7 +10,7 @@ use super::{
     check_sources::{check_directories, check_sources, check_upstream},
     found::Found,
     gateway::{is_name, is_service, is_subject},
-    syslog::check_log_servers,
+    log_servers::check_log_servers,
     zones::{FilesSetting, has_port, icap_parts},
 };
 use crate::texts::tr;

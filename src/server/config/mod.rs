@@ -14,6 +14,7 @@ mod gateway;
 mod ldap;
 mod listeners;
 mod log;
+mod log_servers;
 mod organisation;
 mod providers;
 mod rates;
