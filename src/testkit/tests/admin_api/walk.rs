@@ -1,13 +1,14 @@
 //! A walk over every route that changes something: each deed leaves a row in the audit log of the authority, which says who
 //! and from where, and none in another's. The routes are those of the router: one that nobody walks fails the test.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
 use ruma::OwnedRoomId;
 use serde_json::{Value, json};
+use server::config::ZoneConfig;
 use store::Position;
-use testkit::{Net, Server, User};
+use testkit::{Net, Server, User, Zones};
 
 use crate::{V1, V2, administrator, ask, escaped, get, open_room, routes, rows, until, upload};
 
@@ -301,6 +302,9 @@ async fn about_files(server: &Server) -> Vec<Deed> {
 /// Where the administrator is, as the proxy says.
 const FROM: &str = "192.0.2.7";
 
+/// The zone of the listener that he comes through.
+const ZONE: &str = "lgwan";
+
 /// Does the deeds, one after the other, and looks for the row of each.
 async fn walk(
     server: &Server,
@@ -327,6 +331,7 @@ async fn walk(
         assert_eq!((row.who.as_str(), row.role.as_str()), (admin.id().as_str(), "administrator"), "{route}");
         assert_eq!(row.from.as_deref(), Some(FROM), "{route}");
         assert!(row.device.is_some(), "{route}: {row:?}");
+        assert_eq!(row.zone.as_deref(), Some(ZONE), "{route}: {row:?}");
         // A purge that was ordered has a row of its own when it is done.
         // Nor is what is read to do it another deed.
         let is_more = |word: &str| word != what && word != "room.purge" && word != "room.read";
@@ -341,9 +346,10 @@ async fn walk(
 
 #[tokio::test]
 async fn every_route_that_changes_something_leaves_a_row_of_who_and_from_where_in_the_authoritys_log_alone() {
-    let net = Net::new();
+    let zones = BTreeMap::from([(ZONE.to_owned(), ZoneConfig::default())]);
+    let net = Net::with_zones(Zones { of: zones, ..Zones::default() });
     let server = net.process(&["kanazawa.test", "wajima.test"]).await;
-    let door = server.listen_in(None).await;
+    let door = server.listen_in(Some(ZONE)).await;
     let admin = administrator(&server, "kanazawa.test", "admin").await.through(door);
     server.user_of("wajima.test", "jiro").await;
     let mut walked = BTreeSet::new();
@@ -360,7 +366,7 @@ async fn every_route_that_changes_something_leaves_a_row_of_who_and_from_where_i
 
     // What is for who has the process for himself, or needs another server.
     let (alone, far) = (net.server("noto.test").await, net.server("suzu.test").await);
-    let door = alone.listen_in(None).await;
+    let door = alone.listen_in(Some(ZONE)).await;
     let admin = administrator(&alone, "noto.test", "admin").await.through(door);
     let jiro = far.user("jiro").await;
     let file = upload(&jiro, "遠く").await;
