@@ -24,6 +24,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("duties", 3),
     ("personnel", 3),
     ("room", 3),
+    ("syslog", 3),
     ("rules", 3),
     ("engine", 4),
     ("account", 5),

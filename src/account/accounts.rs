@@ -20,6 +20,7 @@ use crate::{
     mail_rates::MailRates,
     nonces::Nonces,
     password::Passwords,
+    refusals::Refusals,
     seen::SeenNotes,
     sessions::SessionCache,
     tables::{self, Seed},
@@ -44,6 +45,7 @@ pub(crate) struct Inner {
     pub(crate) sessions: SessionCache,
     pub(crate) guesses: Guesses,
     pub(crate) failures: Failures,
+    pub(crate) refusals: Refusals,
     pub(crate) nonces: Nonces,
     pub(crate) seen_notes: SeenNotes,
     pub(crate) working: Working,
@@ -81,6 +83,7 @@ impl Accounts {
         let passwords = Passwords::new(config.password, &random, tasks)?;
         let guesses = Guesses::new(config.guesses, &clock);
         let failures = Failures::new(&clock);
+        let refusals = Refusals::new(&clock);
         let mail_rates = MailRates::new(&clock);
         let sessions = SessionCache::new(config.memory, metrics);
         let presence = match config.presence {
@@ -103,6 +106,7 @@ impl Accounts {
                 sessions,
                 guesses,
                 failures,
+                refusals,
                 nonces: Nonces::new(),
                 seen_notes: SeenNotes::default(),
                 working: Working::default(),

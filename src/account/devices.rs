@@ -222,7 +222,7 @@ impl Accounts {
             settled.end(&mut batch);
             let ended = self.end_devices(&mut batch, user, &ends).await?;
             if !ended.devices.is_empty() {
-                let by = Actor::user(user, row.admin, settled.from);
+                let by = Actor::user(user, row.admin, settled.from).on(own);
                 let deed = self.deed(Action::RemoveDevices, &by, user).before("devices", ended.names());
                 deed.write(&mut batch, user.server_name());
             }

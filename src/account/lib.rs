@@ -54,6 +54,7 @@ mod push_defaults;
 mod push_rules;
 mod push_ruleset;
 mod refreshing;
+mod refusals;
 mod register;
 mod registration_tokens;
 mod reports;

@@ -73,7 +73,7 @@ impl Accounts {
         batch.require(&tables::USERS, user.as_str(), Some(&row));
         settled.end(&mut batch);
         let token = self.put_login_token(&mut batch, user, &row, LIFETIME);
-        let by = Actor::user(user, row.admin, settled.from);
+        let by = Actor::user(user, row.admin, settled.from).on(device);
         self.deed(Action::GiveLoginToken, &by, user).write(&mut batch, user.server_name());
         self.commit(batch).await?;
         Ok(token)

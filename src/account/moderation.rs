@@ -7,9 +7,9 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#account-moderation>
 
-use audit::Actor;
+use audit::{Action, Actor, Deed};
 use ruma::UserId;
-use store::{Reads, Ticket};
+use store::{Batch, Reads, Ticket};
 
 use crate::{
     AccountChange, Accounts, Error,
@@ -69,5 +69,20 @@ impl Accounts {
     async fn open_account(&self, user: &UserId) -> Result<UserRow, Error> {
         let row = self.find_user_row(user).await?.filter(|row| !row.deactivated);
         row.ok_or(Error::NotFound("no such account"))
+    }
+
+    /// Notes in the audit log that a user was refused what changes something and is for others: `tried` is the route, which
+    /// nobody chooses.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn note_refusal(&self, user: &UserId, by: &Actor, tried: &str) -> Result<(), Error> {
+        let Some(times) = self.inner.refusals.count(user) else { return Ok(()) };
+        let mut batch = Batch::new();
+        Deed::new(Action::TryInVain, by, "", self.inner.clock.now())
+            .after("tried", tried)
+            .after("times", times.to_string())
+            .write(&mut batch, user.server_name());
+        self.commit(batch).await
     }
 }

@@ -117,7 +117,7 @@ impl Accounts {
             } else {
                 Ended::default()
             };
-            let by = Actor::user(user, row.admin, settled.from);
+            let by = Actor::user(user, row.admin, settled.from).on(device);
             let deed = self.deed(Action::ChangePassword, &by, user).before("devices", ended.names());
             deed.write(&mut batch, user.server_name());
             match self.commit_end(batch, &ended).await {
@@ -143,7 +143,7 @@ impl Accounts {
         let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
         loop {
             let row = self.confirm_with_password(user, device, &settled).await?;
-            let by = Actor::user(user, row.admin, settled.from);
+            let by = Actor::user(user, row.admin, settled.from).on(device);
             match self.try_to_close(user, &row, remains, &by).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,

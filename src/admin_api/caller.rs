@@ -27,7 +27,7 @@ impl Administrator {
 
     /// As the audit log names him.
     pub(crate) fn actor(&self, from: Option<Address>) -> Actor {
-        Actor::user(&self.0.user_id, true, from)
+        Actor::user(&self.0.user_id, true, from).on(&self.0.device_id)
     }
 
     /// Refuses users who are not of his authority. Whether they are of another one of this process is not looked at.
@@ -63,6 +63,10 @@ impl Identify for Administrator {
     fn may_reach(shown: &User, reach: Reach) -> Result<(), ApiError> {
         User::may_reach(shown, reach)?;
         refuse_others(shown)
+    }
+
+    fn find_powerless(shown: &User) -> Option<&User> {
+        (!shown.is_admin).then_some(shown)
     }
 
     fn prove(shown: User, _: &Bytes) -> Result<Self, ApiError> {

@@ -4,7 +4,7 @@
 //! short, whoever chose it; whoever shows one escapes it as what strangers wrote.
 
 use base::{Address, Timestamp};
-use ruma::{ServerName, UserId};
+use ruma::{DeviceId, ServerName, UserId};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Topic, Value, row};
 
@@ -22,6 +22,8 @@ pub struct Actor {
     name: String,
     role: Role,
     from: Option<Address>,
+    device: Option<String>,
+    duty: Option<String>,
 }
 
 /// As what somebody did something.
@@ -81,7 +83,7 @@ impl Actor {
     #[must_use]
     pub fn user(user: &UserId, administers: bool, from: Option<Address>) -> Self {
         let role = if administers { Role::Administrator } else { Role::User };
-        Self { name: user.to_string(), role, from }
+        Self { name: user.to_string(), role, from, device: None, duty: None }
     }
 
     /// The id of the user of ours who does it as an administrator, if one does.
@@ -93,13 +95,13 @@ impl Actor {
     /// Somebody at the command line, by the name that this machine knows.
     #[must_use]
     pub fn operator(name: &str) -> Self {
-        Self { name: name.to_owned(), role: Role::Operator, from: None }
+        Self { name: name.to_owned(), ..Self::nameless(Role::Operator, None) }
     }
 
     /// Whoever knows the shared secret.
     #[must_use]
     pub fn shared_secret(from: Option<Address>) -> Self {
-        Self { name: String::new(), role: Role::SharedSecret, from }
+        Self::nameless(Role::SharedSecret, from)
     }
 
     /// Its name; empty where none is known.
@@ -108,10 +110,10 @@ impl Actor {
         &self.name
     }
 
-    /// The same from wherever it may be.
+    /// The same from wherever it may be, on whatever device.
     #[must_use]
     pub fn from_anywhere(self) -> Self {
-        Self { from: None, ..self }
+        Self { from: None, device: None, ..self }
     }
 
     /// From which address, if one is known.
@@ -123,19 +125,36 @@ impl Actor {
     /// The server, when the hour of something has come.
     #[must_use]
     pub fn server() -> Self {
-        Self { name: String::new(), role: Role::Server, from: None }
+        Self::nameless(Role::Server, None)
     }
 
     /// An identity system of the authority, by the name that the configuration has for it.
     #[must_use]
     pub fn source(name: &str, from: Option<Address>) -> Self {
-        Self { name: name.to_owned(), role: Role::Source, from }
+        Self { name: name.to_owned(), ..Self::nameless(Role::Source, from) }
     }
 
     /// Nobody knows who.
     #[must_use]
     pub fn stranger(from: Option<Address>) -> Self {
-        Self { name: String::new(), role: Role::Stranger, from }
+        Self::nameless(Role::Stranger, from)
+    }
+
+    fn nameless(role: Role, from: Option<Address>) -> Self {
+        Self { name: String::new(), role, from, device: None, duty: None }
+    }
+
+    /// On this device of his.
+    #[must_use]
+    pub fn on(self, device: &DeviceId) -> Self {
+        Self { device: (!device.as_str().is_empty()).then(|| device.to_string()), ..self }
+    }
+
+    /// By what he does for his authority: words of duties, which let him do it.
+    #[must_use]
+    pub fn having(self, duties: impl IntoIterator<Item = &'static str>) -> Self {
+        let duties: Vec<&str> = duties.into_iter().collect();
+        Self { duty: (!duties.is_empty()).then(|| duties.join(" ")), ..self }
     }
 }
 
@@ -306,11 +325,13 @@ pub enum Action {
     ExportAudit,
     /// A table of the console was taken away as a file.
     ExportTable,
+    /// Somebody was refused what changes something and is for others.
+    TryInVain,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 82] = [
+    pub const ALL: [Self; 83] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -393,6 +414,7 @@ impl Action {
         Self::TakeDuty,
         Self::ExportAudit,
         Self::ExportTable,
+        Self::TryInVain,
     ];
 
     /// Its word in rows, which never changes.
@@ -481,6 +503,7 @@ impl Action {
             Self::TakeDuty => "duty.take",
             Self::ExportAudit => "audit.export",
             Self::ExportTable => "table.export",
+            Self::TryInVain => "power.refused",
         }
     }
 
@@ -510,8 +533,34 @@ pub struct Record {
     pub before: Vec<(String, String)>,
     /// What is so after it.
     pub after: Vec<(String, String)>,
+    /// The zone of the listener that the request came through, if that stands in one.
+    pub zone: Option<String>,
+    /// The device, if a session of one did it.
+    pub device: Option<String>,
+    /// The duties that let him do it, where it is not his being an administrator or himself; words of them.
+    pub duty: Option<String>,
 }
-row!(Record, schema = 1);
+row!(Record, schema = 2, older = { 1 => RecordV1 });
+
+/// A row as it was before it said zone, device and duty.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct RecordV1 {
+    at: Timestamp,
+    who: String,
+    role: String,
+    from: Option<String>,
+    what: String,
+    whom: String,
+    before: Vec<(String, String)>,
+    after: Vec<(String, String)>,
+}
+
+impl From<RecordV1> for Record {
+    fn from(row: RecordV1) -> Self {
+        let RecordV1 { at, who, role, from, what, whom, before, after } = row;
+        Self { at, who, role, from, what, whom, before, after, zone: None, device: None, duty: None }
+    }
+}
 
 /// Something that somebody does, to be written with it.
 #[derive(Clone, Debug)]
@@ -530,6 +579,9 @@ impl Deed {
             whom: cut(whom),
             before: Vec::new(),
             after: Vec::new(),
+            zone: by.from.as_ref().and_then(Address::zone).map(str::to_owned),
+            device: by.device.as_deref().map(cut),
+            duty: by.duty.as_deref().map(cut),
         })
     }
 

@@ -19,6 +19,7 @@ use store::{Batch, CommitError, Moved, Order, Position, Range, Receipt, Store, V
 use crate::{
     Error,
     chain::{day_of, hex},
+    chained::chained_topic,
     day::Day,
     deed::topic,
     seal::seal,
@@ -397,6 +398,8 @@ impl Follower {
             return Step { chain, is_last, receipt: None, seals };
         }
         batch.put(&CHAINS, name, &chain.encode());
+        // Whoever keeps rows elsewhere waits for their links.
+        batch.touch([chained_topic(authority.name())]);
         self.store.ready().await;
         Step { chain, is_last, receipt: Some(self.store.submit(batch)), seals }
     }

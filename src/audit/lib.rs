@@ -22,6 +22,7 @@
 //! Reading order: [`Deed`], `chain` (what a link is), `follow`, `seal`, [`verify`](verify()), [`list`](list()).
 
 mod chain;
+mod chained;
 mod day;
 mod deed;
 mod error;
@@ -35,6 +36,7 @@ mod tests;
 mod verify;
 mod words;
 
+pub use chained::{Chained, chained, chained_count, chained_topic};
 pub use day::{Day, written};
 pub use deed::{Action, Actor, Deed, Record, Role};
 pub use error::Error;
@@ -43,5 +45,5 @@ pub use list::{Filter, Listed, Page, list, list_newest};
 pub use noted::{NotANote, Noted};
 pub use seal::LastSeal;
 pub use tables::checks;
-pub use verify::{Fault, Findings, LateSeal, Wrong, verify};
+pub use verify::{Fault, Findings, LateSeal, SetBack, Wrong, verify};
 pub use words::in_json;

@@ -47,8 +47,10 @@ fn is_in(text: &Term, record: &Record) -> bool {
     let facts = record.before.iter().chain(&record.after).map(|(_, value)| value.as_str());
     let names = Action::of_word(&record.what).map(Action::names);
     let names = names.into_iter().flat_map(|(ja, en)| [ja, en]);
+    let of_place = [&record.zone, &record.device].into_iter().flatten();
     [&record.who, &record.whom]
         .into_iter()
+        .chain(of_place)
         .map(String::as_str)
         .chain(facts)
         .chain(names)

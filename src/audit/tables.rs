@@ -105,11 +105,17 @@ mod tests {
             whom: String::new(),
             before: vec![("k".into(), "v".into())],
             after: Vec::new(),
+            zone: Some("z".into()),
+            device: None,
+            duty: Some("d".into()),
         };
         assert_eq!(
             &record.encode()[..],
-            b"\x01\xac\x02\x04@a:b\x04user\x01\x03::1\x01x\x00\x01\x01k\x01v\x00"
+            b"\x02\xac\x02\x04@a:b\x04user\x01\x03::1\x01x\x00\x01\x01k\x01v\x00\x01\x01z\x00\x01\x01d"
         );
+        // Rows of before have one byte sequence for ever, over which their links are.
+        let old = Bytes::from_static(b"\x01\xac\x02\x04@a:b\x04user\x01\x03::1\x01x\x00\x01\x01k\x01v\x00");
+        assert_eq!(Record::decode(&old), Ok(Record { zone: None, duty: None, ..record }));
         let link = LinkRow { position: Position(300), hash: [7; 32] };
         assert_eq!(link.encode()[..], [&b"\x01\xac\x02"[..], &[7; 32]].concat());
         let chain = ChainRow { number: 2, position: Position(3), hash: [7; 32], day: Day(4), sealed: 1 };

@@ -3,19 +3,20 @@
 //! Everything is read in pages, each row once. The walk ends at the first place where something does not fit or
 //! cannot be read.
 
-use std::{collections::VecDeque, error::Error};
+use std::{collections::VecDeque, error::Error, time::Duration};
 
 use base::Timestamp;
 use bytes::Bytes;
 use pdu::Authority;
 use ruma::{OwnedServerName, ServerName};
 use serde::{Deserialize, Serialize};
-use store::{Order, Position, Range, Store};
+use store::{Order, Position, Range, Store, Value};
 
 use crate::{
     Noted,
-    chain::{day_of, hex},
+    chain::hex,
     day::Day,
+    deed::Record,
     error::is_damage,
     seal::{LastSeal, is_genuine, is_key_of},
     tables::{CHAINS, ChainRow, LINKS, LinkRow, RECORDS, SEALS, SealRow, decode},
@@ -24,7 +25,10 @@ use crate::{
 /// Rows that are read at a time.
 const PAGE: usize = 500;
 
-/// Late seals and unknown keys that are told.
+/// The clocks of machines that write together differ by less.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
+
+/// Late seals, clocks that went back, and unknown keys that are told.
 const MOST_LATE: usize = 100;
 const MOST_KEYS: usize = 10;
 
@@ -49,6 +53,13 @@ pub struct Findings {
     pub last_seal: Option<LastSeal>,
     /// The last link that was found right: who keeps it elsewhere can tell later whether it was so.
     pub chain: Noted,
+    /// Rows whose clock is more than a minute behind that of a row before them: it was set back, or two machines have
+    /// different ones. Their order is that of their numbers all the same. The first hundred of them.
+    #[serde(default)]
+    pub set_back: Vec<SetBack>,
+    /// How many there are.
+    #[serde(default)]
+    pub set_back_count: u64,
     /// Rows that have no link yet.
     pub waiting: u64,
     /// The first place where something does not fit.
@@ -62,6 +73,17 @@ pub struct LateSeal {
     pub day: Day,
     /// When it was made, as it says itself.
     pub made: Timestamp,
+}
+
+/// A row whose clock is behind that of a row before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetBack {
+    /// Its number.
+    pub number: u64,
+    /// What it says.
+    pub at: Timestamp,
+    /// The latest that was said before it.
+    pub after: Timestamp,
 }
 
 /// Something that does not fit.
@@ -134,6 +156,9 @@ pub async fn verify(
         seal_count: 0,
         late: Vec::new(),
         late_count: 0,
+        set_back: Vec::new(),
+        set_back_count: 0,
+        latest: Timestamp(0),
         unknown_keys: Vec::new(),
         noted,
         through: Position::START,
@@ -155,6 +180,8 @@ pub async fn verify(
         seals: walk.seal_count,
         late: walk.late,
         late_count: walk.late_count,
+        set_back: walk.set_back,
+        set_back_count: walk.set_back_count,
         unknown_keys: walk.unknown_keys,
         last_seal: walk.sealed,
         chain: Noted { number: walk.chain.number, hash: walk.chain.hash },
@@ -221,6 +248,10 @@ struct Walk<'a> {
     seal_count: u64,
     late: Vec<LateSeal>,
     late_count: u64,
+    set_back: Vec<SetBack>,
+    set_back_count: u64,
+    /// The latest that a row has said.
+    latest: Timestamp,
     unknown_keys: Vec<String>,
     noted: Option<Noted>,
     /// The last row that has a link.
@@ -303,11 +334,27 @@ impl Walk<'_> {
             let at = if fault == Fault::RowMissing { link.position } else { position };
             return Some(self.wrong(fault, Some(at)));
         }
-        if day_of(&record).is_some_and(|day| self.chain.is_due(day)) {
+        let at = Record::decode(&record).ok().map(|record| record.at);
+        if at.is_some_and(|at| self.chain.is_due(Day::of(at))) {
             return Some(self.seal_wrong(Fault::SealMissing, self.chain.day));
         }
         self.chain = next;
+        if let Some(at) = at {
+            self.look_at_clock(at);
+        }
         None
+    }
+
+    /// Notes where a clock has gone back.
+    fn look_at_clock(&mut self, at: Timestamp) {
+        let after = self.latest;
+        self.latest = after.max(at);
+        if at + CLOCKS_DIFFER < after {
+            self.set_back_count += 1;
+            if self.set_back.len() < MOST_LATE {
+                self.set_back.push(SetBack { number: self.chain.number, at, after });
+            }
+        }
     }
 
     /// Checks the row before against the note, if that is of it.

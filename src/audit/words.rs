@@ -30,6 +30,9 @@ pub fn in_json(authority: &ServerName, row: &Listed) -> String {
         "whom": record.whom,
         "before": facts(&record.before),
         "after": facts(&record.after),
+        "zone": record.zone,
+        "device": record.device,
+        "duty": record.duty,
     })
     .to_string()
 }
@@ -139,6 +142,7 @@ impl Action {
             Self::TakeDuty => ("役割の取り消し", "took a duty from a user"),
             Self::ExportAudit => ("監査ログの書き出し", "exported the audit log"),
             Self::ExportTable => ("一覧の書き出し", "exported a table"),
+            Self::TryInVain => ("権限のない操作の拒否", "was refused what is for others"),
         }
     }
 }

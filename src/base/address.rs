@@ -1,7 +1,9 @@
 //! A client's address, as limits count it.
 
 use std::{
-    hash::Hash,
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
     net::{IpAddr, Ipv6Addr},
     time::Duration,
 };
@@ -10,22 +12,97 @@ use crate::{Buckets, Instant, Rate};
 
 /// An IPv4 address, or the /64 network of an IPv6 address: whoever has one address of such a network has
 /// all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Address(u128);
+///
+/// It carries the zone of the listener that it came through, for records of what was done from it. Limits do not look at that:
+/// one address is one, whatever it comes through.
+#[derive(Clone, Copy, Debug)]
+pub struct Address {
+    bits: u128,
+    zone: Option<ZoneName>,
+}
+
+impl PartialEq for Address {
+    fn eq(&self, other: &Address) -> bool {
+        self.bits == other.bits
+    }
+}
+
+impl Eq for Address {}
+
+impl PartialOrd for Address {
+    fn partial_cmp(&self, other: &Address) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Address {
+    fn cmp(&self, other: &Address) -> Ordering {
+        self.bits.cmp(&other.bits)
+    }
+}
+
+impl Hash for Address {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bits.hash(state);
+    }
+}
+
+/// Longest name of a zone, in bytes.
+pub const LONGEST_ZONE: usize = 30;
+
+/// The name of a zone, small enough to go wherever an address goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ZoneName {
+    length: u8,
+    bytes: [u8; LONGEST_ZONE],
+}
+
+impl ZoneName {
+    /// This name; of one that is longer than configurations allow, its beginning.
+    pub fn of(name: &str) -> ZoneName {
+        let name = &name[..name.floor_char_boundary(LONGEST_ZONE)];
+        let mut bytes = [0; LONGEST_ZONE];
+        bytes[..name.len()].copy_from_slice(name.as_bytes());
+        ZoneName { length: name.len() as u8, bytes }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.length)]).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for ZoneName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 impl Address {
     /// The address that this one counts as.
     pub fn of(ip: IpAddr) -> Address {
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => Address(ip.to_ipv6_mapped().to_bits()),
-            IpAddr::V6(ip) => Address(ip.to_bits() & !u128::from(u64::MAX)),
-        }
+        let bits = match ip.to_canonical() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(ip) => ip.to_bits() & !u128::from(u64::MAX),
+        };
+        Address { bits, zone: None }
+    }
+
+    /// The same, come through a listener of this zone.
+    #[must_use]
+    pub fn through(self, zone: Option<ZoneName>) -> Address {
+        Address { zone, ..self }
+    }
+
+    /// The zone of the listener that it came through, if that stands in one.
+    pub fn zone(&self) -> Option<&str> {
+        self.zone.as_ref().map(ZoneName::as_str)
     }
 
     /// `192.0.2.1` or `2001:db8::/64`: for records that are to tell it. It has no `Display`, so that no line of
     /// the log does.
     pub fn written(&self) -> String {
-        let ip = Ipv6Addr::from_bits(self.0);
+        let ip = Ipv6Addr::from_bits(self.bits);
         ip.to_ipv4_mapped().map_or_else(|| format!("{ip}/64"), |ip| ip.to_string())
     }
 
@@ -38,8 +115,8 @@ impl Address {
     /// The networks that this one lies in, smallest first: one address of IPv4; of IPv6 also those that providers give to one
     /// customer, who has all addresses in it.
     pub fn networks(&self) -> impl Iterator<Item = Network> + use<> {
-        let is_alone = Ipv6Addr::from_bits(self.0).to_ipv4_mapped().is_some();
-        let (address, sizes) = (self.0, if is_alone { &SIZES[..1] } else { &SIZES[..] });
+        let is_alone = Ipv6Addr::from_bits(self.bits).to_ipv4_mapped().is_some();
+        let (address, sizes) = (self.bits, if is_alone { &SIZES[..1] } else { &SIZES[..] });
         sizes.iter().map(move |(bits, share)| Network {
             bits: if is_alone { 128 } else { *bits },
             first: if is_alone { address } else { address & (u128::MAX << (128 - bits)) },
@@ -114,6 +191,14 @@ mod tests {
             assert_eq!(Address::read(&address(ip).written()), Some(address(ip)), "{ip}");
         }
         assert_eq!(Address::read("anna"), None);
+    }
+
+    #[test]
+    fn an_address_is_one_whatever_it_comes_through_and_tells_that() {
+        let lgwan = address("192.0.2.1").through(Some(ZoneName::of("lgwan")));
+        assert_eq!(lgwan, address("192.0.2.1"));
+        assert_eq!((lgwan.zone(), address("192.0.2.1").zone()), (Some("lgwan"), None));
+        assert_eq!(ZoneName::of(&"町".repeat(20)).as_str(), "町".repeat(10));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub mod telemetry;
 mod turns;
 mod variants;
 
-pub use address::{Address, AddressBuckets, Network};
+pub use address::{Address, AddressBuckets, LONGEST_ZONE, Network, ZoneName};
 pub use attempts::Attempts;
 pub use backoff::Backoff;
 pub use buckets::{Buckets, Rate};

@@ -174,7 +174,7 @@ pub(crate) fn known(caller: Option<&User>) -> Result<&User, ApiError> {
 
 /// The caller as the audit log names him.
 pub(crate) fn actor(caller: &User, from: Option<Address>) -> Actor {
-    Actor::user(&caller.user_id, caller.is_admin, from)
+    Actor::user(&caller.user_id, caller.is_admin, from).on(&caller.device_id)
 }
 
 /// The caller as he looks at state, which others' ignoring does not hide.

@@ -65,7 +65,7 @@ pub(crate) async fn lock(
     call: Call<lock::Request, User>,
 ) -> Result<lock::Response, ApiError> {
     let (user, locked) = (&call.request.user_id, call.request.locked);
-    may_moderate(&call.caller, user)?;
+    may_do(&api, &call, user, "PUT /_matrix/client/v1/admin/lock/{userId}").await?;
     api.accounts.set_locked(user, locked, &actor(&call.caller, call.address)).await?;
     Ok(lock::Response::new(locked))
 }
@@ -86,9 +86,24 @@ pub(crate) async fn suspend(
     call: Call<suspend::Request, User>,
 ) -> Result<suspend::Response, ApiError> {
     let (user, suspended) = (&call.request.user_id, call.request.suspended);
-    may_moderate(&call.caller, user)?;
+    may_do(&api, &call, user, "PUT /_matrix/client/v1/admin/suspend/{userId}").await?;
     api.accounts.set_suspended(user, suspended, &actor(&call.caller, call.address)).await?;
     Ok(suspend::Response::new(suspended))
+}
+
+/// Refuses unless the caller administers the authority of that user, whom he wants to do something to: a try in vain is told
+/// of in the audit log.
+async fn may_do<R>(
+    api: &ClientApi,
+    call: &Call<R, User>,
+    user: &UserId,
+    tried: &str,
+) -> Result<(), ApiError> {
+    if !call.caller.is_admin {
+        let by = actor(&call.caller, call.address);
+        api.accounts.note_refusal(&call.caller.user_id, &by, tried).await?;
+    }
+    may_moderate(&call.caller, user)
 }
 
 /// Refuses unless the caller is an administrator.

@@ -76,7 +76,7 @@ pub(crate) async fn list(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             say("最後の利用", "Last used"),
         ];
         if is_file {
-            console.note(&visit, &browser, (Action::ExportTable, "", "accounts")).await?;
+            console.note(&visit, (&browser, &powers), (Action::ExportTable, "", "accounts")).await?;
             let heads = [&[say("ユーザー名", "User name")], &heads[..]].concat();
             let rows = found.accounts.iter().map(|account| {
                 let mut row = vec![account.user_id.localpart().to_owned()];
@@ -155,7 +155,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
     let handler = async |visit: Visit, browser: Browser, powers: Powers| {
         let query = visit.query()?;
         let user = meant(&visit, query.get("user"))?;
-        console.note(&visit, &browser, (Action::ReadAccount, user.as_str(), "account")).await?;
+        console.note(&visit, (&browser, &powers), (Action::ReadAccount, user.as_str(), "account")).await?;
         one(&console, &visit, (&browser, &powers), &user, query.get("done"), None).await
     };
     console.answer(call, Powers::administers, handler).await
@@ -272,7 +272,7 @@ pub(crate) async fn change(console: Arc<Console>, call: RawCall<Open>) -> Result
             let error = of_password(error)?;
             return one(&console, &visit, (&browser, &powers), &user, "", Some(&error)).await;
         }
-        let (accounts, by) = (&console.accounts, actor(&visit, &browser));
+        let (accounts, by) = (&console.accounts, actor(&visit, &browser, &powers));
         accounts.refuse_own(&user).await?;
         if accounts.find_account(&user).await?.is_none_or(|account| account.deactivated) {
             return Err(PageError::not_found());

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use ::account::Browser;
 use audit::{Action, Day, Deed, Filter, Listed, Record, Role};
+use duties::Duty;
 use pages::{Form, Markup, PageError, Visit, html};
 use store::{Batch, Position};
+use syslog::Status;
 use web::{ApiError, Open, RawCall, Response};
 
 use crate::{
@@ -30,10 +32,13 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         let _turn = console.turn(&visit).await?;
         let found =
             audit::list_newest(&console.store, visit.authority(), &filter, before).await.map_err(told)?;
+        let log_servers = console.log_servers.status(visit.authority()).await.map_err(told)?;
         let say = |japanese, english| visit.say(japanese, english);
-        let heads = heads(&visit);
-        let rows = found.found.iter().map(|row| cells(&visit, row).into_iter().map(text).collect());
+        let heads = briefly(heads(&visit).map(str::to_owned));
+        let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+        let rows = found.found.iter().map(|row| briefly(cells(&visit, row)).into_iter().map(text).collect());
         let body = html! {
+            (forwarding(&visit, &log_servers))
             (form(&visit, &query))
             @if found.found.is_empty() {
                 p role="status" { @if found.next.is_some() {
@@ -58,6 +63,42 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         Ok(visit.page(page(&visit, &powers, say("監査ログ", "Audit log"), body)))
     };
     console.answer(call, Powers::reads_audit, handler).await
+}
+
+/// How far the log servers have the log; nothing where none is set.
+fn forwarding(visit: &Visit, all: &[Status]) -> Markup {
+    let say = |japanese: &'static str, english| visit.say(japanese, english);
+    let moment = |at: &Option<base::Timestamp>| at.map(seconds).unwrap_or_default();
+    let rows = all.iter().map(|one| {
+        let state = match &one.failing {
+            Some((since, fault)) => {
+                let (ja, en) = fault.words();
+                let (since, why) = (seconds(*since), visit.say(ja, en));
+                visit.say(
+                    format!("{since} から停止: {why}"),
+                    format!("Nothing goes there since {since}: {why}"),
+                )
+            }
+            None if one.waiting == 0 => say("すべて送信済み", "It has everything").to_owned(),
+            None => say("送信中", "Being sent").to_owned(),
+        };
+        let cells =
+            [one.destination.clone(), one.place.clone(), state, one.waiting.to_string(), moment(&one.last)];
+        cells.into_iter().map(text).collect::<Vec<_>>()
+    });
+    let heads = [
+        say("名前", "Name"),
+        say("接続先", "Where"),
+        say("状態", "State"),
+        say("未送信の件数", "Rows left"),
+        say("最後の送信（日本時間）", "Last sent (in Japan)"),
+    ];
+    html! {
+        @if !all.is_empty() {
+            h2 { (say("ログサーバーへの転送", "Log servers")) }
+            (table(&heads, rows))
+        }
+    }
 }
 
 /// Which rows a form asks for. A name without its authority is one of the visited one's.
@@ -137,12 +178,15 @@ fn is_of(word: &str, kind: &str) -> bool {
     word.strip_prefix(kind).is_some_and(|rest| rest.starts_with('.'))
 }
 
-fn heads(visit: &Visit) -> [&'static str; 8] {
+fn heads(visit: &Visit) -> [&'static str; 11] {
     [
         visit.say("日時（日本時間）", "When (in Japan)"),
         visit.say("操作した人", "Who"),
         visit.say("立場", "As what"),
+        visit.say("役割", "Duties"),
         visit.say("接続元", "From where"),
+        visit.say("区域", "Zone"),
+        visit.say("端末", "Device"),
         visit.say("操作", "What"),
         visit.say("対象", "To whom"),
         visit.say("変更前", "Before"),
@@ -150,17 +194,26 @@ fn heads(visit: &Visit) -> [&'static str; 8] {
     ]
 }
 
-fn cells(visit: &Visit, row: &Listed) -> [String; 8] {
+/// The same for a page, where few columns fit beside each other: duties stand with the role, zone and device with the address.
+fn briefly(all: [String; 11]) -> [String; 8] {
+    let [at, who, role, duties, from, zone, device, what, whom, before, after] = all;
+    let together = |parts: &[String]| {
+        parts.iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join("\n")
+    };
+    [at, who, together(&[role, duties]), together(&[from, zone, device]), what, whom, before, after]
+}
+
+fn cells(visit: &Visit, row: &Listed) -> [String; 11] {
     let Some(record) = &row.record else {
         let damaged = visit.say("壊れた記録", "a damaged row").to_owned();
         return [damaged, row.position.0.to_string()]
             .into_iter()
-            .chain(std::iter::repeat_n(String::new(), 6))
+            .chain(std::iter::repeat_n(String::new(), 9))
             .collect::<Vec<_>>()
             .try_into()
             .unwrap_or_default();
     };
-    let Record { at, who, role, from, what, whom, before, after } = record;
+    let Record { at, who, role, from, what, whom, before, after, zone, device, duty } = record;
     let pick = |(ja, en): (&'static str, &'static str)| visit.language().pick(ja, en).to_owned();
     let facts = |facts: &[(String, String)]| {
         facts
@@ -173,7 +226,10 @@ fn cells(visit: &Visit, row: &Listed) -> [String; 8] {
         seconds(*at),
         in_one_line(who),
         Role::of_word(role).map_or_else(|| role.clone(), |role| pick(role.names())),
+        duty.as_deref().map(|words| duties(visit, words)).unwrap_or_default(),
         from.clone().unwrap_or_default(),
+        zone.as_deref().map(in_one_line).unwrap_or_default(),
+        device.as_deref().map(in_one_line).unwrap_or_default(),
         Action::of_word(what).map_or_else(|| what.clone(), |action| pick(action.names())),
         in_one_line(whom),
         facts(before),
@@ -193,6 +249,15 @@ fn in_one_line(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
+/// Duties by their names; words of a newer program stay as they are.
+fn duties(visit: &Visit, words: &str) -> String {
+    let name = |word: &str| match Duty::of_word(word) {
+        Some(duty) => visit.language().pick(duty.names().0, duty.names().1).to_owned(),
+        None => in_one_line(word),
+    };
+    words.split(' ').map(name).collect::<Vec<_>>().join("、")
+}
+
 /// `2026-04-01 08:06:47` in Japan, as spreadsheets take it for a moment and texts of it are in order.
 fn seconds(at: base::Timestamp) -> String {
     audit::written(at).get(..19).unwrap_or_default().replace('T', " ")
@@ -200,11 +265,11 @@ fn seconds(at: base::Timestamp) -> String {
 
 /// Gives rows as a file. That is a deed, of which a row is written before anything is given.
 pub(crate) async fn export(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
-    let handler = async |visit: Visit, browser: Browser, _powers: Powers| {
+    let handler = async |visit: Visit, browser: Browser, powers: Powers| {
         let form = visit.form()?;
         let filter = asked(&visit, &form)?;
         let authority = visit.authority().to_owned();
-        let by = actor(&visit, &browser);
+        let by = actor(&visit, &browser, &powers);
         let deed = Deed::new(Action::ExportAudit, &by, authority.as_str(), console.clock.now())
             .after("since", form.get("since"))
             .after("until", form.get("until"))

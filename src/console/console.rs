@@ -10,7 +10,8 @@ use pages::{Form, PageError, Pages, Visit};
 use personnel::{Answer, By, Order, Personnel};
 use rules::Rules;
 use store::{Batch, Store};
-use web::{ApiError, Method, Open, RawCall, Response, StatusCode};
+use syslog::Forwarder;
+use web::{ApiError, Method, Open, RawCall, Response, RouteName, StatusCode};
 
 use crate::{powers::Powers, told::told};
 
@@ -50,6 +51,8 @@ pub struct Parts {
     pub rules: Rules,
     /// Who has which duty.
     pub duties: Duties,
+    /// Who sends audit logs to their log servers.
+    pub log_servers: Forwarder,
     /// The store, of which the audit log is read.
     pub store: Store,
     /// Time.
@@ -63,6 +66,7 @@ pub struct Console {
     pub(crate) personnel: Personnel,
     pub(crate) rules: Rules,
     pub(crate) duties: Duties,
+    pub(crate) log_servers: Forwarder,
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     /// Whose turn it is to look through all accounts, rooms or rows.
@@ -78,13 +82,14 @@ impl fmt::Debug for Console {
 impl Console {
     /// The console of all authorities of a process.
     pub fn new(parts: Parts) -> Console {
-        let Parts { pages, accounts, personnel, rules, duties, store, clock } = parts;
+        let Parts { pages, accounts, personnel, rules, duties, log_servers, store, clock } = parts;
         Console {
             pages,
             accounts,
             personnel,
             rules,
             duties,
+            log_servers,
             store,
             clock,
             looking: Turns::new(LOOKS, MOST_WAITING),
@@ -108,6 +113,31 @@ impl Console {
         ))
     }
 
+    /// The same for what `may` says. A try at what changes something is told of in the audit log.
+    ///
+    /// # Errors
+    /// 401 where nobody is signed in; 403 for who may not.
+    pub(crate) async fn admit_to(
+        &self,
+        visit: &Visit,
+        may: fn(&Powers) -> bool,
+    ) -> Result<(Browser, Powers), PageError> {
+        let (powers, refused) = match self.admit(visit).await {
+            Ok((browser, powers)) if may(&powers) => return Ok((browser, powers)),
+            Ok((_, powers)) => (powers, not_yours()),
+            Err(refused) if refused.status() == StatusCode::FORBIDDEN => (Powers::default(), refused),
+            Err(error) => return Err(error),
+        };
+        if visit.call.parts.method != Method::GET {
+            let browser = visit.signed_in()?;
+            let route = visit.call.parts.extensions.get::<RouteName>();
+            let route = route.map_or("", |route| &*route.0);
+            let by = actor(visit, browser, &powers);
+            self.accounts.note_refusal(&browser.user_id, &by, route).await?;
+        }
+        Err(refused)
+    }
+
     /// Answers a visit of somebody who may do what `may` says. Who is not signed in is led to where he signs in.
     pub(crate) async fn answer<F>(
         &self,
@@ -122,10 +152,7 @@ impl Console {
             if visit.browser().is_none() && visit.call.parts.method == Method::GET {
                 return Ok(visit.redirect(&format!("{SIGN_IN}?back={}", Form::escape(visit.here()))));
             }
-            let (browser, powers) = self.admit(&visit).await?;
-            if !may(&powers) {
-                return Err(not_yours());
-            }
+            let (browser, powers) = self.admit_to(&visit, may).await?;
             handler(visit, browser, powers).await
         };
         self.pages.answer(call, answer).await
@@ -145,14 +172,15 @@ impl Console {
         let (duties, held) = self.duties.demand(user).await.map_err(told)?;
         let now = self.accounts.find_account(user).await?.ok_or_else(not_yours)?;
         let browser = Browser { admin: now.admin, suspended: now.moderation.suspended, ..browser.clone() };
-        if now.moderation.locked || !may(&Powers::of(&browser, duties)) {
+        let powers = Powers::of(&browser, duties);
+        if now.moderation.locked || !may(&powers) {
             return Err(not_yours());
         }
         let demands = Arc::new(move |batch: &mut Batch| {
             account(batch);
             held(batch);
         });
-        let by = By::demanding(actor(visit, &browser), demands);
+        let by = By::demanding(actor(visit, &browser, &powers), demands);
         self.personnel.carry_out_for(visit.authority(), order, by).await.map_err(told)
     }
 
@@ -163,7 +191,8 @@ impl Console {
         browser: &Browser,
         order: Order,
     ) -> Result<Answer, PageError> {
-        let by = actor(visit, browser);
+        // What changes nothing leaves no row.
+        let by = actor(visit, browser, &Powers::default());
         self.personnel.carry_out(visit.authority(), order, &by).await.map_err(told)
     }
 
@@ -171,11 +200,12 @@ impl Console {
     pub(crate) async fn note(
         &self,
         visit: &Visit,
-        browser: &Browser,
+        (browser, powers): (&Browser, &Powers),
         deed: (Action, &str, &'static str),
     ) -> Result<(), PageError> {
         let (action, whom, what) = deed;
-        let deed = Deed::new(action, &actor(visit, browser), whom, self.clock.now()).after("what", what);
+        let deed =
+            Deed::new(action, &actor(visit, browser, powers), whom, self.clock.now()).after("what", what);
         let mut batch = Batch::new();
         deed.write(&mut batch, visit.authority());
         self.store.commit(batch).await.map_err(|error| PageError::from(ApiError::from(error)))?;
@@ -194,9 +224,9 @@ impl Console {
     }
 }
 
-/// Whoever is signed in, for the audit log.
-pub(crate) fn actor(visit: &Visit, browser: &Browser) -> Actor {
-    Actor::user(&browser.user_id, browser.admin, visit.address())
+/// Whoever is signed in, for the audit log, with the duties that he has.
+pub(crate) fn actor(visit: &Visit, browser: &Browser, powers: &Powers) -> Actor {
+    Actor::user(&browser.user_id, browser.admin, visit.address()).having(powers.duties())
 }
 
 /// 403: the page is for others.

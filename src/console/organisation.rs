@@ -30,7 +30,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             console
                 .note(
                     &visit,
-                    &browser,
+                    (&browser, &powers),
                     (Action::ExportTable, unit.as_deref().unwrap_or_default(), "organisation"),
                 )
                 .await?;

@@ -22,6 +22,11 @@ impl Powers {
         Powers { administers: browser.admin, duties }
     }
 
+    /// His duties, as words.
+    pub(crate) fn duties(&self) -> impl Iterator<Item = &'static str> {
+        self.duties.iter().map(|duty| duty.word())
+    }
+
     /// Whether he may anything at all.
     pub(crate) fn is_any(&self) -> bool {
         self.administers || !self.duties.is_empty()

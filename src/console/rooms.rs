@@ -21,7 +21,10 @@ const MOST_SHOWN: usize = 500;
 
 impl Console {
     async fn ask_rules(&self, visit: &Visit, browser: &Browser, order: Order) -> Result<Answer, PageError> {
-        self.rules.carry_out(visit.authority(), order, &actor(visit, browser)).await.map_err(told)
+        self.rules
+            .carry_out(visit.authority(), order, &actor(visit, browser, &Powers::default()))
+            .await
+            .map_err(told)
     }
 }
 

@@ -11,9 +11,11 @@ use crate::{
     accounts, audit_log, changes, columns,
     console::{
         ACCOUNT, ACCOUNTS, AUDIT, AUDIT_FILE, CHANGE, CHANGES, Console, DUTIES, HOME, IMPORT, MAPPINGS,
-        ORGANISATION, PEOPLE, ROOMS, UNDO, not_yours,
+        ORGANISATION, PEOPLE, ROOMS, UNDO,
     },
-    holders, home, organisation, people, rooms, set,
+    holders, home, organisation, people,
+    powers::Powers,
+    rooms, set,
 };
 
 /// A personnel file as large as they may be, with the fields beside it.
@@ -57,9 +59,6 @@ struct Importing(Arc<Console>);
 
 impl Door for Importing {
     fn admit<'a>(&'a self, visit: &'a Visit) -> BoxFuture<'a, Result<(), PageError>> {
-        Box::pin(async move {
-            let (_, powers) = self.0.admit(visit).await?;
-            if powers.changes_organisation() { Ok(()) } else { Err(not_yours()) }
-        })
+        Box::pin(async move { self.0.admit_to(visit, Powers::changes_organisation).await.map(|_| ()) })
     }
 }

@@ -27,7 +27,9 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
     let handler = async |visit: Visit, browser: Browser, powers: Powers| {
         let (id, query) = (id(&visit)?, visit.query()?);
         if query.get("as") == "csv" {
-            console.note(&visit, &browser, (Action::ExportTable, &id.0.to_string(), "change set")).await?;
+            console
+                .note(&visit, (&browser, &powers), (Action::ExportTable, &id.0.to_string(), "change set"))
+                .await?;
             return file(&console, &visit, &browser, id).await;
         }
         one(&console, &visit, (&browser, &powers), id, &query, None).await

@@ -45,7 +45,7 @@ pub use self::{
     federation::{Federation, Parts},
     http::{FederationApi, FederationMedia},
     keys::Keys,
-    network::{Network, OpenError, tls_client},
+    network::{Network, OpenError, tls_client, tls_client_showing},
     remote::{Peering, PublicRoomsQuestion},
     resolver::{
         Dns, DnsError, Endpoint, FetchedWellKnown, ResolveError, Resolver, Route, Service, WellKnown,

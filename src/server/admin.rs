@@ -23,6 +23,7 @@ use search::Search;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::{Condition, Position, Store};
+use syslog::Forwarder;
 use web::{ApiError, Open, Operator, RawCall, Response, Routes, json_response};
 
 use crate::{
@@ -41,6 +42,7 @@ pub(crate) const ORGANISATION: &str = "/_yakuba/v1/organisation";
 pub(crate) const RULES: &str = "/_yakuba/v1/rules";
 
 /// Where orders about an authority's directories go.
+pub(crate) const AUDIT_STATUS: &str = "/_yakuba/v1/audit/status";
 pub(crate) const LDAP: &str = "/_yakuba/v1/ldap";
 
 /// How many parked events are told one by one.
@@ -64,6 +66,7 @@ pub(crate) struct AdminApi {
     personnel: Personnel,
     rules: Rules,
     ldap: Ldap,
+    log_servers: Forwarder,
     duties: Duties,
 }
 
@@ -325,6 +328,7 @@ impl AdminApi {
         rules: Rules,
         ldap: Ldap,
         duties: Duties,
+        log_servers: Forwarder,
     ) -> AdminApi {
         let started = clock.instant();
         AdminApi {
@@ -345,6 +349,7 @@ impl AdminApi {
             rules,
             ldap,
             duties,
+            log_servers,
         }
     }
 
@@ -371,6 +376,7 @@ impl AdminApi {
             .raw(Method::POST, "/_yakuba/v1/verify", verify)
             .raw(Method::POST, "/_yakuba/v1/audit/list", list_audit)
             .raw(Method::POST, "/_yakuba/v1/audit/verify", verify_audit)
+            .raw(Method::POST, AUDIT_STATUS, audit_status)
             .raw(Method::POST, RULES, change_rules)
             .raw(Method::POST, LDAP, follow_directory)
             .body_limit(LARGEST_ORDER)
@@ -574,6 +580,13 @@ async fn verify_audit(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Respons
     let keys = api.authorities.find(&authority).map(AsRef::as_ref);
     let findings = audit::verify(&api.store, &authority, keys, noted).await?;
     Ok(json_response(StatusCode::OK, &findings))
+}
+
+/// Tells how the log servers of an authority are.
+async fn audit_status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let AuditOrder { authority, .. } = call.json()?;
+    Ok(json_response(StatusCode::OK, &api.log_servers.status(&authority).await?))
 }
 
 /// Does what is wanted of an organisation. The body may be a whole file, so who asks is looked at before it is read.

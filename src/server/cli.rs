@@ -520,7 +520,7 @@ pub(crate) struct OrgShowArgs {
 #[derive(Debug, Subcommand)]
 enum LdapCommand {
     /// 最後の読み取りの結果 / shows how the last readings went
-    Status(LdapStatusArgs),
+    Status(StatusArgs),
     /// いま読み取り、アカウントを合わせる。動いているサーバーは自分で行う / reads a directory now and has the accounts follow; a running server does so by itself
     Run(LdapRunArgs),
     /// 何が行われるかを、行わずに見る / shows what would be done, and does nothing
@@ -528,7 +528,7 @@ enum LdapCommand {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct LdapStatusArgs {
+pub(crate) struct StatusArgs {
     /// JSON で / As JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -563,6 +563,8 @@ enum AuditCommand {
     Verify(AuditVerifyArgs),
     /// 監査ログを読む / prints the audit log of one authority
     List(AuditListArgs),
+    /// ログサーバーへの転送の状況 / how far the log servers have the audit log
+    Status(StatusArgs),
 }
 
 #[derive(Debug, Args)]
@@ -712,6 +714,9 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ldap(LdapCommand::Preview(args)) => return run_async(commands::ldap::preview(&args)),
         Command::Audit(AuditCommand::Verify(args)) => return run_async(commands::audit::verify(&args)),
         Command::Audit(AuditCommand::List(args)) => run_async(commands::audit::list(&args))?,
+        Command::Audit(AuditCommand::Status(args)) => {
+            return run_async(commands::audit_status::status(&args));
+        }
         Command::Backup(args) => run_async(commands::data::backup(&args))?,
         Command::Restore(args) => run_async(commands::data::restore(&args))?,
         Command::Verify(args) => return run_async(commands::data::verify(&args)),

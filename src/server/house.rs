@@ -33,6 +33,7 @@ use search::{Emptying, Search};
 use staff::Staff;
 use store::{Backend, Store};
 use sync::Syncs;
+use syslog::Forwarder;
 use to_device::ToDevice;
 use tracing::{error, info, warn};
 use upstream::Upstream;
@@ -167,6 +168,8 @@ pub struct House {
     pub staff: Staff,
     /// The directories of authorities, and the accounts that follow them.
     pub ldap: Ldap,
+    /// Who sends audit logs to their log servers.
+    pub log_servers: Forwarder,
     /// Metrics of the process.
     pub metrics: Metrics,
     /// The tasks of everything above the store.
@@ -454,12 +457,21 @@ impl House {
             tasks: &edges,
             metrics: &metrics,
         });
+        let log_servers = Forwarder::new(syslog::Parts {
+            store: store.clone(),
+            destinations: config.log_servers()?,
+            clock: clock.clone(),
+            random: random.clone(),
+            tasks: &edges,
+            metrics: &metrics,
+        });
         let console = Console::new(console::Parts {
             pages,
             accounts: accounts.clone(),
             personnel: personnel.clone(),
             rules: rules.clone(),
             duties: duties.clone(),
+            log_servers: log_servers.clone(),
             store: store.clone(),
             clock: clock.clone(),
         });
@@ -508,6 +520,7 @@ impl House {
             rules.clone(),
             ldap.clone(),
             duties.clone(),
+            log_servers.clone(),
         );
         Ok(House {
             store,
@@ -540,6 +553,7 @@ impl House {
             rules,
             staff,
             ldap,
+            log_servers,
             admin: Arc::new(admin),
             synapse: Arc::new(synapse),
             _scratch: scratch,
@@ -601,7 +615,7 @@ impl House {
     }
 
     /// Carries out purges of rooms, lists the people in rooms, indexes what is said, sends delayed events, mails and notifications, tells
-    /// application services, applies change sets at their hour, has rooms and profiles follow them, reads directories, and takes
+    /// application services, applies change sets at their hour, has rooms and profiles follow them, reads directories, sends audit logs to log servers, and takes
     /// away what is left over of rooms' states and of uploads. Only who serves does: a command that looks at the data changes nothing else.
     pub fn start_upkeep(&self) {
         self.engine.start_purging(Arc::new(self.sender.clone()), &self.metrics);
@@ -617,6 +631,7 @@ impl House {
         self.rules.start(self.personnel.applied());
         self.staff.start(self.personnel.applied());
         self.ldap.start();
+        self.log_servers.start();
     }
 
     /// Trims the log of changes as it grows old. Only who serves does.

@@ -362,6 +362,7 @@ pub(crate) struct Findings {
 pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findings, media::Error> {
     let checks = [
         audit::checks(),
+        syslog::checks(),
         mail::checks(),
         organisation::checks(),
         personnel::checks(),

@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc};
 
-use account::{Accounts, AppService, Session};
+use account::{Accounts, Actor, AppService, Session};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Method, header::AUTHORIZATION, request::Parts};
@@ -17,7 +17,7 @@ use ruma::{
     },
 };
 
-use crate::{ApiError, Face, Kit, Reach};
+use crate::{Address, ApiError, Face, Kit, Reach};
 
 /// A longer access token counts as none.
 const LONGEST_TOKEN: usize = 4 << 10;
@@ -115,6 +115,14 @@ pub trait TokenCheck: Send + Sync {
         None
     }
 
+    /// Notes for the audit log that a user was refused what changes something and is for others, at this route.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    async fn note_refusal(&self, _: &User, _: Option<Address>, _route: &str) -> Result<(), ApiError> {
+        Ok(())
+    }
+
     /// A service as one of its users, and on one of his devices.
     async fn act_as(
         &self,
@@ -160,6 +168,11 @@ impl TokenCheck for Accounts {
 
     fn find_service(&self, token: &str, authority: &ServerName) -> Option<Arc<AppService>> {
         Accounts::find_service(self, authority, token)
+    }
+
+    async fn note_refusal(&self, user: &User, from: Option<Address>, route: &str) -> Result<(), ApiError> {
+        let by = Actor::user(&user.user_id, user.is_admin, from).on(&user.device_id);
+        Ok(Accounts::note_refusal(self, &user.user_id, &by, route).await?)
     }
 
     async fn act_as(
@@ -288,6 +301,11 @@ pub trait Identify: Sized + Send + 'static {
     /// `M_GUEST_ACCESS_FORBIDDEN`.
     fn may_reach(_shown: &Self::Shown, _reach: Reach) -> Result<(), ApiError> {
         Ok(())
+    }
+
+    /// The user whom the endpoint is closed to since it is for those with power: that he tried is told of.
+    fn find_powerless(_shown: &Self::Shown) -> Option<&User> {
+        None
     }
 
     /// Finds out who makes the request, now that its body is here.

@@ -55,6 +55,7 @@ pub use kit::Kit;
 pub use limits::{Class, Limits};
 pub use reach::Reach;
 pub use routes::{DuplicateRoute, Routes, router};
+pub use serve::RouteName;
 
 /// What a raw handler answers with.
 pub type Response = http::Response<Body>;

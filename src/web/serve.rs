@@ -10,7 +10,7 @@ use std::{
 };
 
 use axum::extract::{FromRequestParts, RawPathParams};
-use base::{ByteSize, Counter, Gauge, Histogram};
+use base::{ByteSize, Counter, Gauge, Histogram, ZoneName};
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header, request::Parts};
@@ -75,7 +75,15 @@ impl Incoming {
             }
         };
 
-        C::may_reach(&shown, reach)?;
+        if let Err(error) = C::may_reach(&shown, reach) {
+            if let Some(user) = C::find_powerless(&shown).filter(|_| parts.method != Method::GET) {
+                limits.admit(class, &C::standing(&shown), address)?;
+                let route = parts.extensions.get::<RouteName>();
+                let route = route.map_or("", |route| &*route.0);
+                kit.tokens.note_refusal(user, address, route).await?;
+            }
+            return Err(error);
+        }
         let standing = C::standing(&shown);
         limits.admit(class, &standing, address)?;
         let limit = match standing {
@@ -122,6 +130,10 @@ impl Incoming {
         Ok((RawCall { parts, args, body, caller, face, peer, address, zone }, held, counted))
     }
 }
+
+/// The route of a request: its method and its path, with names where others choose.
+#[derive(Clone, Debug)]
+pub struct RouteName(pub Arc<str>);
 
 /// A request that was counted and may turn out to cost nothing, see [`costless`](crate::costless).
 pub(crate) struct Counted(Option<(Arc<Kit>, Class, OwnedUserId)>);
@@ -262,10 +274,13 @@ impl Inner {
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
         // The listener puts it there: no header can.
         let zone = parts.extensions.get::<Zone>().cloned();
-        let address = self.kit.proxies.client(peer, &parts.headers).map(Address::of);
+        let through = zone.as_ref().map(|zone| ZoneName::of(zone.name()));
+        let address = self.kit.proxies.client(peer, &parts.headers);
+        let address = address.map(|ip| Address::of(ip).through(through));
         if let (None, Some(proxy), Some(_)) = (address, peer, self.class) {
             self.kit.note_nameless(proxy.ip());
         }
+        parts.extensions.insert(RouteName(self.route.name.clone()));
         let incoming = Incoming {
             kit: self.kit.clone(),
             parts,

@@ -555,3 +555,23 @@ async fn the_log_of_an_authority_without_configuration_is_checked_and_its_keys_a
     let found = verify(&log.office.store, kanazawa(), None, None).await.unwrap();
     assert_eq!((found.rows, found.wrong), (4, Some(wrong)));
 }
+
+#[tokio::test]
+async fn a_log_that_is_gone_as_a_whole_or_lacks_its_last_two_of_five_rows_is_found_by_what_was_noted_of_it() {
+    let log = Log::of(&[5]).await;
+    let noted = log.office.verify(kanazawa()).await.chain;
+    let found =
+        async || log.office.verify_noted(kanazawa(), Some(noted)).await.wrong.map(|wrong| wrong.fault);
+    assert_eq!(found().await, None);
+    log.after(|batch| cut(&log, 3, batch)).await;
+    assert_eq!(found().await, Some(Fault::CutOff));
+    log.after(|batch| {
+        cut(&log, 0, batch);
+        batch.delete(&CHAINS, kanazawa().as_str());
+        for (day, _) in &log.seals {
+            batch.delete(&SEALS, &key(*day));
+        }
+    })
+    .await;
+    assert_eq!(found().await, Some(Fault::CutOff));
+}

@@ -1,10 +1,12 @@
 //! Writing rows, carrying on the chain, sealing days.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use store::{CommitError, Order, Position, Range, Table, Tuning};
 
 use super::*;
 use crate::{
-    Fault, LastSeal, follow,
+    Fault, LastSeal, chained, follow,
     tables::{CHAINS, RECORDS},
 };
 
@@ -59,12 +61,13 @@ async fn followers_that_race_with_each_other_and_with_writers_make_one_chain() {
             })
         })
         .collect();
+    let is_over = Arc::new(AtomicBool::new(false));
     let followers: Vec<_> = (0..3)
         .map(|_| {
             let mut follower = Follower::new(&office.store, &office.authorities, &office.clock);
-            let store = office.store.clone();
+            let is_over = is_over.clone();
             tokio::spawn(async move {
-                while store.head() < Position(800) {
+                while !is_over.load(Ordering::Acquire) {
                     follower.catch_up().await.unwrap();
                     tokio::task::yield_now().await;
                 }
@@ -72,12 +75,16 @@ async fn followers_that_race_with_each_other_and_with_writers_make_one_chain() {
             })
         })
         .collect();
-    while office.store.head() < Position(800) {
+    while writers.iter().any(|writer| !writer.is_finished()) {
         // At no time has the end of the chain gone back behind its links.
         assert_eq!(office.verify(kanazawa()).await.wrong, None);
     }
-    for task in writers.into_iter().chain(followers) {
-        task.await.unwrap();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    is_over.store(true, Ordering::Release);
+    for follower in followers {
+        follower.await.unwrap();
     }
     let found = office.verify(kanazawa()).await;
     assert_eq!((found.rows, found.waiting, found.wrong), (800, 0, None));
@@ -363,4 +370,51 @@ async fn a_follower_that_panics_is_started_again_and_misses_nothing() {
         tokio::task::yield_now().await;
     }
     edges.stop(Duration::from_secs(10)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_deeds_at_once_on_an_empty_log_and_a_hundred_more_make_one_chain_without_a_fork() {
+    let office = Office::new().await;
+    for count in [2, 100] {
+        let writers: Vec<_> = (0..count)
+            .map(|_| {
+                let (store, deed) = (office.store.clone(), office.sign_in());
+                let mut follower = Follower::new(&office.store, &office.authorities, &office.clock);
+                tokio::spawn(async move {
+                    let mut batch = Batch::new();
+                    deed.write(&mut batch, kanazawa());
+                    store.commit(batch).await.unwrap();
+                    follower.catch_up().await.unwrap();
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.await.unwrap();
+        }
+    }
+    let found = office.verify(kanazawa()).await;
+    assert_eq!((found.rows, found.waiting, found.wrong), (102, 0, None));
+    let numbers: Vec<u64> =
+        chained(&office.store, kanazawa(), 0, 200).await.unwrap().iter().map(|row| row.number).collect();
+    assert_eq!(numbers, (1..=102).collect::<Vec<u64>>());
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_changes_no_order_and_is_told_with_both_times() {
+    let mut office = Office::new().await;
+    office.rows(kanazawa(), 3).await;
+    let before = office.clock.now();
+    office.hand.set_back(Duration::from_secs(600));
+    office.rows(kanazawa(), 1).await;
+    office.hand.set_forward(Duration::from_secs(601));
+    office.rows(kanazawa(), 1).await;
+    // As clocks of two machines differ.
+    office.hand.set_back(Duration::from_secs(20));
+    office.rows(kanazawa(), 1).await;
+    office.follow().await;
+    let found = office.verify(kanazawa()).await;
+    assert_eq!((found.rows, found.wrong, found.set_back_count), (6, None, 1));
+    let [back] = found.set_back[..] else { panic!("{:?}", found.set_back) };
+    assert_eq!((back.number, back.after), (4, before));
+    assert!(back.at < before.before(Duration::from_secs(598)));
 }

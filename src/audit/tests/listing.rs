@@ -1,6 +1,6 @@
 //! Reading the log.
 
-use base::Address;
+use base::{Address, ZoneName};
 use store::Position;
 
 use super::*;
@@ -78,6 +78,24 @@ async fn a_long_log_is_read_in_pages() {
     assert_eq!(all(&office, kanazawa(), &Filter::default()).await.len(), 1_203);
     let nobody = Filter { who: Some("@x:y".into()), ..Filter::default() };
     assert!(all(&office, kanazawa(), &nobody).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_row_says_through_which_zone_on_which_device_and_by_which_duties_and_is_found_by_zone_and_device() {
+    let office = Office::new().await;
+    let from = Address::of("192.0.2.1".parse().unwrap()).through(Some(ZoneName::of("lgwan")));
+    let by = Actor::user(user_id!("@hanako:kanazawa.test"), false, Some(from));
+    let by = by.on("PHONE".into()).having(["personnel", "audit"]);
+    write(&office, kanazawa(), Deed::new(Action::SignIn, &by, "", office.clock.now())).await;
+    write(&office, kanazawa(), office.sign_in()).await;
+    let rows = all(&office, kanazawa(), &Filter::default()).await;
+    let said = |row: &Record| [row.zone.clone(), row.device.clone(), row.duty.clone()];
+    assert_eq!(said(&rows[0]), ["lgwan", "PHONE", "personnel audit"].map(|word| Some(word.to_owned())));
+    assert_eq!(said(&rows[1]), [None, None, None]);
+    for (text, count) in [("lgwan", 1), ("PHONE", 2), ("internet", 0)] {
+        let filter = Filter { text: Some(text.to_owned()), ..Filter::default() };
+        assert_eq!(all(&office, kanazawa(), &filter).await.len(), count, "{text}");
+    }
 }
 
 #[tokio::test]

@@ -66,6 +66,18 @@ pub fn tls_client(trust: Trust, files: &[PathBuf]) -> Result<Arc<rustls::ClientC
     tls::client_config(trust, files)
 }
 
+/// The same, for who shows a certificate: its file and that of its key, both PEM.
+///
+/// # Errors
+/// As [`tls_client`]; [`OpenError::Certificates`] for a certificate or key that is none, or of which one is not the other's.
+pub fn tls_client_showing(
+    trust: Trust,
+    files: &[PathBuf],
+    own: Option<(PathBuf, PathBuf)>,
+) -> Result<Arc<rustls::ClientConfig>, OpenError> {
+    tls::client_showing(trust, files, own)
+}
+
 /// HTTPS to other servers. Cheap to clone; clones share connections, caches and limits.
 #[derive(Clone)]
 pub struct Network {

@@ -5,8 +5,8 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use rustls_pki_types::{CertificateDer, pem::PemObject};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, client::WantsClientCert, crypto::ring};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tracing::warn;
 
 use super::OpenError;
@@ -17,6 +17,15 @@ pub(super) const HTTP_2: &[u8] = b"h2";
 
 /// TLS as a client: TLS 1.2 or later, HTTP/1.1, certificates checked against the trusted authorities.
 pub(super) fn client_config(trust: Trust, files: &[PathBuf]) -> Result<Arc<ClientConfig>, OpenError> {
+    let mut config = trusting(trust, files)?.with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn trusting(
+    trust: Trust,
+    files: &[PathBuf],
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, OpenError> {
     let mut roots = RootCertStore::empty();
     match trust {
         Trust::System => roots.clone_from(&OF_THE_SYSTEM),
@@ -26,13 +35,30 @@ pub(super) fn client_config(trust: Trust, files: &[PathBuf]) -> Result<Arc<Clien
     for file in files {
         add_file(&mut roots, file)?;
     }
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    Ok(ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| OpenError::Tls(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+        .with_root_certificates(roots))
+}
+
+/// The same for who is no web client and shows a certificate, if one is given: its file and that of its key.
+pub(super) fn client_showing(
+    trust: Trust,
+    files: &[PathBuf],
+    own: Option<(PathBuf, PathBuf)>,
+) -> Result<Arc<ClientConfig>, OpenError> {
+    let builder = trusting(trust, files)?;
+    let Some((certificate, key)) = own else { return Ok(Arc::new(builder.with_no_client_auth())) };
+    let of = |file: &PathBuf| {
+        let file = file.display().to_string();
+        move |cause: String| OpenError::Certificates { file, cause }
+    };
+    let chain = CertificateDer::pem_file_iter(&certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| of(&certificate)(error.to_string()))?;
+    let private = PrivateKeyDer::from_pem_file(&key).map_err(|error| of(&key)(error.to_string()))?;
+    let config = builder.with_client_auth_cert(chain, private);
+    Ok(Arc::new(config.map_err(|error| of(&key)(error.to_string()))?))
 }
 
 /// The same for connections over which many requests go at once: HTTP/2 alone.

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use audit::{
-    Action, Day, Fault, Filter, Findings, LateSeal, Listed, Noted, Page, Record, Role, Wrong, written,
+    Action, Day, Fault, Filter, Findings, LateSeal, Listed, Noted, Page, Record, Role, SetBack, Wrong,
+    written,
 };
 use http::Method;
 use pdu::Authority;
@@ -189,7 +190,7 @@ fn tell(found: &Findings) -> anyhow::Result<bool> {
 
 /// Tells what only people can judge.
 fn remarks(found: &Findings) {
-    let Findings { authority, late, late_count, unknown_keys, .. } = found;
+    let Findings { authority, late, late_count, set_back, set_back_count, unknown_keys, .. } = found;
     for key in unknown_keys {
         complain(&tr!(
             "{authority}: 設定にない鍵で封印されています。この機関の鍵でしたか: {key}",
@@ -201,6 +202,16 @@ fn remarks(found: &Findings) {
             "{authority}: 封印 {late_count} 件は二日以上遅れて作られました。その間サーバーが止まっていましたか。そうでなければ、作り直されています",
             "{authority}: {late_count} seal(s) were made two days late or more: did no server run then? Else they were made anew"
         ));
+    }
+    if *set_back_count > 0 {
+        complain(&tr!(
+            "{authority}: 記録 {set_back_count} 件の時刻は、その前の記録より一分以上前です。時計が戻されたか、複数のサーバーの時計がずれています。順序は番号のとおりです",
+            "{authority}: {set_back_count} row(s) say a time more than a minute before that of an earlier row: a clock was set back, or those of several machines differ; their order is that of their numbers"
+        ));
+    }
+    for SetBack { number, at, after } in set_back {
+        let (at, after) = (written(*at), written(*after));
+        complain(&tr!("  {number} 件目: {at} (前の記録は {after})", "  row {number}: {at}, after {after}"));
     }
     for LateSeal { day, made } in late {
         let made = written(*made);
@@ -254,7 +265,7 @@ fn in_words(row: &Listed) -> String {
         let position = row.position;
         return tr!("位置 {position} の記録は壊れています", "the row at position {position} is damaged");
     };
-    let Record { at, who, role, from, what, whom, before, after } = record;
+    let Record { at, who, role, from, what, whom, before, after, zone, device, duty } = record;
     let facts = |facts: &[(String, String)]| {
         facts
             .iter()
@@ -265,6 +276,11 @@ fn in_words(row: &Listed) -> String {
     // Ids have colons; what looks like a fact needs a space or an equals sign before it.
     let (who, whom) = (quoted(who, [' ', '=', '"']), quoted(whom, [' ', '=', '"']));
     let from = from.as_deref().unwrap_or("-");
+    let zone = zone.as_ref().map(|zone| format!("@{}", quoted(zone, [' ', '=', '"']))).unwrap_or_default();
+    let role =
+        duty.as_ref().map_or(role.clone(), |duty| format!("{role}: {}", quoted(duty, ['=', ']', '"'])));
+    let on =
+        device.as_ref().map(|device| format!(" ({})", quoted(device, [' ', ')', '"']))).unwrap_or_default();
     let before = if before.is_empty() {
         String::new()
     } else {
@@ -275,7 +291,7 @@ fn in_words(row: &Listed) -> String {
     } else {
         tr!(" 後:{facts}", " after:{facts}", facts = facts(after))
     };
-    format!("{at} {from} {who} [{role}] {done} ({what}) {whom}{before}{after}")
+    format!("{at} {from}{zone} {who}{on} [{role}] {done} ({what}) {whom}{before}{after}")
 }
 
 /// A text that others chose, so that it cannot be taken for anything else of the line.
@@ -314,6 +330,9 @@ mod tests {
             what: "session.sign_in".to_owned(),
             whom: "@taro:kanazawa.test".to_owned(),
             before: vec![pair("devices", "A B")],
+            zone: Some("lgwan".to_owned()),
+            device: Some("PHONE".to_owned()),
+            duty: Some("audit".to_owned()),
             after: vec![
                 pair("device", "X user_agent=Element"),
                 pair("a", "k=v"),
@@ -325,6 +344,6 @@ mod tests {
         let line = in_words(&Listed { position: Position(1), record: Some(record) });
         let facts = r#" before: devices="A B" after: device="X user_agent=Element" a="k=v" b="after:" c="\n　\"" d=PHONE"#;
         assert!(line.ends_with(&format!("(session.sign_in) @taro:kanazawa.test{facts}")), "{line}");
-        assert!(line.contains(r#" "uid 0 (sudo hanako)" ["#), "{line}");
+        assert!(line.contains(r#" -@lgwan "uid 0 (sudo hanako)" (PHONE) ["#), "{line}");
     }
 }

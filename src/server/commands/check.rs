@@ -31,6 +31,7 @@ pub(crate) async fn check(args: &ConfigArg) -> anyhow::Result<ExitCode> {
             config.push_apps().err(),
             config.scim().err(),
             config.ldap().err(),
+            config.log_servers().err(),
             wrong_with_network(&config).err(),
             Certificates::open(&config).err().map(|error| anyhow!(tls::told(&error))),
         ];
@@ -40,6 +41,7 @@ pub(crate) async fn check(args: &ConfigArg) -> anyhow::Result<ExitCode> {
     if problems.is_empty() {
         problems.extend(wrong_with_bucket(&config).await);
         problems.extend(wrong_with_directories(&config).await);
+        problems.extend(wrong_with_log_servers(&config).await);
     }
     if Running::find(&config).await.is_none() {
         problems.extend(ports_in_use(&config));
@@ -116,6 +118,24 @@ async fn wrong_with_directories(config: &Config) -> Vec<String> {
                         "LDAP {source} of {authority}: {en}"
                     ));
                 }
+            }
+        }
+    }
+    problems
+}
+
+/// Which log servers take no connection.
+async fn wrong_with_log_servers(config: &Config) -> Vec<String> {
+    let (clock, mut problems) = (Clock::system(), Vec::new());
+    // What is wrong with their files has been told.
+    for (authority, all) in config.log_servers().unwrap_or_default() {
+        for settings in all {
+            if let Err(fault) = syslog::look(&settings, &clock).await {
+                let (name, (ja, en)) = (&settings.name, fault.words());
+                problems.push(tr!(
+                    "{authority} のログサーバー {name}: {ja}",
+                    "log server {name} of {authority}: {en}"
+                ));
             }
         }
     }

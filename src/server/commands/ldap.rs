@@ -12,7 +12,7 @@ use crate::{
     admin::{LDAP, LdapOrder},
     ask::operator,
     causes,
-    cli::{LdapPreviewArgs, LdapRunArgs, LdapStatusArgs, WhichAuthority},
+    cli::{LdapPreviewArgs, LdapRunArgs, StatusArgs, WhichAuthority},
     commands::{Running, authority, say},
     config::Config,
     house::{Foundation, House},
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Prints how the last readings went.
-pub(crate) async fn status(args: &LdapStatusArgs) -> anyhow::Result<()> {
+pub(crate) async fn status(args: &StatusArgs) -> anyhow::Result<()> {
     let Answer::Status(all) = ask(&args.which, Order::Status).await? else { return unexpected() };
     if args.json {
         return Ok(say(&serde_json::to_string_pretty(&all)?)?);

@@ -10,6 +10,7 @@ use super::{
     check_sources::{check_directories, check_sources, check_upstream},
     found::Found,
     gateway::{is_name, is_service, is_subject},
+    log_servers::check_log_servers,
     zones::{FilesSetting, has_port, icap_parts},
 };
 use crate::texts::tr;
@@ -113,6 +114,12 @@ fn check_zones(config: &Config, found: &mut Found) {
     }
     for (name, zone) in &config.zones {
         let key = |part: &str| format!("zones.{name}.{part}");
+        if name.is_empty() || name.len() > base::LONGEST_ZONE {
+            found.wrong(
+                format!("zones.{name}"),
+                tr!("名前は 30 バイト以内にしてください", "a name of a zone has at most 30 bytes"),
+            );
+        }
         if zone.clamd.as_deref().is_some_and(|place| !place.starts_with('/') && !has_port(place)) {
             found.wrong(
                 key("clamd"),
@@ -244,6 +251,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         }
         check_sources(authority, index, &mut found);
         check_directories(authority, index, &mut found);
+        check_log_servers(authority, index, &mut found);
         let template = authority.organisation.as_ref().and_then(|one| one.display_name.as_ref());
         if let Some(Err(error)) = template.map(|text| text.parse::<staff::Template>()) {
             let text = template.map_or("", String::as_str);

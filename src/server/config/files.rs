@@ -7,7 +7,7 @@ use crate::{causes, texts::tr};
 
 impl Config {
     /// Every file with a secret: signing keys, private keys of certificates, shared secrets, passwords of mail servers,
-    /// registrations of application services, what we show identity providers and directories and what identity systems show us, keys of buckets, accounts and keys at push
+    /// keys that we show log servers, registrations of application services, what we show identity providers and directories and what identity systems show us, keys of buckets, accounts and keys at push
     /// services.
     pub fn secret_files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
@@ -25,6 +25,8 @@ impl Config {
             files.extend(tokens.map(|file| self.path(file)));
             let passwords = authority.ldap.iter().filter_map(|source| source.password_file.as_ref());
             files.extend(passwords.map(|file| self.path(file)));
+            let keys = authority.syslog.iter().filter_map(|server| server.key_file.as_ref());
+            files.extend(keys.map(|file| self.path(file)));
         }
         files.extend(self.media.s3.iter().map(|bucket| self.path(&bucket.secret_file)));
         let apps = self.push.gateway.iter().flat_map(|gateway| &gateway.apps);
@@ -59,6 +61,11 @@ impl Config {
             files.extend(ca.map(|file| self.path(file)));
             let ca = authority.ldap.iter().filter_map(|source| source.ca_file.as_ref());
             files.extend(ca.map(|file| self.path(file)));
+            let shown = authority
+                .syslog
+                .iter()
+                .flat_map(|server| server.ca_file.iter().chain(&server.certificate_file));
+            files.extend(shown.map(|file| self.path(file)));
         }
         files.extend(self.upstream_ca_files());
         let ca = self.media.s3.iter().filter_map(|bucket| bucket.ca_file.as_ref());

@@ -14,12 +14,14 @@ mod gateway;
 mod ldap;
 mod listeners;
 mod log;
+mod log_servers;
 mod organisation;
 mod providers;
 mod rates;
 mod scim;
 mod services;
 mod sources;
+mod syslog;
 mod types;
 mod upstream;
 mod zones;
@@ -40,6 +42,7 @@ pub use self::listeners::{Listener, ListenerTls, Serves};
 pub use self::log::Log;
 pub use self::organisation::OrganisationConfig;
 pub use self::scim::ScimConfig;
+pub use self::syslog::{SyslogConfig, SyslogSecurity};
 pub use self::types::{
     Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, LimitsConfig,
     MediaSettings, OldKey, PeersSetting, PresenceSettings, PrivateAddresses, ProxiesConfig,

@@ -9,7 +9,7 @@ use web::Class;
 
 use super::{
     BucketConfig, GatewayConfig, LdapConfig, Listener, Log, MailConfig, OrganisationConfig, ScimConfig,
-    SupportConfig, TermsConfig, UpstreamConfig, ZoneConfig, rates,
+    SupportConfig, SyslogConfig, TermsConfig, UpstreamConfig, ZoneConfig, rates,
 };
 
 /// The whole configuration of a process.
@@ -100,6 +100,9 @@ pub struct AuthorityConfig {
     /// The directories that say who is there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ldap: Vec<LdapConfig>,
+    /// The log servers that its audit log goes to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub syslog: Vec<SyslogConfig>,
     /// What follows from its organisation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organisation: Option<OrganisationConfig>,
@@ -135,6 +138,7 @@ impl AuthorityConfig {
             upstream: None,
             scim: Vec::new(),
             ldap: Vec::new(),
+            syslog: Vec::new(),
             organisation: None,
             terms: Vec::new(),
             application_services: Vec::new(),

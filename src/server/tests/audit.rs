@@ -23,7 +23,7 @@ use crate::{
 /// The rows of the audit log, to do to them what nobody should.
 static RECORDS: Table<(String, Position), Bytes> = Table::new(200, "audit.records", Tuning::Append);
 
-fn config(directory: &Path, backend: &str) -> Config {
+pub(super) fn config(directory: &Path, backend: &str) -> Config {
     for name in ["kanazawa", "wajima"] {
         let key = directory.join(format!("{name}.key"));
         if !key.exists() {

@@ -484,3 +484,37 @@ fn apps_of_one_key_at_apple_show_its_tokens_together() {
     std::fs::write(directory.path().join("k.p8"), "no key").unwrap();
     assert!(config.push_apps().is_err());
 }
+
+#[test]
+fn log_servers_are_read_and_what_is_wrong_with_them_is_named() {
+    let with = |keys: &str| {
+        let text = format!(
+            "[[listeners]]\naddress = \"127.0.0.1:0\"\nserves = [\"client\"]\n[[authorities]]\nname = \"a.test\"\n\
+             key_file = \"a.key\"\n[[authorities.syslog]]\nname = \"siem\"\n{keys}\n"
+        );
+        Config::parse(&text, [], Path::new("/etc/yakuba"))
+    };
+    let all = with("address = \"log.a.test:6514\"").unwrap().log_servers().unwrap();
+    let siem = all.into_values().next().unwrap().remove(0);
+    assert_eq!((siem.place.to_string().as_str(), siem.enterprise), ("log.a.test:6514", 32_473));
+    assert!(siem.tls.is_some());
+    let relay = with("address = \"[::1]:514\"\nsecurity = \"none\"").unwrap().log_servers().unwrap();
+    assert!(relay.into_values().next().unwrap().remove(0).tls.is_none());
+    let good = "address = \"log.a.test:6514\"";
+    for (keys, key) in [
+        ("address = \"log.a.test\"".to_owned(), "syslog.0.address"),
+        ("address = \"log.a.test:0\"".to_owned(), "syslog.0.address"),
+        ("address = \"https://log.a.test:6514\"".to_owned(), "syslog.0.address"),
+        // In the clear over a network.
+        ("address = \"log.a.test:514\"\nsecurity = \"none\"".to_owned(), "syslog.0.security"),
+        ("address = \"192.0.2.1:514\"\nsecurity = \"none\"".to_owned(), "syslog.0.security"),
+        (format!("{good}\nkey_file = \"k\""), "syslog.0.certificate_file"),
+        (format!("{good}\nenterprise = 0"), "syslog.0.enterprise"),
+        (format!("{good}\n[[authorities.syslog]]\nname = \"siem\"\n{good}"), "syslog.1.name"),
+        (format!("{good}\n[[authorities.syslog]]\nname = \"S I\"\n{good}"), "syslog.1.name"),
+    ] {
+        let problems = with(&keys).unwrap_err();
+        let told = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert!(told.contains(key), "{keys}: {told}");
+    }
+}

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod audit;
+mod audit_walk;
 mod backups;
 #[expect(dead_code, reason = "these tests use a part of it")]
 #[path = "../../store_postgres/tests/cluster.rs"]

@@ -6,7 +6,7 @@ use account::{Credentials, EmailAtRegistration, MailSettings, Registration, Sett
 use base::{Clock, ManualClock};
 use ruma::server_name;
 use serde_json::{Value, json};
-use store::MemoryDisk;
+use store::{MemoryDisk, Position};
 
 use crate::town::{Answer, PASSWORD, Person, Town, open_registration};
 
@@ -181,6 +181,18 @@ async fn who_has_forgotten_the_password_gets_another_one_by_mail() {
     town.ask("POST", PASSWORD_PATH, again).await.fails(401, "M_UNAUTHORIZED");
     // C83.
     submit(&town, &told, &word).await.fails(400, "M_INVALID_PARAM");
+
+    // Nobody has signed in for it, and it has its row all the same; with no word that was shown or chosen.
+    let all = audit::Filter::default();
+    let page = audit::list(&town.store, server_name!("hs1"), &all, Position::START).await.unwrap();
+    let rows: Vec<_> = page.found.into_iter().filter_map(|row| row.record).collect();
+    let resets: Vec<_> = rows.iter().filter(|row| row.what == "password.reset").collect();
+    assert_eq!(resets.len(), 1, "{rows:?}");
+    assert_eq!((resets[0].role.as_str(), resets[0].whom.as_str()), ("stranger", "@hanako:hs1"));
+    let told = format!("{rows:?}");
+    for secret in [PASSWORD, "another word", "a third word", "s3cret", &word] {
+        assert!(!told.contains(secret), "{told}");
+    }
 }
 
 #[tokio::test]

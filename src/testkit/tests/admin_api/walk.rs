@@ -1,13 +1,14 @@
 //! A walk over every route that changes something: each deed leaves a row in the audit log of the authority, which says who
 //! and from where, and none in another's. The routes are those of the router: one that nobody walks fails the test.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
 use ruma::OwnedRoomId;
 use serde_json::{Value, json};
+use server::config::ZoneConfig;
 use store::Position;
-use testkit::{Net, Server, User};
+use testkit::{Net, Server, User, Zones};
 
 use crate::{V1, V2, administrator, ask, escaped, get, open_room, routes, rows, until, upload};
 
@@ -301,6 +302,9 @@ async fn about_files(server: &Server) -> Vec<Deed> {
 /// Where the administrator is, as the proxy says.
 const FROM: &str = "192.0.2.7";
 
+/// The zone of the listener that he comes through.
+const ZONE: &str = "lgwan";
+
 /// Does the deeds, one after the other, and looks for the row of each.
 async fn walk(
     server: &Server,
@@ -326,6 +330,8 @@ async fn walk(
         let row = row.unwrap_or_else(|| panic!("{route}: no {what} among {new:?}"));
         assert_eq!((row.who.as_str(), row.role.as_str()), (admin.id().as_str(), "administrator"), "{route}");
         assert_eq!(row.from.as_deref(), Some(FROM), "{route}");
+        assert!(row.device.is_some(), "{route}: {row:?}");
+        assert_eq!(row.zone.as_deref(), Some(ZONE), "{route}: {row:?}");
         // A purge that was ordered has a row of its own when it is done.
         // Nor is what is read to do it another deed.
         let is_more = |word: &str| word != what && word != "room.purge" && word != "room.read";
@@ -340,9 +346,10 @@ async fn walk(
 
 #[tokio::test]
 async fn every_route_that_changes_something_leaves_a_row_of_who_and_from_where_in_the_authoritys_log_alone() {
-    let net = Net::new();
+    let zones = BTreeMap::from([(ZONE.to_owned(), ZoneConfig::default())]);
+    let net = Net::with_zones(Zones { of: zones, ..Zones::default() });
     let server = net.process(&["kanazawa.test", "wajima.test"]).await;
-    let door = server.listen_in(None).await;
+    let door = server.listen_in(Some(ZONE)).await;
     let admin = administrator(&server, "kanazawa.test", "admin").await.through(door);
     server.user_of("wajima.test", "jiro").await;
     let mut walked = BTreeSet::new();
@@ -359,7 +366,7 @@ async fn every_route_that_changes_something_leaves_a_row_of_who_and_from_where_i
 
     // What is for who has the process for himself, or needs another server.
     let (alone, far) = (net.server("noto.test").await, net.server("suzu.test").await);
-    let door = alone.listen_in(None).await;
+    let door = alone.listen_in(Some(ZONE)).await;
     let admin = administrator(&alone, "noto.test", "admin").await.through(door);
     let jiro = far.user("jiro").await;
     let file = upload(&jiro, "遠く").await;
@@ -386,6 +393,19 @@ async fn every_route_that_changes_something_leaves_a_row_of_who_and_from_where_i
     ];
     walk(&alone, &admin, None, deeds, &mut walked).await;
 
+    // Nothing that was sent as a secret is in a row, or in what is made of rows.
+    for (server, authority) in [(&server, "kanazawa.test"), (&server, "wajima.test"), (&alone, "noto.test")] {
+        let store = server.look(|house| house.store.clone());
+        let name = <&ruma::ServerName>::try_from(authority).unwrap();
+        let page = audit::list(&store, name, &audit::Filter::default(), Position::START).await.unwrap();
+        assert_eq!(page.next, None);
+        for row in &page.found {
+            let line = audit::in_json(name, row);
+            for secret in [testkit::PASSWORD, "long enough words", "sakura", "yat_", "yrt_", "$argon2"] {
+                assert!(!line.contains(secret), "{secret}: {line}");
+            }
+        }
+    }
     let changing: BTreeSet<String> = routes(&server)
         .into_iter()
         .filter(|(method, path)| {
@@ -403,6 +423,41 @@ async fn every_route_that_changes_something_leaves_a_row_of_who_and_from_where_i
         .map(|(method, path)| format!("{method} {path}"))
         .collect();
     assert_eq!(walked, changing);
+}
+
+#[tokio::test]
+async fn whoever_administers_nothing_and_tries_to_change_something_has_rows_of_it_ten_in_an_hour() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
+    let (_, before) = rows(&server, "kanazawa.test", Position::START).await;
+    let changing: Vec<_> = routes(&server).into_iter().filter(|(method, _)| *method != Method::GET).collect();
+    assert!(changing.len() > 20);
+    for (method, path) in &changing {
+        let asked = path.replace(['{', '}'], "");
+        let (status, _) =
+            ask(&hanako, method.clone(), &asked, Some(json!({ "password": "secret word" }))).await;
+        assert_eq!(status.as_u16(), 403, "{path}");
+    }
+    let first = format!("{V2}/users/{}", escaped(taro.id().as_str()));
+    let (status, _) = ask(&taro, Method::PUT, &first, Some(json!({ "admin": true }))).await;
+    assert_eq!(status.as_u16(), 403);
+    let lock = format!("/_matrix/client/v1/admin/lock/{}", escaped(hanako.id().as_str()));
+    let (status, _) = ask(&taro, Method::PUT, &lock, Some(json!({ "locked": true }))).await;
+    assert_eq!(status.as_u16(), 403);
+    // Clients ask of themselves whether they administer; nothing is changed by it.
+    ask(&taro, Method::GET, &format!("{V1}/users/{}/admin", escaped(taro.id().as_str())), None).await;
+    let (new, _) = rows(&server, "kanazawa.test", before).await;
+    let of = |user: &User| {
+        let of_him = new.iter().filter(|row| row.who == user.id().as_str());
+        of_him.map(|row| (row.what.as_str(), row.after[0].1.as_str())).collect::<Vec<_>>()
+    };
+    let tried: Vec<String> =
+        changing.iter().take(10).map(|(method, path)| format!("{method} {path}")).collect();
+    assert_eq!(of(&hanako), tried.iter().map(|route| ("power.refused", &**route)).collect::<Vec<_>>());
+    let expected = ["PUT /_synapse/admin/v2/users/{user}", "PUT /_matrix/client/v1/admin/lock/{userId}"];
+    assert_eq!(of(&taro), expected.map(|route| ("power.refused", route)));
+    assert!(new.iter().all(|row| row.device.is_some() && row.role == "user"), "{new:?}");
 }
 
 #[tokio::test]

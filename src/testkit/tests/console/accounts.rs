@@ -87,6 +87,11 @@ async fn the_audit_log_is_searched_in_japanese_and_a_file_of_it_computes_nothing
         file.text
     );
     assert!(file.text.lines().all(|line| !line.starts_with("fake")), "{}", file.text);
+    assert!(
+        file.text.contains("役割") && file.text.contains("変更案承認"),
+        "the chief's duty: {}",
+        file.text
+    );
     let lines =
         auditor.post(here, "/_yakuba/console/audit/file", &[("as", "lines"), ("what", "account.lock")]).await;
     let row: serde_json::Value = serde_json::from_str(lines.text.trim()).unwrap();

@@ -123,6 +123,32 @@ async fn no_deed_is_done_for_who_may_not_or_by_a_form_that_is_not_ours() {
     assert_eq!(answer.status, StatusCode::FORBIDDEN, "without the proof");
 
     assert!(chief.open(&set).await.contains("承認待ち"), "nothing was decided");
+    // Who tried what is for others has rows of it, with the route and not with what he sent; a form that is not ours is nobody's try.
+    let tries = rows(&server, server.name(), "power.refused").await;
+    let of = |name: &str| {
+        let of_him = tries.iter().filter(|row| row.who == format!("@{name}:kanazawa.test"));
+        of_him.map(|row| (row.after[0].1.as_str(), row.duty.as_deref())).collect::<Vec<_>>()
+    };
+    let (set_route, undo_route) =
+        ("POST /_yakuba/console/changes/{id}", "POST /_yakuba/console/changes/{id}/undo");
+    let (mappings, account, file) = (
+        "POST /_yakuba/console/mappings",
+        "POST /_yakuba/console/account",
+        "POST /_yakuba/console/audit/file",
+    );
+    let import = "POST /_yakuba/console/import";
+    let routes = [set_route, set_route, undo_route, mappings, account, file, import];
+    assert_eq!(of("nobody"), routes.map(|route| (route, None)));
+    assert_eq!(of("yomu"), routes.map(|route| (route, Some("reading"))));
+    let but_the_file = [set_route, set_route, undo_route, mappings, account, import];
+    assert_eq!(of("kansa"), but_the_file.map(|route| (route, Some("audit"))));
+    assert_eq!(of("chief"), []);
+    // However often he tries, ten rows an hour.
+    for _ in 0..20 {
+        nobody.post("/_yakuba/console", "/_yakuba/console/mappings", &[("name", "a")]).await;
+    }
+    let tries = rows(&server, server.name(), "power.refused").await;
+    assert_eq!(tries.iter().filter(|row| row.who.starts_with("@nobody:")).count(), 10);
     for what in [
         "organisation.approve",
         "organisation.withdraw",

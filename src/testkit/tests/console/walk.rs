@@ -3,18 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use audit::{Filter, Record};
 use base::Random;
 use duties::Duty;
 use http::{Method, StatusCode};
 use serde_json::json;
 use server::config::Serves;
+use store::Position;
 use testkit::{Net, PASSWORD, Server};
 
 use crate::{
     administrator,
     browser::Browser,
     changes::{FILE, FIRST, propose},
-    holder, rows,
+    holder,
 };
 
 const IMPORT: &str = "/_yakuba/console/import";
@@ -38,13 +40,23 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     let posts: BTreeSet<String> =
         lines.into_iter().filter(|(method, _)| *method != Method::GET).map(|(_, path)| path).collect();
     let mut walked = BTreeSet::new();
-    let mut seen = async |path: &str, what: &str| {
+    let mut last = all_rows(&server, Position::START).await.1;
+    // The row of the deed, and whatever else people did since the deed before it: nothing is left over.
+    let mut seen = async |path: &str, what: &str, more: &[&str]| {
         walked.insert(path.to_owned());
-        assert_eq!(rows(&server, server.name(), what).await.len(), 1, "{path}: {what}");
+        let (new, end) = all_rows(&server, last).await;
+        last = end;
+        assert_eq!(new.iter().filter(|row| row.what == what).count(), 1, "{path}: {what} in {new:?}");
+        let others = new.iter().filter(|row| row.role != "server" && row.what != what);
+        assert_eq!(others.map(|row| row.what.as_str()).collect::<Vec<_>>(), more, "{path}: {new:?}");
+        for row in new.iter().filter(|row| row.role != "server") {
+            let duty = if row.who.starts_with("@jinji:") { "personnel" } else { "approval" };
+            assert_eq!(row.duty.as_deref(), Some(duty), "{path}: {row:?}");
+        }
     };
 
     let set = propose(&mut officer, &FIRST, FILE).await;
-    seen(IMPORT, "organisation.propose").await;
+    seen(IMPORT, "organisation.propose", &[]).await;
     let base = serde_json::to_string(&intake::Mapping::default()).unwrap();
     let fields = [
         ("base", base.as_str()),
@@ -56,7 +68,7 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     ];
     let answer = officer.post(IMPORT, "/_yakuba/console/mappings", &fields).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
-    seen("/_yakuba/console/mappings", "organisation.save_mapping").await;
+    seen("/_yakuba/console/mappings", "organisation.save_mapping", &[]).await;
 
     let deeds: [Deed<'_>; 2] = [
         (vec![("do", "time"), ("at", "2026-03-31T23:00")], "organisation.set_time"),
@@ -65,20 +77,20 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     for (fields, what) in &deeds {
         let answer = officer.post(&set, &set, fields).await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{what}: {}", answer.text);
-        seen("/_yakuba/console/changes/{id}", what).await;
+        seen("/_yakuba/console/changes/{id}", what, &[]).await;
     }
     chief.post(&set, &set, &approve("administrator")).await;
     while !chief.open(&set).await.contains("適用済み") {
         // By its hour, or by the button, whichever comes first.
         chief.post("/_yakuba/console", &set, &[("do", "apply")]).await;
     }
-    seen("/_yakuba/console/changes/{id}", "organisation.apply").await;
+    seen("/_yakuba/console/changes/{id}", "organisation.apply", &["organisation.approve"]).await;
     let undo = format!("{set}/undo");
     assert_eq!(officer.post(&undo, &undo, &[password]).await.status, StatusCode::SEE_OTHER);
-    seen("/_yakuba/console/changes/{id}/undo", "organisation.undo").await;
+    seen("/_yakuba/console/changes/{id}/undo", "organisation.undo", &[]).await;
     let another = propose(&mut officer, &FIRST, FILE).await;
     officer.post(&another, &another, &[("do", "withdraw")]).await;
-    seen("/_yakuba/console/changes/{id}", "organisation.withdraw").await;
+    seen("/_yakuba/console/changes/{id}", "organisation.withdraw", &["organisation.propose"]).await;
 
     let here = format!("/_yakuba/console/account?user={}", hanako.id());
     for (what, row) in [
@@ -90,11 +102,20 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     ] {
         let answer = chief.post(&here, "/_yakuba/console/account", &account(what).0).await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{what}: {}", answer.text);
-        seen("/_yakuba/console/account", row).await;
+        // The form is on a page that shows an account, which is read.
+        seen("/_yakuba/console/account", row, &["account.read"]).await;
     }
     chief.post("/_yakuba/console/audit", "/_yakuba/console/audit/file", &[("as", "csv")]).await;
-    seen("/_yakuba/console/audit/file", "audit.export").await;
+    seen("/_yakuba/console/audit/file", "audit.export", &[]).await;
     assert_eq!(walked, posts, "a route that changes something is not walked here");
+}
+
+/// The rows behind a position, and where they end.
+async fn all_rows(server: &Server, after: Position) -> (Vec<Record>, Position) {
+    let store = server.look(|house| house.store.clone());
+    let page = audit::list(&store, server.name(), &Filter::default(), after).await.unwrap();
+    let end = page.found.last().map_or(after, |listed| listed.position);
+    (page.found.into_iter().filter_map(|listed| listed.record).collect(), end)
 }
 
 /// All rows of the audit log of an authority, by their kind.
