@@ -22,6 +22,7 @@ use crate::{
     password::Passwords,
     seen::SeenNotes,
     sessions::SessionCache,
+    sign_out_counts::SignOutCounts,
     tables::{self, Seed},
 };
 
@@ -42,6 +43,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: Tasks,
     pub(crate) passwords: Passwords,
     pub(crate) sessions: SessionCache,
+    pub(crate) provider_sign_outs: SignOutCounts,
     pub(crate) guesses: Guesses,
     pub(crate) failures: Failures,
     pub(crate) nonces: Nonces,
@@ -101,6 +103,7 @@ impl Accounts {
                 tasks: tasks.clone(),
                 passwords,
                 sessions,
+                provider_sign_outs: SignOutCounts::new(metrics),
                 guesses,
                 failures,
                 nonces: Nonces::new(),

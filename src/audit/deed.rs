@@ -150,6 +150,10 @@ pub enum Action {
     SignOut,
     /// All sessions of a user ended by its wish.
     SignOutEverywhere,
+    /// Sessions of a user ended since the user signed out at the identity provider.
+    SignOutAtProvider,
+    /// Somebody said so who was not believed.
+    SignOutRefused,
     /// A session got its password asked again, wrongly.
     ConfirmFailed,
     /// Somebody made an account for himself.
@@ -310,11 +314,13 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 82] = [
+    pub const ALL: [Self; 84] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
         Self::SignOutEverywhere,
+        Self::SignOutAtProvider,
+        Self::SignOutRefused,
         Self::ConfirmFailed,
         Self::Register,
         Self::RegisterFailed,
@@ -403,6 +409,8 @@ impl Action {
             Self::SignInFailed => "session.sign_in_failed",
             Self::SignOut => "session.sign_out",
             Self::SignOutEverywhere => "session.sign_out_everywhere",
+            Self::SignOutAtProvider => "session.sign_out_at_provider",
+            Self::SignOutRefused => "session.sign_out_refused",
             Self::ConfirmFailed => "session.confirm_failed",
             Self::Register => "account.register",
             Self::RegisterFailed => "account.register_failed",

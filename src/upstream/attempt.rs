@@ -18,6 +18,9 @@ const LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// Longest way back, in bytes: it goes along, and servers take only so long URLs.
 pub(crate) const LONGEST_BACK: usize = 2_048;
 
+/// Bytes of a state before that: number, time, purpose, position.
+const BEFORE_BACK: usize = 16 + 8 + 1 + 8;
+
 /// What an attempt is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -34,6 +37,8 @@ pub(crate) struct Attempt {
     /// When it was begun, in milliseconds since 1970.
     pub(crate) began_ms: u64,
     pub(crate) purpose: Purpose,
+    /// The position up to which all was known then: what the provider ends later ends it as well.
+    pub(crate) since: u64,
     /// Where the browser is to go in the end.
     pub(crate) back: String,
 }
@@ -47,6 +52,7 @@ impl Attempt {
             Purpose::SignIn => 0,
             Purpose::Link => 1,
         });
+        bytes.extend(self.since.to_be_bytes());
         bytes.extend(self.back.as_bytes());
         let proof = derived(key, b"state", &[authority.as_bytes(), &[0], &bytes]);
         format!("{}.{}", BASE64_URL_SAFE_NO_PAD.encode(bytes), BASE64_URL_SAFE_NO_PAD.encode(proof))
@@ -68,7 +74,9 @@ impl Attempt {
         }
         let (number, rest) = bytes.split_first_chunk::<16>()?;
         let (began, rest) = rest.split_first_chunk::<8>()?;
-        let (purpose, back) = rest.split_first()?;
+        let (purpose, rest) = rest.split_first()?;
+        let (since, back) = rest.split_first_chunk::<8>()?;
+        let since = u64::from_be_bytes(*since);
         let began_ms = u64::from_be_bytes(*began);
         // In either direction: a calendar may be set back.
         if u128::from(now_ms.abs_diff(began_ms)) >= LIFETIME.as_millis() {
@@ -76,7 +84,14 @@ impl Attempt {
         }
         let purpose = if *purpose == 1 { Purpose::Link } else { Purpose::SignIn };
         let back = String::from_utf8(back.to_vec()).ok()?;
-        Some(Attempt { number: *number, began_ms, purpose, back })
+        Some(Attempt { number: *number, began_ms, purpose, since, back })
+    }
+
+    /// Where a browser says that it was to go, of a state that nothing is believed of.
+    pub(crate) fn back_of(state: &str) -> Option<String> {
+        let (bytes, _) = state.split_once('.')?;
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(bytes).ok()?;
+        String::from_utf8(bytes.get(BEFORE_BACK..)?.to_vec()).ok()
     }
 
     /// What the ID token has to repeat.

@@ -2,17 +2,19 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use account::Identity;
+use account::{Identity, ProviderLogin};
 use base::{Clock, Random};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use ruma::{OwnedServerName, ServerName};
 use serde_json::{Map, Value};
+use store::Position;
 use url::{Url, form_urlencoded};
 
 use crate::{
     Error, Purpose, Question, Settings, Web,
     attempt::{Attempt, LONGEST_BACK},
+    bounds::Bounds,
     claims, id_token,
     jws::Unverified,
     provider::{Known, Provider},
@@ -27,7 +29,8 @@ const LONGEST_WORD: usize = 64;
 #[derive(Clone)]
 pub struct Upstream {
     providers: Arc<BTreeMap<OwnedServerName, (Settings, Provider)>>,
-    clock: Clock,
+    pub(crate) bounds: Arc<Bounds>,
+    pub(crate) clock: Clock,
     random: Random,
 }
 
@@ -46,6 +49,8 @@ pub struct Sent<'a> {
     pub key: &'a [u8; 32],
     /// What for.
     pub purpose: Purpose,
+    /// The position up to which all is known at this moment; see [`account::Accounts::login_begins`].
+    pub since: Position,
     /// Where it is to go in the end.
     pub back: &'a str,
     /// The language of its user, as the provider may go by it.
@@ -95,7 +100,7 @@ impl Upstream {
             let provider = provider(&settings);
             (name, (settings, provider))
         });
-        Upstream { providers: Arc::new(providers.collect()), clock, random }
+        Upstream { providers: Arc::new(providers.collect()), bounds: Arc::new(Bounds::new()), clock, random }
     }
 
     /// What is set about the provider of an authority, if it has one.
@@ -103,8 +108,17 @@ impl Upstream {
         self.providers.get(authority).map(|(settings, _)| settings)
     }
 
+    pub(crate) fn find(&self, authority: &ServerName) -> Option<&(Settings, Provider)> {
+        self.providers.get(authority)
+    }
+
+    /// Where the browser of a state was to go that is not believed, so that its user may be led there: the state says so alone.
+    pub fn alleged_back(state: &str) -> Option<String> {
+        Attempt::back_of(state).filter(|_| state.len() <= LONGEST)
+    }
+
     fn provider(&self, authority: &ServerName) -> Result<&(Settings, Provider), Error> {
-        self.providers.get(authority).ok_or(Error::NotOffered)
+        self.find(authority).ok_or(Error::NotOffered)
     }
 
     /// The address at the provider to which a browser is to be sent.
@@ -118,7 +132,8 @@ impl Upstream {
         self.random.fill(&mut number);
         let back = if sent.back.len() <= LONGEST_BACK { sent.back } else { "" };
         let began_ms = self.clock.now().millis();
-        let attempt = Attempt { number, began_ms, purpose: sent.purpose, back: back.to_owned() };
+        let (purpose, since, back) = (sent.purpose, sent.since.0, back.to_owned());
+        let attempt = Attempt { number, began_ms, purpose, since, back };
         let mut url = Url::parse(&known.metadata.authorization_endpoint)
             .map_err(|_| Error::Untrusted("its authorization_endpoint is no URL"))?;
         let scope = ["openid"].into_iter().chain(settings.scopes.iter().map(String::as_str));
@@ -196,6 +211,12 @@ impl Upstream {
             }),
             display_name: fill(&settings.display_name),
             email: fill(&settings.email).filter(|_| is_verified),
+            login: ProviderLogin::new(
+                &settings.issuer,
+                &about.subject,
+                about.session.as_deref(),
+                Position(attempt.since),
+            ),
             acr: about.acr,
             amr: about.amr,
         };

@@ -20,6 +20,7 @@ pub(crate) const ACCOUNT: &str = "/_yakuba/account";
 pub(crate) const SIGN_IN: &str = "/_yakuba/sign-in";
 pub(crate) const SIGN_UP: &str = "/_yakuba/sign-up";
 pub(crate) const UPSTREAM: &str = "/_yakuba/upstream";
+pub(crate) const UPSTREAM_SIGN_OUT: &str = "/_yakuba/upstream/sign-out";
 pub(crate) const UPSTREAM_CALLBACK: &str = "/_yakuba/upstream/callback";
 
 /// The state of the handlers.

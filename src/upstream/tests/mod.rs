@@ -127,6 +127,7 @@ fn settings() -> Settings {
         display_name: None,
         email: None,
         acr_values: Vec::new(),
+        required_amr: Vec::new(),
         label: Label { japanese: String::new(), english: String::new() },
     }
 }
@@ -201,7 +202,7 @@ fn a_way_of_authentication_that_was_asked_for_has_to_be_told() {
     let strict = Settings { acr_values: vec!["mfa".to_owned()], ..settings() };
     look(|_| {}, &strict).unwrap();
     for acr in [Value::Null, json!("pwd"), json!(["mfa"])] {
-        assert!(matches!(look(|all| all["acr"] = acr.clone(), &strict), Err(Error::TooWeak)), "{acr}");
+        assert!(matches!(look(|all| all["acr"] = acr.clone(), &strict), Err(Error::TooWeak { claim: "acr", .. })), "{acr}");
     }
 }
 
@@ -239,6 +240,7 @@ fn what_comes_back_was_sent_away_from_this_browser_for_this_authority_not_long_a
         number: [1; 16],
         began_ms: 1_000,
         purpose: Purpose::SignIn,
+        since: 7,
         back: "/_yakuba/account?役場".to_owned(),
     };
     let state = attempt.state(&key, here);
