@@ -22,5 +22,5 @@ mod sign_up;
 mod upstream;
 mod upstream_sign_out;
 
-pub use api::OAuthApi;
+pub use api::{OAuthApi, UPSTREAM_CALLBACK, UPSTREAM_SIGN_OUT};
 pub use routes::oauth_routes;
