@@ -216,12 +216,7 @@ impl Accounts {
     }
 
     /// Counts a logout token that was not accepted, for the audit log; `reason` is a word that never changes.
-    pub fn note_refused_sign_out(
-        &self,
-        authority: &ServerName,
-        from: Option<Address>,
-        reason: &'static str,
-    ) {
+    pub fn note_refused_sign_out(&self, authority: &ServerName, from: Option<Address>, reason: &'static str) {
         self.inner.provider_sign_outs.refused.inc();
         let (what, by) = (Action::SignOutRefused, Actor::stranger(from));
         self.note_failure(Attempt { authority: authority.to_owned(), what, by, whom: None, reason });

@@ -59,9 +59,7 @@ impl Action {
             Self::SignInFailed => ("サインイン失敗", "could not sign in"),
             Self::SignOut => ("サインアウト", "signed out"),
             Self::SignOutEverywhere => ("全端末のサインアウト", "signed out everywhere"),
-            Self::SignOutAtProvider => {
-                ("認証基盤でのサインアウト", "signed out at the identity provider")
-            }
+            Self::SignOutAtProvider => ("認証基盤でのサインアウト", "signed out at the identity provider"),
             Self::SignOutRefused => {
                 ("認証基盤のサインアウト通知を拒否", "was not believed that somebody had signed out")
             }

@@ -158,7 +158,12 @@ impl OAuth {
     /// # Errors
     /// [`Error::Contended`] when it was decided already; [`Code::InvalidScope`] when the device that it asks for cannot be given:
     /// then it is told that it was refused, as nothing will come of its waiting; [`Error::Store`].
-    pub async fn decide(&self, request: &DeviceRequest, browser: &Browser, agrees: bool) -> Result<(), Error> {
+    pub async fn decide(
+        &self,
+        request: &DeviceRequest,
+        browser: &Browser,
+        agrees: bool,
+    ) -> Result<(), Error> {
         let user = &browser.user_id;
         let allowed = match agrees {
             true => self.check_device(user, &request.scope).await,
@@ -222,13 +227,8 @@ impl OAuth {
             };
             let mut batch = Batch::new();
             let (user, stamp) = user;
-            let agreed = Agreed {
-                user,
-                client: &row.client,
-                scope: &row.scope,
-                stamp,
-                login: row.login.as_ref(),
-            };
+            let agreed =
+                Agreed { user, client: &row.client, scope: &row.scope, stamp, login: row.login.as_ref() };
             let put = self.put_grant(&mut batch, authority, agreed, from, agent).await?;
             let spent = DeviceCodeRow { decision: Decision::Spent(put.grant), ..row.clone() };
             batch.replace(&DEVICE_CODES, &key, &row, &spent);

@@ -81,7 +81,8 @@ pub(crate) struct CodeRowV1 {
 
 impl From<CodeRowV1> for CodeRow {
     fn from(old: CodeRowV1) -> Self {
-        let CodeRowV1 { authority, client, redirect_uri, scope, challenge, user, stamp, made_ms, spent } = old;
+        let CodeRowV1 { authority, client, redirect_uri, scope, challenge, user, stamp, made_ms, spent } =
+            old;
         Self { authority, client, redirect_uri, scope, challenge, user, stamp, made_ms, spent, login: None }
     }
 }

@@ -79,7 +79,8 @@ pub(crate) fn check(
         return Err(Error::TooWeak { claim: "acr", is_told: acr.is_some() });
     }
     let amr = claims::texts(all, "amr", MOST);
-    let has_all = |methods: &String| methods.split_whitespace().all(|method| amr.iter().any(|has| has == method));
+    let has_all =
+        |methods: &String| methods.split_whitespace().all(|method| amr.iter().any(|has| has == method));
     if !settings.required_amr.is_empty() && !settings.required_amr.iter().any(has_all) {
         return Err(Error::TooWeak { claim: "amr", is_told: !amr.is_empty() });
     }

@@ -158,11 +158,7 @@ impl Provider {
         self.known(FRESH).is_some_and(|known| token.names_one_of(&known.keys))
     }
 
-    async fn keys_on_word_of(
-        &self,
-        bringer: Bringer,
-        token: &Unverified<'_>,
-    ) -> Result<Arc<Keys>, Error> {
+    async fn keys_on_word_of(&self, bringer: Bringer, token: &Unverified<'_>) -> Result<Arc<Keys>, Error> {
         let known = self.get().await?;
         if token.names_one_of(&known.keys) {
             return Ok(known.keys);

@@ -109,7 +109,8 @@ async fn a_login_that_ends_takes_what_came_of_it_and_nothing_else() {
     let granted = town.grant_of(&first, "B").await.unwrap();
     let stays = town.session_of(&second, "C").await;
     let by_password = town.log_in("hanako", PASSWORD, Some("D")).await.unwrap();
-    let by_password_in_browser = Credentials::NameAndPassword { name: "hanako".into(), password: PASSWORD.into() };
+    let by_password_in_browser =
+        Credentials::NameAndPassword { name: "hanako".into(), password: PASSWORD.into() };
     town.accounts.sign_in_browser(kanazawa(), &by_password_in_browser, None, None).await.unwrap();
     assert_eq!(town.browsers_of(&user).await, 3 + 2, "{:?}", town.logins().await);
 
@@ -308,7 +309,8 @@ async fn another_authoritys_provider_ends_nothing_here_whatever_it_says() {
         .end_provider_logins(server_name!("wajima.test"), &sign_out(Some("hanako"), Some("s-1"), "t"), None)
         .await;
     assert_eq!(ended.unwrap(), Some(0));
-    let by_another = ProviderSignOut { issuer: "https://evil.example", ..sign_out(Some("hanako"), None, "t") };
+    let by_another =
+        ProviderSignOut { issuer: "https://evil.example", ..sign_out(Some("hanako"), None, "t") };
     assert_eq!(town.end(&by_another).await, Some(0));
     town.session(&tokens).await.unwrap();
     // Nor has either used up the token of the one whose user it is.

@@ -11,9 +11,7 @@ use std::{sync::Arc, time::Duration};
 use ::upstream::NotSignedOut;
 use pages::Form;
 use serde_json::json;
-use web::{
-    ApiError, Body, HeaderValue, Open, RawCall, Response, StatusCode, header, json_response,
-};
+use web::{ApiError, Body, HeaderValue, Open, RawCall, Response, StatusCode, header, json_response};
 
 use super::api::OAuthApi;
 

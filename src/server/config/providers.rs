@@ -50,7 +50,8 @@ impl Config {
             .filter_map(|authority| {
                 let base = authority.client_url.as_ref()?.trim_end_matches('/');
                 let address = |path: &str| format!("{base}{path}");
-                let (back, sign_out) = (address(client::UPSTREAM_CALLBACK), address(client::UPSTREAM_SIGN_OUT));
+                let (back, sign_out) =
+                    (address(client::UPSTREAM_CALLBACK), address(client::UPSTREAM_SIGN_OUT));
                 Some((authority.name.clone(), back, sign_out))
             })
             .collect()

@@ -204,7 +204,10 @@ fn a_way_of_authentication_that_was_asked_for_has_to_be_told() {
     let strict = Settings { acr_values: vec!["mfa".to_owned()], ..settings() };
     look(|_| {}, &strict).unwrap();
     for acr in [Value::Null, json!("pwd"), json!(["mfa"])] {
-        assert!(matches!(look(|all| all["acr"] = acr.clone(), &strict), Err(Error::TooWeak { claim: "acr", .. })), "{acr}");
+        assert!(
+            matches!(look(|all| all["acr"] = acr.clone(), &strict), Err(Error::TooWeak { claim: "acr", .. })),
+            "{acr}"
+        );
     }
 }
 

@@ -62,7 +62,10 @@ async fn a_logout_token_is_from_the_provider_for_us_of_now_and_says_that_somebod
     let desk = Desk::new();
     let told = desk.read(&desk.token(|_| {})).await.unwrap();
     let told = told.sign_out();
-    assert_eq!((told.issuer, told.subject, told.session, told.token), (ISSUER, Some("1"), Some("s-1"), "t-1"));
+    assert_eq!(
+        (told.issuer, told.subject, told.session, told.token),
+        (ISSUER, Some("1"), Some("s-1"), "t-1")
+    );
     // Kept as long as it could be shown again.
     assert_eq!(told.until_ms, (NOW + 120 + 120 + 120) * 1_000);
     for (name, value) in [

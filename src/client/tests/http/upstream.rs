@@ -19,6 +19,7 @@ use upstream::{Answer, Label, Question, Web, WebError};
 use url::form_urlencoded;
 
 use crate::{
+    emails::mail_settings,
     oauth::{Browser, REGISTER, TOKEN, app, scope},
     town::{PASSWORD, Town, open_registration},
 };
@@ -76,7 +77,8 @@ impl Provider {
             return None;
         }
         let now = self.clock.now().millis() / 1_000;
-        let mut all = json!({ "iss": self.issuer, "aud": "yakuba", "nonce": nonce, "iat": now, "exp": now + 300 });
+        let mut all =
+            json!({ "iss": self.issuer, "aud": "yakuba", "nonce": nonce, "iat": now, "exp": now + 300 });
         for more in [&claims, &state.instead] {
             for (name, value) in more.as_object().unwrap() {
                 all[name] = value.clone();
@@ -508,11 +510,10 @@ async fn of_three_tabs_all_get_where_they_were_going() {
 
 #[tokio::test]
 async fn an_address_is_its_providers_word_where_that_has_verified_it_and_links_with_nobody() {
-    let mails = account::MailSettings::default();
-    let takes = |settings: &mut Settings| settings.mail = Some(mails);
+    let takes = |settings: &mut Settings| settings.mail = Some(mail_settings());
     let desk = Desk::of(takes, |provider| provider.email = Some("{email}".parse().unwrap())).await;
     let known = json!({
-        "sub": "t", "preferred_username": "taro", "email": "taro@example.jp", "email_verified": true,
+        "sub": "t", "preferred_username": "taro", "name": "太郎", "email": "taro@example.jp", "email_verified": true,
     });
     let mut browser = desk.sent("/_yakuba/account").await;
     desk.back(&mut browser, known).await;
@@ -522,7 +523,9 @@ async fn an_address_is_its_providers_word_where_that_has_verified_it_and_links_w
         all.into_iter().map(|email| email.email).collect::<Vec<_>>()
     };
     for (n, verified) in [Value::Null, json!(false), json!("true"), json!(true)].into_iter().enumerate() {
-        let mut claims = json!({ "sub": format!("{n}"), "preferred_username": format!("p{n}"), "email": "taro@example.jp" });
+        let mut claims = json!({
+            "sub": format!("{n}"), "preferred_username": format!("p{n}"), "name": "p", "email": "taro@example.jp",
+        });
         claims["email_verified"] = verified;
         let mut browser = desk.sent("/_yakuba/account").await;
         desk.back(&mut browser, claims).await;
@@ -532,7 +535,9 @@ async fn an_address_is_its_providers_word_where_that_has_verified_it_and_links_w
         assert_eq!(emails(&format!("@p{n}:hs1")).await, [""; 0]);
     }
     assert_eq!(emails("@taro:hs1").await, ["taro@example.jp"]);
-    let mut claims = json!({ "sub": "9", "preferred_username": "jiro", "email": "jiro@example.jp" });
+    let mut claims = json!({
+        "sub": "9", "preferred_username": "jiro", "name": "次郎", "email": "jiro@example.jp",
+    });
     claims["email_verified"] = json!(true);
     let mut browser = desk.sent("/_yakuba/account").await;
     desk.back(&mut browser, claims).await;
@@ -543,12 +548,14 @@ async fn an_address_is_its_providers_word_where_that_has_verified_it_and_links_w
 async fn who_has_no_address_or_no_user_name_signs_in_by_the_claim_that_is_set() {
     // Without an address, as of Entra ID.
     let desk = Desk::of(|_| {}, |provider| provider.email = Some("{email}".parse().unwrap())).await;
+    desk.provider.state.lock().userinfo = json!({ "sub": "1" });
     let mut browser = desk.sent("/_yakuba/account").await;
     desk.back(&mut browser, json!({ "sub": "1", "preferred_username": "hanako" })).await;
     assert!(browser.page.contains("@hanako:hs1"), "{}", browser.page);
     // Without a user name, as of Google.
     let by_email = |provider: &mut upstream::Settings| provider.localpart = "{email@}".parse().unwrap();
     let desk = Desk::of(|_| {}, by_email).await;
+    desk.provider.state.lock().userinfo = json!({ "sub": "1" });
     let mut browser = desk.sent("/_yakuba/account").await;
     desk.back(&mut browser, json!({ "sub": "1", "email": "taro@example.jp" })).await;
     assert!(browser.page.contains("@taro:hs1"), "{}", browser.page);
@@ -560,7 +567,9 @@ async fn who_has_no_address_or_no_user_name_signs_in_by_the_claim_that_is_set() 
 
 #[tokio::test]
 async fn who_was_not_authenticated_by_what_is_demanded_is_told_what_is_missing() {
-    let desk = Desk::of(|_| {}, |provider| provider.required_amr = vec!["pwd otp".to_owned(), "hwk".to_owned()]).await;
+    let desk =
+        Desk::of(|_| {}, |provider| provider.required_amr = vec!["pwd otp".to_owned(), "hwk".to_owned()])
+            .await;
     for (amr, status, told) in [
         (Value::Null, 403, "does not tell how you were authenticated (amr)"),
         (json!(["pwd"]), 403, "not authenticated strongly enough (amr)"),

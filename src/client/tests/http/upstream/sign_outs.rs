@@ -1,7 +1,10 @@
 //! What ends here when somebody signs out at the identity provider, and who may say so.
 
 use super::*;
-use crate::{oauth::{redeem, refresh, request}, town::Answer as TownAnswer};
+use crate::{
+    oauth::{redeem, refresh, request},
+    town::Answer as TownAnswer,
+};
 
 const SIGN_OUT: &str = "/_yakuba/upstream/sign-out";
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
@@ -34,7 +37,8 @@ struct Told {
 
 impl Desk {
     async fn tell(&self, host: &str, token: &str) -> Told {
-        let body = form_urlencoded::Serializer::new(String::new()).append_pair("logout_token", token).finish();
+        let body =
+            form_urlencoded::Serializer::new(String::new()).append_pair("logout_token", token).finish();
         self.tell_raw(host, "application/x-www-form-urlencoded", body).await
     }
 
@@ -42,9 +46,8 @@ impl Desk {
         let request = http::Request::builder().method("POST").uri(SIGN_OUT).header("host", host);
         let request = request.header("content-type", kind).body(web::Body::from(body)).unwrap();
         let response = self.town.respond(request).await;
-        let text = |name: &str| {
-            response.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned()
-        };
+        let text =
+            |name: &str| response.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
         let (cache, retry_after, status) =
             (text("cache-control"), text("retry-after"), response.status().as_u16());
         let bytes = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
@@ -125,7 +128,9 @@ async fn who_signs_out_at_the_provider_is_out_of_what_came_of_that_login_with_pu
     for ended in [&granted, &by_token] {
         assert_eq!(desk.whoami(ended).await, 401);
     }
-    refresh(&desk.town, &client, granted["refresh_token"].as_str().unwrap()).await.refuses(400, "invalid_grant");
+    refresh(&desk.town, &client, granted["refresh_token"].as_str().unwrap())
+        .await
+        .refuses(400, "invalid_grant");
     let old = json!({ "refresh_token": by_token["refresh_token"] });
     desk.town.ask("POST", "/_matrix/client/v3/refresh", old).await.fails(401, "M_UNKNOWN_TOKEN");
     office.open("/_yakuba/account").await;
@@ -135,7 +140,8 @@ async fn who_signs_out_at_the_provider_is_out_of_what_came_of_that_login_with_pu
     assert!(home.page.contains("@hanako:hs1"), "{}", home.page);
     let access = stays["access_token"].as_str();
     let pushers = desk.town.raw("hs1", "GET", "/_matrix/client/v3/pushers", access, Vec::new()).await.ok();
-    let keys: Vec<_> = pushers["pushers"].as_array().unwrap().iter().map(|pusher| &pusher["pushkey"]).collect();
+    let keys: Vec<_> =
+        pushers["pushers"].as_array().unwrap().iter().map(|pusher| &pusher["pushkey"]).collect();
     assert_eq!(keys, [&stays["access_token"]], "the others went with their sessions");
 
     // Of everything, where the provider names the person alone. Who comes back is in the same account.
@@ -165,7 +171,11 @@ async fn what_is_half_done_dies_at_each_step_of_the_way() {
         let uri = desk.provider.sign_in(&away.told(), of_login("s-1"));
         ends().await;
         away.open(&uri).await;
-        assert!(away.status == 403 && away.page.contains("signed out at the identity provider"), "{}", away.page);
+        assert!(
+            away.status == 403 && away.page.contains("signed out at the identity provider"),
+            "{}",
+            away.page
+        );
         away.open("/_yakuba/account").await;
         assert!(away.page.contains("id=\"provider\""), "{}", away.page);
 
@@ -195,7 +205,7 @@ async fn what_is_half_done_dies_at_each_step_of_the_way() {
 }
 
 #[tokio::test]
-async fn a_wrong_logout_token_is_refused_touches_no_session_and_is_in_the_audit_log() {
+async fn a_wrong_logout_token_is_refused_and_touches_no_session_and_so_is_one_that_comes_again() {
     let desk = Desk::new().await;
     let mut browser = desk.browser("s-1").await;
     let token = desk.login_token(&mut browser).await;
@@ -217,7 +227,6 @@ async fn a_wrong_logout_token_is_refused_touches_no_session_and_is_in_the_audit_
         (claims["iss"], claims["jti"]) = (json!(ISSUER), json!("t-9"));
         desk.other.logout_token(&claims)
     };
-    let mut number = 0;
     for (what, token) in [
         ("nonce", with("nonce", json!("n"))),
         ("aud", with("aud", json!("another"))),
@@ -233,10 +242,14 @@ async fn a_wrong_logout_token_is_refused_touches_no_session_and_is_in_the_audit_
         ("noise", "a.b.c".to_owned()),
     ] {
         let told = desk.tell("hs1", &token).await;
-        assert_eq!((told.answer.status, told.cache.as_str()), (400, "no-store"), "{what} {}", told.answer.text);
+        assert_eq!(
+            (told.answer.status, told.cache.as_str()),
+            (400, "no-store"),
+            "{what} {}",
+            told.answer.text
+        );
         told.answer.refuses(400, "invalid_request");
         assert_eq!(desk.whoami(&session).await, 200, "{what}");
-        number += 1;
     }
     // Nor another form of it, or one that is large.
     let token = desk.provider.logout_token(&good);
@@ -250,7 +263,6 @@ async fn a_wrong_logout_token_is_refused_touches_no_session_and_is_in_the_audit_
         assert_eq!((told.answer.status, told.cache.as_str()), (400, "no-store"), "{}", told.answer.text);
     }
     assert_eq!(desk.whoami(&session).await, 200);
-    assert_eq!(number, 12);
 
     // The good one once, and what it has ended once.
     assert_eq!(desk.tell("hs1", &token).await.answer.status, 200);
