@@ -32,7 +32,7 @@ export async function freePort() {
 }
 
 /** A new signing key. */
-function signingKey() {
+export function signingKey() {
     const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
     return { ...privateKey.export({ format: "jwk" }), kid: randomUUID(), use: "sig", alg: "RS256" };
 }
@@ -45,8 +45,10 @@ export async function startProvider(portOfServer) {
     const port = await freePort();
     const issuer = `http://127.0.0.1:${port}`;
     let listening;
-    const state = { namesLogins: true, told: [] };
-    const start = async () => {
+    const state = { namesLogins: true, told: [], askedForKeys: 0 };
+    let key = signingKey();
+    const start = async ({ newKeys = false } = {}) => {
+        if (newKeys) key = signingKey();
         const provider = new Provider(issuer, {
             clients: [{
                 client_id: "yakuba", client_secret: SECRET, redirect_uris: [`${HOME}/_yakuba/upstream/callback`],
@@ -55,11 +57,15 @@ export async function startProvider(portOfServer) {
                 backchannel_logout_session_required: state.namesLogins,
             }],
             features: { backchannelLogout: { enabled: true } },
-            jwks: { keys: [signingKey()] },
+            jwks: { keys: [key] },
             cookies: { keys: ["of the provider"] },
             claims: { openid: ["sub"], profile: ["name", "preferred_username"], email: ["email", "email_verified"] },
             findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, ...people[id] }) }),
             pkce: { required: () => true, methods: ["S256"] },
+        });
+        provider.use(async (context, next) => {
+            if (context.path === "/jwks") state.askedForKeys += 1;
+            await next();
         });
         provider.on("backchannel.success", () => state.told.push("taken"));
         provider.on("backchannel.error", (_, error) => state.told.push(error.message));
@@ -128,7 +134,7 @@ serves = ["admin"]
         const done = spawnSync(program, [...words, "--config", join(place, "yakuba.toml")], { encoding: "utf8" });
         if (done.status !== 0) throw new Error(`${words.join(" ")}: ${done.stderr}`);
     };
-    /** What is counted, and the rows of the audit log. */
+    /** The rows of the audit log. */
     const audit = () => {
         const done = spawnSync(program, ["audit", "list", "--json", "--config", join(place, "yakuba.toml")], { encoding: "utf8" });
         if (done.status !== 0) throw new Error(done.stderr);

@@ -1,10 +1,10 @@
 // The steps. usage: node ways.mjs YAKUBA [STEP…]
 
 import assert from "node:assert/strict";
-import { createHash, randomBytes } from "node:crypto";
+import { createHash, createPrivateKey, randomBytes, sign } from "node:crypto";
 
 import { Browser } from "./browser.mjs";
-import { HOME, freePort, people, startProvider, startYakuba } from "./servers.mjs";
+import { HOME, freePort, people, signingKey, startProvider, startYakuba } from "./servers.mjs";
 
 const [program, ...wanted] = process.argv.slice(2);
 const port = await freePort();
@@ -285,12 +285,62 @@ const steps = {
         assert.equal((await whoami(others.token)).status, 200);
         assert.match(yakuba.audit(), /session\.sign_out_at_provider/);
         assert.ok(provider.state.told.every((word) => word === "taken"), provider.state.told.join());
+        await provider.stop();
         provider.state.namesLogins = true;
+        await provider.start();
         token = await session("hanako", "SIXTHPHONE");
+    },
+    "a flood of made-up tokens ends nothing, and keeps neither us nor a sign-out busy": async () => {
+        const { d, ...rest } = signingKey();
+        const key = createPrivateKey({ key: { d, ...rest }, format: "jwk" });
+        const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+        const now = Math.floor(Date.now() / 1_000);
+        const office = await oauthSession("SEVENTHPHONE", (path) => signedIn("hanako", path));
+        const forged = (kid, more) => {
+            const claims = {
+                iss: provider.issuer, aud: "yakuba", sub: "hanako", iat: now, exp: now + 120, jti: randomBytes(8).toString("hex"),
+                events: { "http://schemas.openid.net/event/backchannel-logout": {} }, ...more,
+            };
+            const text = `${part({ alg: "RS256", typ: "logout+jwt", kid })}.${part(claims)}`;
+            return `${text}.${sign("sha256", Buffer.from(text), key).toString("base64url")}`;
+        };
+        const known = (await (await fetch(`${provider.issuer}/jwks`)).json()).keys[0].kid;
+        const tokens = [
+            ...Array.from({ length: 100 }, (_, n) => forged(`made up ${n}`)), forged(known), forged(undefined),
+            forged(known, { nonce: "n" }), forged(known, { aud: "another" }), "a.b.c",
+        ];
+        const asked = provider.state.askedForKeys;
+        const statuses = {};
+        let isOver = false;
+        let sent = 0;
+        const stranger = async (address) => {
+            while (!isOver) {
+                const body = new URLSearchParams({ logout_token: tokens[sent % tokens.length] }).toString();
+                sent += 1;
+                const headers = { "content-type": "application/x-www-form-urlencoded", "x-forwarded-for": address };
+                const answer = await fetch(`${yakuba.base}/_yakuba/upstream/sign-out`, { method: "POST", headers, body });
+                await answer.arrayBuffer();
+                statuses[answer.status] = (statuses[answer.status] ?? 0) + 1;
+            }
+        };
+        const began = performance.now();
+        const strangers = Array.from({ length: 40 }, (_, n) => stranger(`203.0.113.${n}`));
+        while (sent < 10_000) await whoami(office.token);
+        assert.equal((await whoami(office.token)).status, 200);
+        const { ended } = await waitsForNews(office);
+        const signedOut = await signOutAtProvider(office.browser);
+        const { status, at } = await ended;
+        isOver = true;
+        await Promise.all(strangers);
+        assert.equal(status, 401);
+        assert.deepEqual(Object.keys(statuses).sort(), ["400", "429"], JSON.stringify(statuses));
+        assert.ok(provider.state.askedForKeys - asked <= 1, `${provider.state.askedForKeys - asked}`);
+        const perSecond = Math.round(sent / (performance.now() - began) * 1_000);
+        figures.push(`${sent} made-up tokens, ${perSecond} a second: ${JSON.stringify(statuses)}, the provider asked ${provider.state.askedForKeys - asked} times; a sign-out meanwhile took ${Math.round(at - signedOut)} ms`);
     },
     "a provider that comes back with other keys is believed": async () => {
         await provider.stop();
-        await provider.start();
+        await provider.start({ newKeys: true });
         const me = await whoami(await session("hanako", "THIRDPHONE"));
         assert.equal(me.body.user_id, "@hanako:kanazawa.test");
     },

@@ -115,7 +115,11 @@ pub(crate) async fn come_back(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result
             };
         }
         let signed_in =
-            api.accounts.sign_in_with_identity(visit.authority(), &identity, from, agent.as_deref()).await?;
+            api.accounts.sign_in_with_identity(visit.authority(), &identity, from, agent.as_deref()).await;
+        let signed_in = match signed_in {
+            Err(error @ AccountError::EndedAtProvider) => return Ok(problem(&visit, error.into())),
+            done => done?,
+        };
         match signed_in {
             Ok((_, secret)) => {
                 visit.begin(&api.pages, secret).await?;

@@ -1,5 +1,7 @@
 //! What ends here when somebody signs out at the identity provider, and who may say so.
 
+use ruma::server_name;
+
 use super::*;
 use crate::{
     oauth::{redeem, refresh, request},
@@ -205,7 +207,8 @@ async fn what_is_half_done_dies_at_each_step_of_the_way() {
 }
 
 #[tokio::test]
-async fn a_wrong_logout_token_is_refused_and_touches_no_session_and_so_is_one_that_comes_again() {
+async fn a_wrong_logout_token_is_refused_and_touches_no_session_and_leaves_a_row_and_so_does_one_that_comes_again()
+ {
     let desk = Desk::new().await;
     let mut browser = desk.browser("s-1").await;
     let token = desk.login_token(&mut browser).await;
@@ -273,6 +276,23 @@ async fn a_wrong_logout_token_is_refused_and_touches_no_session_and_so_is_one_th
     let again = desk.tell("hs1", &token).await;
     assert_eq!((again.answer.status, again.cache.as_str()), (400, "no-store"));
     assert_eq!(desk.whoami(&later).await, 200);
+
+    desk.hand.advance(Duration::from_secs(60));
+    let reasons = loop {
+        let (store, filter) = (&desk.town.store, audit::Filter::default());
+        let page = audit::list(store, server_name!("hs1"), &filter, store::Position::START).await.unwrap();
+        let rows = page.found.into_iter().map(|row| row.record.unwrap());
+        let refused = rows.filter(|row| row.what == "session.sign_out_refused");
+        let reason = |row: audit::Record| row.after.into_iter().find(|(name, _)| name == "reason").unwrap().1;
+        let reasons: std::collections::BTreeSet<String> = refused.map(reason).collect();
+        if !reasons.is_empty() {
+            break reasons;
+        }
+        tokio::task::yield_now().await;
+    };
+    for reason in ["nonce", "aud", "iss", "exp", "iat", "events", "jti", "signature", "malformed", "again"] {
+        assert!(reasons.contains(&format!("logout_token_{reason}")), "{reason} {reasons:?}");
+    }
 }
 
 #[tokio::test]
