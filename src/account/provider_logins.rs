@@ -12,7 +12,9 @@
 //!
 //! Spec: <https://openid.net/specs/openid-connect-backchannel-1_0.html>
 
+use hmac::{Hmac, KeyInit, Mac};
 use ruma::{DeviceId, ServerName, UserId};
+use sha2::Sha256;
 use store::{Batch, Order, Position, Range};
 
 use crate::{
@@ -21,6 +23,16 @@ use crate::{
 };
 
 impl Accounts {
+    /// What marks attempts to sign in at providers as ours: the same in every process over a store, and known to nobody else.
+    pub fn attempt_secret(&self) -> [u8; 32] {
+        let mut mac = match Hmac::<Sha256>::new_from_slice(&self.inner.token_key) {
+            Ok(mac) => mac,
+            Err(_) => unreachable!("HMAC takes keys of any length"),
+        };
+        mac.update(b"attempts to sign in at providers");
+        mac.finalize().into_bytes().into()
+    }
+
     /// Up to where all is known at this moment: at what a login begins whose browser is sent away now.
     pub fn login_begins(&self) -> Position {
         self.inner.store.head()

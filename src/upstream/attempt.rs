@@ -1,8 +1,9 @@
 //! An attempt to sign in: what is sent along to the provider and comes back.
 //!
-//! Nothing of it is kept here, so strangers fill nothing up. The state, the nonce and the code's verifier all follow
-//! from a number of chance and the secret of the browser that is sent away: what comes back in another browser, or was
-//! sent away by somebody else, does not fit. Each attempt has its own number, so several may be under way in one browser.
+//! Nothing of it is kept here, so strangers fill nothing up. The nonce and the code's verifier follow
+//! from a number of chance and the secret of the browser that is sent away, the state from both and a secret of ours: what comes
+//! back in another browser, or was sent away by somebody else, does not fit; nor does what a browser's owner, who has its
+//! secret, makes up himself, to have begun later than he has. Each attempt has its own number, so several may be under way in one browser.
 
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// What goes along and comes back; `key` is known to the browser alone.
+    /// What goes along and comes back; `key` is of [`state_key`].
     pub(crate) fn state(&self, key: &[u8; 32], authority: &ServerName) -> String {
         let mut bytes = self.number.to_vec();
         bytes.extend(self.began_ms.to_be_bytes());
@@ -108,6 +109,11 @@ impl Attempt {
     pub(crate) fn challenge(&self, key: &[u8; 32]) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(self.verifier(key)))
     }
+}
+
+/// By what the states of a browser's attempts are known: its own secret and ours.
+pub(crate) fn state_key(ours: &[u8; 32], browser: &[u8; 32]) -> [u8; 32] {
+    derived(ours, b"browser", &[browser])
 }
 
 fn derived(key: &[u8; 32], what: &[u8], parts: &[&[u8]]) -> [u8; 32] {

@@ -13,7 +13,7 @@ use url::{Url, form_urlencoded};
 
 use crate::{
     Error, Purpose, Question, Settings, Web,
-    attempt::{Attempt, LONGEST_BACK},
+    attempt::{Attempt, LONGEST_BACK, state_key},
     bounds::Bounds,
     claims, id_token,
     jws::Unverified,
@@ -29,6 +29,7 @@ const LONGEST_WORD: usize = 64;
 #[derive(Clone)]
 pub struct Upstream {
     providers: Arc<BTreeMap<OwnedServerName, (Settings, Provider)>>,
+    secret: [u8; 32],
     pub(crate) bounds: Arc<Bounds>,
     pub(crate) clock: Clock,
     random: Random,
@@ -86,10 +87,12 @@ pub struct Finished {
 }
 
 impl Upstream {
-    /// These providers, to which there is this way.
+    /// These providers, to which there is this way; attempts are marked by a secret that all processes share
+    /// ([`account::Accounts::attempt_secret`]).
     pub fn new(
         settings: BTreeMap<OwnedServerName, Settings>,
         web: Arc<dyn Web>,
+        secret: [u8; 32],
         clock: Clock,
         random: Random,
     ) -> Upstream {
@@ -100,7 +103,13 @@ impl Upstream {
             let provider = provider(&settings);
             (name, (settings, provider))
         });
-        Upstream { providers: Arc::new(providers.collect()), bounds: Arc::new(Bounds::new()), clock, random }
+        Upstream {
+            providers: Arc::new(providers.collect()),
+            secret,
+            bounds: Arc::new(Bounds::new()),
+            clock,
+            random,
+        }
     }
 
     /// What is set about the provider of an authority, if it has one.
@@ -143,7 +152,7 @@ impl Upstream {
             .append_pair("client_id", &settings.client_id)
             .append_pair("redirect_uri", sent.callback)
             .append_pair("scope", &scope.join(" "))
-            .append_pair("state", &attempt.state(sent.key, authority))
+            .append_pair("state", &attempt.state(&state_key(&self.secret, sent.key), authority))
             .append_pair("nonce", &attempt.nonce(sent.key))
             .append_pair("code_challenge", &attempt.challenge(sent.key))
             .append_pair("code_challenge_method", "S256")
@@ -164,7 +173,8 @@ impl Upstream {
             return Err(Error::NotOurs);
         }
         let now_ms = self.clock.now().millis();
-        let attempt = Attempt::of_state(returned.state, returned.key, authority, now_ms);
+        let key = state_key(&self.secret, returned.key);
+        let attempt = Attempt::of_state(returned.state, &key, authority, now_ms);
         let attempt = attempt.ok_or(Error::NotOurs)?;
         let known = provider.get().await?;
         // Before anything else is believed: an answer of another provider is none (RFC 9207).

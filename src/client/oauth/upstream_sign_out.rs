@@ -61,7 +61,6 @@ pub(crate) async fn take(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Resp
 
 fn refused(why: &NotSignedOut) -> Response {
     let (status, retry_after) = match why {
-        // By a race with the look at the settings at most.
         NotSignedOut::NotOffered => (StatusCode::NOT_FOUND, None),
         NotSignedOut::Bad(_) => (StatusCode::BAD_REQUEST, None),
         NotSignedOut::TooOften { retry_after } => (StatusCode::TOO_MANY_REQUESTS, Some(*retry_after)),

@@ -6,7 +6,7 @@ use base::Address;
 use ruma::ServerName;
 
 use super::*;
-use crate::{BadLogoutToken as Bad, NotSignedOut, Upstream};
+use crate::{BadLogoutToken as Bad, NotSignedOut, Returned, Sent, Upstream};
 
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
@@ -31,7 +31,7 @@ impl Desk {
         let (site, key) = (Arc::new(Site::default()), p256());
         *site.keys.lock() = json!([public(&key.0, "1")]);
         let all = BTreeMap::from([(here().to_owned(), settings())]);
-        let upstream = Upstream::new(all, site.clone(), clock, Random::seeded(5));
+        let upstream = Upstream::new(all, site.clone(), [3; 32], clock, Random::seeded(5));
         Desk { upstream, site, hand, key }
     }
 
@@ -261,5 +261,38 @@ async fn a_provider_may_end_what_twelve_thousand_people_have_and_not_for_ever_at
     desk.hand.advance(Duration::from_secs(10));
     for _ in 0..200 {
         desk.read(&token).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn whose_browser_it_is_makes_up_no_attempt_that_was_begun_after_a_sign_out() {
+    let desk = Desk::new();
+    let key = [9; 32];
+    let sent = Sent {
+        callback: "https://here/cb",
+        key: &key,
+        purpose: Purpose::SignIn,
+        since: store::Position(5),
+        back: "/_yakuba/account",
+        language: "ja",
+    };
+    let uri = url::Url::parse(&desk.upstream.begin(here(), sent).await.unwrap()).unwrap();
+    let state = uri.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+    let back = async |state: &str| {
+        let (callback, key) = ("https://here/cb", &key);
+        let returned = Returned { callback, key, state, code: None, issuer: None, error: None };
+        desk.upstream.finish(here(), returned).await.map(drop)
+    };
+    // Known for what it is; there is only no code.
+    assert!(matches!(back(&state).await, Err(Error::Untrusted("the answer holds no code"))));
+    let (bytes, _) = state.split_once('.').unwrap();
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(bytes).unwrap();
+    let number = *bytes.first_chunk::<16>().unwrap();
+    for since in [5, u64::MAX] {
+        let back_to = "/_yakuba/account".to_owned();
+        let made_up =
+            Attempt { number, began_ms: NOW * 1_000, purpose: Purpose::SignIn, since, back: back_to };
+        // By the secret of the browser, which its owner knows.
+        assert!(matches!(back(&made_up.state(&key, here())).await, Err(Error::NotOurs)), "{since}");
     }
 }

@@ -348,7 +348,13 @@ impl Town {
             accounts.clone(),
             oauth.clone(),
             pages.clone(),
-            Upstream::new(providers, wishes.to_providers, clock.clone(), random.clone()),
+            Upstream::new(
+                providers,
+                wishes.to_providers,
+                accounts.attempt_secret(),
+                clock.clone(),
+                random.clone(),
+            ),
             [names[0].clone()].into(),
         )));
 
