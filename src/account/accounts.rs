@@ -23,6 +23,7 @@ use crate::{
     refusals::Refusals,
     seen::SeenNotes,
     sessions::SessionCache,
+    sign_out_counts::SignOutCounts,
     tables::{self, Seed},
 };
 
@@ -43,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: Tasks,
     pub(crate) passwords: Passwords,
     pub(crate) sessions: SessionCache,
+    pub(crate) provider_sign_outs: SignOutCounts,
     pub(crate) guesses: Guesses,
     pub(crate) failures: Failures,
     pub(crate) refusals: Refusals,
@@ -104,6 +106,7 @@ impl Accounts {
                 tasks: tasks.clone(),
                 passwords,
                 sessions,
+                provider_sign_outs: SignOutCounts::new(metrics),
                 guesses,
                 failures,
                 refusals,

@@ -13,8 +13,9 @@ use sha2::{Digest, Sha256};
 use store::{Batch, Order, Range, Reads, Value};
 
 use crate::{
-    Accounts, Credentials, Error,
+    Accounts, Credentials, Error, ProviderLogin,
     password::DEAR_ATTEMPTS,
+    provider_tables::{BROWSER, LOGINS, SessionName},
     sessions::parse_user,
     tables::{self, BrowserRow, TokenHash, UserRow, millis},
     tokens,
@@ -37,6 +38,8 @@ pub struct Browser {
     pub suspended: bool,
     /// When the user proved who it is.
     pub began: Timestamp,
+    /// By which login at a provider, if by one.
+    pub login: Option<ProviderLogin>,
 }
 
 /// What a browser shows from now on.
@@ -48,6 +51,15 @@ impl std::fmt::Debug for BrowserSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("BrowserSecret")
     }
+}
+
+/// How somebody has shown who he is.
+#[derive(Clone, Copy)]
+pub(crate) struct Proof<'a> {
+    /// Words for the audit log; empty ones are left out.
+    pub(crate) words: &'a [(&'static str, &'a str)],
+    /// By which login at a provider, if by one.
+    pub(crate) login: Option<&'a ProviderLogin>,
 }
 
 impl Accounts {
@@ -66,7 +78,8 @@ impl Accounts {
         let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
         loop {
             let (user_id, row) = self.check_credentials(authority, credentials, from).await?;
-            match self.put_browser(&user_id, &row, &[("proof", "password")], from, agent).await {
+            let proof = Proof { words: &[("proof", "password")], login: None };
+            match self.put_browser(&user_id, &row, proof, from, agent).await {
                 // A password that is changed or an account that is closed meanwhile must not let this in.
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return Ok((user_id, done?)),
@@ -86,14 +99,17 @@ impl Accounts {
         from: Option<Address>,
         agent: Option<&str>,
     ) -> Result<BrowserSecret, Error> {
-        self.begin_proved_browser(user, &[("proof", proof)], from, agent).await
+        self.begin_proved_browser(user, Proof { words: &[("proof", proof)], login: None }, from, agent).await
     }
 
-    /// The same with more than one word for the audit log; empty ones are left out.
+    /// The same with more than one word for the audit log, and for who has signed in at a provider.
+    ///
+    /// # Errors
+    /// As [`Accounts::begin_browser`]; [`Error::EndedAtProvider`].
     pub(crate) async fn begin_proved_browser(
         &self,
         user: &UserId,
-        proof: &[(&'static str, &str)],
+        proof: Proof<'_>,
         from: Option<Address>,
         agent: Option<&str>,
     ) -> Result<BrowserSecret, Error> {
@@ -116,7 +132,7 @@ impl Accounts {
         &self,
         user: &UserId,
         row: &UserRow,
-        proof: &[(&'static str, &str)],
+        proof: Proof<'_>,
         from: Option<Address>,
         agent: Option<&str>,
     ) -> Result<BrowserSecret, Error> {
@@ -131,6 +147,8 @@ impl Accounts {
         for (place, (hash, ends_ms)) in others.iter().enumerate() {
             if place < too_many || *ends_ms <= now {
                 delete_browser(&mut batch, user_key, *hash);
+                let gone = SessionName::Browser(hash).key();
+                self.put_no_logins(&mut batch, user, |session| session == gone).await?;
             }
         }
         let secret = tokens::new_token(&self.inner.random, "ybs");
@@ -139,9 +157,12 @@ impl Accounts {
         let kept = BrowserRow { user: user.to_string(), began_ms: now, ends_ms, stamp: stamp_of(row) };
         batch.put(&tables::BROWSERS, &hash, &kept);
         batch.put(&tables::BROWSERS_OF, &(user_key, hash), &ends_ms);
+        if let Some(login) = proof.login {
+            self.put_provider_login(&mut batch, user, SessionName::Browser(&hash), login).await?;
+        }
         let by = Actor::user(user, row.admin, from);
         let mut deed = self.deed(Action::SignIn, &by, user).after("session", "browser");
-        for (name, word) in proof.iter().filter(|(_, word)| !word.is_empty()) {
+        for (name, word) in proof.words.iter().filter(|(_, word)| !word.is_empty()) {
             deed = deed.after(name, *word);
         }
         if let Some(agent) = agent {
@@ -158,7 +179,8 @@ impl Accounts {
     /// [`Error::Store`].
     pub async fn find_browser(&self, authority: &ServerName, secret: &str) -> Result<Option<Browser>, Error> {
         let store = &self.inner.store;
-        let Some(row) = store.get(&tables::BROWSERS, &tokens::hash(secret)).await? else { return Ok(None) };
+        let hash = tokens::hash(secret);
+        let Some(row) = store.get(&tables::BROWSERS, &hash).await? else { return Ok(None) };
         let user_id = parse_user(&row.user)?;
         // In either direction: a calendar that was set back must not keep a session for years.
         let age = self.now_ms().abs_diff(row.began_ms);
@@ -168,6 +190,8 @@ impl Accounts {
         let mut reads = Reads::new();
         let user = reads.get(&tables::USERS, row.user.as_str());
         let moderation = reads.get(&tables::MODERATION, row.user.as_str());
+        let session = SessionName::Browser(&hash).key();
+        let login = reads.get(&LOGINS, &(row.user.as_str(), session.as_str()));
         let mut found = store.read(reads).await?;
         let Some(user) = found.take(user)? else { return Ok(None) };
         let kept_from = found.take(moderation)?.unwrap_or_default();
@@ -179,6 +203,7 @@ impl Accounts {
             admin: user.admin,
             suspended: kept_from.suspended,
             began: Timestamp(row.began_ms),
+            login: found.take(login)?,
         }))
     }
 
@@ -218,6 +243,8 @@ impl Accounts {
         }
         let mut batch = Batch::new();
         delete_browser(&mut batch, &row.user, hash);
+        let gone = SessionName::Browser(&hash).key();
+        self.put_no_logins(&mut batch, &user, |session| session == gone).await?;
         let by = Actor::user(&user, false, from);
         let deed = self.deed(Action::SignOut, &by, &user).before("session", "browser");
         deed.write(&mut batch, user.server_name());
@@ -229,12 +256,13 @@ impl Accounts {
         for (hash, _) in self.browsers_of(user).await? {
             delete_browser(batch, user.as_str(), hash);
         }
+        self.put_no_logins(batch, user, |session| session.starts_with(BROWSER)).await?;
         // Nor holds what was agreed to in one.
         batch.delete(&tables::RESETS, user.as_str());
         Ok(())
     }
 
-    async fn browsers_of(&self, user: &UserId) -> Result<Vec<(TokenHash, u64)>, Error> {
+    pub(crate) async fn browsers_of(&self, user: &UserId) -> Result<Vec<(TokenHash, u64)>, Error> {
         let range = Range::prefix(user.as_str());
         // A few more than may be, since two may begin at once.
         let most = 4 * MOST_BROWSERS;
@@ -243,7 +271,8 @@ impl Accounts {
     }
 }
 
-fn delete_browser(batch: &mut Batch, user: &str, hash: TokenHash) {
+/// Adds to a batch that a browser is signed in no more; of which login it came, the caller sees to.
+pub(crate) fn delete_browser(batch: &mut Batch, user: &str, hash: TokenHash) {
     batch.delete(&tables::BROWSERS, &hash);
     batch.delete(&tables::BROWSERS_OF, &(user, hash));
 }

@@ -37,6 +37,9 @@ pub enum Error {
     /// The account is locked.
     #[error("the account is locked")]
     Locked,
+    /// The login was ended at the identity provider since it was begun; whoever wishes signs in once more.
+    #[error("the login was ended at the identity provider")]
+    EndedAtProvider,
     /// The access or refresh token is unknown here or has run out.
     #[error("the token is not known")]
     UnknownToken {

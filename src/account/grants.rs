@@ -13,9 +13,10 @@ use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId};
 use store::{Batch, Order, Range, Store, Topic};
 
 use crate::{
-    Accounts, Error, SessionTokens,
+    Accounts, Error, ProviderLogin, SessionTokens,
     devices::check_device_id,
     login::signed_in,
+    provider_tables::SessionName,
     sessions::parse_user,
     tables::{self, GrantRow, TokenHash, TokenKindRow},
     tokens::{self, NewPair, RefreshKind},
@@ -37,6 +38,8 @@ pub struct NewGrant<'a> {
     pub client_uri: &'a str,
     /// Whether the session administers its user's authority, where he does.
     pub administers: bool,
+    /// The login at a provider in which the user has agreed, if it was in one.
+    pub login: Option<&'a ProviderLogin>,
     /// Where the client is that asks for the tokens.
     pub from: Option<Address>,
     /// How its program calls itself.
@@ -80,7 +83,7 @@ impl Accounts {
     /// when the account or the device changes meanwhile.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Deactivated`], [`Error::Locked`], a refusal of the policy,
+    /// [`Error::NotFound`], [`Error::Deactivated`], [`Error::Locked`], [`Error::EndedAtProvider`], a refusal of the policy,
     /// [`Error::InvalidParam`], [`Error::Store`].
     pub async fn put_grant(&self, batch: &mut Batch, new: &NewGrant<'_>) -> Result<PutGrant, Error> {
         let (user, device) = (new.user, new.device);
@@ -98,6 +101,9 @@ impl Accounts {
         batch.require(&tables::USERS, user_key, Some(&row));
         batch.add(&tables::LOG_INS, user_key, 1);
         let ended = self.end_tokens(batch, user, |other| other == device_key).await?;
+        if let Some(login) = new.login {
+            self.put_provider_login(batch, user, SessionName::Device(device_key), login).await?;
+        }
         let name = new.client_name.map(str::to_owned);
         let known = self.put_device(batch, user, device, name, None).await?;
         let grant = tokens::new_name(&self.inner.random);

@@ -10,7 +10,8 @@ use ruma::{OwnedUserId, ServerName, UserId};
 use store::{Batch, Order, Range};
 
 use crate::{
-    Accounts, BrowserSecret, Error, NewUser,
+    Accounts, BrowserSecret, Error, NewUser, ProviderLogin,
+    browsers::Proof,
     sessions::parse_user,
     tables::{self, IdentityRow},
     users::refuse_closed,
@@ -44,6 +45,8 @@ pub struct Identity {
     pub acr: Option<String>,
     /// By which methods.
     pub amr: Vec<String>,
+    /// In which login there.
+    pub login: ProviderLogin,
 }
 
 impl std::fmt::Debug for Identity {
@@ -71,7 +74,8 @@ impl Accounts {
     /// is linked with, or a new one.
     ///
     /// # Errors
-    /// [`Error::Deactivated`], [`Error::Locked`], a refusal of the policy, [`Error::Contended`], [`Error::Store`].
+    /// [`Error::Deactivated`], [`Error::Locked`], [`Error::EndedAtProvider`], a refusal of the policy, [`Error::Contended`],
+    /// [`Error::Store`].
     pub async fn sign_in_with_identity(
         &self,
         authority: &ServerName,
@@ -79,6 +83,8 @@ impl Accounts {
         from: Option<Address>,
         agent: Option<&str>,
     ) -> Result<Result<(OwnedUserId, BrowserSecret), Stranger>, Error> {
+        // Nor is an account made for a login that is over.
+        self.require_standing_login(&mut Batch::new(), authority, &identity.login).await?;
         let mut attempts = Attempts::default();
         let user = loop {
             match self.find_or_make(authority, identity, from).await {
@@ -92,13 +98,14 @@ impl Accounts {
         };
         let methods = identity.amr.iter().take(MOST_METHODS).map(|method| shortened(method));
         let methods = methods.collect::<Vec<_>>().join(" ");
-        let proof: [(&'static str, &str); 4] = [
+        let words: [(&'static str, &str); 4] = [
             ("proof", "identity_provider"),
             ("issuer", shortened(&identity.issuer)),
             ("acr", identity.acr.as_deref().map_or("", shortened)),
             ("amr", &methods),
         ];
-        let secret = self.begin_proved_browser(&user, &proof, from, agent).await?;
+        let proof = Proof { words: &words, login: Some(&identity.login) };
+        let secret = self.begin_proved_browser(&user, proof, from, agent).await?;
         Ok(Ok((user, secret)))
     }
 

@@ -11,9 +11,10 @@ use crate::{
     failures::Attempt,
     guesses::Guesser,
     password::DEAR_ATTEMPTS,
+    provider_tables::SessionName,
     service,
     spending::Spending,
-    tables::{self, DeviceRow, UserRow},
+    tables::{self, DeviceRow, LoginTokenRow, UserRow},
     uia::{nobody_of, parse_login_name},
 };
 
@@ -111,8 +112,8 @@ impl Accounts {
     /// Logs in with a login token, as [`Accounts::log_in`] does with a password. The token is spent by it.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] for a token that is not good, or not any more; [`Error::Deactivated`], [`Error::Locked`], a
-    /// refusal of the policy, [`Error::Contended`], [`Error::Store`].
+    /// [`Error::Forbidden`] for a token that is not good, or not any more; [`Error::EndedAtProvider`] for one of a login that
+    /// its user has ended there; [`Error::Deactivated`], [`Error::Locked`], a refusal of the policy, [`Error::Contended`], [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#token-based-user-login>
     pub async fn log_in_with_token(
@@ -129,6 +130,12 @@ impl Accounts {
             self.may_sign_in(&user_id, session.from).await?;
             match self.try_to_begin(&user_id, &row, &session, By::Token(&spending)).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
+                Err(error @ Error::EndedAtProvider) => {
+                    let (authority, whom) = (authority.to_owned(), Some(user_id));
+                    let (what, reason) = (Action::SignInFailed, "login_token_of_ended_login");
+                    self.note_failure(Attempt { authority, what, by, whom, reason });
+                    return Err(error);
+                }
                 Err(error) => return Err(error),
                 Ok((device, tokens)) => return Ok((user_id, device, tokens)),
             }
@@ -194,6 +201,10 @@ impl Accounts {
         }
         batch.add(&tables::LOG_INS, user_id.as_str(), 1);
         let ended = self.end_tokens(&mut batch, user_id, |ended| ended == device.as_str()).await?;
+        if let By::Token(Spending { row: LoginTokenRow { login: Some(login), .. }, .. }) = by {
+            let session = SessionName::Device(device.as_str());
+            self.put_provider_login(&mut batch, user_id, session, login).await?;
+        }
         let service = match by {
             By::Service(service) => Some(service),
             By::Password | By::Token(_) => None,

@@ -14,7 +14,7 @@ use ruma::{DeviceId, OwnedUserId, ServerName, UserId};
 use store::Batch;
 
 use crate::{
-    Accounts, Asked, Browser, Credentials, Error,
+    Accounts, Asked, Browser, Credentials, Error, ProviderLogin,
     failures::Attempt,
     interactive::stamp_of,
     password::DEAR_ATTEMPTS,
@@ -72,7 +72,8 @@ impl Accounts {
         let mut batch = Batch::new();
         batch.require(&tables::USERS, user.as_str(), Some(&row));
         settled.end(&mut batch);
-        let token = self.put_login_token(&mut batch, user, &row, LIFETIME);
+        let login = self.provider_login(user, device).await?;
+        let token = self.put_login_token(&mut batch, user, &row, login, LIFETIME);
         let by = Actor::user(user, row.admin, settled.from).on(device);
         self.deed(Action::GiveLoginToken, &by, user).write(&mut batch, user.server_name());
         self.commit(batch).await?;
@@ -97,7 +98,7 @@ impl Accounts {
             let mut batch = Batch::new();
             // A password that is changed or an account that is closed meanwhile must not let this in.
             batch.require(&tables::USERS, user.as_str(), Some(&row));
-            let token = self.put_login_token(&mut batch, &user, &row, LIFETIME_OF_REDIRECT);
+            let token = self.put_login_token(&mut batch, &user, &row, None, LIFETIME_OF_REDIRECT);
             let by = Actor::user(&user, row.admin, from);
             let mut deed = self.deed(Action::GiveLoginToken, &by, &user).after("proof", "password");
             if let Some(agent) = &agent {
@@ -131,7 +132,8 @@ impl Accounts {
             }
             let mut batch = Batch::new();
             batch.require(&tables::USERS, user.as_str(), Some(&row));
-            let token = self.put_login_token(&mut batch, user, &row, LIFETIME_OF_REDIRECT);
+            let login = browser.login.clone();
+            let token = self.put_login_token(&mut batch, user, &row, login, LIFETIME_OF_REDIRECT);
             let by = Actor::user(user, row.admin, from);
             let mut deed = self.deed(Action::GiveLoginToken, &by, user).after("proof", "browser");
             if let Some(agent) = agent {
@@ -145,17 +147,19 @@ impl Accounts {
         }
     }
 
-    /// Adds a login token for the account of this row to a batch.
+    /// Adds a login token for the account of this row to a batch; whoever shows it is in the same login at a provider as who gave it.
     pub(crate) fn put_login_token(
         &self,
         batch: &mut Batch,
         user: &UserId,
         row: &UserRow,
+        login: Option<ProviderLogin>,
         lifetime: Duration,
     ) -> LoginToken {
         let token = tokens::new_token(&self.inner.random, "ylt");
         let expires_ms = self.now_ms().saturating_add(millis(lifetime));
-        let made = LoginTokenRow { user: user.to_string(), expires_ms, stamp: stamp_of(row, None, false) };
+        let stamp = stamp_of(row, None, false);
+        let made = LoginTokenRow { user: user.to_string(), expires_ms, stamp, login };
         batch.put(&tables::LOGIN_TOKENS, &tokens::hash(&token), &made);
         LoginToken { token, expires_in: lifetime }
     }

@@ -15,6 +15,7 @@ use store::{Batch, Range, Reads, Topic, UpTo};
 use crate::{
     Accounts, AppService, Error, Moderation,
     log::{Change, log_change},
+    provider_tables::DEVICE,
     seen::Seen,
     tables::{self, AccessRow, RefreshRow, Replaced, TokenHash, TokenKindRow, millis},
     tokens::{self, NewPair},
@@ -334,7 +335,7 @@ impl Accounts {
         Ok(Ended { devices: ended, tokens: self.end_tokens(batch, user, ends).await? })
     }
 
-    /// Adds the end of the tokens of some devices to a batch.
+    /// Adds the end of the tokens of some devices to a batch; by what these were signed in, if by a provider, is forgotten.
     pub(crate) async fn end_tokens(
         &self,
         batch: &mut Batch,
@@ -359,6 +360,8 @@ impl Accounts {
             ended.push(key.2);
         }
         self.put_grants_end(batch, user, &grants).await?;
+        let of_device = |session: &str| session.strip_prefix(DEVICE).is_some_and(&ends);
+        self.put_no_logins(batch, user, of_device).await?;
         Ok(ended)
     }
 

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use store::{Counter, Position, Stamped, Table, TableCheck, Tuning, row};
 
+use crate::provider_tables::{self, ProviderLogin};
+
 /// SHA-256 of a token.
 pub(crate) type TokenHash = [u8; 32];
 
@@ -463,8 +465,24 @@ pub(crate) struct LoginTokenRow {
     pub(crate) expires_ms: u64,
     /// SHA-256 of the user's row: the token is worth nothing once that has changed.
     pub(crate) stamp: [u8; 32],
+    /// The login at a provider that it came of, if it came of one.
+    pub(crate) login: Option<ProviderLogin>,
 }
-row!(LoginTokenRow, schema = 1);
+row!(LoginTokenRow, schema = 2, older = { 1 => LoginTokenRowV1 });
+
+/// A login token from before it was known of which login at a provider it came.
+#[derive(Deserialize)]
+pub(crate) struct LoginTokenRowV1 {
+    user: String,
+    expires_ms: u64,
+    stamp: [u8; 32],
+}
+
+impl From<LoginTokenRowV1> for LoginTokenRow {
+    fn from(LoginTokenRowV1 { user, expires_ms, stamp }: LoginTokenRowV1) -> Self {
+        Self { user, expires_ms, stamp, login: None }
+    }
+}
 
 /// A session of user-interactive authentication.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -580,7 +598,7 @@ pub(crate) struct RegisteredRow {
 
 /// The checks of all tables of this crate, for `verify`.
 pub fn checks() -> Vec<TableCheck> {
-    vec![
+    let mut all = vec![
         USERS.check(),
         REPORTS.check(),
         MODERATION.check(),
@@ -622,7 +640,9 @@ pub fn checks() -> Vec<TableCheck> {
         EMAILS.check(),
         EMAIL_OWNERS.check(),
         VALIDATIONS.check(),
-    ]
+    ];
+    all.extend(provider_tables::checks());
+    all
 }
 
 /// A time span as rows have it, in ms.
@@ -731,9 +751,11 @@ mod tests {
         };
         let bytes = validation.encode();
         assert_eq!((&bytes[..7], &bytes[70..]), (&b"\x01\x01\x03a@b\x02"[..], &b"\x04\x05\x00\x06\x00"[..]));
-        let login = LoginTokenRow { user: "@a:b".into(), expires_ms: 3, stamp: [5; 32] };
+        let login = LoginTokenRow { user: "@a:b".into(), expires_ms: 3, stamp: [5; 32], login: None };
         let bytes = login.encode();
-        assert_eq!((&bytes[..8], bytes.len()), (&b"\x01\x04@a:b\x03\x05"[..], 39));
+        assert_eq!((&bytes[..8], bytes.len(), bytes[39]), (&b"\x02\x04@a:b\x03\x05"[..], 40, 0));
+        let old = Bytes::from([&b"\x01"[..], &bytes[1..39]].concat());
+        assert_eq!(LoginTokenRow::decode(&old).ok(), Some(login));
         assert_eq!(&TokenKindRow::Grant.encode()[..], b"\x01\x02");
         assert_eq!(&TokenKindRow::LogIn.encode()[..], b"\x01\x03");
         let name = LogInNameRow { user: "@a:b".into(), device: "D".into() };

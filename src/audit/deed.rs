@@ -169,6 +169,10 @@ pub enum Action {
     SignOut,
     /// All sessions of a user ended by its wish.
     SignOutEverywhere,
+    /// Sessions of a user ended since the user signed out at the identity provider.
+    SignOutAtProvider,
+    /// Somebody said so who was not believed.
+    SignOutRefused,
     /// A session got its password asked again, wrongly.
     ConfirmFailed,
     /// Somebody made an account for himself.
@@ -331,11 +335,13 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 83] = [
+    pub const ALL: [Self; 85] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
         Self::SignOutEverywhere,
+        Self::SignOutAtProvider,
+        Self::SignOutRefused,
         Self::ConfirmFailed,
         Self::Register,
         Self::RegisterFailed,
@@ -425,6 +431,8 @@ impl Action {
             Self::SignInFailed => "session.sign_in_failed",
             Self::SignOut => "session.sign_out",
             Self::SignOutEverywhere => "session.sign_out_everywhere",
+            Self::SignOutAtProvider => "session.sign_out_at_provider",
+            Self::SignOutRefused => "session.sign_out_refused",
             Self::ConfirmFailed => "session.confirm_failed",
             Self::Register => "account.register",
             Self::RegisterFailed => "account.register_failed",

@@ -62,6 +62,10 @@ impl Action {
             Self::SignInFailed => ("サインイン失敗", "could not sign in"),
             Self::SignOut => ("サインアウト", "signed out"),
             Self::SignOutEverywhere => ("全端末のサインアウト", "signed out everywhere"),
+            Self::SignOutAtProvider => ("認証基盤でのサインアウト", "signed out at the identity provider"),
+            Self::SignOutRefused => {
+                ("認証基盤のサインアウト通知を拒否", "was not believed that somebody had signed out")
+            }
             Self::ConfirmFailed => ("本人確認失敗", "could not confirm"),
             Self::Register => ("登録", "registered"),
             Self::RegisterFailed => ("登録失敗", "could not register"),

@@ -172,6 +172,13 @@ impl AddressBuckets {
         }
         Ok(())
     }
+
+    /// Puts back what was taken: what was to be done was not, or does not count.
+    pub fn put_back(&self, what: &impl Hash, from: Address, now: Instant) {
+        for (buckets, network) in self.0.iter().zip(from.networks()) {
+            buckets.put_back(&(what, network), now);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -67,5 +67,5 @@ pub use api::{ClientApi, Config, Contact, Support};
 pub use colleagues::{Colleagues, FoundColleagues, NoColleagues, Unanswered};
 pub use elsewhere::{Elsewhere, NoElsewhere};
 pub use media::{MediaApi, MediaConfig, media_routes};
-pub use oauth::{OAuthApi, oauth_routes};
+pub use oauth::{OAuthApi, UPSTREAM_CALLBACK, UPSTREAM_SIGN_OUT, oauth_routes};
 pub use routes::routes;

@@ -1,6 +1,6 @@
 //! Codes: what a user has agreed to, until the client trades it for tokens.
 
-use account::{NewGrant, SessionTokens};
+use account::{Browser, NewGrant, ProviderLogin, SessionTokens};
 use base::{Address, Attempts};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use ruma::{ServerName, UserId};
@@ -43,16 +43,32 @@ pub struct Granted {
     pub scope: Option<String>,
 }
 
+/// What a user agreed to.
+#[derive(Clone, Copy)]
+pub(crate) struct Agreed<'a> {
+    /// Who.
+    pub(crate) user: &'a str,
+    /// The client that gets a session.
+    pub(crate) client: &'a str,
+    /// For what.
+    pub(crate) scope: &'a str,
+    /// The account as it was.
+    pub(crate) stamp: &'a [u8; 32],
+    /// The login at a provider, if it was in one.
+    pub(crate) login: Option<&'a ProviderLogin>,
+}
+
 pub(crate) fn hash(secret: &str) -> Hash {
     Sha256::digest(secret.as_bytes()).into()
 }
 
 impl OAuth {
-    /// A user agrees to what a client asked for. The code that is to be brought to the client.
+    /// Whoever is signed in in a browser agrees to what a client asked for. The code that is to be brought to the client.
     ///
     /// # Errors
     /// [`account::Error::Limited`] for many of one user, [`Error::Full`], [`Error::Store`].
-    pub async fn agree(&self, request: &Authorization, user: &UserId) -> Result<String, Error> {
+    pub async fn agree(&self, request: &Authorization, browser: &Browser) -> Result<String, Error> {
+        let user = &browser.user_id;
         self.count_agreement(user)?;
         self.check_device(user, &request.scope).await?;
         let stamp = self.inner.accounts.stamp(user).await?;
@@ -71,6 +87,7 @@ impl OAuth {
                 stamp,
                 made_ms,
                 spent: None,
+                login: browser.login.clone(),
             };
             let mut batch = Batch::new();
             self.put_passing(&mut batch, user.server_name().as_str(), Passing::Code, made_ms, hash).await?;
@@ -118,8 +135,14 @@ impl OAuth {
                 return Err(Error::refused(Code::InvalidGrant, "code_verifier is not that of the request"));
             }
             let mut batch = Batch::new();
-            let whose = (row.user.as_str(), row.client.as_str(), row.scope.as_str(), &row.stamp);
-            let put = self.put_grant(&mut batch, authority, whose, shown.from, shown.agent).await?;
+            let agreed = Agreed {
+                user: &row.user,
+                client: &row.client,
+                scope: &row.scope,
+                stamp: &row.stamp,
+                login: row.login.as_ref(),
+            };
+            let put = self.put_grant(&mut batch, authority, agreed, shown.from, shown.agent).await?;
             batch.replace(&CODES, &key, &row, &CodeRow { spent: Some(put.grant), ..row.clone() });
             self.put_spent(&mut batch, &row.authority, row.made_ms, key).await?;
             match self.commit(batch).await {
@@ -152,12 +175,12 @@ impl OAuth {
         Ok(self.inner.accounts.find_user(user).await?.is_some_and(|user| user.admin))
     }
 
-    /// Adds to a batch the session that a user gives to a client: user, client and scope.
+    /// Adds to a batch the session that a user gives to a client.
     pub(crate) async fn put_grant(
         &self,
         batch: &mut Batch,
         authority: &ServerName,
-        (user, client, scope, stamp): (&str, &str, &str, &[u8; 32]),
+        Agreed { user, client, scope, stamp, login }: Agreed<'_>,
         from: Option<Address>,
         agent: Option<&str>,
     ) -> Result<account::PutGrant, Error> {
@@ -179,12 +202,16 @@ impl OAuth {
             client_name: client.client.client_name.as_deref(),
             client_uri: &client.client.client_uri,
             administers: scope.administers,
+            login,
             from,
             agent,
         };
         match self.inner.accounts.put_grant(batch, &new).await {
             Err(account::Error::Deactivated(_) | account::Error::Locked | account::Error::NotFound(_)) => {
                 Err(invalid("the account is closed or locked"))
+            }
+            Err(account::Error::EndedAtProvider) => {
+                Err(invalid("the sign-in was ended at the identity provider"))
             }
             Err(account::Error::Forbidden(text)) => Err(invalid(text)),
             done => Ok(done?),

@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use account::Browser;
 use base::{Address, Attempts};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -12,7 +13,7 @@ use store::Batch;
 
 use crate::{
     Code, Error, Granted, OAuth, Registered, Scope,
-    codes::hash,
+    codes::{Agreed, hash},
     kinds::Passing,
     metadata::DEVICE_CODE,
     polls::Poll,
@@ -95,6 +96,7 @@ impl OAuth {
                 from: from.map(|from| from.written()),
                 made_ms,
                 decision: Decision::Pending,
+                login: None,
             };
             let mut batch = Batch::new();
             self.put_passing(&mut batch, authority.as_str(), Passing::DeviceCode, made_ms, key).await?;
@@ -151,12 +153,18 @@ impl OAuth {
         })
     }
 
-    /// A user decides on a request.
+    /// Whoever is signed in in a browser decides on a request.
     ///
     /// # Errors
     /// [`Error::Contended`] when it was decided already; [`Code::InvalidScope`] when the device that it asks for cannot be given:
     /// then it is told that it was refused, as nothing will come of its waiting; [`Error::Store`].
-    pub async fn decide(&self, request: &DeviceRequest, user: &UserId, agrees: bool) -> Result<(), Error> {
+    pub async fn decide(
+        &self,
+        request: &DeviceRequest,
+        browser: &Browser,
+        agrees: bool,
+    ) -> Result<(), Error> {
+        let user = &browser.user_id;
         let allowed = match agrees {
             true => self.check_device(user, &request.scope).await,
             false => Ok(()),
@@ -167,7 +175,7 @@ impl OAuth {
             Err(_) => return allowed,
         };
         let scope = request.scope.granted_by(self.is_administrator(user).await?);
-        let decided = DeviceCodeRow { decision, scope, ..request.row.clone() };
+        let decided = DeviceCodeRow { decision, scope, login: browser.login.clone(), ..request.row.clone() };
         let mut batch = Batch::new();
         batch.replace(&DEVICE_CODES, &request.key, &request.row, &decided);
         // The code is of no use any more, also to whoever looked over the user's shoulder.
@@ -219,8 +227,9 @@ impl OAuth {
             };
             let mut batch = Batch::new();
             let (user, stamp) = user;
-            let whose = (user.as_str(), row.client.as_str(), row.scope.as_str(), stamp);
-            let put = self.put_grant(&mut batch, authority, whose, from, agent).await?;
+            let agreed =
+                Agreed { user, client: &row.client, scope: &row.scope, stamp, login: row.login.as_ref() };
+            let put = self.put_grant(&mut batch, authority, agreed, from, agent).await?;
             let spent = DeviceCodeRow { decision: Decision::Spent(put.grant), ..row.clone() };
             batch.replace(&DEVICE_CODES, &key, &row, &spent);
             match self.commit(batch).await {

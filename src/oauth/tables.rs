@@ -1,5 +1,6 @@
 //! Tables of this crate and the rows in them. What opens something is kept as a hash.
 
+use account::ProviderLogin;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use store::{Counter, Table, TableCheck, Tuning, row};
@@ -59,8 +60,32 @@ pub(crate) struct CodeRow {
     pub(crate) made_ms: u64,
     /// The grant that it was traded for.
     pub(crate) spent: Option<Hash>,
+    /// The login at a provider in which its user agreed, if it was in one.
+    pub(crate) login: Option<ProviderLogin>,
 }
-row!(CodeRow, schema = 1);
+row!(CodeRow, schema = 2, older = { 1 => CodeRowV1 });
+
+/// A code from before logins at providers were known by name.
+#[derive(Deserialize)]
+pub(crate) struct CodeRowV1 {
+    authority: String,
+    client: String,
+    redirect_uri: String,
+    scope: String,
+    challenge: String,
+    user: String,
+    stamp: [u8; 32],
+    made_ms: u64,
+    spent: Option<Hash>,
+}
+
+impl From<CodeRowV1> for CodeRow {
+    fn from(old: CodeRowV1) -> Self {
+        let CodeRowV1 { authority, client, redirect_uri, scope, challenge, user, stamp, made_ms, spent } =
+            old;
+        Self { authority, client, redirect_uri, scope, challenge, user, stamp, made_ms, spent, login: None }
+    }
+}
 
 /// What a user decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,8 +111,29 @@ pub(crate) struct DeviceCodeRow {
     pub(crate) from: Option<String>,
     pub(crate) made_ms: u64,
     pub(crate) decision: Decision,
+    /// The login at a provider in which its user agreed, if it was in one.
+    pub(crate) login: Option<ProviderLogin>,
 }
-row!(DeviceCodeRow, schema = 1);
+row!(DeviceCodeRow, schema = 2, older = { 1 => DeviceCodeRowV1 });
+
+/// A request of a device from before logins at providers were known by name.
+#[derive(Deserialize)]
+pub(crate) struct DeviceCodeRowV1 {
+    authority: String,
+    client: String,
+    user_code: String,
+    scope: String,
+    from: Option<String>,
+    made_ms: u64,
+    decision: Decision,
+}
+
+impl From<DeviceCodeRowV1> for DeviceCodeRow {
+    fn from(old: DeviceCodeRowV1) -> Self {
+        let DeviceCodeRowV1 { authority, client, user_code, scope, from, made_ms, decision } = old;
+        Self { authority, client, user_code, scope, from, made_ms, decision, login: None }
+    }
+}
 
 /// A letterbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,4 +161,51 @@ pub fn checks() -> Vec<TableCheck> {
         PASSING_OF_ALL.check(),
         PASSING.check(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use store::{Position, Value};
+
+    use super::*;
+
+    /// What is on disk must stay readable: a change here needs a new schema number.
+    #[test]
+    fn rows_that_came_of_a_login_have_the_bytes_that_are_on_disk() {
+        let code = CodeRow {
+            authority: "a".into(),
+            client: "c".into(),
+            redirect_uri: "r".into(),
+            scope: "s".into(),
+            challenge: "h".into(),
+            user: "u".into(),
+            stamp: [7; 32],
+            made_ms: 5,
+            spent: None,
+            login: None,
+        };
+        let bytes = code.encode();
+        assert_eq!((&bytes[..5], &bytes[45..], bytes.len()), (&b"\x02\x01a\x01c"[..], &b"\x05\0\0"[..], 48));
+        let before = [&b"\x01"[..], &bytes[1..47]].concat();
+        assert_eq!(CodeRow::decode(&before.into()).ok(), Some(code.clone()));
+        let login = Some(ProviderLogin::new("i", "s", Some("d"), Position(3)));
+        let of_login = CodeRow { login, ..code };
+        assert_eq!(&of_login.encode()[47..], b"\x01\x01i\x01s\x01\x01d\x03");
+        assert_eq!(CodeRow::decode(&of_login.encode()).ok(), Some(of_login));
+
+        let device = DeviceCodeRow {
+            authority: "a".into(),
+            client: "c".into(),
+            user_code: "w".into(),
+            scope: "s".into(),
+            from: None,
+            made_ms: 5,
+            decision: Decision::Pending,
+            login: None,
+        };
+        let bytes = device.encode();
+        assert_eq!(&bytes[..], b"\x02\x01a\x01c\x01w\x01s\0\x05\0\0");
+        let before = [&b"\x01"[..], &bytes[1..bytes.len() - 1]].concat();
+        assert_eq!(DeviceCodeRow::decode(&before.into()).ok(), Some(device));
+    }
 }

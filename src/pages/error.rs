@@ -145,6 +145,10 @@ impl From<account::Error> for PageError {
             account::Error::Locked => {
                 PageError::forbidden("このアカウントはロックされています。", "This account is locked.")
             }
+            account::Error::EndedAtProvider => PageError::forbidden(
+                "認証基盤でサインアウトされたため、このサインインは無効になりました。もう一度サインインしてください。",
+                "You have signed out at the identity provider, so this sign-in is over. Please sign in once more.",
+            ),
             other => ApiError::from(other).into(),
         }
     }

@@ -402,7 +402,13 @@ impl House {
         );
         let providers = Providers::open(&config.upstream_ca_files(), clock.clone())
             .map_err(|error| anyhow!(causes::of_network(&error)))?;
-        let upstream = Upstream::new(config.upstream()?, Arc::new(providers), clock.clone(), random.clone());
+        let upstream = Upstream::new(
+            config.upstream()?,
+            Arc::new(providers),
+            accounts.attempt_secret(),
+            clock.clone(),
+            random.clone(),
+        );
         let oauth = OAuth::new(store.clone(), accounts.clone(), clock.clone(), random.clone());
         let client_oauth =
             OAuthApi::new(accounts.clone(), oauth, pages.clone(), upstream, config.oauth_authorities());

@@ -8,13 +8,15 @@ use subtle::ConstantTimeEq;
 use crate::{Error, Settings, claims};
 
 /// How far the provider's clock and ours may be apart, in seconds.
-const SKEW: u64 = 120;
+pub(crate) const SKEW: u64 = 120;
 /// How long ago a token may have been made, in seconds: it was made for the code that was just traded.
-const OLDEST: u64 = 600;
+pub(crate) const OLDEST: u64 = 600;
 /// Longest name of somebody at a provider, in bytes.
-const LONGEST_SUBJECT: usize = 255;
+pub(crate) const LONGEST_SUBJECT: usize = 255;
+/// Longest name of a login at a provider (`sid`), in bytes.
+pub(crate) const LONGEST_SESSION: usize = 1_024;
 /// Audiences, and methods of authentication, that are read.
-const MOST: usize = 32;
+pub(crate) const MOST: usize = 32;
 
 /// Who an ID token is about.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(crate) struct Subject {
     pub(crate) acr: Option<String>,
     /// By which methods.
     pub(crate) amr: Vec<String>,
+    /// What the provider calls the login, if it does.
+    pub(crate) session: Option<String>,
 }
 
 /// Looks at the claims of a token whose signature is good; `nonce` is what was sent, `now` is in seconds since 1970.
@@ -72,8 +76,19 @@ pub(crate) fn check(
     let acr = claims::text(all, "acr").map(str::to_owned);
     // To have asked proves nothing.
     if !settings.acr_values.is_empty() && !acr.as_ref().is_some_and(|acr| settings.acr_values.contains(acr)) {
-        return Err(Error::TooWeak);
+        return Err(Error::TooWeak { claim: "acr", is_told: acr.is_some() });
+    }
+    let amr = claims::texts(all, "amr", MOST);
+    let has_all =
+        |methods: &String| methods.split_whitespace().all(|method| amr.iter().any(|has| has == method));
+    if !settings.required_amr.is_empty() && !settings.required_amr.iter().any(has_all) {
+        return Err(Error::TooWeak { claim: "amr", is_told: !amr.is_empty() });
+    }
+    // By a name that was cut off no login would be found again.
+    let session = claims::text(all, "sid").filter(|session| !session.is_empty()).map(str::to_owned);
+    if session.as_ref().is_some_and(|session| session.len() > LONGEST_SESSION) {
+        return Err(no("the ID token has a name of its login that is too long"));
     }
     let (subject, person) = (subject.to_owned(), person.to_owned());
-    Ok(Subject { subject, person, acr, amr: claims::texts(all, "amr", MOST) })
+    Ok(Subject { subject, person, acr, amr, session })
 }

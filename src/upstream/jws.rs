@@ -23,6 +23,8 @@ pub(crate) struct Unverified<'a> {
     algorithm: String,
     /// The name of the key, if it says one.
     key: Option<String>,
+    /// What kind of token it says that it is.
+    kind: Option<String>,
     /// What is signed.
     signed: &'a str,
     signature: Vec<u8>,
@@ -52,10 +54,21 @@ impl<'a> Unverified<'a> {
         Ok(Unverified {
             algorithm: claims::text(&head, "alg").ok_or_else(bad)?.to_owned(),
             key: claims::text(&head, "kid").map(str::to_owned),
+            kind: claims::text(&head, "typ").map(str::to_owned),
             signed,
             signature: bytes(signature)?,
             claims: object(payload)?,
         })
+    }
+
+    /// What kind of token it says that it is.
+    pub(crate) fn kind(&self) -> Option<&str> {
+        self.kind.as_deref()
+    }
+
+    /// The claims, whoever has made them up: to find out early that it is of no use to look at the signature.
+    pub(crate) fn alleged(&self) -> &Map<String, Value> {
+        &self.claims
     }
 
     /// The claims, once one of these keys has signed them. Nothing where none of them can have.

@@ -5,6 +5,9 @@
 //! is, and whether there may be a new one, is `account`'s to say.
 //!
 //! Nothing is kept of who has been sent away: what comes back is bound to the browser by its own secret (`attempt`).
+//! By a logout token a provider tells that somebody has signed out there ([`Upstream::read_logout_token`]); what ends by that
+//! is `account`'s.
+//!
 //! What the provider says of itself and its keys are fetched now and then, for all together (`provider`). This crate opens no
 //! connection and knows no pages; the way to providers is a port ([`Web`]).
 //!
@@ -13,24 +16,28 @@
 //!
 //! Spec: <https://openid.net/specs/openid-connect-core-1_0.html>
 //!
-//! Reading order: [`Settings`], [`Upstream`], `attempt`, `provider`, `id_token`, `jws`, [`Template`].
+//! Reading order: [`Settings`], [`Upstream`], `attempt`, `provider`, `id_token`, `jws`, `logout_token`, `sign_outs`, [`Template`].
 
 mod attempt;
+mod bounds;
 mod claims;
 mod error;
 mod id_token;
 mod jws;
+mod logout_token;
 mod metadata;
 mod port;
 mod provider;
 mod settings;
+mod sign_outs;
 mod template;
 #[cfg(test)]
 mod tests;
 mod upstream;
 
 pub use attempt::Purpose;
-pub use error::Error;
+pub use error::{BadLogoutToken, Error, NotSignedOut};
+pub use logout_token::LogoutToken;
 pub use port::{Answer, NoWeb, Question, Web, WebError};
 pub use settings::{Label, Settings};
 pub use template::{BadTemplate, Template};

@@ -20,6 +20,12 @@ const FRESH: Duration = Duration::from_secs(60 * 60);
 const USABLE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Keys are fetched for a token that names an unknown one at most so often.
 const ROTATION: Duration = Duration::from_secs(30);
+/// The same for a token that anybody may have brought: at first, and where such tokens have been of no use again and again.
+const FIRST_FOR_STRANGERS: Duration = Duration::from_secs(60);
+const LONGEST_FOR_STRANGERS: Duration = Duration::from_secs(10 * 60);
+/// Such tokens that may wait for keys at once, and when whoever finds no place is to come back.
+const MOST_STRANGERS: usize = 256;
+const STRANGERS_COME_BACK: Duration = Duration::from_secs(5);
 /// Questions that may be under way at once.
 const MOST_QUESTIONS: usize = 128;
 /// Pauses after failures.
@@ -37,6 +43,8 @@ pub(crate) struct Provider {
     wished: Mutex<Option<Duration>>,
     /// So many questions may be under way: whoever makes codes up makes us ask.
     places: tokio::sync::Semaphore,
+    /// And so many strangers wait for what is asked.
+    strangers: tokio::sync::Semaphore,
     /// Who holds it asks; the others wait for what he finds.
     asking: tokio::sync::Mutex<Asking>,
 }
@@ -53,15 +61,33 @@ struct Asking {
     pauses: Backoff,
     not_before: Option<Instant>,
     keys_not_before: Option<Instant>,
+    for_strangers: Backoff,
+    strangers_not_before: Option<Instant>,
+}
+
+/// Who brings a token.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bringer {
+    /// We, who have got it from the provider.
+    We,
+    /// Anybody.
+    Anybody,
 }
 
 impl Provider {
     pub(crate) fn new(issuer: String, web: Arc<dyn Web>, clock: Clock, random: Random) -> Provider {
         let pauses = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        let asking = Asking { pauses, not_before: None, keys_not_before: None };
+        let asking = Asking {
+            pauses,
+            not_before: None,
+            keys_not_before: None,
+            for_strangers: Backoff::new(FIRST_FOR_STRANGERS, LONGEST_FOR_STRANGERS),
+            strangers_not_before: None,
+        };
         let (known, asking) = (Mutex::default(), tokio::sync::Mutex::new(asking));
         let places = tokio::sync::Semaphore::new(MOST_QUESTIONS);
-        Provider { issuer, web, clock, random, known, wished: Mutex::default(), places, asking }
+        let strangers = tokio::sync::Semaphore::new(MOST_STRANGERS);
+        Provider { issuer, web, clock, random, known, wished: Mutex::default(), places, strangers, asking }
     }
 
     fn known(&self, no_older_than: Duration) -> Option<Known> {
@@ -108,19 +134,54 @@ impl Provider {
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Untrusted`].
     pub(crate) async fn keys_for(&self, token: &Unverified<'_>) -> Result<Arc<Keys>, Error> {
+        self.keys_on_word_of(Bringer::We, token).await
+    }
+
+    /// The same for a token that anybody may have brought.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], [`Error::Unavailable`], [`Error::Untrusted`].
+    pub(crate) async fn keys_for_stranger(&self, token: &Unverified<'_>) -> Result<Arc<Keys>, Error> {
+        let busy = |_| Error::Busy { retry_after: STRANGERS_COME_BACK };
+        let _place = self.strangers.try_acquire().map_err(busy)?;
+        self.keys_on_word_of(Bringer::Anybody, token).await
+    }
+
+    /// The keys that are known, as long as they may be used; nobody is asked. They may be a day old, where nobody has signed in
+    /// since: a key that the provider has taken back meanwhile ends sessions at worst.
+    pub(crate) fn keys_at_hand(&self) -> Option<Arc<Keys>> {
+        self.known(USABLE).map(|known| known.keys)
+    }
+
+    /// Whether the key that a token names was among its keys a while ago, so that asking would be of no use.
+    pub(crate) fn knows_key_of(&self, token: &Unverified<'_>) -> bool {
+        self.known(FRESH).is_some_and(|known| token.names_one_of(&known.keys))
+    }
+
+    async fn keys_on_word_of(&self, bringer: Bringer, token: &Unverified<'_>) -> Result<Arc<Keys>, Error> {
         let known = self.get().await?;
         if token.names_one_of(&known.keys) {
             return Ok(known.keys);
         }
         let mut asking = self.asking.lock().await;
         let now = self.clock.instant();
+        let is_to_wait = |until: Option<Instant>| until.is_some_and(|until| until > now);
+        let is_too_soon = is_to_wait(asking.keys_not_before)
+            || bringer == Bringer::Anybody && is_to_wait(asking.strangers_not_before);
         if let Some(known) = self.known(USABLE)
-            && (token.names_one_of(&known.keys) || asking.keys_not_before.is_some_and(|until| until > now))
+            && (token.names_one_of(&known.keys) || is_too_soon)
         {
             return Ok(known.keys);
         }
         asking.keys_not_before = Some(now + ROTATION);
+        if bringer == Bringer::Anybody {
+            let pause = asking.for_strangers.next(&self.random);
+            asking.strangers_not_before = Some(now + pause);
+        }
         let keys = Arc::new(self.fetch_keys(&known.metadata).await?);
+        if token.names_one_of(&keys) {
+            asking.for_strangers.reset();
+        }
         *self.known.lock() = Some(Known { keys: keys.clone(), ..known });
         tracing::info!(issuer = self.issuer, "the identity provider has other keys");
         Ok(keys)

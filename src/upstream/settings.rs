@@ -23,6 +23,9 @@ pub struct Settings {
     pub email: Option<Template>,
     /// Ways of authentication (`acr`) of which one is demanded; with none, any will do.
     pub acr_values: Vec<String>,
+    /// Methods of authentication (`amr`) of which one is demanded, or all that stand in one with spaces between; with none, any
+    /// will do.
+    pub required_amr: Vec<String>,
     /// What stands on the button.
     pub label: Label,
 }

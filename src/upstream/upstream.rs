@@ -2,17 +2,19 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use account::Identity;
+use account::{Identity, ProviderLogin};
 use base::{Clock, Random};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use ruma::{OwnedServerName, ServerName};
 use serde_json::{Map, Value};
+use store::Position;
 use url::{Url, form_urlencoded};
 
 use crate::{
     Error, Purpose, Question, Settings, Web,
-    attempt::{Attempt, LONGEST_BACK},
+    attempt::{Attempt, LONGEST_BACK, state_key},
+    bounds::Bounds,
     claims, id_token,
     jws::Unverified,
     provider::{Known, Provider},
@@ -27,7 +29,9 @@ const LONGEST_WORD: usize = 64;
 #[derive(Clone)]
 pub struct Upstream {
     providers: Arc<BTreeMap<OwnedServerName, (Settings, Provider)>>,
-    clock: Clock,
+    secret: [u8; 32],
+    pub(crate) bounds: Arc<Bounds>,
+    pub(crate) clock: Clock,
     random: Random,
 }
 
@@ -46,6 +50,8 @@ pub struct Sent<'a> {
     pub key: &'a [u8; 32],
     /// What for.
     pub purpose: Purpose,
+    /// The position up to which all is known at this moment; see [`account::Accounts::login_begins`].
+    pub since: Position,
     /// Where it is to go in the end.
     pub back: &'a str,
     /// The language of its user, as the provider may go by it.
@@ -81,10 +87,12 @@ pub struct Finished {
 }
 
 impl Upstream {
-    /// These providers, to which there is this way.
+    /// These providers, to which there is this way; attempts are marked by a secret that all processes share
+    /// ([`account::Accounts::attempt_secret`]).
     pub fn new(
         settings: BTreeMap<OwnedServerName, Settings>,
         web: Arc<dyn Web>,
+        secret: [u8; 32],
         clock: Clock,
         random: Random,
     ) -> Upstream {
@@ -95,7 +103,13 @@ impl Upstream {
             let provider = provider(&settings);
             (name, (settings, provider))
         });
-        Upstream { providers: Arc::new(providers.collect()), clock, random }
+        Upstream {
+            providers: Arc::new(providers.collect()),
+            secret,
+            bounds: Arc::new(Bounds::new()),
+            clock,
+            random,
+        }
     }
 
     /// What is set about the provider of an authority, if it has one.
@@ -103,8 +117,17 @@ impl Upstream {
         self.providers.get(authority).map(|(settings, _)| settings)
     }
 
+    pub(crate) fn find(&self, authority: &ServerName) -> Option<&(Settings, Provider)> {
+        self.providers.get(authority)
+    }
+
+    /// Where the browser of a state was to go that is not believed, so that its user may be led there: the state says so alone.
+    pub fn alleged_back(state: &str) -> Option<String> {
+        Attempt::back_of(state).filter(|_| state.len() <= LONGEST)
+    }
+
     fn provider(&self, authority: &ServerName) -> Result<&(Settings, Provider), Error> {
-        self.providers.get(authority).ok_or(Error::NotOffered)
+        self.find(authority).ok_or(Error::NotOffered)
     }
 
     /// The address at the provider to which a browser is to be sent.
@@ -118,7 +141,8 @@ impl Upstream {
         self.random.fill(&mut number);
         let back = if sent.back.len() <= LONGEST_BACK { sent.back } else { "" };
         let began_ms = self.clock.now().millis();
-        let attempt = Attempt { number, began_ms, purpose: sent.purpose, back: back.to_owned() };
+        let (purpose, since, back) = (sent.purpose, sent.since.0, back.to_owned());
+        let attempt = Attempt { number, began_ms, purpose, since, back };
         let mut url = Url::parse(&known.metadata.authorization_endpoint)
             .map_err(|_| Error::Untrusted("its authorization_endpoint is no URL"))?;
         let scope = ["openid"].into_iter().chain(settings.scopes.iter().map(String::as_str));
@@ -128,7 +152,7 @@ impl Upstream {
             .append_pair("client_id", &settings.client_id)
             .append_pair("redirect_uri", sent.callback)
             .append_pair("scope", &scope.join(" "))
-            .append_pair("state", &attempt.state(sent.key, authority))
+            .append_pair("state", &attempt.state(&state_key(&self.secret, sent.key), authority))
             .append_pair("nonce", &attempt.nonce(sent.key))
             .append_pair("code_challenge", &attempt.challenge(sent.key))
             .append_pair("code_challenge_method", "S256")
@@ -149,7 +173,8 @@ impl Upstream {
             return Err(Error::NotOurs);
         }
         let now_ms = self.clock.now().millis();
-        let attempt = Attempt::of_state(returned.state, returned.key, authority, now_ms);
+        let key = state_key(&self.secret, returned.key);
+        let attempt = Attempt::of_state(returned.state, &key, authority, now_ms);
         let attempt = attempt.ok_or(Error::NotOurs)?;
         let known = provider.get().await?;
         // Before anything else is believed: an answer of another provider is none (RFC 9207).
@@ -196,6 +221,12 @@ impl Upstream {
             }),
             display_name: fill(&settings.display_name),
             email: fill(&settings.email).filter(|_| is_verified),
+            login: ProviderLogin::new(
+                &settings.issuer,
+                &about.subject,
+                about.session.as_deref(),
+                Position(attempt.since),
+            ),
             acr: about.acr,
             amr: about.amr,
         };

@@ -352,6 +352,9 @@ impl From<account::Error> for ApiError {
                 ApiError::new(StatusCode::FORBIDDEN, "M_USER_DEACTIVATED", "This account is deactivated")
             }
             Error::Locked => TokenError::Locked.into(),
+            Error::EndedAtProvider => {
+                ApiError::forbidden("The sign-in was ended at the identity provider; sign in once more")
+            }
             Error::UnknownToken { soft_logout } => TokenError::Unknown { soft_logout }.into(),
             Error::Forbidden(why) => ApiError::forbidden(why),
             Error::NoGuests(why) => ApiError::guest_forbidden(why),

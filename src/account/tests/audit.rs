@@ -8,7 +8,7 @@ use crate::failures::Attempt;
 
 impl Town {
     /// All rows of the audit log.
-    async fn rows(&self) -> Vec<Record> {
+    pub(super) async fn rows(&self) -> Vec<Record> {
         let (mut found, mut after) = (Vec::new(), Position::START);
         loop {
             let page = list(&self.store, kanazawa(), &Filter::default(), after).await.unwrap();
@@ -21,7 +21,7 @@ impl Town {
     }
 
     /// The rows that were written since `seen` of them were there: what was done, by whom, as what, to whom.
-    async fn new_rows(&self, seen: &mut usize) -> Vec<String> {
+    pub(super) async fn new_rows(&self, seen: &mut usize) -> Vec<String> {
         let rows = self.rows().await.split_off(*seen);
         *seen += rows.len();
         rows.into_iter().map(|row| format!("{} {} {} {}", row.what, row.who, row.role, row.whom)).collect()

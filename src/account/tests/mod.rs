@@ -11,6 +11,7 @@ mod meanwhile;
 mod register;
 mod rooms;
 mod sessions;
+mod sign_outs;
 
 use std::{sync::Arc, time::Duration};
 

@@ -23,7 +23,7 @@ export const people = {
     nameless: { name: "名無し" },
 };
 
-async function freePort() {
+export async function freePort() {
     const server = createServer();
     await new Promise((done) => server.listen(0, "127.0.0.1", done));
     const { port } = server.address();
@@ -32,28 +32,43 @@ async function freePort() {
 }
 
 /** A new signing key. */
-function signingKey() {
+export function signingKey() {
     const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
     return { ...privateKey.export({ format: "jwk" }), kid: randomUUID(), use: "sig", alg: "RS256" };
 }
 
-/** An identity provider; it can be stopped, and started again with other keys. */
-export async function startProvider() {
+/**
+ * An identity provider; it can be stopped, and started again with other keys. It tells the server at this port that somebody has
+ * signed out: in which login, or else who.
+ */
+export async function startProvider(portOfServer) {
     const port = await freePort();
     const issuer = `http://127.0.0.1:${port}`;
     let listening;
-    const start = async () => {
+    const state = { namesLogins: true, told: [], askedForKeys: 0 };
+    let key = signingKey();
+    const start = async ({ newKeys = false } = {}) => {
+        if (newKeys) key = signingKey();
         const provider = new Provider(issuer, {
             clients: [{
                 client_id: "yakuba", client_secret: SECRET, redirect_uris: [`${HOME}/_yakuba/upstream/callback`],
                 grant_types: ["authorization_code"], response_types: ["code"],
+                backchannel_logout_uri: `http://127.0.0.1:${portOfServer}/_yakuba/upstream/sign-out`,
+                backchannel_logout_session_required: state.namesLogins,
             }],
-            jwks: { keys: [signingKey()] },
+            features: { backchannelLogout: { enabled: true } },
+            jwks: { keys: [key] },
             cookies: { keys: ["of the provider"] },
             claims: { openid: ["sub"], profile: ["name", "preferred_username"], email: ["email", "email_verified"] },
             findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, ...people[id] }) }),
             pkce: { required: () => true, methods: ["S256"] },
         });
+        provider.use(async (context, next) => {
+            if (context.path === "/jwks") state.askedForKeys += 1;
+            await next();
+        });
+        provider.on("backchannel.success", () => state.told.push("taken"));
+        provider.on("backchannel.error", (_, error) => state.told.push(error.message));
         provider.on("server_error", (_, error) => console.error("provider:", error.message));
         listening = await new Promise((done) => {
             const server = provider.listen(port, "127.0.0.1", () => done(server));
@@ -64,17 +79,16 @@ export async function startProvider() {
         await new Promise((done) => listening.close(done));
     };
     await start();
-    return { issuer, start, stop };
+    return { issuer, start, stop, state };
 }
 
 /** The server. */
-export async function startYakuba(program, issuer) {
+export async function startYakuba(program, issuer, port) {
     const directory = mkdtempSync(join(tmpdir(), "yakuba-upstream-"));
     const place = join(directory, "place");
     mkdirSync(place);
     const init = spawnSync(program, ["init", "--server-name", "kanazawa.test", place], { encoding: "utf8" });
     if (init.status !== 0) throw new Error(init.stderr);
-    const port = await freePort();
     writeFileSync(join(place, "upstream.secret"), `${SECRET}\n`, { mode: 0o600 });
     writeFileSync(join(place, "yakuba.toml"), `
 [[authorities]]
@@ -120,5 +134,11 @@ serves = ["admin"]
         const done = spawnSync(program, [...words, "--config", join(place, "yakuba.toml")], { encoding: "utf8" });
         if (done.status !== 0) throw new Error(`${words.join(" ")}: ${done.stderr}`);
     };
-    return { base, stop, command, log: () => told };
+    /** The rows of the audit log. */
+    const audit = () => {
+        const done = spawnSync(program, ["audit", "list", "--json", "--config", join(place, "yakuba.toml")], { encoding: "utf8" });
+        if (done.status !== 0) throw new Error(done.stderr);
+        return done.stdout;
+    };
+    return { base, stop, command, audit, log: () => told };
 }

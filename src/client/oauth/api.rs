@@ -20,7 +20,10 @@ pub(crate) const ACCOUNT: &str = "/_yakuba/account";
 pub(crate) const SIGN_IN: &str = "/_yakuba/sign-in";
 pub(crate) const SIGN_UP: &str = "/_yakuba/sign-up";
 pub(crate) const UPSTREAM: &str = "/_yakuba/upstream";
-pub(crate) const UPSTREAM_CALLBACK: &str = "/_yakuba/upstream/callback";
+/// Where a provider tells that somebody has signed out there.
+pub const UPSTREAM_SIGN_OUT: &str = "/_yakuba/upstream/sign-out";
+/// Where a browser comes back to from a provider.
+pub const UPSTREAM_CALLBACK: &str = "/_yakuba/upstream/callback";
 
 /// The state of the handlers.
 pub struct OAuthApi {

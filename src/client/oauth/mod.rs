@@ -5,7 +5,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#oauth-20-api>
 //!
-//! Reading order: `metadata`, `endpoints`, `sign_in`, `consent`, `devices`, `account`, `rendezvous`.
+//! Reading order: `metadata`, `endpoints`, `sign_in`, `consent`, `devices`, `account`, `upstream`, `upstream_sign_out`, `rendezvous`.
 
 mod account;
 mod account_parts;
@@ -20,6 +20,7 @@ mod routes;
 mod sign_in;
 mod sign_up;
 mod upstream;
+mod upstream_sign_out;
 
-pub use api::OAuthApi;
+pub use api::{OAuthApi, UPSTREAM_CALLBACK, UPSTREAM_SIGN_OUT};
 pub use routes::oauth_routes;

@@ -9,9 +9,9 @@ use super::{
     account as own,
     api::{
         ACCOUNT, AUTHORIZE, DEVICE, LINK, OAuthApi, REGISTER, REVOKE, SIGN_IN, SIGN_UP, TOKEN, UPSTREAM,
-        UPSTREAM_CALLBACK,
+        UPSTREAM_CALLBACK, UPSTREAM_SIGN_OUT,
     },
-    consent, devices, endpoints, metadata, rendezvous, sign_in, sign_up, upstream,
+    consent, devices, endpoints, metadata, rendezvous, sign_in, sign_up, upstream, upstream_sign_out,
 };
 use crate::for_app::FOR_APP;
 
@@ -37,6 +37,7 @@ pub fn oauth_routes(api: Arc<OAuthApi>) -> Routes<()> {
         .raw(Method::POST, SIGN_IN, sign_in::sign_in)
         .raw(Method::GET, UPSTREAM, upstream::begin)
         .raw(Method::GET, UPSTREAM_CALLBACK, upstream::come_back)
+        .raw(Method::POST, UPSTREAM_SIGN_OUT, upstream_sign_out::take)
         .raw(Method::GET, FOR_APP, upstream::ask_for_app)
         .raw(Method::POST, FOR_APP, upstream::sign_in_for_app)
         .raw(Method::GET, SIGN_UP, sign_up::ask)

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use ::account::{Actor, Error as AccountError, Stranger};
-use ::upstream::{Error, Finished, Label, Purpose, Returned, Sent};
+use ::upstream::{Error, Finished, Label, Purpose, Returned, Sent, Upstream};
 use pages::{Form, Markup, Page, PageError, Visit, html};
 use web::{ApiError, Open, RawCall, Response, StatusCode};
 
@@ -49,7 +49,8 @@ async fn way(
 ) -> Result<Result<String, Error>, PageError> {
     let (callback, key) = (callback(api, visit)?, visit.key(KEY));
     let language = visit.language().code();
-    let sent = Sent { callback: &callback, key: &key, purpose, back, language };
+    let since = api.accounts.login_begins();
+    let sent = Sent { callback: &callback, key: &key, purpose, since, back, language };
     Ok(api.upstream.begin(visit.authority(), sent).await)
 }
 
@@ -91,6 +92,9 @@ pub(crate) async fn come_back(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result
         let Finished { identity, purpose, back } =
             match api.upstream.finish(visit.authority(), returned).await {
                 Ok(finished) => finished,
+                Err(Error::NotOurs) if visit.browser().is_some() => {
+                    return Ok(signed_in_meanwhile(&visit, query.get("state")));
+                }
                 Err(error) => return Ok(problem(&visit, told(error))),
             };
         let (from, agent) = (visit.address(), visit.call.user_agent());
@@ -111,7 +115,11 @@ pub(crate) async fn come_back(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result
             };
         }
         let signed_in =
-            api.accounts.sign_in_with_identity(visit.authority(), &identity, from, agent.as_deref()).await?;
+            api.accounts.sign_in_with_identity(visit.authority(), &identity, from, agent.as_deref()).await;
+        let signed_in = match signed_in {
+            Err(error @ AccountError::EndedAtProvider) => return Ok(problem(&visit, error.into())),
+            done => done?,
+        };
         match signed_in {
             Ok((_, secret)) => {
                 visit.begin(&api.pages, secret).await?;
@@ -122,6 +130,21 @@ pub(crate) async fn come_back(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result
         }
     };
     api.pages.answer(call, answer).await
+}
+
+/// What is told whose browser was signed in in another tab before this one came back: the attempt was another browser's, so to
+/// speak. Whoever it is goes on where this tab was going.
+fn signed_in_meanwhile(visit: &Visit, state: &str) -> Response {
+    let say = |japanese, english| visit.say(japanese, english);
+    let back = Upstream::alleged_back(state);
+    let body = html! {
+        p { (say(
+            "このサインインを終える前に、別のタブなどでサインインしています。そのまま続けられます。",
+            "You have signed in meanwhile, in another tab. You can simply go on.",
+        )) }
+        div.actions { a.button id="go-on" href=(visit.way_back(back.as_deref())) { (say("続ける", "Go on")) } }
+    };
+    visit.page(Page::new(say("サインイン済みです", "You are signed in"), body))
 }
 
 /// What is told of an error, with the way to try once more.
@@ -149,7 +172,8 @@ fn told(error: Error) -> PageError {
             format!("認証基盤がサインインを断りました（{code}）。"),
             format!("The identity provider refused ({code})."),
         ),
-        Error::Unavailable(cause) => {
+        error @ (Error::Unavailable(_) | Error::Busy { .. }) => {
+            let cause = error.to_string();
             tracing::warn!(%cause, "somebody could not sign in: the identity provider is away");
             PageError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -165,9 +189,21 @@ fn told(error: Error) -> PageError {
                 "The identity provider's answer could not be verified. Please try again, and ask your administrator if this goes on.",
             )
         }
-        Error::TooWeak => PageError::forbidden(
-            "認証の強度が足りません。認証基盤で二要素認証などを設定してから、もう一度お試しください。",
-            "You were not authenticated strongly enough. Please set up a second factor at the identity provider and try again.",
+        Error::TooWeak { claim, is_told: true } => PageError::forbidden(
+            format!(
+                "認証の強度が足りません（{claim}）。認証基盤で二要素認証などを設定してから、もう一度お試しください。"
+            ),
+            format!(
+                "You were not authenticated strongly enough ({claim}). Please set up a second factor at the identity provider and try again."
+            ),
+        ),
+        Error::TooWeak { claim, is_told: false } => PageError::forbidden(
+            format!(
+                "どのように認証されたかが認証基盤から届かないため、サインインできません（{claim}）。二要素認証などでサインインし直しても続くようであれば、管理者にお問い合わせください。"
+            ),
+            format!(
+                "The identity provider does not tell how you were authenticated ({claim}), which is demanded here. Please sign in with a second factor, and ask your administrator if this goes on."
+            ),
         ),
         Error::MissingClaim { claim } => missing(&claim),
     }

@@ -68,6 +68,12 @@ pub(crate) async fn check(args: &ConfigArg) -> anyhow::Result<ExitCode> {
     for authority in config.load_authorities()?.iter() {
         say(&format!("{}: {} {}", authority.name(), authority.key_id(), authority.public_key_base64()))?;
     }
+    for (name, back, sign_out) in config.addresses_for_providers() {
+        say(&tr!(
+            "{name}: 認証基盤に登録するもの: redirect_uri {back} backchannel_logout_uri {sign_out}",
+            "{name}: to be entered at the identity provider: redirect_uri {back} backchannel_logout_uri {sign_out}",
+        ))?;
+    }
     say(&tr!("{path}: 問題ありません", "{path}: no problem found", path = args.config.display()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -21,6 +21,15 @@ pub(super) fn check_upstream(
             found.wrong(key(part), tr!("{text} はひな形ではありません: {error}", "{text}: {error}"));
         }
     }
+    if upstream.required_amr.iter().any(|methods| methods.trim().is_empty()) {
+        found.wrong(
+            key("required_amr"),
+            tr!(
+                "空の要素があります。これでは誰でも条件を満たします",
+                "an element is empty, which everybody would satisfy"
+            ),
+        );
+    }
     if authority.client_url.is_none() {
         found.contradiction(
             key("issuer"),

@@ -34,11 +34,27 @@ impl Config {
                 display_name: Some(template(&config.display_name)?),
                 email: Some(template(&config.email)?),
                 acr_values: config.acr_values.clone(),
+                required_amr: config.required_amr.clone(),
                 label: Label { japanese: config.label_ja.clone(), english: config.label_en.clone() },
             };
             all.insert(authority.name.clone(), settings);
         }
         Ok(all)
+    }
+
+    /// What operators enter at the providers of our authorities: where browsers come back to, and where it is told that somebody
+    /// has signed out.
+    pub(crate) fn addresses_for_providers(&self) -> Vec<(OwnedServerName, String, String)> {
+        let with_provider = self.authorities.iter().filter(|authority| authority.upstream.is_some());
+        with_provider
+            .filter_map(|authority| {
+                let base = authority.client_url.as_ref()?.trim_end_matches('/');
+                let address = |path: &str| format!("{base}{path}");
+                let (back, sign_out) =
+                    (address(client::UPSTREAM_CALLBACK), address(client::UPSTREAM_SIGN_OUT));
+                Some((authority.name.clone(), back, sign_out))
+            })
+            .collect()
     }
 
     /// Files with certificate authorities that certificates of providers may be of.

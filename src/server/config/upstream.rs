@@ -42,6 +42,9 @@ pub struct UpstreamConfig {
     /// Ways of authentication (`acr`) of which one is demanded.
     #[serde(default)]
     pub acr_values: Vec<String>,
+    /// Methods of authentication (`amr`) of which one is demanded, or all that stand in one with spaces between.
+    #[serde(default)]
+    pub required_amr: Vec<String>,
     /// What stands on the button, in Japanese.
     #[serde(default = "label_ja")]
     pub label_ja: String,

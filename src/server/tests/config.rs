@@ -518,3 +518,24 @@ fn log_servers_are_read_and_what_is_wrong_with_them_is_named() {
         assert!(told.contains(key), "{keys}: {told}");
     }
 }
+
+#[test]
+fn an_identity_provider_is_told_two_addresses_and_no_way_of_authentication_is_demanded_that_is_none() {
+    let with = |keys: &str| {
+        let listener = "[[listeners]]\naddress = \"127.0.0.1:1\"\nserves = [\"client\"]\n";
+        let authority = "[[authorities]]\nname = \"a.test\"\nkey_file = \"a.key\"\nclient_url = \"https://chat.a.test/\"\n";
+        let provider = "[authorities.upstream]\nissuer = \"https://id.a.test\"\nclient_id = \"yakuba\"\n";
+        parse(&format!("{authority}{provider}{keys}\n{listener}"))
+    };
+    let config = with("required_amr = [\"mfa\", \"pwd otp\"]").unwrap();
+    let told = config.addresses_for_providers();
+    let (name, back, sign_out) = &told[0];
+    assert_eq!((told.len(), name.as_str()), (1, "a.test"));
+    assert_eq!(back, "https://chat.a.test/_yakuba/upstream/callback");
+    assert_eq!(sign_out, "https://chat.a.test/_yakuba/upstream/sign-out");
+    assert_eq!(config.upstream().unwrap()[name].required_amr, ["mfa", "pwd otp"]);
+    for keys in ["required_amr = [\"\"]", "required_amr = [\"mfa\", \" \"]"] {
+        let problems = with(keys).unwrap_err();
+        assert!(problems.iter().any(|told| told.contains("upstream.required_amr")), "{problems:#?}");
+    }
+}

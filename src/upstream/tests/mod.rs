@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod sign_outs;
+
 use std::{
     sync::{
         Arc,
@@ -127,6 +129,7 @@ fn settings() -> Settings {
         display_name: None,
         email: None,
         acr_values: Vec::new(),
+        required_amr: Vec::new(),
         label: Label { japanese: String::new(), english: String::new() },
     }
 }
@@ -201,8 +204,46 @@ fn a_way_of_authentication_that_was_asked_for_has_to_be_told() {
     let strict = Settings { acr_values: vec!["mfa".to_owned()], ..settings() };
     look(|_| {}, &strict).unwrap();
     for acr in [Value::Null, json!("pwd"), json!(["mfa"])] {
-        assert!(matches!(look(|all| all["acr"] = acr.clone(), &strict), Err(Error::TooWeak)), "{acr}");
+        assert!(
+            matches!(look(|all| all["acr"] = acr.clone(), &strict), Err(Error::TooWeak { claim: "acr", .. })),
+            "{acr}"
+        );
     }
+}
+
+#[test]
+fn methods_of_authentication_that_are_demanded_have_to_be_told_all_of_one_or_another_set() {
+    let by = |required: &[&str]| Settings {
+        required_amr: required.iter().map(|methods| (*methods).to_owned()).collect(),
+        ..settings()
+    };
+    for required in [&["otp"][..], &["pwd otp"], &["hwk", "otp  pwd"]] {
+        look(|_| {}, &by(required)).unwrap_or_else(|error| panic!("{required:?}: {error}"));
+    }
+    for required in [&["hwk"][..], &["otp hwk", "face"]] {
+        let refused = look(|_| {}, &by(required));
+        assert!(matches!(refused, Err(Error::TooWeak { claim: "amr", is_told: true })), "{required:?}");
+    }
+    let strict = by(&["otp"]);
+    for amr in [Value::Null, json!([]), json!([5]), json!({ "otp": true })] {
+        let refused = look(|all| all["amr"] = amr.clone(), &strict);
+        assert!(matches!(refused, Err(Error::TooWeak { claim: "amr", is_told: false })), "{amr}");
+    }
+    let only_password = look(|all| all["amr"] = json!(["pwd"]), &strict);
+    assert!(matches!(only_password, Err(Error::TooWeak { is_told: true, .. })));
+    // One demand does not stand for the other.
+    let both = Settings { acr_values: vec!["gold".to_owned()], ..strict };
+    assert!(matches!(look(|_| {}, &both), Err(Error::TooWeak { claim: "acr", .. })));
+}
+
+#[test]
+fn a_login_is_known_by_the_name_that_the_provider_gives_it_or_by_none() {
+    assert_eq!(look(|all| all["sid"] = json!("s-1"), &settings()).unwrap().session.as_deref(), Some("s-1"));
+    for sid in [Value::Null, json!(""), json!(5)] {
+        assert_eq!(look(|all| all["sid"] = sid.clone(), &settings()).unwrap().session, None, "{sid}");
+    }
+    let long = look(|all| all["sid"] = json!("x".repeat(1_025)), &settings());
+    assert!(matches!(long, Err(Error::Untrusted(_))));
 }
 
 #[test]
@@ -239,6 +280,7 @@ fn what_comes_back_was_sent_away_from_this_browser_for_this_authority_not_long_a
         number: [1; 16],
         began_ms: 1_000,
         purpose: Purpose::SignIn,
+        since: 7,
         back: "/_yakuba/account?役場".to_owned(),
     };
     let state = attempt.state(&key, here);
@@ -250,6 +292,8 @@ fn what_comes_back_was_sent_away_from_this_browser_for_this_authority_not_long_a
     let link = Attempt { purpose: Purpose::Link, ..attempt.clone() }.state(&key, here);
     let (_, proof) = state.split_once('.').unwrap();
     let (other, _) = link.split_once('.').unwrap();
+    assert_eq!(Attempt::back_of(&state).as_deref(), Some("/_yakuba/account?役場"));
+    assert_eq!(Attempt::back_of("AAAA.AAAA"), None);
     for forged in [format!("{other}.{proof}"), format!("{other}."), String::new(), ".".to_owned()] {
         assert_eq!(back(&forged, &key, here, 1_000), None, "{forged}");
     }

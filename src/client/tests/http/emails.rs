@@ -18,7 +18,7 @@ const TO_ADD: &str = "/_matrix/client/v3/account/3pid/email/requestToken";
 const PASSWORD_PATH: &str = "/_matrix/client/v3/account/password";
 const SUBMIT: &str = "/_yakuba/client/email/submit_token";
 
-fn mail_settings() -> MailSettings {
+pub(crate) fn mail_settings() -> MailSettings {
     MailSettings {
         base_url: "https://hs1.example".to_owned(),
         at_registration: EmailAtRegistration::Optional,

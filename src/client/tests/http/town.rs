@@ -86,7 +86,8 @@ struct Wishes {
     shown: MediaConfig,
     limits: bool,
     settings: Settings,
-    provider: Option<(upstream::Settings, Arc<dyn upstream::Web>)>,
+    providers: BTreeMap<OwnedServerName, upstream::Settings>,
+    to_providers: Arc<dyn upstream::Web>,
 }
 
 impl Default for Wishes {
@@ -102,7 +103,8 @@ impl Default for Wishes {
             shown: MediaConfig::default(),
             limits: false,
             settings: open_registration(),
-            provider: None,
+            providers: BTreeMap::new(),
+            to_providers: Arc::new(NoWeb),
         }
     }
 }
@@ -220,14 +222,14 @@ impl Town {
         Town::of(Wishes { clock, settings, ..Wishes::default() }).await
     }
 
-    /// A process at whose first authority people sign in at an identity provider.
-    pub(crate) async fn with_provider(
+    /// A process at whose authorities people sign in at identity providers.
+    pub(crate) async fn with_providers(
         clock: Clock,
         settings: Settings,
-        provider: upstream::Settings,
-        web: Arc<dyn upstream::Web>,
+        providers: BTreeMap<OwnedServerName, upstream::Settings>,
+        to_providers: Arc<dyn upstream::Web>,
     ) -> Town {
-        Town::of(Wishes { clock, settings, provider: Some((provider, web)), ..Wishes::default() }).await
+        Town::of(Wishes { clock, settings, providers, to_providers, ..Wishes::default() }).await
     }
 
     /// The same over what another process has stored.
@@ -241,12 +243,8 @@ impl Town {
     }
 
     async fn of(wishes: Wishes) -> Town {
-        let Wishes { elsewhere, clock, policy, browse, disk, limits, settings, provider, .. } = wishes;
+        let Wishes { elsewhere, clock, policy, browse, disk, limits, settings, providers, .. } = wishes;
         let (media_config, media_shown) = (wishes.media, wishes.shown);
-        let (providers, web) = match provider {
-            Some((settings, web)) => ([(server_name!("hs1").to_owned(), settings)].into(), web),
-            None => (BTreeMap::new(), Arc::new(NoWeb) as Arc<dyn upstream::Web>),
-        };
         let with_provider: BTreeSet<OwnedServerName> = BTreeMap::keys(&providers).cloned().collect();
         let metrics = Metrics::new();
         let tasks = Tasks::new(&metrics);
@@ -350,7 +348,13 @@ impl Town {
             accounts.clone(),
             oauth.clone(),
             pages.clone(),
-            Upstream::new(providers, web, clock.clone(), random.clone()),
+            Upstream::new(
+                providers,
+                wishes.to_providers,
+                accounts.attempt_secret(),
+                clock.clone(),
+                random.clone(),
+            ),
             [names[0].clone()].into(),
         )));
 

@@ -1,5 +1,7 @@
 //! Signing in at an identity provider.
 
+mod sign_outs;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use account::{Settings, Upstream};
@@ -10,21 +12,25 @@ use ring::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
 };
+use ruma::OwnedServerName;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use upstream::{Answer, Label, Question, Web, WebError};
 use url::form_urlencoded;
 
 use crate::{
+    emails::mail_settings,
     oauth::{Browser, REGISTER, TOKEN, app, scope},
     town::{PASSWORD, Town, open_registration},
 };
 
 const ISSUER: &str = "https://id.example.jp";
+const OTHER_ISSUER: &str = "https://id.another.jp";
 const LOGIN: &str = "/_matrix/client/v3/login";
 
 /// An identity provider, and how it misbehaves.
 struct Provider {
+    issuer: &'static str,
     clock: Clock,
     state: Mutex<State>,
 }
@@ -57,7 +63,7 @@ impl Provider {
         let query = form_urlencoded::Serializer::new(String::new())
             .append_pair("code", &code)
             .append_pair("state", &sent["state"])
-            .append_pair("iss", ISSUER)
+            .append_pair("iss", self.issuer)
             .finish();
         format!("{}?{query}", sent["redirect_uri"])
     }
@@ -71,33 +77,51 @@ impl Provider {
             return None;
         }
         let now = self.clock.now().millis() / 1_000;
-        let mut all = json!({ "iss": ISSUER, "aud": "yakuba", "nonce": nonce, "iat": now, "exp": now + 300 });
+        let mut all =
+            json!({ "iss": self.issuer, "aud": "yakuba", "nonce": nonce, "iat": now, "exp": now + 300 });
         for more in [&claims, &state.instead] {
             for (name, value) in more.as_object().unwrap() {
                 all[name] = value.clone();
             }
         }
-        let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-        let head = json!({ "alg": "ES256", "kid": state.key_id.to_string() });
-        let text = format!("{}.{}", part(&head), part(&all));
-        let signature = state.key.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
-        let token = format!("{text}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature.as_ref()));
+        let token = state.sign(&json!({ "alg": "ES256", "kid": state.key_id.to_string() }), &all);
         Some(json!({ "access_token": "at", "token_type": "Bearer", "id_token": token }))
+    }
+}
+
+impl State {
+    fn sign(&self, head: &Value, claims: &Value) -> String {
+        let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+        let text = format!("{}.{}", part(head), part(claims));
+        let signature = self.key.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+        format!("{text}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature.as_ref()))
+    }
+}
+
+/// The way to several providers.
+struct Providers(Vec<Arc<Provider>>);
+
+#[async_trait::async_trait]
+impl Web for Providers {
+    async fn ask(&self, question: Question) -> Result<Answer, WebError> {
+        let whose = self.0.iter().find(|provider| question.url.starts_with(provider.issuer)).unwrap();
+        whose.ask(question).await
     }
 }
 
 #[async_trait::async_trait]
 impl Web for Provider {
     async fn ask(&self, question: Question) -> Result<Answer, WebError> {
-        let path = question.url.strip_prefix(ISSUER).unwrap().to_owned();
+        let path = question.url.strip_prefix(self.issuer).unwrap().to_owned();
         if self.state.lock().is_away {
             return Err(WebError("away".to_owned()));
         }
+        let issuer = self.issuer;
         let body = match path.as_str() {
             "/.well-known/openid-configuration" => json!({
-                "issuer": ISSUER, "authorization_endpoint": format!("{ISSUER}/auth"),
-                "token_endpoint": format!("{ISSUER}/token"), "jwks_uri": format!("{ISSUER}/keys"),
-                "userinfo_endpoint": format!("{ISSUER}/me"),
+                "issuer": issuer, "authorization_endpoint": format!("{issuer}/auth"),
+                "token_endpoint": format!("{issuer}/token"), "jwks_uri": format!("{issuer}/keys"),
+                "userinfo_endpoint": format!("{issuer}/me"),
                 "authorization_response_iss_parameter_supported": true,
             }),
             "/keys" => {
@@ -132,6 +156,8 @@ impl Web for Provider {
 struct Desk {
     town: Town,
     provider: Arc<Provider>,
+    /// That of `hs2`, which means harm.
+    other: Arc<Provider>,
     hand: ManualClock,
 }
 
@@ -145,15 +171,18 @@ impl Desk {
         change_provider: impl FnOnce(&mut upstream::Settings),
     ) -> Desk {
         let (clock, hand) = Clock::manual(1_700_000_000_000);
-        let state = State {
-            key: new_key(),
-            key_id: 1,
-            codes: HashMap::new(),
-            is_away: false,
-            instead: json!({}),
-            userinfo: json!({}),
+        let provider = |issuer| {
+            let state = State {
+                key: new_key(),
+                key_id: 1,
+                codes: HashMap::new(),
+                is_away: false,
+                instead: json!({}),
+                userinfo: json!({}),
+            };
+            Arc::new(Provider { issuer, clock: clock.clone(), state: Mutex::new(state) })
         };
-        let provider = Arc::new(Provider { clock: clock.clone(), state: Mutex::new(state) });
+        let (provider, other) = (provider(ISSUER), provider(OTHER_ISSUER));
         let mut settings =
             Settings { upstream: Some(Upstream { makes_accounts: true }), ..open_registration() };
         change(&mut settings);
@@ -167,11 +196,16 @@ impl Desk {
             display_name: Some("{name}".parse().unwrap()),
             email: None,
             acr_values: Vec::new(),
+            required_amr: Vec::new(),
             label: Label { japanese: "職員認証".to_owned(), english: "Staff sign-in".to_owned() },
         };
         change_provider(&mut of_provider);
-        let town = Town::with_provider(clock, settings, of_provider, provider.clone()).await;
-        Desk { town, provider, hand }
+        let of_other = upstream::Settings { issuer: OTHER_ISSUER.to_owned(), ..of_provider.clone() };
+        let all = [("hs1", of_provider), ("hs2", of_other)];
+        let all = all.map(|(name, settings)| (OwnedServerName::try_from(name).unwrap(), settings));
+        let web = Arc::new(Providers(vec![provider.clone(), other.clone()]));
+        let town = Town::with_providers(clock, settings, all.into(), web).await;
+        Desk { town, provider, other, hand }
     }
 
     /// A browser that has been sent to the provider from the page of this path.
@@ -446,4 +480,106 @@ async fn an_authority_without_a_provider_has_none_of_this() {
     browser.open("/_yakuba/sign-in").await;
     assert!(!browser.page.contains("id=\"provider\""), "{}", browser.page);
     town.ask("POST", REGISTER, app()).await;
+}
+
+#[tokio::test]
+async fn of_three_tabs_all_get_where_they_were_going() {
+    let desk = Desk::new().await;
+    let mut browser = Browser::new(&desk.town);
+    let mut back = Vec::new();
+    for path in ["/_yakuba/account?tab=1", "/_yakuba/account?tab=2", "/_yakuba/account?tab=3"] {
+        browser.open(&format!("/_yakuba/sign-in?back={}", pages_escape(path))).await;
+        desk.send(&mut browser).await;
+        back.push(desk.provider.sign_in(&browser.told(), hanako()));
+    }
+    // The last one comes back first, and signs in.
+    browser.open(&back[2]).await;
+    assert!(browser.page.contains("@hanako:hs1"), "{}", browser.page);
+    for (tab, uri) in back[..2].iter().enumerate() {
+        browser.open(uri).await;
+        let href = format!("id=\"go-on\" href=\"/_yakuba/account?tab={}\"", tab + 1);
+        assert!(browser.status == 200 && browser.page.contains(&href), "{} {}", browser.status, browser.page);
+        browser.open(&format!("/_yakuba/account?tab={}", tab + 1)).await;
+        assert!(browser.page.contains("@hanako:hs1"), "{}", browser.page);
+    }
+    // Nobody is led elsewhere by what somebody made up.
+    let made_up = BASE64_URL_SAFE_NO_PAD.encode([&[0; 33][..], b"https://evil.example/"].concat());
+    browser.open(&format!("/_yakuba/upstream/callback?code=c&state={made_up}.AAAA")).await;
+    assert!(browser.page.contains("id=\"go-on\" href=\"/_yakuba/account\""), "{}", browser.page);
+}
+
+#[tokio::test]
+async fn an_address_is_its_providers_word_where_that_has_verified_it_and_links_with_nobody() {
+    let takes = |settings: &mut Settings| settings.mail = Some(mail_settings());
+    let desk = Desk::of(takes, |provider| provider.email = Some("{email}".parse().unwrap())).await;
+    let known = json!({
+        "sub": "t", "preferred_username": "taro", "name": "太郎", "email": "taro@example.jp", "email_verified": true,
+    });
+    let mut browser = desk.sent("/_yakuba/account").await;
+    desk.back(&mut browser, known).await;
+    let emails = async |user: &str| {
+        let user: ruma::OwnedUserId = user.try_into().unwrap();
+        let all = desk.town.accounts.emails(&user).await.unwrap();
+        all.into_iter().map(|email| email.email).collect::<Vec<_>>()
+    };
+    for (n, verified) in [Value::Null, json!(false), json!("true"), json!(true)].into_iter().enumerate() {
+        let mut claims = json!({
+            "sub": format!("{n}"), "preferred_username": format!("p{n}"), "name": "p", "email": "taro@example.jp",
+        });
+        claims["email_verified"] = verified;
+        let mut browser = desk.sent("/_yakuba/account").await;
+        desk.back(&mut browser, claims).await;
+        // An account of its own without that address, and not a word of whose it is.
+        assert!(browser.page.contains(&format!("@p{n}:hs1")), "{}", browser.page);
+        assert!(!browser.page.contains("taro"), "{}", browser.page);
+        assert_eq!(emails(&format!("@p{n}:hs1")).await, [""; 0]);
+    }
+    assert_eq!(emails("@taro:hs1").await, ["taro@example.jp"]);
+    let mut claims = json!({
+        "sub": "9", "preferred_username": "jiro", "name": "次郎", "email": "jiro@example.jp",
+    });
+    claims["email_verified"] = json!(true);
+    let mut browser = desk.sent("/_yakuba/account").await;
+    desk.back(&mut browser, claims).await;
+    assert_eq!(emails("@jiro:hs1").await, ["jiro@example.jp"]);
+}
+
+#[tokio::test]
+async fn who_has_no_address_or_no_user_name_signs_in_by_the_claim_that_is_set() {
+    // Without an address, as of Entra ID.
+    let desk = Desk::of(|_| {}, |provider| provider.email = Some("{email}".parse().unwrap())).await;
+    desk.provider.state.lock().userinfo = json!({ "sub": "1" });
+    let mut browser = desk.sent("/_yakuba/account").await;
+    desk.back(&mut browser, json!({ "sub": "1", "preferred_username": "hanako" })).await;
+    assert!(browser.page.contains("@hanako:hs1"), "{}", browser.page);
+    // Without a user name, as of Google.
+    let by_email = |provider: &mut upstream::Settings| provider.localpart = "{email@}".parse().unwrap();
+    let desk = Desk::of(|_| {}, by_email).await;
+    desk.provider.state.lock().userinfo = json!({ "sub": "1" });
+    let mut browser = desk.sent("/_yakuba/account").await;
+    desk.back(&mut browser, json!({ "sub": "1", "email": "taro@example.jp" })).await;
+    assert!(browser.page.contains("@taro:hs1"), "{}", browser.page);
+    desk.provider.state.lock().userinfo = json!({ "sub": "2" });
+    let mut browser = desk.sent("/_yakuba/account").await;
+    desk.back(&mut browser, json!({ "sub": "2" })).await;
+    assert!(browser.status == 403 && browser.page.contains("(email)"), "{}", browser.page);
+}
+
+#[tokio::test]
+async fn who_was_not_authenticated_by_what_is_demanded_is_told_what_is_missing() {
+    let desk =
+        Desk::of(|_| {}, |provider| provider.required_amr = vec!["pwd otp".to_owned(), "hwk".to_owned()])
+            .await;
+    for (amr, status, told) in [
+        (Value::Null, 403, "does not tell how you were authenticated (amr)"),
+        (json!(["pwd"]), 403, "not authenticated strongly enough (amr)"),
+        (json!(["otp", "pwd"]), 200, "@hanako:hs1"),
+        (json!(["hwk"]), 200, "@hanako:hs1"),
+    ] {
+        let mut claims = hanako();
+        claims["amr"] = amr.clone();
+        let mut browser = desk.sent("/_yakuba/account").await;
+        desk.back(&mut browser, claims).await;
+        assert!(browser.status == status && browser.page.contains(told), "{amr} {}", browser.page);
+    }
 }
