@@ -25,6 +25,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("personnel", 3),
     ("room", 3),
     ("rules", 3),
+    ("cases", 4),
     ("engine", 4),
     ("account", 5),
     ("to_device", 6),

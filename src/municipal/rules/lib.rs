@@ -18,6 +18,7 @@
 //! Reading order: [`Rule`], [`Book`], [`wanted`], `places`, `plan`, `running`.
 
 mod actual;
+mod adopting;
 mod answer;
 mod book;
 mod deciding;
@@ -40,6 +41,7 @@ mod verbs;
 mod wanted;
 mod words;
 
+pub use adopting::Addition;
 pub use actual::{Actual, Piece, Presence};
 pub use answer::{Answer, Done, Previewed, Shown, ShownRoom, ShownRule, Told};
 pub use book::{Book, Entry, RuleId};
