@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use ::account::{Accounts, Browser};
 use audit::{Action, Actor, Deed};
+use ::cases::Cases;
 use base::{Clock, Crowded, Turn, Turns, lane_of};
 use duties::Duties;
 use pages::{Form, PageError, Pages, Visit};
@@ -25,6 +26,7 @@ pub(crate) const UNDO: &str = "/_yakuba/console/changes/{id}/undo";
 pub(crate) const ROOMS: &str = "/_yakuba/console/rooms";
 pub(crate) const ACCOUNTS: &str = "/_yakuba/console/accounts";
 pub(crate) const ACCOUNT: &str = "/_yakuba/console/account";
+pub(crate) const CASES: &str = "/_yakuba/console/cases";
 pub(crate) const AUDIT: &str = "/_yakuba/console/audit";
 pub(crate) const AUDIT_FILE: &str = "/_yakuba/console/audit/file";
 pub(crate) const DUTIES: &str = "/_yakuba/console/duties";
@@ -48,6 +50,8 @@ pub struct Parts {
     pub personnel: Personnel,
     /// Rooms by rule.
     pub rules: Rules,
+    /// What needs the consent of others.
+    pub cases: Cases,
     /// Who has which duty.
     pub duties: Duties,
     /// The store, of which the audit log is read.
@@ -62,6 +66,7 @@ pub struct Console {
     pub(crate) accounts: Accounts,
     pub(crate) personnel: Personnel,
     pub(crate) rules: Rules,
+    pub(crate) cases: Cases,
     pub(crate) duties: Duties,
     pub(crate) store: Store,
     pub(crate) clock: Clock,
@@ -78,12 +83,13 @@ impl fmt::Debug for Console {
 impl Console {
     /// The console of all authorities of a process.
     pub fn new(parts: Parts) -> Console {
-        let Parts { pages, accounts, personnel, rules, duties, store, clock } = parts;
+        let Parts { pages, accounts, personnel, rules, cases, duties, store, clock } = parts;
         Console {
             pages,
             accounts,
             personnel,
             rules,
+            cases,
             duties,
             store,
             clock,

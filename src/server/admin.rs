@@ -9,6 +9,7 @@ use std::{path::PathBuf, sync::Arc};
 use account::{Accounts, Actor, NewUser};
 use audit::Noted;
 use base::{ByteSize, Clock, Instant, Tasks};
+use cases::{By, Cases};
 use duties::{Duties, Duty};
 use engine::{Engine, PurgeStatus};
 use federation::Sender;
@@ -40,6 +41,9 @@ pub(crate) const ORGANISATION: &str = "/_yakuba/v1/organisation";
 /// Where orders about the rules of an authority's rooms go.
 pub(crate) const RULES: &str = "/_yakuba/v1/rules";
 
+/// Where orders about the cases of an authority go.
+pub(crate) const CASES: &str = "/_yakuba/v1/cases";
+
 /// Where orders about an authority's directories go.
 pub(crate) const LDAP: &str = "/_yakuba/v1/ldap";
 
@@ -65,6 +69,7 @@ pub(crate) struct AdminApi {
     rules: Rules,
     ldap: Ldap,
     duties: Duties,
+    cases: Cases,
 }
 
 /// An account to make.
@@ -261,6 +266,16 @@ pub(crate) struct LdapOrder {
     pub(crate) order: ldap::Order,
 }
 
+/// What is wanted of the cases of an authority.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CasesOrder {
+    pub(crate) authority: OwnedServerName,
+    pub(crate) order: cases::Order,
+    /// Of an account, where somebody shows that it is his.
+    #[serde(default)]
+    pub(crate) proof: Option<Proof>,
+}
+
 /// By what somebody shows which account is his.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Proof {
@@ -300,6 +315,23 @@ impl Proof {
     }
 }
 
+impl Proof {
+    /// Who wants something of cases: this account, or whoever has the machine where none is shown.
+    ///
+    /// # Errors
+    /// As [`Accounts::prove`].
+    pub(crate) async fn by(
+        proof: Option<&Proof>,
+        accounts: &Accounts,
+        authority: &ServerName,
+        operator: Actor,
+    ) -> Result<By, account::Error> {
+        let Some(Proof { user, password }) = proof else { return Ok(By::operator(operator)) };
+        let user = accounts.prove(authority, user, password).await?;
+        Ok(By::user(&user, Actor::user(&user, false, None)))
+    }
+}
+
 /// A directory to back up to.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct BackUpOrder {
@@ -325,6 +357,7 @@ impl AdminApi {
         rules: Rules,
         ldap: Ldap,
         duties: Duties,
+        cases: Cases,
     ) -> AdminApi {
         let started = clock.instant();
         AdminApi {
@@ -345,6 +378,7 @@ impl AdminApi {
             rules,
             ldap,
             duties,
+            cases,
         }
     }
 
@@ -373,6 +407,7 @@ impl AdminApi {
             .raw(Method::POST, "/_yakuba/v1/audit/verify", verify_audit)
             .raw(Method::POST, RULES, change_rules)
             .raw(Method::POST, LDAP, follow_directory)
+            .raw(Method::POST, CASES, see_to_cases)
             .body_limit(LARGEST_ORDER)
             .raw(Method::POST, ORGANISATION, change_organisation)
     }
@@ -593,6 +628,15 @@ async fn change_rules(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Respons
     api.admit(&call)?;
     let RulesOrder { authority, order } = call.json()?;
     let answer = api.rules.carry_out(&authority, order, &operator(&call)).await?;
+    Ok(json_response(StatusCode::OK, &answer))
+}
+
+/// Does what is wanted of cases.
+async fn see_to_cases(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let CasesOrder { authority, order, proof } = call.json()?;
+    let by = Proof::by(proof.as_ref(), &api.accounts, &authority, operator(&call)).await?;
+    let answer = api.cases.carry_out(&authority, order, by).await?;
     Ok(json_response(StatusCode::OK, &answer))
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use web::Class;
 
 use super::{
-    BucketConfig, GatewayConfig, LdapConfig, Listener, Log, MailConfig, OrganisationConfig, ScimConfig,
+    BucketConfig, GatewayConfig, LdapConfig, Listener, Log, MailConfig, OrganisationConfig, cases::CasesConfig, ScimConfig,
     SupportConfig, TermsConfig, UpstreamConfig, ZoneConfig, rates,
 };
 
@@ -103,6 +103,9 @@ pub struct AuthorityConfig {
     /// What follows from its organisation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organisation: Option<OrganisationConfig>,
+    /// What its people are told of cases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cases: Option<CasesConfig>,
     /// What whoever registers has to accept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub terms: Vec<TermsConfig>,
@@ -136,6 +139,7 @@ impl AuthorityConfig {
             scim: Vec::new(),
             ldap: Vec::new(),
             organisation: None,
+            cases: None,
             terms: Vec::new(),
             application_services: Vec::new(),
             tls: None,

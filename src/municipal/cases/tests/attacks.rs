@@ -28,21 +28,6 @@ async fn nobody_decides_what_he_asks_for_or_what_is_about_him_by_whatever_accoun
     assert!(refusal(town.of("hanako", duty_for("taro", "reading")).await).contains("全体管理者か人事担当"));
 }
 
-#[tokio::test]
-async fn two_accounts_of_one_person_are_one() {
-    let town = Town::with_people().await;
-    // Somebody had the account `a`, and has `b` now.
-    let with = |account: &str| format!("{PEOPLE}8,主査 八,総務部　人事課,主査,,2020-04-01,{account}\n");
-    town.take(&with("a"), "2020-05-01").await;
-    town.take(&with("b"), "2026-03-01").await;
-    let id = town.ask("p", duty_for("hanako", "reading")).await;
-    town.of("a", approve(id, None)).await.unwrap();
-    assert!(refusal(town.of("b", approve(id, None)).await).contains("一人で二つ"));
-    assert_eq!(town.deciders(id).await, ["c"]);
-    town.of("c", approve(id, None)).await.unwrap();
-    assert_eq!(town.state(id).await, State::Done);
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_clicks_and_two_people_at_once_decide_once() {
     let town = Town::with_people().await;

@@ -69,7 +69,14 @@ async fn walk(seed: u64, steps: usize) -> usize {
     let pick = |count: usize| usize::try_from(random.range(0..count as u64)).unwrap();
     let mut cases: u64 = 0;
     for step in 0..steps {
-        let (name, id) = (PEOPLE[pick(PEOPLE.len())], CaseId(cases.saturating_sub(random.range(0..4))));
+        let id = CaseId(cases.saturating_sub(random.range(0..4)));
+        let mut name = PEOPLE[pick(PEOPLE.len())];
+        if (1..=cases).contains(&id.0) && pick(2) == 0 {
+            let deciders = town.deciders(id).await;
+            let first = |told: &String| told.split(' ').next().unwrap().to_owned();
+            let some: Vec<_> = deciders.iter().map(first).collect();
+            name = PEOPLE.into_iter().find(|name| some.iter().any(|one| one == name)).unwrap_or(name);
+        }
         let seen = (pick(2) == 0).then(|| u32::try_from(random.range(1..4)).unwrap());
         let text = "理由".to_owned();
         let order = match pick(14) {
