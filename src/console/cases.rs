@@ -30,8 +30,13 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             console.cases.carry_out(visit.authority(), order, by).await.map_err(told)
         };
         let Answer::Kinds(kinds) = ask(Order::Kinds).await? else { return Err(unexpected()) };
-        let order =
-            Order::All { kind: kind.clone(), state: state.clone(), text: sought.clone(), before, limit: PAGE };
+        let order = Order::All {
+            kind: kind.clone(),
+            state: state.clone(),
+            text: sought.clone(),
+            before,
+            limit: PAGE,
+        };
         let Answer::List { lines, before } = ask(order).await? else { return Err(unexpected()) };
         let say = |japanese, english| visit.say(japanese, english);
         let heads = [

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use ::account::{Accounts, Browser};
-use audit::{Action, Actor, Deed};
 use ::cases::Cases;
+use audit::{Action, Actor, Deed};
 use base::{Clock, Crowded, Turn, Turns, lane_of};
 use duties::Duties;
 use pages::{Form, PageError, Pages, Visit};

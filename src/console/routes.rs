@@ -10,8 +10,8 @@ use web::{ApiError, LateCall, Method, Response, Routes};
 use crate::{
     accounts, audit_log, cases, changes, columns,
     console::{
-        ACCOUNT, ACCOUNTS, AUDIT, AUDIT_FILE, CASES, CHANGE, CHANGES, Console, DUTIES, HOME, IMPORT, MAPPINGS,
-        ORGANISATION, PEOPLE, ROOMS, UNDO, not_yours,
+        ACCOUNT, ACCOUNTS, AUDIT, AUDIT_FILE, CASES, CHANGE, CHANGES, Console, DUTIES, HOME, IMPORT,
+        MAPPINGS, ORGANISATION, PEOPLE, ROOMS, UNDO, not_yours,
     },
     holders, home, organisation, people, rooms, set,
 };

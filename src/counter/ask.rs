@@ -69,8 +69,17 @@ pub(crate) async fn show_again(counter: Arc<Counter>, call: RawCall<Open>) -> Re
     let handler = async |visit: Visit, browser: Browser| {
         let (kind, shown, path) = returned(&counter, &visit, &browser).await?;
         let mut typed: Vec<(String, String)> = vec![("reason".to_owned(), shown.case.reason.clone())];
-        typed.extend(shown.case.fields.iter().map(|(word, _)| (format!("field-{word}"), typed_of(&kind, &shown, word))));
-        let query = pages::link("", &typed.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>());
+        typed.extend(
+            shown
+                .case
+                .fields
+                .iter()
+                .map(|(word, _)| (format!("field-{word}"), typed_of(&kind, &shown, word))),
+        );
+        let query = pages::link(
+            "",
+            &typed.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>(),
+        );
         let typed = Form::of_query(query.strip_prefix('?'))?;
         Ok(form(&visit, &kind, (&path, Some(shown.case.version)), &typed, None))
     };
@@ -127,7 +136,12 @@ fn kind_of_path(visit: &Visit) -> Result<String, PageError> {
     Ok(visit.call.args.get(0)?)
 }
 
-async fn kind(counter: &Counter, visit: &Visit, browser: &Browser, word: &str) -> Result<KindTold, PageError> {
+async fn kind(
+    counter: &Counter,
+    visit: &Visit,
+    browser: &Browser,
+    word: &str,
+) -> Result<KindTold, PageError> {
     let Answer::Kinds(kinds) = counter.order(visit, browser, Order::Kinds).await? else {
         return Err(unexpected());
     };

@@ -152,10 +152,15 @@ fn forms(visit: &Visit, shown: &Shown, typed: &Form, password: &Markup) -> Marku
     let path = path_of(shown.id);
     let remark = |id: &str, label: &str, remark: &str, required: bool| {
         let described = (!remark.is_empty()).then(|| format!("{id}-remark"));
-        field(id, label, remark, html! {
-            textarea id=(id) name="text" rows="3" required[required] maxlength=(LONGEST_TEXT)
-                aria-describedby=[described] { (typed.get("text")) }
-        })
+        field(
+            id,
+            label,
+            remark,
+            html! {
+                textarea id=(id) name="text" rows="3" required[required] maxlength=(LONGEST_TEXT)
+                    aria-describedby=[described] { (typed.get("text")) }
+            },
+        )
     };
     html! {
         @if may("approve") {
@@ -214,7 +219,8 @@ fn forms(visit: &Visit, shown: &Shown, typed: &Form, password: &Markup) -> Marku
 
 fn history(visit: &Visit, events: &[Event]) -> Markup {
     let say = |japanese, english| visit.say(japanese, english);
-    let heads = [say("日時", "When"), say("だれが", "Who"), say("何を", "What"), say("内容", "What was said")];
+    let heads =
+        [say("日時", "When"), say("だれが", "Who"), say("何を", "What"), say("内容", "What was said")];
     let rows = events.iter().map(|event| {
         vec![
             text(moment(visit, event.at)),

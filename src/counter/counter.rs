@@ -60,14 +60,24 @@ impl Counter {
     }
 
     /// Has an order carried out for whoever is signed in.
-    pub(crate) async fn order(&self, visit: &Visit, browser: &Browser, order: Order) -> Result<Answer, PageError> {
+    pub(crate) async fn order(
+        &self,
+        visit: &Visit,
+        browser: &Browser,
+        order: Order,
+    ) -> Result<Answer, PageError> {
         let actor = Actor::user(&browser.user_id, browser.admin, visit.address());
         let by = By::user(&browser.user_id, actor);
         self.cases.carry_out(visit.authority(), order, by).await.map_err(told)
     }
 
     /// A case that whoever is signed in may see.
-    pub(crate) async fn case(&self, visit: &Visit, browser: &Browser, id: CaseId) -> Result<Shown, PageError> {
+    pub(crate) async fn case(
+        &self,
+        visit: &Visit,
+        browser: &Browser,
+        id: CaseId,
+    ) -> Result<Shown, PageError> {
         case_of(self.order(visit, browser, Order::Case { id }).await?)
     }
 }

@@ -41,7 +41,12 @@ pub(crate) async fn change(counter: Arc<Counter>, call: RawCall<Open>) -> Result
     counter.pages.answer(call, answer).await
 }
 
-async fn carry_out(counter: &Counter, visit: &Visit, browser: &Browser, form: &Form) -> Result<(), PageError> {
+async fn carry_out(
+    counter: &Counter,
+    visit: &Visit,
+    browser: &Browser,
+    form: &Form,
+) -> Result<(), PageError> {
     let no_day = || {
         PageError::bad_request(
             "2026-04-01 のような日付を入力してください。",
@@ -51,7 +56,9 @@ async fn carry_out(counter: &Counter, visit: &Visit, browser: &Browser, form: &F
     let order = match form.find("end") {
         Some(deputy) => Order::EndDeputy { deputy: UserId::parse(deputy).map_err(|_| no_day())? },
         None => {
-            let day = |name: &str| -> Result<Date, PageError> { form.get(name).trim().parse().map_err(|_| no_day()) };
+            let day = |name: &str| -> Result<Date, PageError> {
+                form.get(name).trim().parse().map_err(|_| no_day())
+            };
             Order::NameDeputy {
                 deputy: form.get("deputy").to_owned(),
                 from: day("from")?,
@@ -73,7 +80,9 @@ async fn one(
         return Err(unexpected());
     };
     let say = |japanese, english| visit.say(japanese, english);
-    let day = |day: Option<Date>| day.map_or_else(String::new, |day| visit.language().pick(day.in_era(), day.to_string()));
+    let day = |day: Option<Date>| {
+        day.map_or_else(String::new, |day| visit.language().pick(day.in_era(), day.to_string()))
+    };
     let days = |deputy: &Deputy| {
         let (from, until) = (day(day_of(deputy.from)), day(day_of(deputy.until).and_then(before)));
         format!("{from} – {until}")

@@ -21,7 +21,8 @@ pub(crate) async fn show(counter: Arc<Counter>, call: RawCall<Open>) -> Result<R
     let handler = async |visit: Visit, browser: ::account::Browser| {
         let waiting = counter.order(&visit, &browser, Order::Waiting).await?;
         let own = counter.order(&visit, &browser, Order::Mine { before: None, limit: FEW }).await?;
-        let (Answer::List { lines: waiting, .. }, Answer::List { lines: own, before }) = (waiting, own) else {
+        let (Answer::List { lines: waiting, .. }, Answer::List { lines: own, before }) = (waiting, own)
+        else {
             return Err(unexpected());
         };
         let say = |japanese, english| visit.say(japanese, english);

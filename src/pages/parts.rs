@@ -57,8 +57,7 @@ pub fn field(name: &str, label: &str, remark: &str, input: Markup) -> Markup {
 /// What to do, and where: a query string of these fields that are not empty.
 pub fn link(path: &str, fields: &[(&str, &str)]) -> String {
     let fields = fields.iter().filter(|(_, value)| !value.is_empty());
-    let query: Vec<_> =
-        fields.map(|(name, value)| format!("{name}={}", Form::escape(value))).collect();
+    let query: Vec<_> = fields.map(|(name, value)| format!("{name}={}", Form::escape(value))).collect();
     if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) }
 }
 
@@ -68,9 +67,7 @@ pub fn link(path: &str, fields: &[(&str, &str)]) -> String {
 /// Our own, which are not.
 pub fn of_password(error: Error) -> Result<PageError, PageError> {
     let error = match error {
-        Error::WrongCredentials => {
-            PageError::forbidden("パスワードが違います。", "The password is wrong.")
-        }
+        Error::WrongCredentials => PageError::forbidden("パスワードが違います。", "The password is wrong."),
         Error::Forbidden(_) => PageError::forbidden(
             "サインインし直して、5 分以内にもう一度お試しください。",
             "Please sign in again, and confirm this within five minutes.",

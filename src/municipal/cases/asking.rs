@@ -17,7 +17,10 @@ use crate::{
     field::{FieldKind, Fields, text},
     ids::CaseId,
     kind::{Asked, Kind, Plan},
-    limits::{LONGEST_TEXT, MOST_A_DAY, MOST_FIELDS, MOST_LINES, MOST_OF_A_STEP, MOST_OPEN, MOST_OPEN_OF_ONE, MOST_STEPS},
+    limits::{
+        LONGEST_TEXT, MOST_A_DAY, MOST_FIELDS, MOST_LINES, MOST_OF_A_STEP, MOST_OPEN, MOST_OPEN_OF_ONE,
+        MOST_STEPS,
+    },
     tables::{ASKED, CASES, COUNTS, HEADS, HeadRow, Why},
     words::words,
 };
@@ -38,7 +41,8 @@ impl Cases {
         by: &By,
     ) -> Result<Answer, Error> {
         let user = by.account()?;
-        let none = || Error::Refused(words!("その種類の案件はありません。", "There is no such kind of case."));
+        let none =
+            || Error::Refused(words!("その種類の案件はありません。", "There is no such kind of case."));
         let kind = self.kind(kind).ok_or_else(none)?.clone();
         let mut attempts = Attempts::default();
         loop {
@@ -97,7 +101,7 @@ impl Cases {
             self.write(&mut batch, authority, change);
             match self.inner.store.commit(batch).await {
                 Ok(_) => {
-                    self.inner.look.notify_one();
+                    self.wake();
                     return self.show(authority, id, by).await;
                 }
                 // What is perhaps written is not asked for twice.
@@ -137,8 +141,12 @@ impl Cases {
                     "It was returned too often; please withdraw it and ask in a new case."
                 )));
             }
-            let none =
-                || Error::Refused(words!("この種類の案件は扱われていません。", "There is no such kind of case any more."));
+            let none = || {
+                Error::Refused(words!(
+                    "この種類の案件は扱われていません。",
+                    "There is no such kind of case any more."
+                ))
+            };
             let kind = self.kind(&old.kind).ok_or_else(none)?.clone();
             let demand = self.inner.people.demand(user).await?;
             let context = self.context(authority, &[], &[user]).await?;
@@ -175,7 +183,7 @@ impl Cases {
             self.write(&mut batch, authority, change);
             match self.inner.store.commit(batch).await {
                 Ok(_) => {
-                    self.inner.look.notify_one();
+                    self.wake();
                     return self.show(authority, id, by).await;
                 }
                 Err(CommitError::Conflict { .. } | CommitError::Unknown)
@@ -240,7 +248,8 @@ impl Cases {
             return Err(Error::Refused(words!("項目が多すぎます。", "There are too many fields.")));
         }
         let organisation = &context.known.organisation;
-        let fields = Fields::read(typed, &all, (authority, organisation, context.day)).map_err(Error::Refused)?;
+        let fields =
+            Fields::read(typed, &all, (authority, organisation, context.day)).map_err(Error::Refused)?;
         let people = all.iter().filter(|field| field.kind == FieldKind::Person);
         let people: Vec<_> = people.filter_map(|field| fields.user(&field.word)).collect();
         let users: Vec<&UserId> = people.iter().map(|user| &**user).collect();

@@ -8,7 +8,10 @@ use duties::Duties;
 use organisation::Organisations;
 use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
 use store::{Batch, Store};
-use tokio::sync::{Mutex, Notify};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex, Notify},
+};
 
 use crate::{
     answer::Answer,
@@ -64,8 +67,10 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) tasks: Tasks,
-    /// Told when something is due or to be told, so that nobody waits for the next look.
+    /// Told when something is due, so that nobody waits for the next look.
     pub(crate) look: Notify,
+    /// Told when people have to be told something.
+    pub(crate) tell: Notify,
     /// Whose turn it is; a lane for each authority.
     turns: Turns<()>,
 }
@@ -147,6 +152,7 @@ impl Cases {
             random,
             tasks: tasks.clone(),
             look: Notify::new(),
+            tell: Notify::new(),
             turns: Turns::new(AT_ONCE, MOST_WAITING),
         };
         Self { inner: Arc::new(inner) }
@@ -173,9 +179,10 @@ impl Cases {
             let _turn = turn;
             cases.answer(&authority, order, &by).await
         };
-        let stop = self.inner.tasks.shutdown_token();
-        let done = self.inner.tasks.spawn("cases", async move { stop.run_until_cancelled(work).await });
-        done.await?.unwrap_or(Err(Error::Stopping))
+        // Away from the async threads: a long list of cases and a large organisation keep a processor busy.
+        let (runtime, stop) = (Handle::current(), self.inner.tasks.shutdown_token());
+        let work = move || runtime.block_on(stop.run_until_cancelled(work));
+        self.inner.tasks.spawn_blocking("cases", work).await?.unwrap_or(Err(Error::Stopping))
     }
 
     async fn answer(&self, authority: &ServerName, order: Order, by: &By) -> Result<Answer, Error> {
@@ -217,6 +224,12 @@ impl Cases {
                 "This account may do nothing at the counter."
             ))),
         }
+    }
+
+    /// Has nobody wait who sees to what is due, or tells people.
+    pub(crate) fn wake(&self) {
+        self.inner.look.notify_one();
+        self.inner.tell.notify_one();
     }
 
     /// The kind of a word.
@@ -269,7 +282,7 @@ impl Cases {
         }
         let reminds = self.inner.authorities.get(authority).is_some_and(|reminds| *reminds);
         if let Some(why) = tells.filter(|_| reminds) {
-            batch.put(&TOLD, &(name, id, last), &TellRow { why, to: None, not_before: now });
+            batch.put(&TOLD, &(name, id, last), &TellRow { why, to: None, not_before: now, tries: 0 });
         }
     }
 

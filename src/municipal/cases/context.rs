@@ -7,13 +7,7 @@ use ruma::{OwnedUserId, ServerName, UserId};
 use tokio::runtime::Handle;
 
 use crate::{
-    case::Case,
-    cases::Cases,
-    deciders::Context,
-    error::Error,
-    shelf::Known,
-    tables::DEPUTIES,
-    words::words,
+    case::Case, cases::Cases, deciders::Context, error::Error, shelf::Known, tables::DEPUTIES, words::words,
 };
 
 /// Accounts that are asked for at a time.
@@ -33,7 +27,8 @@ impl Cases {
         let none = || Error::Refused(words!("時計の日付を読めません。", "The clock shows no day."));
         let day = day_of(now).ok_or_else(none)?;
         let holders = inner.duties.holders(authority).await?.into_iter();
-        let holders = holders.filter_map(|(user, held)| Some((OwnedUserId::try_from(user).ok()?, held))).collect();
+        let holders =
+            holders.filter_map(|(user, held)| Some((OwnedUserId::try_from(user).ok()?, held))).collect();
         let mut context = Context {
             authority: authority.to_owned(),
             known,
@@ -94,7 +89,8 @@ impl Cases {
         if let Some(known) = inner.shelf.find(authority, progress) {
             return Ok(known);
         }
-        let (organisations, name, runtime) = (inner.organisations.clone(), authority.to_owned(), Handle::current());
+        let (organisations, name, runtime) =
+            (inner.organisations.clone(), authority.to_owned(), Handle::current());
         let read = move || {
             let read = runtime.block_on(organisations.load(&name))?;
             Ok::<_, organisation::Error>(Known::of(&name, read.organisation))

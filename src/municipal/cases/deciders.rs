@@ -152,8 +152,10 @@ impl Context {
             }
             let deputies = self.deputies.get(&candidate.user).into_iter().flatten();
             for deputy in deputies.filter(|deputy| deputy.holds(self.now)) {
-                let serves =
-                    self.known.owner(&deputy.user).is_some_and(|person| self.known.organisation.serves(person, self.day));
+                let serves = self
+                    .known
+                    .owner(&deputy.user)
+                    .is_some_and(|person| self.known.organisation.serves(person, self.day));
                 if serves && self.can_act(&deputy.user) {
                     found.extend(self.decider(&deputy.user, Some(&candidate.user), out));
                 }
@@ -229,9 +231,11 @@ impl Out {
             out.add(context, &case.asker);
             out.people.extend(case.asker_person);
         }
-        case.subjects.iter().filter(|subject| !step.asker_may || **subject != case.asker).for_each(|subject| {
-            out.add(context, subject);
-        });
+        case.subjects.iter().filter(|subject| !step.asker_may || **subject != case.asker).for_each(
+            |subject| {
+                out.add(context, subject);
+            },
+        );
         for (at, approval) in case.approvals.iter().enumerate() {
             if passing_over == Some(at) {
                 continue;

@@ -57,19 +57,22 @@ impl Cases {
             if self.was_done(authority, (id, &old), (seen, Deed::Approved), by).await? {
                 return self.show(authority, id, by).await;
             }
-            let Decidable { mut new, mut events, at, decider, demands } =
-                match self.decidable(authority, &old, user).await? {
-                    Ok(decidable) => decidable,
-                    Err(No::Refused(error)) => return Err(error),
-                    Err(No::NotHis(error)) => return Err(self.hidden_or(authority, id, &old, by, error).await?),
-                };
+            let Decidable { mut new, mut events, at, decider, demands } = match self
+                .decidable(authority, &old, user)
+                .await?
+            {
+                Ok(decidable) => decidable,
+                Err(No::Refused(error)) => return Err(error),
+                Err(No::NotHis(error)) => return Err(self.hidden_or(authority, id, &old, by, error).await?),
+            };
             let now = self.inner.clock.now();
             let step = u8::try_from(at).unwrap_or(u8::MAX);
             let mut event = self.event(by, Deed::Approved, &remark);
             (event.step, event.for_whom) = (Some(step), decider.for_whom.clone());
             events.push(event);
             let Decider { user, person, for_whom } = decider;
-            let mut deed = self.deed(Action::ApproveCase, &by.actor, id, &old).after("step", (at + 1).to_string());
+            let mut deed =
+                self.deed(Action::ApproveCase, &by.actor, id, &old).after("step", (at + 1).to_string());
             if let Some(for_whom) = &for_whom {
                 deed = deed.after("for", for_whom);
             }
@@ -96,7 +99,7 @@ impl Cases {
             };
             match done {
                 Ok(()) => {
-                    self.inner.look.notify_one();
+                    self.wake();
                     return self.show(authority, id, by).await;
                 }
                 Err(Error::Changed | Error::Commit(CommitError::Conflict { .. } | CommitError::Unknown))
@@ -144,12 +147,14 @@ impl Cases {
             if self.was_done(authority, (id, &old), (seen, deed), by).await? {
                 return self.show(authority, id, by).await;
             }
-            let Decidable { mut new, mut events, at, decider, demands } =
-                match self.decidable(authority, &old, user).await? {
-                    Ok(decidable) => decidable,
-                    Err(No::Refused(error)) => return Err(error),
-                    Err(No::NotHis(error)) => return Err(self.hidden_or(authority, id, &old, by, error).await?),
-                };
+            let Decidable { mut new, mut events, at, decider, demands } = match self
+                .decidable(authority, &old, user)
+                .await?
+            {
+                Ok(decidable) => decidable,
+                Err(No::Refused(error)) => return Err(error),
+                Err(No::NotHis(error)) => return Err(self.hidden_or(authority, id, &old, by, error).await?),
+            };
             if why.is_empty() {
                 return Err(Error::Refused(words!(
                     "理由を入力してください(申請者に伝わります)。",
@@ -167,12 +172,15 @@ impl Cases {
             if let Some(for_whom) = &decider.for_whom {
                 row = row.after("for", for_whom);
             }
-            self.voided(id, &old, &events).iter().chain([&row]).for_each(|row| row.write(&mut batch, authority));
+            self.voided(id, &old, &events)
+                .iter()
+                .chain([&row])
+                .for_each(|row| row.write(&mut batch, authority));
             let change = Change { id, old: Some(&old), new, events, tells: Some(Why::Asker), again_at: None };
             self.write(&mut batch, authority, change);
             match self.inner.store.commit(batch).await {
                 Ok(_) => {
-                    self.inner.look.notify_one();
+                    self.wake();
                     return self.show(authority, id, by).await;
                 }
                 Err(CommitError::Conflict { .. } | CommitError::Unknown)
@@ -265,7 +273,8 @@ impl Cases {
         case: &Case,
         user: Option<&UserId>,
     ) -> Result<Vec<Demand>, Error> {
-        let mut users: BTreeSet<OwnedUserId> = case.approvals.iter().map(|approval| approval.user.clone()).collect();
+        let mut users: BTreeSet<OwnedUserId> =
+            case.approvals.iter().map(|approval| approval.user.clone()).collect();
         users.extend(user.map(ToOwned::to_owned));
         let mut demands: Vec<Demand> = Vec::new();
         for user in &users {
@@ -276,7 +285,9 @@ impl Cases {
             let (_, duties) = self.inner.duties.demand(user).await?;
             demands.push(Arc::new(duties));
         }
-        if self.inner.people.standing(&[&case.asker]).await?.pop().flatten().is_some() && !users.contains(&case.asker) {
+        if self.inner.people.standing(&[&case.asker]).await?.pop().flatten().is_some()
+            && !users.contains(&case.asker)
+        {
             demands.push(self.inner.people.demand(&case.asker).await?);
         }
         for approval in &case.approvals {
@@ -300,7 +311,8 @@ impl Cases {
 /// Why somebody does not decide a case that he may see.
 fn why_not(context: &Context, case: &Case, user: &UserId) -> Error {
     let person = context.known.owner(user);
-    let is_same = |other: &UserId| other == user || (person.is_some() && context.known.owner(other) == person);
+    let is_same =
+        |other: &UserId| other == user || (person.is_some() && context.known.owner(other) == person);
     if is_same(&case.asker) || case.subjects.iter().any(|subject| is_same(subject)) {
         return Error::Refused(words!(
             "自分が申請した案件や、自分についての案件は、自分では決められません。",

@@ -42,7 +42,11 @@ impl Cases {
         Ok(Answer::Deputies { own, of })
     }
 
-    pub(crate) async fn deputies_of(&self, authority: &ServerName, user: &UserId) -> Result<Vec<Deputy>, Error> {
+    pub(crate) async fn deputies_of(
+        &self,
+        authority: &ServerName,
+        user: &UserId,
+    ) -> Result<Vec<Deputy>, Error> {
         let row = self.inner.store.get(&DEPUTIES, &(authority.as_str(), user.as_str())).await?;
         Ok(row.unwrap_or_default().deputies)
     }
@@ -55,7 +59,8 @@ impl Cases {
         by: &By,
     ) -> Result<Answer, Error> {
         let user = by.account()?;
-        let wrong = || Error::Refused(words!("代理者のアカウントが見つかりません。", "There is no such account."));
+        let wrong =
+            || Error::Refused(words!("代理者のアカウントが見つかりません。", "There is no such account."));
         let deputy = account(deputy.trim().trim_start_matches('@'), authority)
             .or_else(|| account(deputy.trim(), authority))
             .ok_or_else(wrong)?;
@@ -92,7 +97,10 @@ impl Cases {
                 )));
             }
             if own == his || deputy == user {
-                return Err(Error::Refused(words!("自分を代理者にはできません。", "Nobody is his own deputy.")));
+                return Err(Error::Refused(words!(
+                    "自分を代理者にはできません。",
+                    "Nobody is his own deputy."
+                )));
             }
             let key = (authority.as_str(), user.as_str());
             let old = self.inner.store.get(&DEPUTIES, &key).await?;

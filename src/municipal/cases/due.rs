@@ -24,16 +24,19 @@ const LOOK: Duration = Duration::from_secs(20);
 const AT_A_LOOK: usize = 200;
 
 impl Cases {
-    /// Sees to what is due, and reminds people, until the tasks are stopped.
+    /// Sees to what is due, and reminds people, until the tasks are stopped: two tasks, so that whoever is reminded slowly
+    /// keeps no duty from ending.
     pub fn start(&self) {
-        let cases = self.clone();
-        let stop = self.inner.tasks.shutdown_token();
+        let (due, told) = (self.clone(), self.clone());
+        let (stop, also) = (self.inner.tasks.shutdown_token(), self.inner.tasks.shutdown_token());
+        // The loops never end by themselves.
         self.inner.tasks.spawn_restarting("cases due", move || {
-            let (cases, stop) = (cases.clone(), stop.clone());
-            async move {
-                // The loop never ends by itself.
-                stop.run_until_cancelled(cases.keep_seeing_to()).await;
-            }
+            let (cases, stop) = (due.clone(), stop.clone());
+            async move { drop(stop.run_until_cancelled(cases.keep_seeing_to()).await) }
+        });
+        self.inner.tasks.spawn_restarting("case reminders", move || {
+            let (cases, stop) = (told.clone(), also.clone());
+            async move { drop(stop.run_until_cancelled(cases.keep_telling()).await) }
         });
     }
 
@@ -47,14 +50,35 @@ impl Cases {
         }
     }
 
+    async fn keep_telling(&self) {
+        loop {
+            self.tell_everybody().await;
+            tokio::select! {
+                () = self.inner.tell.notified() => {}
+                () = self.inner.clock.sleep(LOOK) => {}
+            }
+        }
+    }
+
     /// Sees to what is due now in all authorities.
     pub(crate) async fn see_to_all(&self) {
         for authority in self.inner.authorities.keys() {
             match self.see_to_due(authority).await {
                 Ok(0) => {}
-                Ok(count) => info!(%authority, count, "cases were seen to"),
-                Err(error) => warn!(%authority, %error, "cases could not be seen to, it is tried again later"),
+                Ok(count) => {
+                    info!(%authority, count, "cases were seen to");
+                    self.inner.tell.notify_one();
+                }
+                Err(error) => {
+                    warn!(%authority, %error, "cases could not be seen to, it is tried again later")
+                }
             }
+        }
+    }
+
+    /// Tells people in all authorities what they have still to be told.
+    pub(crate) async fn tell_everybody(&self) {
+        for authority in self.inner.authorities.keys() {
             if let Err(error) = self.tell_all(authority).await {
                 warn!(%authority, %error, "people could not be reminded, it is tried again later");
             }
@@ -63,7 +87,8 @@ impl Cases {
 
     async fn see_to_due(&self, authority: &ServerName) -> Result<usize, Error> {
         let now = self.inner.clock.now();
-        let range = Range::prefix(authority.as_str()).before(&(authority.as_str(), now.millis() + 1, CaseId(0)));
+        let range =
+            Range::prefix(authority.as_str()).before(&(authority.as_str(), now.millis() + 1, CaseId(0)));
         let rows = self.inner.store.scan(&DUE, range, Order::Ascending, AT_A_LOOK).await?;
         let mut done = 0;
         for ((_, at, id), ()) in rows {

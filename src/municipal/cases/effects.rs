@@ -44,7 +44,8 @@ impl Cases {
                 begin(&mut batch);
                 events.push(self.done(&mut new, by));
                 self.deed(Action::CarryOutCase, by, id, &new).write(&mut batch, authority);
-                let change = Change { id, old: Some(old), new, events, tells: Some(Why::Asker), again_at: None };
+                let change =
+                    Change { id, old: Some(old), new, events, tells: Some(Why::Asker), again_at: None };
                 self.write(&mut batch, authority, change);
                 self.inner.store.commit(batch).await?;
                 Ok(())
@@ -58,7 +59,7 @@ impl Cases {
                 // Whatever becomes of it now: it is noted, and is looked after.
                 if let Err(error) = self.carry_on(authority, id).await {
                     warn!(%authority, case = id.0, %error, "a case is carried out later");
-                    self.inner.look.notify_one();
+                    self.wake();
                 }
                 Ok(())
             }
@@ -66,7 +67,8 @@ impl Cases {
                 begin(&mut batch);
                 events.push(self.failed(&mut new, &why));
                 self.deed(Action::FailCase, by, id, &new).after("why", &why.ja).write(&mut batch, authority);
-                let change = Change { id, old: Some(old), new, events, tells: Some(Why::Asker), again_at: None };
+                let change =
+                    Change { id, old: Some(old), new, events, tells: Some(Why::Asker), again_at: None };
                 self.write(&mut batch, authority, change);
                 self.inner.store.commit(batch).await?;
                 Ok(())
@@ -83,9 +85,17 @@ impl Cases {
     ) -> Result<Effect, KindError> {
         let now = self.inner.clock.now();
         if case.until.is_some_and(|until| until <= now) {
-            return Err(KindError::Refused(words!("期間がすでに過ぎています。", "The time for which it was asked is over.")));
+            return Err(KindError::Refused(words!(
+                "期間がすでに過ぎています。",
+                "The time for which it was asked is over."
+            )));
         }
-        let none = || KindError::Refused(words!("この種類の案件は扱われていません。", "There is no such kind any more."));
+        let none = || {
+            KindError::Refused(words!(
+                "この種類の案件は扱われていません。",
+                "There is no such kind any more."
+            ))
+        };
         let kind = self.kind(&case.kind).ok_or_else(none)?;
         kind.carry_out(It { authority, id, case, by, now }).await
     }
@@ -99,7 +109,11 @@ impl Cases {
         let now = self.inner.clock.now();
         case.state = State::Failed(why.clone());
         case.expires = case.expires.max(after(now, FAILED_STAYS));
-        self.event(&By { actor: Actor::server(), user: None }, Deed::Failed, &format!("{} / {}", why.ja, why.en))
+        self.event(
+            &By { actor: Actor::server(), user: None },
+            Deed::Failed,
+            &format!("{} / {}", why.ja, why.en),
+        )
     }
 
     /// Carries out what is decided and not done yet. Whoever does so again, or in another process, does it once: each way to
@@ -145,7 +159,8 @@ impl Cases {
                 demands.iter().for_each(|demand| demand(&mut batch));
                 events.push(self.done(&mut new, &by));
                 self.deed(Action::CarryOutCase, &by, id, &new).write(&mut batch, authority);
-                let change = Change { id, old: Some(old), new, events, tells: Some(Why::Asker), again_at: None };
+                let change =
+                    Change { id, old: Some(old), new, events, tells: Some(Why::Asker), again_at: None };
                 self.write(&mut batch, authority, change);
                 self.inner.store.commit(batch).await?;
                 Ok(())
@@ -198,7 +213,7 @@ impl Cases {
         beside: &Beside,
     ) -> Result<(), Error> {
         if self.get(authority, id).await? != *old {
-            self.inner.look.notify_one();
+            self.wake();
             return Ok(());
         }
         let mut batch = Batch::new();
@@ -221,12 +236,17 @@ impl Cases {
         let change = Change { id, old: Some(old), new, events, tells: Some(Why::Asker), again_at: None };
         self.write(&mut batch, authority, change);
         self.inner.store.commit(batch).await?;
-        self.inner.look.notify_one();
+        self.wake();
         Ok(())
     }
 
     /// Notes that what failed for now is tried again, in a while.
-    pub(crate) async fn try_later(&self, authority: &ServerName, id: CaseId, old: &Case) -> Result<(), Error> {
+    pub(crate) async fn try_later(
+        &self,
+        authority: &ServerName,
+        id: CaseId,
+        old: &Case,
+    ) -> Result<(), Error> {
         let again_at = Some(after(self.inner.clock.now(), AGAIN_AFTER));
         let mut batch = Batch::new();
         let change =
@@ -270,7 +290,7 @@ impl Cases {
         }
         if let Err(error) = self.carry_on(authority, id).await {
             warn!(%authority, case = id.0, %error, "a case is carried out later");
-            self.inner.look.notify_one();
+            self.wake();
         }
         self.show(authority, id, by).await
     }
@@ -304,7 +324,7 @@ impl Cases {
             let ending = (State::Undone, Deed::Undone, Action::UndoCase);
             match self.take_back(authority, (id, &old), ending, (&why, by)).await {
                 Ok(()) => {
-                    self.inner.look.notify_one();
+                    self.wake();
                     return self.show(authority, id, by).await;
                 }
                 Err(Error::Changed | Error::Commit(CommitError::Conflict { .. } | CommitError::Unknown))
@@ -323,8 +343,9 @@ impl Cases {
         (state, deed, action): (State, Deed, Action),
         (why, by): (&str, &By),
     ) -> Result<(), Error> {
-        let none =
-            || Error::Refused(words!("この種類の案件は扱われていません。", "There is no such kind any more."));
+        let none = || {
+            Error::Refused(words!("この種類の案件は扱われていません。", "There is no such kind any more."))
+        };
         let kind = self.kind(&old.kind).ok_or_else(none)?;
         let now = self.inner.clock.now();
         let mut batch = kind.take_back(It { authority, id, case: old, by: &by.actor, now }).await?;

@@ -116,7 +116,8 @@ impl Fields {
     ) -> Result<Self, Told> {
         let mut read = BTreeMap::new();
         for field in fields {
-            let value = typed.iter().find(|(word, _)| *word == field.word).map_or("", |(_, value)| value.trim());
+            let value =
+                typed.iter().find(|(word, _)| *word == field.word).map_or("", |(_, value)| value.trim());
             let (ja, en) = (&field.label.ja, &field.label.en);
             if value.is_empty() {
                 if field.optional {
@@ -155,7 +156,10 @@ pub(crate) fn text(value: &str, most: usize, lines: bool) -> Result<String, Told
             || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     if value.contains(is_hidden) {
-        return Err(words!("使えない文字(制御文字など)が入っています。", "It holds letters that cannot be seen."));
+        return Err(words!(
+            "使えない文字(制御文字など)が入っています。",
+            "It holds letters that cannot be seen."
+        ));
     }
     Ok(value)
 }
@@ -183,7 +187,8 @@ fn unit(value: &str, organisation: &Organisation, day: Date) -> Result<String, T
     for unit in units {
         let is_it = unit.name == value
             || unit.code.as_deref() == Some(value)
-            || (value.ends_with(unit.name.as_str()) && path_of(organisation, unit.unit, day) == spaced(value));
+            || (value.ends_with(unit.name.as_str())
+                && path_of(organisation, unit.unit, day) == spaced(value));
         if is_it {
             found.push(unit.unit);
         }
@@ -212,7 +217,10 @@ pub(crate) fn path_of(organisation: &Organisation, unit: UnitId, day: Date) -> S
 
 fn room(value: &str) -> Result<String, Told> {
     OwnedRoomId::try_from(value).map(|room| room.to_string()).map_err(|_| {
-        words!("「!」で始まるルーム ID を入力してください。", "Please type the id of a room, which begins with `!`.")
+        words!(
+            "「!」で始まるルーム ID を入力してください。",
+            "Please type the id of a room, which begins with `!`."
+        )
     })
 }
 
@@ -233,7 +241,10 @@ fn date(value: &str, today: Date, most_ahead: u64) -> Result<String, Told> {
 fn number(value: &str, least: i64, most: i64) -> Result<String, Told> {
     let number: Option<i64> = value.parse().ok().filter(|number| (least..=most).contains(number));
     number.map(|number| number.to_string()).ok_or_else(|| {
-        words!("{least} から {most} までの数を入力してください。", "Please type a number from {least} to {most}.")
+        words!(
+            "{least} から {most} までの数を入力してください。",
+            "Please type a number from {least} to {most}."
+        )
     })
 }
 

@@ -177,7 +177,9 @@ impl Cases {
         if is_asker && case.state == State::Returned {
             may.push("ask_again");
         }
-        if (is_asker || user.is_none()) && matches!(case.state, State::Asked | State::Returned | State::Failed(_)) {
+        if (is_asker || user.is_none())
+            && matches!(case.state, State::Asked | State::Returned | State::Failed(_))
+        {
             may.push("withdraw");
         }
         let can_be_undone = self.kind(&case.kind).is_some_and(|kind| kind.can_be_undone());
@@ -293,9 +295,13 @@ impl Cases {
             let field = fields.iter().find(|field| field.word == *word);
             let label = field.map_or_else(|| plain(word), |field| field.label.clone());
             let shown = match field.map(|field| &field.kind) {
-                Some(FieldKind::Choice(all)) => all.iter().find(|(one, _)| one == value).map(|(_, told)| told.clone()),
+                Some(FieldKind::Choice(all)) => {
+                    all.iter().find(|(one, _)| one == value).map(|(_, told)| told.clone())
+                }
                 Some(FieldKind::Unit) => kept.unit(word).map(|unit| unit_named(context, unit)),
-                Some(FieldKind::Date { .. }) => kept.day(word).map(|day| Told { ja: day.in_era(), en: day.to_string() }),
+                Some(FieldKind::Date { .. }) => {
+                    kept.day(word).map(|day| Told { ja: day.in_era(), en: day.to_string() })
+                }
                 Some(FieldKind::Person) => kept.user(word).and_then(|user| {
                     let name = name_of(context, &user)?;
                     Some(plain(&format!("{name} ({user})")))

@@ -21,8 +21,7 @@ pub(crate) static HISTORY: Table<(String, CaseId, u32), Event> =
 pub(crate) static HEADS: Table<String, HeadRow> = Table::new(382, "cases.heads", Tuning::Small);
 
 /// Whose cases are which; key: authority, user who asked, number.
-pub(crate) static ASKED: Table<(String, String, CaseId), ()> =
-    Table::new(383, "cases.asked", Tuning::Small);
+pub(crate) static ASKED: Table<(String, String, CaseId), ()> = Table::new(383, "cases.asked", Tuning::Small);
 
 /// Cases that are open; key: authority, number.
 pub(crate) static OPEN: Table<(String, CaseId), ()> = Table::new(384, "cases.open", Tuning::Queue);
@@ -97,6 +96,8 @@ pub(crate) struct TellRow {
     pub(crate) to: Option<Vec<OwnedUserId>>,
     /// Not before then, where it failed.
     pub(crate) not_before: Timestamp,
+    /// How often it has failed.
+    pub(crate) tries: u8,
 }
 
 row!(Case, schema = 1);
@@ -153,7 +154,12 @@ mod tests {
             reason: "r".into(),
             asked_at: Timestamp(2),
             steps: vec![Step {
-                who: vec![Who::Duty("d".into()), Who::Administrator, Who::Head(UnitId(3)), Who::Post(PostId(4))],
+                who: vec![
+                    Who::Duty("d".into()),
+                    Who::Administrator,
+                    Who::Head(UnitId(3)),
+                    Who::Post(PostId(4)),
+                ],
                 count: 5,
                 asker_may: true,
                 reminds_after_hours: 6,
@@ -188,8 +194,9 @@ mod tests {
         assert_eq!(&HeadRow { last: 1 }.encode()[..], b"\x01\x01");
         let deputy = Deputy { user: user("@a:b"), from: Timestamp(1), until: Timestamp(2), by: "c".into() };
         assert_eq!(&DeputiesRow { deputies: vec![deputy] }.encode()[..], b"\x01\x01\x04@a:b\x01\x02\x01c");
-        let tell = TellRow { why: Why::Asker, to: Some(vec![user("@a:b")]), not_before: Timestamp(3) };
-        assert_eq!(&tell.encode()[..], b"\x01\x02\x01\x01\x04@a:b\x03");
+        let tell =
+            TellRow { why: Why::Asker, to: Some(vec![user("@a:b")]), not_before: Timestamp(3), tries: 4 };
+        assert_eq!(&tell.encode()[..], b"\x01\x02\x01\x01\x04@a:b\x03\x04");
     }
 
     #[test]

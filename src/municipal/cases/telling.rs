@@ -20,6 +20,9 @@ use crate::{
     words::{Told, words},
 };
 
+/// How often somebody is tried to be told: for as many minutes.
+const MOST_TRIES: u8 = 20;
+
 /// Rows of an authority that are seen to at a look.
 const AT_A_LOOK: usize = 50;
 
@@ -35,7 +38,7 @@ impl Cases {
             self.tell_one(authority, (id, line), &row).await?;
         }
         if is_full {
-            self.inner.look.notify_one();
+            self.inner.tell.notify_one();
         }
         Ok(())
     }
@@ -61,6 +64,7 @@ impl Cases {
             }
             return Ok(());
         };
+        let mut left = Vec::new();
         for user in &to {
             let message = Message {
                 text: text(row.why, id, &case),
@@ -68,16 +72,20 @@ impl Cases {
                 name: format!("case-{}-{line}-{}", id.0, word(row.why)),
             };
             if let Err(error) = self.inner.people.tell(user, &message).await {
-                warn!(%authority, case = id.0, %error, "people are reminded later");
-                let later = TellRow { not_before: after(self.inner.clock.now(), AGAIN_AFTER), ..row.clone() };
-                let mut batch = Batch::new();
-                batch.replace(&TOLD, &key, row, &later);
-                return self.commit_unless_moved(batch).await.map(drop);
+                warn!(%authority, case = id.0, user_id = %user, %error, "somebody is reminded later");
+                left.push(user.clone());
             }
             // Real time on purpose: a steered clock must not hold up what others wait for.
             tokio::time::sleep(BETWEEN_REMINDERS).await;
         }
-        self.forget(authority, (id, line), row).await
+        if left.is_empty() || row.tries >= MOST_TRIES {
+            return self.forget(authority, (id, line), row).await;
+        }
+        let not_before = after(self.inner.clock.now(), AGAIN_AFTER);
+        let later = TellRow { to: Some(left), not_before, tries: row.tries.saturating_add(1), ..row.clone() };
+        let mut batch = Batch::new();
+        batch.replace(&TOLD, &key, row, &later);
+        self.commit_unless_moved(batch).await.map(drop)
     }
 
     async fn forget(
@@ -103,7 +111,12 @@ impl Cases {
     }
 
     /// Whom it concerns now. A case that has moved on waits for nobody by an older line.
-    async fn recipients(&self, authority: &ServerName, case: &Case, why: Why) -> Result<Vec<OwnedUserId>, Error> {
+    async fn recipients(
+        &self,
+        authority: &ServerName,
+        case: &Case,
+        why: Why,
+    ) -> Result<Vec<OwnedUserId>, Error> {
         if why == Why::Asker {
             let standing = self.inner.people.standing(&[&case.asker]).await?.pop().flatten();
             return Ok(standing.map(|_| case.asker.clone()).into_iter().collect());
@@ -135,7 +148,10 @@ fn text(why: Why, CaseId(id): CaseId, case: &Case) -> Told {
     let (ja, en) = (&case.title.ja, &case.title.en);
     match why {
         Why::Waits => {
-            words!("案件 {id}「{ja}」があなたの承認を待っています。", "Case {id}, \"{en}\", waits for your approval.")
+            words!(
+                "案件 {id}「{ja}」があなたの承認を待っています。",
+                "Case {id}, \"{en}\", waits for your approval."
+            )
         }
         Why::StillWaits => words!(
             "案件 {id}「{ja}」が、まだあなたの承認を待っています。",

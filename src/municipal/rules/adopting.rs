@@ -56,9 +56,8 @@ impl Rules {
     ) -> Result<(), Error> {
         let (rules, authority, room) = (self.clone(), authority.to_owned(), room.to_owned());
         let key = key.to_owned();
-        let look = async move {
-            rules.adoptable(&authority, &room, rule, (Which::Unit(unit), key)).await.map(drop)
-        };
+        let look =
+            async move { rules.adoptable(&authority, &room, rule, (Which::Unit(unit), key)).await.map(drop) };
         self.aside(look).await
     }
 

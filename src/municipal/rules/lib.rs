@@ -41,8 +41,8 @@ mod verbs;
 mod wanted;
 mod words;
 
-pub use adopting::Addition;
 pub use actual::{Actual, Piece, Presence};
+pub use adopting::Addition;
 pub use answer::{Answer, Done, Previewed, Shown, ShownRoom, ShownRule, Told};
 pub use book::{Book, Entry, RuleId};
 pub use error::Error;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use web::Class;
 
 use super::{
-    BucketConfig, GatewayConfig, LdapConfig, Listener, Log, MailConfig, OrganisationConfig, cases::CasesConfig, ScimConfig,
-    SupportConfig, TermsConfig, UpstreamConfig, ZoneConfig, rates,
+    BucketConfig, CasesConfig, GatewayConfig, LdapConfig, Listener, Log, MailConfig, OrganisationConfig,
+    ScimConfig, SupportConfig, TermsConfig, UpstreamConfig, ZoneConfig, rates,
 };
 
 /// The whole configuration of a process.

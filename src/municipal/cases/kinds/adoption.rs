@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use duties::Duty;
 use organisation::UnitId;
-use rules::{Error as RulesError, Order as RulesOrder, Answer as RulesAnswer, RuleId, Rules, VerbError};
+use rules::{Answer as RulesAnswer, Error as RulesError, Order as RulesOrder, RuleId, Rules, VerbError};
 use ruma::{OwnedRoomId, RoomId, ServerName, UserId};
 
 use crate::{
@@ -50,10 +50,14 @@ struct Wish {
 
 impl Wish {
     fn of(fields: &Fields) -> Result<Self, KindError> {
-        let place = fields.get("place").split_once(':').and_then(|(rule, key)| Some((rule.parse().ok()?, key)));
+        let place =
+            fields.get("place").split_once(':').and_then(|(rule, key)| Some((rule.parse().ok()?, key)));
         let all = fields.room("room").zip(fields.unit("unit")).zip(place);
         let ((room, unit), (rule, key)) = all.ok_or_else(|| {
-            KindError::Refused(words!("ルームか所属を読み取れません。", "The room or the unit cannot be read."))
+            KindError::Refused(words!(
+                "ルームか所属を読み取れません。",
+                "The room or the unit cannot be read."
+            ))
         })?;
         Ok(Self { room, unit, rule: RuleId(rule), key: key.to_owned() })
     }
@@ -95,7 +99,8 @@ impl Kind for AdoptRoom {
         let RulesAnswer::Shown(shown) = shown.map_err(of_rules)? else {
             return Err(KindError::Failed("rules gave another answer".to_owned()));
         };
-        let places = shown.rules.iter().filter(|rule| rule.holds).flat_map(|shown| {
+        // Also of rules that have not begun: a room made by hand is put under one before it makes its own.
+        let places = shown.rules.iter().flat_map(|shown| {
             shown.rule.rooms.iter().map(|room| {
                 let (id, title, key, name) = (shown.id.0, &shown.rule.title, &room.key, &room.name);
                 (format!("{id}:{key}"), words!("{title}: {name}", "{title}: {name}"))
@@ -135,7 +140,10 @@ impl Kind for AdoptRoom {
         self.rules.may_adopt(asked.authority, &room, rule, (unit, &key)).await.map_err(of_rules)?;
         let path = path_of(asked.organisation, unit, asked.day);
         Ok(Plan {
-            title: words!("ルーム {room} を「{path}」の規則によるルームに", "{room} becomes a room by rule of {path}"),
+            title: words!(
+                "ルーム {room} を「{path}」の規則によるルームに",
+                "{room} becomes a room by rule of {path}"
+            ),
             subjects: Vec::new(),
             steps: vec![Step {
                 who: vec![Who::Head(unit), Who::Administrator],

@@ -120,7 +120,8 @@ impl Kind for GiveDuty {
             return Err(KindError::Refused(has_it()));
         }
         let until = asked.fields.day("until").and_then(|day| Some((day, begin_of(day.next()?)?)));
-        let (day, until) = until.ok_or_else(|| KindError::Refused(words!("日付を読めません。", "This is no day.")))?;
+        let (day, until) =
+            until.ok_or_else(|| KindError::Refused(words!("日付を読めません。", "This is no day.")))?;
         let (ja, en) = duty.names();
         let era = day.in_era();
         Ok(Plan {

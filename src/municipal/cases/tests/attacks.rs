@@ -3,7 +3,10 @@
 use duties::Duty;
 
 use super::*;
-use crate::{State, tests::{effects::deed, town::PEOPLE}};
+use crate::{
+    State,
+    tests::{effects::deed, town::PEOPLE},
+};
 
 #[tokio::test]
 async fn nobody_decides_what_he_asks_for_or_what_is_about_him_by_whatever_account() {

@@ -71,7 +71,9 @@ async fn go_on(town: &Town, id: CaseId) -> Result<(), Error> {
 #[tokio::test(start_paused = true)]
 async fn whoever_decides_and_carries_out_may_die_after_any_commit() {
     for kind in ["deed", "deed_alone", "duty"] {
-        for (commits, last_is_written) in [(0, true), (1, false), (1, true), (2, false), (2, true), (3, true), (5, true)] {
+        for (commits, last_is_written) in
+            [(0, true), (1, false), (1, true), (2, false), (2, true), (3, true), (5, true)]
+        {
             let disk = MemoryDisk::default();
             let town = Town::at(&disk, true).await;
             town.fill().await;
@@ -99,7 +101,12 @@ async fn whoever_decides_and_carries_out_may_die_after_any_commit() {
             let town = Town::at(&disk, true).await;
             let case = town.look(id).await;
             let count = |deed| case.history.iter().filter(|event| event.deed == deed).count();
-            assert_eq!((count(Deed::Approved), count(Deed::CarriedOut)), (2, 1), "{kind} {commits}: {:?}", case.history);
+            assert_eq!(
+                (count(Deed::Approved), count(Deed::CarriedOut)),
+                (2, 1),
+                "{kind} {commits}: {:?}",
+                case.history
+            );
             match kind {
                 "duty" => {
                     assert!(town.has("hanako", Duty::Reading).await);

@@ -74,7 +74,9 @@ async fn nobody_agrees_to_his_own_case_by_a_deputy_nor_twice() {
     }
     refusal(town.of("nobody", name("hanako", "2026-03-01", "2026-03-31")).await);
     // Days that are none, over, or too many.
-    for (from, until) in [("2026-03-05", "2026-03-04"), ("2026-01-01", "2026-02-01"), ("2026-03-01", "2027-03-01")] {
+    for (from, until) in
+        [("2026-03-05", "2026-03-04"), ("2026-01-01", "2026-02-01"), ("2026-03-01", "2027-03-01")]
+    {
         refusal(town.of("bosai-cho", name("taro", from, until)).await);
     }
     // A duty is not handed on.

@@ -110,7 +110,11 @@ async fn a_deed_of_its_own_batch_is_done_once_after_the_last_step() {
     for kind in ["deed", "deed_alone"] {
         let id = town.ask("hanako", deed(kind, "防災課", "x")).await;
         assert_eq!(town.deciders(id).await, ["bosai-cho"]);
-        assert_eq!(refusal(town.of("p", approve(id, None)).await), "その番号の案件はありません。", "not his yet");
+        assert_eq!(
+            refusal(town.of("p", approve(id, None)).await),
+            "その番号の案件はありません。",
+            "not his yet"
+        );
         town.of("bosai-cho", approve(id, None)).await.unwrap();
         assert_eq!((town.state(id).await, done(&town, "x", id).await), (State::Asked, 0));
         assert_eq!(town.deciders(id).await, ["p"]);
@@ -176,7 +180,13 @@ async fn a_unit_that_became_another_one_is_decided_by_who_heads_that() {
     let id = town.ask("taro", deed("deed", "防災課", "x")).await;
     let merged = town.by_hand("2026-03-01", |by_hand, unit| {
         let units = BTreeSet::from([unit("防災課"), unit("人事課")]);
-        let new = NewUnit { body: unit_body(by_hand.known()), parent: Some(unit("総務部")), code: None, name: "危機管理課".to_owned(), order: 0 };
+        let new = NewUnit {
+            body: unit_body(by_hand.known()),
+            parent: Some(unit("総務部")),
+            code: None,
+            name: "危機管理課".to_owned(),
+            order: 0,
+        };
         by_hand.merge_units(&units, new).unwrap().1
     });
     merged.await;

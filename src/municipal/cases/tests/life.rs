@@ -102,7 +102,9 @@ async fn who_sees_a_case_has_a_part_in_it_or_a_duty_to_see_all() {
     let town = Town::with_people().await;
     let id = town.ask("p", duty_for("hanako", "reading")).await;
     let see = Order::Case { id };
-    for (name, may) in [("p", true), ("hanako", true), ("a", true), ("k", true), ("taro", false), ("bucho", false)] {
+    for (name, may) in
+        [("p", true), ("hanako", true), ("a", true), ("k", true), ("taro", false), ("bucho", false)]
+    {
         assert_eq!(town.of(name, see.clone()).await.is_ok(), may, "{name}");
         let all = Order::All { kind: None, state: None, text: String::new(), before: None, limit: 10 };
         assert_eq!(town.of(name, all).await.is_ok(), ["a", "k"].contains(&name), "{name}");
@@ -118,9 +120,13 @@ async fn who_sees_a_case_has_a_part_in_it_or_a_duty_to_see_all() {
         before: None,
         limit: 10,
     };
-    for (text, state, found) in
-        [("hanako", None, 1), ("#1", None, 1), ("閲覧", Some("asked"), 1), ("閲覧", Some("done"), 0), ("jiro", None, 0)]
-    {
+    for (text, state, found) in [
+        ("hanako", None, 1),
+        ("#1", None, 1),
+        ("閲覧", Some("asked"), 1),
+        ("閲覧", Some("done"), 0),
+        ("jiro", None, 0),
+    ] {
         let Answer::List { lines, .. } = town.of("k", search(text, state)).await.unwrap() else { panic!() };
         assert_eq!(lines.len(), found, "{text}");
     }

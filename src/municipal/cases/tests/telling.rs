@@ -34,7 +34,10 @@ async fn each_is_told_once_when_it_waits_when_it_still_does_and_at_the_end() {
     let all = told(&town);
     assert_eq!(all.len(), 4, "{all:?}");
     assert!(all.iter().any(|told| told.starts_with("p: ")));
-    assert!(all.iter().any(|told| told == "hanako: あなたが申請した案件 1「x」: 実施済み /_yakuba/counter/cases/1"));
+    assert!(
+        all.iter()
+            .any(|told| told == "hanako: あなたが申請した案件 1「x」: 実施済み /_yakuba/counter/cases/1")
+    );
     assert!(all.iter().all(|told| !told.contains("試すため")), "no reasons, no remarks");
     assert_eq!(*town.people.again.lock(), 0);
 }

@@ -11,7 +11,8 @@ use base::{Clock, ManualClock, Metrics, Random, Tasks, Timestamp};
 use duties::{Duties, Duty};
 use intake::{Date, How};
 use organisation::{
-    Draft, GuardKind, Item, Organisations, Proposal, Reorganisation, Role, Signer, State as SetState, UnitId, What,
+    Draft, GuardKind, Item, Organisations, Proposal, Reorganisation, Role, Signer, State as SetState, UnitId,
+    What,
 };
 use parking_lot::Mutex;
 use personnel::{Answer as DeskAnswer, FileBytes, Import, Order as DeskOrder, Personnel};
@@ -19,8 +20,9 @@ use ruma::{OwnedUserId, ServerName, UserId, server_name};
 use store::{Backend, Batch, Counter, MemoryBackend, MemoryDisk, Position, Store, Table, Tuning, row};
 
 use crate::{
-    Answer, By, CaseId, Cases, Demand, Error, GiveDuty, Kind, Message, Order, Parts, People, PortError, Shown,
-    Standing, State, tests::{effects::Trial, shown},
+    Answer, By, CaseId, Cases, Demand, Error, GiveDuty, Kind, Message, Order, Parts, People, PortError,
+    Shown, Standing, State,
+    tests::{effects::Trial, shown},
 };
 
 /// 2026-03-31T15:00:00Z, when 1 April begins in Japan.
@@ -66,13 +68,15 @@ pub(crate) struct Accounts {
 impl People for Accounts {
     async fn standing(&self, users: &[&UserId]) -> Result<Vec<Option<Standing>>, PortError> {
         let keys: Vec<&str> = users.iter().map(|user| user.as_str()).collect();
-        let rows = self.store.get_many(&ACCOUNTS, &keys).await.map_err(|error| PortError(error.to_string()))?;
+        let rows =
+            self.store.get_many(&ACCOUNTS, &keys).await.map_err(|error| PortError(error.to_string()))?;
         let standing = |row: AccountRow| Standing { administers: row.administers, can_act: row.can_act };
         Ok(rows.into_iter().map(|row| row.map(standing)).collect())
     }
 
     async fn demand(&self, user: &UserId) -> Result<Demand, PortError> {
-        let row = self.store.get(&ACCOUNTS, user.as_str()).await.map_err(|error| PortError(error.to_string()))?;
+        let row =
+            self.store.get(&ACCOUNTS, user.as_str()).await.map_err(|error| PortError(error.to_string()))?;
         let row = row.ok_or_else(|| PortError("no such account".to_owned()))?;
         let user = user.to_owned();
         Ok(Arc::new(move |batch: &mut Batch| {
@@ -141,7 +145,8 @@ impl Town {
     }
 
     pub(crate) async fn at(disk: &MemoryDisk, reminds: bool) -> Self {
-        Self::over(Arc::new(MemoryBackend::open(disk)), MIDNIGHT - 31 * 86_400_000 + 43_200_000, reminds).await
+        Self::over(Arc::new(MemoryBackend::open(disk)), MIDNIGHT - 31 * 86_400_000 + 43_200_000, reminds)
+            .await
     }
 
     pub(crate) async fn over(backend: Arc<dyn Backend>, now: u64, reminds: bool) -> Self {
@@ -307,12 +312,14 @@ impl Town {
         let page = audit::list(&self.store, kanazawa(), &Filter::default(), Position::START).await.unwrap();
         let rows = page.found.into_iter().filter_map(|row| row.record);
         let rows = rows.filter(|row: &Record| row.what.starts_with(what));
-        rows.map(|row| format!("{} {}", row.what, row.who.trim_start_matches('@').split(':').next().unwrap())).collect()
+        rows.map(|row| format!("{} {}", row.what, row.who.trim_start_matches('@').split(':').next().unwrap()))
+            .collect()
     }
 
     /// What is due is seen to, as a process does by itself.
     pub(crate) async fn see_to(&self) {
         self.cases.see_to_all().await;
+        self.cases.tell_everybody().await;
     }
 
     pub(crate) async fn close(self) {

@@ -6,11 +6,7 @@ use clap::{Args, Subcommand};
 use intake::Date;
 use ruma::OwnedUserId;
 
-use crate::{
-    cli::WhichAuthority,
-    commands::org::parse_day,
-    texts::tr,
-};
+use crate::{cli::WhichAuthority, commands::org::parse_day, texts::tr};
 
 /// What is done with cases.
 #[derive(Debug, Subcommand)]
@@ -153,9 +149,9 @@ pub(crate) struct CaseDeputyArgs {
 }
 
 fn parse_field(text: &str) -> Result<(String, String), String> {
-    let (word, value) = text.split_once('=').ok_or_else(|| {
-        tr!("名前=値 の形で指定してください", "a field is said as word=value")
-    })?;
+    let (word, value) = text
+        .split_once('=')
+        .ok_or_else(|| tr!("名前=値 の形で指定してください", "a field is said as word=value"))?;
     Ok((word.to_owned(), value.to_owned()))
 }
 

@@ -10,11 +10,7 @@ use self::args::{Proven, Said, Which};
 use crate::{
     admin::Proof,
     cli::WhichAuthority,
-    commands::{
-        org::over,
-        say,
-        user::read_password,
-    },
+    commands::{org::over, say, user::read_password},
     texts::tr,
 };
 

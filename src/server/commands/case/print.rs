@@ -2,7 +2,10 @@
 
 use base::Timestamp;
 use cases::{CaseId, Deputy, FieldKind, KindTold, Line, Shown};
-use organisation::{Told, calendar::{before, day_of}};
+use organisation::{
+    Told,
+    calendar::{before, day_of},
+};
 use ruma::OwnedUserId;
 
 use crate::{
@@ -73,7 +76,10 @@ pub(super) fn case(shown: &Shown) -> anyhow::Result<()> {
     }
     if shown.missing > 0 {
         let (missing, expires) = (shown.missing, moment(case.expires));
-        say(&tr!("  あと {missing} 人の承認が必要(期限 {expires})", "  {missing} more have to approve (until {expires})"))?;
+        say(&tr!(
+            "  あと {missing} 人の承認が必要(期限 {expires})",
+            "  {missing} more have to approve (until {expires})"
+        ))?;
         for one in &shown.deciders {
             let name = one.name.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
             let deputy = match &one.for_whom {
@@ -83,7 +89,10 @@ pub(super) fn case(shown: &Shown) -> anyhow::Result<()> {
             say(&format!("    {}{name}{deputy}", one.user))?;
         }
         if shown.fell {
-            say(&tr!("    本来決める人がいないため、全体管理者が決めます", "    administrators decide, since nobody else can"))?;
+            say(&tr!(
+                "    本来決める人がいないため、全体管理者が決めます",
+                "    administrators decide, since nobody else can"
+            ))?;
         }
     }
     for event in &shown.history {

@@ -363,3 +363,16 @@ async fn what_waits_is_on_the_first_page_however_much_came_after_it() {
         "the last page is one"
     );
 }
+
+/// A file becomes a set that two approve and that is applied.
+pub(crate) async fn apply(officer: &mut Browser, chief: &mut Browser, file: &str) {
+    let set = propose(officer, &FIRST, file).await;
+    officer.post(&set, &set, &approval("personnel", PASSWORD)).await;
+    chief.post(&set, &set, &approval("administrator", PASSWORD)).await;
+    let applied = async {
+        while !chief.open(&set).await.contains("適用済み") {
+            chief.post("/_yakuba/console", &set, &[("do", "apply")]).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), applied).await.unwrap();
+}
