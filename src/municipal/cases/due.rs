@@ -32,11 +32,15 @@ impl Cases {
         // The loops never end by themselves.
         self.inner.tasks.spawn_restarting("cases due", move || {
             let (cases, stop) = (due.clone(), stop.clone());
-            async move { drop(stop.run_until_cancelled(cases.keep_seeing_to()).await) }
+            async move {
+                stop.run_until_cancelled(cases.keep_seeing_to()).await;
+            }
         });
         self.inner.tasks.spawn_restarting("case reminders", move || {
             let (cases, stop) = (told.clone(), also.clone());
-            async move { drop(stop.run_until_cancelled(cases.keep_telling()).await) }
+            async move {
+                stop.run_until_cancelled(cases.keep_telling()).await;
+            }
         });
     }
 

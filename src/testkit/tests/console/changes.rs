@@ -233,7 +233,11 @@ async fn columns_are_guessed_put_right_saved_and_used_by_the_next_file() {
 }
 
 /// Uploads a file, and has two approve what becomes of it.
-async fn apply(server: &Server, (officer, chief): (&mut Browser, &mut Browser), file: &str) -> String {
+pub(crate) async fn apply(
+    server: &Server,
+    (officer, chief): (&mut Browser, &mut Browser),
+    file: &str,
+) -> String {
     let set = propose(officer, &FIRST, file).await;
     let fields = approved(officer, &set, "personnel").await;
     officer.post(&set, &set, &fields.borrowed()).await;
@@ -362,17 +366,4 @@ async fn what_waits_is_on_the_first_page_however_much_came_after_it() {
         page.contains(&format!("href=\"{waits}\"")) && !page.contains("?before="),
         "the last page is one"
     );
-}
-
-/// A file becomes a set that two approve and that is applied.
-pub(crate) async fn apply(officer: &mut Browser, chief: &mut Browser, file: &str) {
-    let set = propose(officer, &FIRST, file).await;
-    officer.post(&set, &set, &approval("personnel", PASSWORD)).await;
-    chief.post(&set, &set, &approval("administrator", PASSWORD)).await;
-    let applied = async {
-        while !chief.open(&set).await.contains("適用済み") {
-            chief.post("/_yakuba/console", &set, &[("do", "apply")]).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(60), applied).await.unwrap();
 }

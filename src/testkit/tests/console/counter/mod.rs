@@ -35,11 +35,8 @@ async fn seen(browser: &mut Browser, case: &str) -> String {
 
 /// Three who may agree to duties, in browsers.
 async fn chiefs(server: &Server) -> [Browser; 3] {
-    let mut all = Vec::new();
-    for name in ["chief", "second", "third"] {
-        all.push(administrator(server, "kanazawa.test", name).await.1);
-    }
-    all.try_into().unwrap()
+    let one = async |name: &str| administrator(server, "kanazawa.test", name).await.1;
+    [one("chief").await, one("second").await, one("third").await]
 }
 
 /// Somebody in a browser.

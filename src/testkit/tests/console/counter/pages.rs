@@ -60,7 +60,7 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     let server = net.server("kanazawa.test").await;
     let [mut chief, ..] = chiefs(&server).await;
     let mut officer = crate::holder(&server, "jinji", Duty::Personnel).await.1;
-    changes::apply(&mut officer, &mut chief, changes::FILE).await;
+    changes::apply(&server, (&mut officer, &mut chief), changes::FILE).await;
     let (mut hanako, mut taro) = (staff(&server, "hanako").await, staff(&server, "taro").await);
     let lines = server.look(|house| house.routes(&[Serves::Counter]).endpoints());
     let posts: BTreeSet<String> = lines
@@ -77,7 +77,7 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     row("/_yakuba/counter/ask/{kind}", "case.ask").await;
     approve(&mut chief, &case).await;
     row("/_yakuba/counter/cases/{id}", "case.approve").await;
-    let mut decide = async |browser: &mut crate::browser::Browser, case: &str, what: &str| {
+    let decide = async |browser: &mut crate::browser::Browser, case: &str, what: &str| {
         let answer = browser.post(case, case, &[("do", what), ("text", "理由")]).await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{what}: {}", answer.text);
     };

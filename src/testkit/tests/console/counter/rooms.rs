@@ -20,7 +20,7 @@ async fn a_moderator_asks_and_the_head_of_the_unit_agrees() {
     let mut officer = holder(&server, "jinji", Duty::Personnel).await.1;
     let (hanako, taro, jiro) =
         (server.user("hanako").await, server.user("taro").await, server.user("jiro").await);
-    changes::apply(&mut officer, &mut chief, changes::FILE).await;
+    changes::apply(&server, (&mut officer, &mut chief), changes::FILE).await;
     let rules = server.look(|house| house.rules.clone());
     let room = json!({ "key": "main", "name": "{unit} 連絡" });
     // From tomorrow on, so that the rule makes no rooms of its own before.
