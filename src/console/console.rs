@@ -16,6 +16,8 @@ use web::{ApiError, Method, Open, RawCall, Response, StatusCode};
 use crate::{powers::Powers, told::told};
 
 pub(crate) const HOME: &str = "/_yakuba/console";
+/// The pages of all staff, which are wherever these are.
+pub(crate) const COUNTER: &str = "/_yakuba/counter";
 pub(crate) const ORGANISATION: &str = "/_yakuba/console/organisation";
 pub(crate) const PEOPLE: &str = "/_yakuba/console/people";
 pub(crate) const CHANGES: &str = "/_yakuba/console/changes";

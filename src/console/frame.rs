@@ -7,7 +7,7 @@ use pages::{Language, Markup, Page, Visit, html};
 pub(crate) use pages::{field, link, password_field, table, text};
 
 use crate::{
-    console::{ACCOUNTS, AUDIT, CASES, CHANGES, DUTIES, HOME, IMPORT, ORGANISATION, PEOPLE, ROOMS},
+    console::{ACCOUNTS, AUDIT, CASES, CHANGES, COUNTER, DUTIES, HOME, IMPORT, ORGANISATION, PEOPLE, ROOMS},
     powers::Powers,
 };
 
@@ -29,6 +29,7 @@ pub(crate) fn page(visit: &Visit, powers: &Powers, title: &str, body: Markup) ->
 pub(crate) fn links(visit: &Visit, powers: &Powers) -> Vec<(&'static str, &'static str)> {
     let all = [
         (true, HOME, visit.say("管理画面", "Console")),
+        (true, COUNTER, visit.say("窓口", "Counter")),
         (powers.reads_organisation(), ORGANISATION, visit.say("組織", "Organisation")),
         (powers.reads_organisation(), PEOPLE, visit.say("職員を探す", "Find people")),
         (powers.reads_organisation(), CHANGES, visit.say("変更案", "Change sets")),

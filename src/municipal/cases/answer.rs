@@ -123,6 +123,6 @@ pub struct Shown {
     pub may: Vec<String>,
     /// For whom he would decide, where he is a deputy.
     pub for_whom: Option<OwnedUserId>,
-    /// The line of the history up to which he has decided already, if he has.
+    /// Whether he has agreed already.
     pub decided: bool,
 }

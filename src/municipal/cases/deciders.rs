@@ -106,20 +106,15 @@ impl Context {
                 Who::Duty(word) => found.people.extend(self.with_duty(word, &out)),
                 Who::Head(_) | Who::Post(_) => {
                     let levels = self.levels(who);
-                    let some = levels.iter().map(|level| self.of_level(level, &out));
-                    match some.into_iter().find(|some| !some.is_empty()) {
-                        Some(some) => found.people.extend(some),
-                        None => found.fell = true,
-                    }
+                    let mut some = levels.iter().map(|level| self.of_level(level, &out));
+                    found.people.extend(some.find(|some| !some.is_empty()).unwrap_or_default());
                 }
             }
         }
         // Where nobody else can: what waits for nobody would never be decided.
-        if found.people.is_empty() {
-            found.fell = !step.who.contains(&Who::Administrator);
+        if found.people.is_empty() && !step.who.contains(&Who::Administrator) {
+            found.fell = true;
             found.people.extend(self.administrators(&out));
-        } else if found.fell {
-            found.fell = false;
         }
         found.people.sort();
         found.people.dedup();

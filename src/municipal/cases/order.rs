@@ -128,19 +128,3 @@ pub enum Order {
         deputy: OwnedUserId,
     },
 }
-
-impl Order {
-    /// Whether it changes something, and has to be somebody's own wish.
-    #[must_use]
-    pub fn changes(&self) -> bool {
-        !matches!(
-            self,
-            Self::Kinds
-                | Self::Mine { .. }
-                | Self::Waiting
-                | Self::All { .. }
-                | Self::Case { .. }
-                | Self::Deputies
-        )
-    }
-}

@@ -1,4 +1,5 @@
-//! A room that people made comes under a rule (`rules`): who heads the unit agrees, or an administrator.
+//! A room that people made comes under a rule (`rules`): who heads the unit agrees, or an administrator; where a personnel
+//! officer asks who does not moderate it, two agree.
 
 use std::{sync::Arc, time::Duration};
 
@@ -63,19 +64,6 @@ impl Wish {
     }
 }
 
-impl AdoptRoom {
-    /// Who asks still may: he moderates the room, or sees to the people.
-    async fn must_ask(&self, asker: &UserId, is_officer: bool, room: &RoomId) -> Result<(), KindError> {
-        if is_officer || self.moderators.moderates(asker, room).await? {
-            return Ok(());
-        }
-        Err(KindError::Refused(words!(
-            "申請できるのは、そのルームのモデレーターか人事担当です。",
-            "Only who moderates the room, or a personnel officer, asks for this."
-        )))
-    }
-}
-
 #[async_trait]
 impl Kind for AdoptRoom {
     fn word(&self) -> &'static str {
@@ -88,8 +76,8 @@ impl Kind for AdoptRoom {
 
     fn about(&self) -> Told {
         words!(
-            "手作りのルームを、所属の規則によるルームにします。以後は人事異動に合わせてメンバーと権限が変わります。所属長か全体管理者が承認します。元に戻せません。",
-            "A room that somebody made becomes the one of a unit by a rule: from then on its members and levels follow the organisation. The head of the unit or an administrator agrees. It cannot be undone."
+            "手作りのルームを、所属の規則によるルームにします。以後は人事異動に合わせてメンバーと権限が変わります。所属長か全体管理者が承認します(モデレーターでない人事担当が申請したときは、もう一人の全体管理者も)。元に戻せません。",
+            "A room that somebody made becomes the one of a unit by a rule: from then on its members and levels follow the organisation. The head of the unit or an administrator agrees, and one more administrator where a personnel officer asks who does not moderate it. It cannot be undone."
         )
     }
 
@@ -136,21 +124,28 @@ impl Kind for AdoptRoom {
 
     async fn plan(&self, asked: &Asked<'_>) -> Result<Plan, KindError> {
         let Wish { room, unit, rule, key } = Wish::of(asked.fields)?;
-        self.must_ask(asked.asker, asked.duties.contains(&Duty::Personnel), &room).await?;
+        let moderates = self.moderators.moderates(asked.asker, &room).await?;
+        if !moderates && !asked.duties.contains(&Duty::Personnel) {
+            return Err(KindError::Refused(words!(
+                "申請できるのは、そのルームのモデレーターか人事担当です。",
+                "Only who moderates the room, or a personnel officer, asks for this."
+            )));
+        }
         self.rules.may_adopt(asked.authority, &room, rule, (unit, &key)).await.map_err(of_rules)?;
         let path = path_of(asked.organisation, unit, asked.day);
+        let step = |who| Step { who, count: 1, asker_may: false, reminds_after_hours: 72 };
         Ok(Plan {
             title: words!(
                 "ルーム {room} を「{path}」の規則によるルームに",
                 "{room} becomes a room by rule of {path}"
             ),
             subjects: Vec::new(),
-            steps: vec![Step {
-                who: vec![Who::Head(unit), Who::Administrator],
-                count: 1,
-                asker_may: false,
-                reminds_after_hours: 72,
-            }],
+            steps: if moderates {
+                vec![step(vec![Who::Head(unit), Who::Administrator])]
+            } else {
+                // Who is not in it asks: a unit would come to read what others said among themselves. So one more agrees.
+                vec![step(vec![Who::Head(unit), Who::Administrator]), step(vec![Who::Administrator])]
+            },
             expires_in: EXPIRES_IN,
             until: None,
         })

@@ -66,6 +66,17 @@ async fn a_moderator_asks_and_the_head_of_the_unit_agrees() {
     assert!(shown.rooms[0].is_adopted && shown.rooms[0].room == room.as_str());
     assert_eq!(rows(&server, server.name(), "rules.adopt").await.len(), 1);
     assert_eq!(rows(&server, server.name(), "case.carry_out").await.len(), 1);
+    // A personnel officer who is not in the room asks: two agree, neither of whom is he.
+    let theirs = jiro.create_room_with(&made).await;
+    let mut of_officer = fields;
+    (of_officer[0].1, of_officer[1].1) = (theirs.as_str(), "人事課");
+    let case = ask(&mut officer, ASK, &of_officer).await;
+    let mut other_head = Browser::of(&server, &jiro).await;
+    approve(&mut other_head, &case).await;
+    let page = other_head.open(&case).await;
+    assert!(page.contains("承認待ち") && page.contains("@chief:kanazawa.test"), "{page}");
+    approve(&mut chief, &case).await;
+    assert!(chief.open(&case).await.contains("実施済み"));
     // A second room for the same place: it is refused when it is asked for.
     let second = taro.create_room_with(&made).await;
     let mut fields = fields;
