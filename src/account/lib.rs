@@ -10,6 +10,7 @@
 //! Reading order: [`Accounts`], `sessions` (the hot path of every request), `register`, `login`.
 
 mod accounts;
+mod acting;
 mod administration;
 mod browsers;
 mod changes;
@@ -86,6 +87,7 @@ mod users;
 mod wishes;
 
 pub use accounts::Accounts;
+pub use acting::Acting;
 pub use administration::{Account, AccountOrder, AccountPage, AccountQuery};
 pub use audit::Actor;
 pub use browsers::{Browser, BrowserSecret, MOST_BROWSERS};

@@ -331,11 +331,41 @@ pub enum Action {
     ExportTable,
     /// Somebody was refused what changes something and is for others.
     TryInVain,
+    /// Somebody asked for something that others have to consent to.
+    AskCase,
+    /// Somebody asked again, differently, after a case had been returned.
+    AskCaseAgain,
+    /// Somebody agreed to a case.
+    ApproveCase,
+    /// Somebody gave a case back, to be asked differently.
+    ReturnCase,
+    /// Somebody refused a case.
+    RefuseCase,
+    /// A case was taken back before it was decided.
+    WithdrawCase,
+    /// A case ended undecided, since its time was over.
+    ExpireCase,
+    /// What somebody had agreed to counts no more, since he may decide it no more.
+    VoidApproval,
+    /// What a case was about was done.
+    CarryOutCase,
+    /// What a case was about could not be done.
+    FailCase,
+    /// What a case was about is tried once more.
+    RetryCase,
+    /// What a case had done was undone.
+    UndoCase,
+    /// What a case had done ended on its day.
+    EndCase,
+    /// Somebody named who decides for him for some days.
+    NameDeputy,
+    /// Nobody decides for somebody any more, or not so long.
+    EndDeputy,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 85] = [
+    pub const ALL: [Self; 100] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -421,6 +451,21 @@ impl Action {
         Self::ExportAudit,
         Self::ExportTable,
         Self::TryInVain,
+        Self::AskCase,
+        Self::AskCaseAgain,
+        Self::ApproveCase,
+        Self::ReturnCase,
+        Self::RefuseCase,
+        Self::WithdrawCase,
+        Self::ExpireCase,
+        Self::VoidApproval,
+        Self::CarryOutCase,
+        Self::FailCase,
+        Self::RetryCase,
+        Self::UndoCase,
+        Self::EndCase,
+        Self::NameDeputy,
+        Self::EndDeputy,
     ];
 
     /// Its word in rows, which never changes.
@@ -512,6 +557,21 @@ impl Action {
             Self::ExportAudit => "audit.export",
             Self::ExportTable => "table.export",
             Self::TryInVain => "power.refused",
+            Self::AskCase => "case.ask",
+            Self::AskCaseAgain => "case.ask_again",
+            Self::ApproveCase => "case.approve",
+            Self::ReturnCase => "case.return",
+            Self::RefuseCase => "case.refuse",
+            Self::WithdrawCase => "case.withdraw",
+            Self::ExpireCase => "case.expire",
+            Self::VoidApproval => "case.void_approval",
+            Self::CarryOutCase => "case.carry_out",
+            Self::FailCase => "case.fail",
+            Self::RetryCase => "case.retry",
+            Self::UndoCase => "case.undo",
+            Self::EndCase => "case.end",
+            Self::NameDeputy => "deputy.name",
+            Self::EndDeputy => "deputy.end",
         }
     }
 

@@ -147,6 +147,21 @@ impl Action {
             Self::ExportAudit => ("監査ログの書き出し", "exported the audit log"),
             Self::ExportTable => ("一覧の書き出し", "exported a table"),
             Self::TryInVain => ("権限のない操作の拒否", "was refused what is for others"),
+            Self::AskCase => ("案件を申請", "asked for something in a case"),
+            Self::AskCaseAgain => ("案件を修正して再申請", "asked again in a case"),
+            Self::ApproveCase => ("案件を承認", "approved a case"),
+            Self::ReturnCase => ("案件を差し戻し", "returned a case"),
+            Self::RefuseCase => ("案件を却下", "refused a case"),
+            Self::WithdrawCase => ("案件を取り下げ", "withdrew a case"),
+            Self::ExpireCase => ("案件の期限切れ", "a case expired"),
+            Self::VoidApproval => ("承認の失効", "an approval counts no more"),
+            Self::CarryOutCase => ("案件を実施", "carried out a case"),
+            Self::FailCase => ("案件の実施に失敗", "a case could not be carried out"),
+            Self::RetryCase => ("案件の実施をやり直し", "tries a case once more"),
+            Self::UndoCase => ("案件の実施を取り消し", "undid a case"),
+            Self::EndCase => ("案件の期間が終了", "what a case had done ended"),
+            Self::NameDeputy => ("代理者を指定", "named a deputy"),
+            Self::EndDeputy => ("代理者の指定を終了", "ended a deputy"),
         }
     }
 }

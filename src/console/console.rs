@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use ::account::{Accounts, Browser};
+use ::cases::Cases;
 use audit::{Action, Actor, Deed};
 use base::{Clock, Crowded, Turn, Turns, lane_of};
 use duties::Duties;
@@ -16,6 +17,8 @@ use web::{ApiError, Method, Open, RawCall, Response, RouteName, StatusCode};
 use crate::{powers::Powers, told::told};
 
 pub(crate) const HOME: &str = "/_yakuba/console";
+/// The pages of all staff, which are wherever these are.
+pub(crate) const COUNTER: &str = "/_yakuba/counter";
 pub(crate) const ORGANISATION: &str = "/_yakuba/console/organisation";
 pub(crate) const PEOPLE: &str = "/_yakuba/console/people";
 pub(crate) const CHANGES: &str = "/_yakuba/console/changes";
@@ -26,6 +29,7 @@ pub(crate) const UNDO: &str = "/_yakuba/console/changes/{id}/undo";
 pub(crate) const ROOMS: &str = "/_yakuba/console/rooms";
 pub(crate) const ACCOUNTS: &str = "/_yakuba/console/accounts";
 pub(crate) const ACCOUNT: &str = "/_yakuba/console/account";
+pub(crate) const CASES: &str = "/_yakuba/console/cases";
 pub(crate) const AUDIT: &str = "/_yakuba/console/audit";
 pub(crate) const AUDIT_FILE: &str = "/_yakuba/console/audit/file";
 pub(crate) const DUTIES: &str = "/_yakuba/console/duties";
@@ -49,6 +53,8 @@ pub struct Parts {
     pub personnel: Personnel,
     /// Rooms by rule.
     pub rules: Rules,
+    /// What needs the consent of others.
+    pub cases: Cases,
     /// Who has which duty.
     pub duties: Duties,
     /// Who sends audit logs to their log servers.
@@ -65,6 +71,7 @@ pub struct Console {
     pub(crate) accounts: Accounts,
     pub(crate) personnel: Personnel,
     pub(crate) rules: Rules,
+    pub(crate) cases: Cases,
     pub(crate) duties: Duties,
     pub(crate) log_servers: Forwarder,
     pub(crate) store: Store,
@@ -82,12 +89,13 @@ impl fmt::Debug for Console {
 impl Console {
     /// The console of all authorities of a process.
     pub fn new(parts: Parts) -> Console {
-        let Parts { pages, accounts, personnel, rules, duties, log_servers, store, clock } = parts;
+        let Parts { pages, accounts, personnel, rules, cases, duties, log_servers, store, clock } = parts;
         Console {
             pages,
             accounts,
             personnel,
             rules,
+            cases,
             duties,
             log_servers,
             store,

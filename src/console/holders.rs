@@ -48,8 +48,8 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         });
         let body = html! {
             p { (say(
-                "役割の付与・解除は、サーバーのコマンドで行います（一人で二人分の承認ができないようにするためです）。",
-                "Duties are given and taken at the command line of the server, so that nobody can make himself two people.",
+                "役割の付与は、窓口で申請して全体管理者二人が承認するか（期限つき）、サーバーのコマンドで行います（一人で二人分の承認ができないようにするためです）。",
+                "A duty is asked for at the counter and agreed to by two administrators, until a day, or given at the command line of the server: nobody is to make himself two people.",
             )) }
             p { code { "yakuba user duty " (say("ユーザー名", "NAME")) " --server-name " (visit.authority()) " --give personnel" } " (audit, reading)" }
             (table(&[say("アカウント", "Account"), say("役割", "Duties")], rows))

@@ -9,11 +9,12 @@
 //! that shows how things stand: so whoever sends twice is told how they stand, or why it is not done again.
 //!
 //! Reading order: [`Console`], `powers`, `frame`, then the pages: `home`, `organisation`, `changes`, `columns`, `set`,
-//! `people`, `rooms`, `accounts`, `audit_log`, `holders`.
+//! `people`, `rooms`, `accounts`, `cases`, `audit_log`, `holders`.
 
 mod accounts;
 mod asked;
 mod audit_log;
+mod cases;
 mod changes;
 mod columns;
 mod console;

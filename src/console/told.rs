@@ -1,9 +1,10 @@
 //! What goes wrong beneath a page, as whoever opened it is told.
 
-use ::account::Error as AccountError;
 use intake::Words;
 use pages::PageError;
 use web::ApiError;
+
+pub(crate) use pages::of_password;
 
 /// What the verbs beneath the pages refuse with.
 pub(crate) trait Tell {
@@ -36,6 +37,12 @@ impl Tell for rules::Error {
     }
 }
 
+impl Tell for cases::Error {
+    fn tell(self) -> PageError {
+        in_words(self.words().map(|told| Words { ja: told.ja, en: told.en }), self.into())
+    }
+}
+
 impl Tell for duties::Error {
     fn tell(self) -> PageError {
         match self {
@@ -53,19 +60,4 @@ impl Tell for store::Error {
     fn tell(self) -> PageError {
         ApiError::from(self).into()
     }
-}
-
-/// What a form that asks for the password again is shown with once more; our own errors are not.
-pub(crate) fn of_password(error: AccountError) -> Result<PageError, PageError> {
-    let error = match error {
-        AccountError::WrongCredentials => {
-            PageError::forbidden("パスワードが違います。", "The password is wrong.")
-        }
-        AccountError::Forbidden(_) => PageError::forbidden(
-            "サインインし直して、5 分以内にもう一度お試しください。",
-            "Please sign in again, and confirm this within five minutes.",
-        ),
-        other => other.into(),
-    };
-    if error.status().is_server_error() { Err(error) } else { Ok(error) }
 }

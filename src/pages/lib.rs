@@ -20,7 +20,7 @@
 //!
 //! Whoever makes pages depends on `maud` as well, which its macro demands.
 //!
-//! Reading order: [`Pages`], [`Visit`], [`Page`], [`Form`], [`PageError`].
+//! Reading order: [`Pages`], [`Visit`], [`Page`], [`Form`], [`PageError`], `parts`.
 
 mod cookies;
 mod error;
@@ -28,6 +28,7 @@ mod form;
 mod language;
 mod look;
 mod page;
+mod parts;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub use error::PageError;
 pub use form::{BadForm, Form};
 pub use language::Language;
 pub use page::Page;
+pub use parts::{field, link, of_password, password_field, table, text};
 pub use routes::routes;
 pub use upload::{Upload, UploadedFile};
 pub use visit::{Door, Pages, Visit};

@@ -288,7 +288,19 @@ impl Visit {
         Ok(form)
     }
 
-    /// The same of a form with files.
+    /// The fields of a form that was sent, whatever it proves: to be shown once more to whoever typed them, where
+    /// [`Visit::form`] does not take it since somebody has signed in anew meanwhile. Nothing is done by them. Nothing of a form
+    /// that another site sends.
+    #[must_use]
+    pub fn typed(&self) -> Option<Form> {
+        let site = self.call.parts.headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
+        if matches!(site, Some("cross-site" | "same-site")) {
+            return None;
+        }
+        Form::of_body(&self.call.parts.headers, &self.call.body).ok()
+    }
+
+    /// As [`Visit::form`], of a form with files.
     ///
     /// # Errors
     /// As [`Visit::form`].

@@ -9,6 +9,7 @@ use std::{path::PathBuf, sync::Arc};
 use account::{Accounts, Actor, NewUser};
 use audit::Noted;
 use base::{ByteSize, Clock, Instant, Tasks};
+use cases::{By, Cases};
 use duties::{Duties, Duty};
 use engine::{Engine, PurgeStatus};
 use federation::Sender;
@@ -41,8 +42,13 @@ pub(crate) const ORGANISATION: &str = "/_yakuba/v1/organisation";
 /// Where orders about the rules of an authority's rooms go.
 pub(crate) const RULES: &str = "/_yakuba/v1/rules";
 
-/// Where orders about an authority's directories go.
+/// Where orders about the cases of an authority go.
+pub(crate) const CASES: &str = "/_yakuba/v1/cases";
+
+/// Where it is told how far log servers have the audit log.
 pub(crate) const AUDIT_STATUS: &str = "/_yakuba/v1/audit/status";
+
+/// Where orders about an authority's directories go.
 pub(crate) const LDAP: &str = "/_yakuba/v1/ldap";
 
 /// How many parked events are told one by one.
@@ -68,6 +74,7 @@ pub(crate) struct AdminApi {
     ldap: Ldap,
     log_servers: Forwarder,
     duties: Duties,
+    cases: Cases,
 }
 
 /// An account to make.
@@ -264,6 +271,16 @@ pub(crate) struct LdapOrder {
     pub(crate) order: ldap::Order,
 }
 
+/// What is wanted of the cases of an authority.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CasesOrder {
+    pub(crate) authority: OwnedServerName,
+    pub(crate) order: cases::Order,
+    /// Of an account, where somebody shows that it is his.
+    #[serde(default)]
+    pub(crate) proof: Option<Proof>,
+}
+
 /// By what somebody shows which account is his.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Proof {
@@ -303,6 +320,23 @@ impl Proof {
     }
 }
 
+impl Proof {
+    /// Who wants something of cases: this account, or whoever has the machine where none is shown.
+    ///
+    /// # Errors
+    /// As [`Accounts::prove`].
+    pub(crate) async fn by(
+        proof: Option<&Proof>,
+        accounts: &Accounts,
+        authority: &ServerName,
+        operator: Actor,
+    ) -> Result<By, account::Error> {
+        let Some(Proof { user, password }) = proof else { return Ok(By::operator(operator)) };
+        let user = accounts.prove(authority, user, password).await?;
+        Ok(By::user(&user, Actor::user(&user, false, None)))
+    }
+}
+
 /// A directory to back up to.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct BackUpOrder {
@@ -329,6 +363,7 @@ impl AdminApi {
         ldap: Ldap,
         duties: Duties,
         log_servers: Forwarder,
+        cases: Cases,
     ) -> AdminApi {
         let started = clock.instant();
         AdminApi {
@@ -350,6 +385,7 @@ impl AdminApi {
             ldap,
             duties,
             log_servers,
+            cases,
         }
     }
 
@@ -379,6 +415,7 @@ impl AdminApi {
             .raw(Method::POST, AUDIT_STATUS, audit_status)
             .raw(Method::POST, RULES, change_rules)
             .raw(Method::POST, LDAP, follow_directory)
+            .raw(Method::POST, CASES, see_to_cases)
             .body_limit(LARGEST_ORDER)
             .raw(Method::POST, ORGANISATION, change_organisation)
     }
@@ -606,6 +643,15 @@ async fn change_rules(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Respons
     api.admit(&call)?;
     let RulesOrder { authority, order } = call.json()?;
     let answer = api.rules.carry_out(&authority, order, &operator(&call)).await?;
+    Ok(json_response(StatusCode::OK, &answer))
+}
+
+/// Does what is wanted of cases.
+async fn see_to_cases(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let CasesOrder { authority, order, proof } = call.json()?;
+    let by = Proof::by(proof.as_ref(), &api.accounts, &authority, operator(&call)).await?;
+    let answer = api.cases.carry_out(&authority, order, by).await?;
     Ok(json_response(StatusCode::OK, &answer))
 }
 

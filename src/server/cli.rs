@@ -53,6 +53,9 @@ enum Command {
     /// 組織と人事異動 / the organisation of an authority, and what changes it
     #[command(subcommand)]
     Org(OrgCommand),
+    /// 案件: 承認が必要な申請 / cases: what needs the consent of others
+    #[command(subcommand)]
+    Case(commands::case::CaseCommand),
     /// ディレクトリ (LDAP) との連携 / the directories (LDAP) that say who is there
     #[command(subcommand)]
     Ldap(LdapCommand),
@@ -709,6 +712,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Org(OrgCommand::Rules(OrgRulesCommand::Run(args))) => {
             run_async(commands::org::rules::run(&args))?
         }
+        Command::Case(command) => run_async(commands::case::run(&command))?,
         Command::Ldap(LdapCommand::Status(args)) => run_async(commands::ldap::status(&args))?,
         Command::Ldap(LdapCommand::Run(args)) => return run_async(commands::ldap::run(&args)),
         Command::Ldap(LdapCommand::Preview(args)) => return run_async(commands::ldap::preview(&args)),

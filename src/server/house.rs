@@ -10,8 +10,10 @@ use admin_api::AdminApi as SynapseApi;
 use anyhow::{Context, anyhow};
 use appservice::AppServices;
 use base::{Clock, Metrics, Random, Tasks};
+use cases::{AdoptRoom, Cases, GiveDuty};
 use client::{ClientApi, MediaApi, MediaConfig, OAuthApi};
 use console::Console;
+use counter::Counter as StaffCounter;
 use duties::Duties;
 use encryption::Encryption;
 use engine::Engine;
@@ -41,6 +43,7 @@ use web::{Kit, Limits, Router, Routes};
 
 use crate::{
     admin::AdminApi,
+    by_case::ForCases,
     by_rule::ByRule,
     causes,
     colleagues::OfStaff,
@@ -164,6 +167,8 @@ pub struct House {
     pub duties: Duties,
     /// Rooms that follow from it.
     pub rules: Rules,
+    /// What needs the consent of others.
+    pub cases: Cases,
     /// Their people as users: who finds whom, and what profiles say.
     pub staff: Staff,
     /// The directories of authorities, and the accounts that follow them.
@@ -183,6 +188,7 @@ pub struct House {
     client_media: Arc<MediaApi>,
     client_oauth: Arc<OAuthApi>,
     console: Arc<Console>,
+    counter: Arc<StaffCounter>,
     /// What identity systems say, where there is one.
     scim: Option<Arc<Scim>>,
     admin: Arc<AdminApi>,
@@ -471,8 +477,29 @@ impl House {
             tasks: &edges,
             metrics: &metrics,
         });
+        let for_cases = Arc::new(ForCases {
+            engine: engine.clone(),
+            accounts: accounts.clone(),
+            base_urls: config.client_config().base_urls,
+        });
+        let cases = Cases::new(cases::Parts {
+            store: store.clone(),
+            authorities: config.case_authorities(),
+            kinds: vec![
+                Arc::new(GiveDuty { duties: duties.clone(), people: for_cases.clone() }),
+                Arc::new(AdoptRoom { rules: rules.clone(), moderators: for_cases.clone() }),
+            ],
+            people: for_cases,
+            duties: duties.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+            tasks: &edges,
+            caches: metrics.caches(),
+        });
+        let counter = StaffCounter::new(pages.clone(), accounts.clone(), cases.clone(), clock.clone());
         let console = Console::new(console::Parts {
             pages,
+            cases: cases.clone(),
             accounts: accounts.clone(),
             personnel: personnel.clone(),
             rules: rules.clone(),
@@ -527,6 +554,7 @@ impl House {
             ldap.clone(),
             duties.clone(),
             log_servers.clone(),
+            cases.clone(),
         );
         Ok(House {
             store,
@@ -555,6 +583,8 @@ impl House {
             personnel,
             duties,
             console: Arc::new(console),
+            counter: Arc::new(counter),
+            cases,
             scim: (!sources.is_empty()).then_some(scim),
             rules,
             staff,
@@ -609,6 +639,9 @@ impl House {
         if serves.contains(&Serves::Console) {
             routes = routes.merge(console::routes(self.console.clone()));
         }
+        if serves.contains(&Serves::Console) || serves.contains(&Serves::Counter) {
+            routes = routes.merge(counter::routes(self.counter.clone()));
+        }
         if serves.contains(&Serves::Admin) {
             routes = routes.merge(self.desk.admin_routes()).merge(self.admin.routes());
         }
@@ -621,7 +654,7 @@ impl House {
     }
 
     /// Carries out purges of rooms, lists the people in rooms, indexes what is said, sends delayed events, mails and notifications, tells
-    /// application services, applies change sets at their hour, has rooms and profiles follow them, reads directories, sends audit logs to log servers, and takes
+    /// application services, applies change sets at their hour, has rooms and profiles follow them, reads directories, sends audit logs to log servers, sees to cases, and takes
     /// away what is left over of rooms' states and of uploads. Only who serves does: a command that looks at the data changes nothing else.
     pub fn start_upkeep(&self) {
         self.engine.start_purging(Arc::new(self.sender.clone()), &self.metrics);
@@ -638,6 +671,7 @@ impl House {
         self.staff.start(self.personnel.applied());
         self.ldap.start();
         self.log_servers.start();
+        self.cases.start();
     }
 
     /// Trims the log of changes as it grows old. Only who serves does.

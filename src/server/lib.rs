@@ -5,6 +5,7 @@
 
 mod admin;
 mod ask;
+mod by_case;
 mod by_rule;
 mod causes;
 pub mod cli;

@@ -101,6 +101,7 @@ fn names(serves: &[Serves]) -> String {
         Serves::Admin => "admin",
         Serves::AdminApi => "admin_api",
         Serves::Console => "console",
+        Serves::Counter => "counter",
     });
     names.collect::<Vec<_>>().join(" ")
 }

@@ -367,6 +367,7 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         organisation::checks(),
         personnel::checks(),
         duties::checks(),
+        cases::checks(),
         scim::checks(),
         ldap::checks(),
         rules::checks(),

@@ -97,6 +97,32 @@ impl From<personnel::Error> for ApiError {
     }
 }
 
+impl From<cases::Error> for ApiError {
+    fn from(error: cases::Error) -> ApiError {
+        use cases::Error;
+        use organisation::Error as Organisation;
+        let (status, errcode) = match error {
+            Error::NoAuthority | Error::NoCase => (StatusCode::NOT_FOUND, "M_NOT_FOUND"),
+            Error::NotYours => (StatusCode::FORBIDDEN, "M_FORBIDDEN"),
+            Error::Refused(_) => (StatusCode::BAD_REQUEST, "M_INVALID_PARAM"),
+            Error::Changed => (StatusCode::CONFLICT, "M_UNKNOWN"),
+            Error::Crowded => (StatusCode::SERVICE_UNAVAILABLE, "M_LIMIT_EXCEEDED"),
+            Error::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN"),
+            Error::Organisation(Organisation::Store(cause))
+            | Error::Duties(duties::Error::Store(cause))
+            | Error::Store(cause) => return cause.into(),
+            Error::Organisation(Organisation::Commit(cause))
+            | Error::Duties(duties::Error::Commit(cause))
+            | Error::Commit(cause) => return cause.into(),
+            Error::Organisation(_) | Error::Duties(_) | Error::Port(_) => return ApiError::internal(error),
+            Error::Failed(cause) => return ApiError::internal(cause),
+        };
+        let words = error.words().map(|words| (words.ja, words.en)).unwrap_or_default();
+        let (ja, en) = words;
+        ApiError::new(status, errcode, format!("{ja} / {en}")).with("ja", ja).with("en", en)
+    }
+}
+
 impl From<rules::Error> for ApiError {
     fn from(error: rules::Error) -> ApiError {
         use organisation::Error as Organisation;

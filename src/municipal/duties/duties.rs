@@ -64,32 +64,11 @@ impl Duties {
     /// # Errors
     /// [`Error`].
     pub async fn set(&self, user: &UserId, duty: Duty, has: bool, by: &Actor) -> Result<bool, Error> {
-        let authority = user.server_name();
-        let key = (authority.as_str(), user.as_str());
         let mut attempts = Attempts::default();
         loop {
-            let before = self.store.get(&HOLDERS, &key).await?;
-            let mut words = before.as_ref().map(|row| row.duties.clone()).unwrap_or_default();
-            if words.iter().any(|word| word == duty.word()) == has {
-                return Ok(false);
-            }
-            if has && before.is_none() && self.holders(authority).await?.len() >= MOST_HOLDERS {
-                return Err(Error::TooMany(MOST_HOLDERS));
-            }
-            words.retain(|word| word != duty.word());
-            if has {
-                words.push(duty.word().to_owned());
-            }
-            let action = if has { Action::GiveDuty } else { Action::TakeDuty };
-            let deed = Deed::new(action, by, user.as_str(), self.clock.now());
-            let deed = if has { deed.after("duty", duty.word()) } else { deed.before("duty", duty.word()) };
             let mut batch = Batch::new();
-            deed.write(&mut batch, authority);
-            batch.require(&HOLDERS, &key, before.as_ref());
-            if words.is_empty() {
-                batch.delete(&HOLDERS, &key);
-            } else {
-                batch.put(&HOLDERS, &key, &HolderRow { duties: words });
+            if !self.add(&mut batch, (user, duty, has), by, None).await? {
+                return Ok(false);
             }
             match self.store.commit(batch).await {
                 Ok(_) => return Ok(true),
@@ -98,6 +77,58 @@ impl Duties {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// The same as a part of a batch of somebody else's, whose row in the audit log says by what (`because`): whether it
+    /// changes anything. What it was found by is demanded.
+    ///
+    /// # Errors
+    /// [`Error::TooMany`], [`Error::Store`].
+    pub async fn write(
+        &self,
+        batch: &mut Batch,
+        wish: (&UserId, Duty, bool),
+        by: &Actor,
+        because: (&'static str, &str),
+    ) -> Result<bool, Error> {
+        self.add(batch, wish, by, Some(because)).await
+    }
+
+    async fn add(
+        &self,
+        batch: &mut Batch,
+        (user, duty, has): (&UserId, Duty, bool),
+        by: &Actor,
+        because: Option<(&'static str, &str)>,
+    ) -> Result<bool, Error> {
+        let authority = user.server_name();
+        let key = (authority.as_str(), user.as_str());
+        let before = self.store.get(&HOLDERS, &key).await?;
+        let mut words = before.as_ref().map(|row| row.duties.clone()).unwrap_or_default();
+        batch.require(&HOLDERS, &key, before.as_ref());
+        if words.iter().any(|word| word == duty.word()) == has {
+            return Ok(false);
+        }
+        if has && before.is_none() && self.holders(authority).await?.len() >= MOST_HOLDERS {
+            return Err(Error::TooMany(MOST_HOLDERS));
+        }
+        words.retain(|word| word != duty.word());
+        if has {
+            words.push(duty.word().to_owned());
+        }
+        let action = if has { Action::GiveDuty } else { Action::TakeDuty };
+        let mut deed = Deed::new(action, by, user.as_str(), self.clock.now());
+        deed = if has { deed.after("duty", duty.word()) } else { deed.before("duty", duty.word()) };
+        if let Some((what, which)) = because {
+            deed = deed.after(what, which);
+        }
+        deed.write(batch, authority);
+        if words.is_empty() {
+            batch.delete(&HOLDERS, &key);
+        } else {
+            batch.put(&HOLDERS, &key, &HolderRow { duties: words });
+        }
+        Ok(true)
     }
 
     /// Who of an authority has duties, by user ids.

@@ -3,8 +3,9 @@
 //! 全体管理者 is no duty: who administers an authority is a fact of the account, which tools ask as well. The duties here
 //! go beside that one: whoever sees to the people, whoever watches over the audit log, whoever only reads.
 //!
-//! Who has which duty decides who may approve what, and so a duty is given at the command line of the machine alone: an
-//! administrator who could give one to an account that he makes up would be two people.
+//! Who has which duty decides who may approve what, and so a duty is given at the command line of the machine, or by a case
+//! that two agree to who have one (`cases`): an administrator who could give one to an account that he makes up would be two
+//! people.
 //!
 //! For the same reason nobody but the operator gives another password, address or identity to who has a duty (`account`).
 //!

@@ -70,6 +70,20 @@ impl Organisations {
         Ok(self.head(authority).await?.map_or(0, |head| head.entries))
     }
 
+    /// What a batch demands that is to be written only while nothing of the organisation has changed since.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn demand(
+        &self,
+        authority: &ServerName,
+    ) -> Result<impl Fn(&mut Batch) + Send + Sync + use<>, Error> {
+        let (authority, head) = (authority.to_owned(), self.head(authority).await?);
+        Ok(move |batch: &mut Batch| {
+            batch.require(&HEADS, authority.as_str(), head.as_ref());
+        })
+    }
+
     /// Reads the organisation of an authority: as it was at one moment, though others write meanwhile.
     ///
     /// # Errors

@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 
 use audit::{Action, Actor, Deed};
 use intake::Date;
-use organisation::{Span, UnitId};
-use ruma::{RoomId, ServerName};
-use serde_json::Value;
-use store::Batch;
+use organisation::Span;
+use ruma::ServerName;
 
 use crate::{
     answer::{Answer, Previewed, Shown, ShownRoom, ShownRule},
@@ -17,11 +15,9 @@ use crate::{
     limits::{MAX_ENTRIES, MAX_ROOMS, MAX_RULES, MAX_TOLD},
     plan::Step,
     reading::View,
-    rule::{Rule, Wish, unit_named},
+    rule::{Rule, Wish},
     rules::{Rules, written},
-    running::{key, stand},
-    tables::{BOOKS, ENTRIES, EntryRow, PLACES, PlaceRow, STANDS},
-    verbs::Outcome,
+    tables::{BOOKS, ENTRIES, EntryRow},
     wanted::{Place, Standing},
     words::{Words, words},
 };
@@ -214,84 +210,7 @@ impl Rules {
         }
         Ok(told)
     }
-
-    /// Puts a room that somebody made under a rule.
-    pub(crate) async fn adopt(
-        &self,
-        authority: &ServerName,
-        room: &RoomId,
-        rule: RuleId,
-        (unit, key_of_room): (&str, String),
-        by: &Actor,
-    ) -> Result<Answer, Error> {
-        let today = self.today()?;
-        // What is made by hand is put under a rule before that begins, lest the rule makes rooms of its own.
-        let day = self.book(authority).await?.0.begins(rule, today).unwrap_or(today);
-        let organisation = self.inner.organisations.load(authority).await?.organisation;
-        let unit = unit_named(&organisation, None, unit, day).map_err(Error::Refused)?;
-        let place = Place { rule, unit, key: key_of_room };
-        let view = self.view(authority, day, None).await?;
-        let wanted = view.wanted.rooms.iter().find(|wanted| wanted.place == place);
-        let wanted = wanted.ok_or_else(|| Error::Refused(not_wanted(&place)))?;
-        if view.places.contains_key(&place) {
-            return Err(Error::Refused(words!(
-                "この所属には規則による部屋がすでにあります。",
-                "The unit has a room by this rule already."
-            )));
-        }
-        let name = authority.as_str();
-        if self.inner.store.get(&STANDS, &(name, room.as_str())).await?.is_some() {
-            return Err(Error::Refused(words!(
-                "この部屋はすでに規則による部屋です。",
-                "This room is there by a rule already."
-            )));
-        }
-        let create = [("m.room.create".to_owned(), String::new())];
-        let actual = self.inner.rooms.look(room, &create).await?.ok_or_else(|| Error::Refused(no_room()))?;
-        let create = actual.state.values().next();
-        // Nobody takes power from who has made a room of these versions.
-        let version = create.and_then(|content| content.get("room_version")).and_then(Value::as_str);
-        if !version.unwrap_or("1").parse().is_ok_and(|version: u32| version < FIRST_OF_CREATORS) {
-            return Err(Error::Refused(words!(
-                "バージョン 12 以降のルームでは、作った人の権限をなくせないため、規則の対象にできません。バージョン 11 で作ったルームか、規則が作るルームを使ってください。",
-                "In a room of version 12 or later nobody takes the power of who has made it, so it is put under no rule. Take a room of version 11, or the one that the rule makes."
-            )));
-        }
-        let is_space =
-            create.and_then(|content| content.get("type")).and_then(Value::as_str) == Some("m.space");
-        if is_space != wanted.template.space {
-            return Err(Error::Refused(words!(
-                "スペースと部屋は取り替えられません。",
-                "A space is not put in the place of a room, nor a room in that of a space."
-            )));
-        }
-        let row = PlaceRow {
-            room: room.to_string(),
-            since: self.inner.clock.now(),
-            is_adopted: true,
-            closed: None,
-            parent: None,
-            came_from: None,
-        };
-        let UnitId(number) = unit;
-        let deed = self
-            .deed(Action::AdoptRoom, by, room.as_str())
-            .after("rule", rule.0.to_string())
-            .after("unit", number.to_string())
-            .after("key", &place.key);
-        let beside = |batch: &mut Batch, _: &RoomId, _: &[Outcome]| {
-            deed.write(batch, authority);
-            batch.insert(&PLACES, &key(name, &place), &row);
-            batch.insert(&STANDS, &(name, room.as_str()), &stand(&place));
-        };
-        self.inner.rooms.take_over(&view.steward, room, &beside).await?;
-        self.inner.look.notify_one();
-        Ok(Answer::Rule(rule))
-    }
 }
-
-/// The first room version in which who has made a room has more power than levels give.
-const FIRST_OF_CREATORS: u32 = 12;
 
 fn no_day() -> Error {
     Error::Refused(words!(
@@ -304,11 +223,11 @@ fn no_rule(RuleId(id): RuleId) -> Words {
     words!("規則 {id} はありません。", "There is no rule {id}.")
 }
 
-fn no_room() -> Words {
+pub(crate) fn no_room() -> Words {
     words!("その部屋はこのサーバーにありません。", "There is no such room here.")
 }
 
-fn not_wanted(place: &Place) -> Words {
+pub(crate) fn not_wanted(place: &Place) -> Words {
     let (RuleId(rule), key) = (place.rule, &place.key);
     words!(
         "規則 {rule} はこの所属に「{key}」の部屋を求めていません。",

@@ -18,6 +18,7 @@
 //! Reading order: [`Rule`], [`Book`], [`wanted`], `places`, `plan`, `running`.
 
 mod actual;
+mod adopting;
 mod answer;
 mod book;
 mod deciding;
@@ -43,6 +44,7 @@ mod wanted;
 mod words;
 
 pub use actual::{Actual, Piece, Presence};
+pub use adopting::Addition;
 pub use answer::{Answer, Done, Previewed, Shown, ShownRoom, ShownRule, Told};
 pub use book::{Book, Entry, RuleId};
 pub use error::Error;

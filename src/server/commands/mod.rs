@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod audit_status;
+pub(crate) mod case;
 pub(crate) mod check;
 pub(crate) mod data;
 pub(crate) mod init;

@@ -348,13 +348,15 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
                 ),
             );
         }
-        if listener.serves.contains(&Serves::Console) && !listener.serves.contains(&Serves::Client) {
+        let has_pages =
+            [Serves::Console, Serves::Counter].iter().any(|pages| listener.serves.contains(pages));
+        if has_pages && !listener.serves.contains(&Serves::Client) {
             found.contradiction(
                 format!("listeners.{index}.serves"),
                 Vec::new(),
                 tr!(
-                    "管理画面にはサインインの画面が要ります。\"console\" には \"client\" も加えてください",
-                    "people sign in to the console on pages of \"client\"; add that beside \"console\""
+                    "管理画面と窓口にはサインインの画面が要ります。\"console\" や \"counter\" には \"client\" も加えてください",
+                    "people sign in to console and counter on pages of \"client\"; add that beside \"console\" or \"counter\""
                 ),
             );
         }

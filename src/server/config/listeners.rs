@@ -91,6 +91,8 @@ pub enum Serves {
     /// The admin API of Synapse, for who administers an authority; where tools sign in to use it, `client` as well.
     #[serde(rename = "admin_api")]
     AdminApi,
-    /// The console (管理画面), for people with a duty; they sign in on pages of `client`, so that as well.
+    /// The console (管理画面), for people with a duty, and the counter; they sign in on pages of `client`, so that as well.
     Console,
+    /// The counter (窓口) alone, for all staff; they sign in on pages of `client`, so that as well.
+    Counter,
 }

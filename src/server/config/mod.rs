@@ -4,6 +4,7 @@
 //! two together. Paths are taken from the directory of the file.
 
 mod bucket;
+mod cases;
 mod check;
 mod check_sources;
 mod contacts;
@@ -33,6 +34,7 @@ use base::config::Problem;
 use crate::{causes, hosts, texts::tr};
 
 pub use self::bucket::BucketConfig;
+pub use self::cases::CasesConfig;
 pub use self::contacts::{
     ContactConfig, EmailSetting, MailConfig, MailSecurity, SupportConfig, TermsConfig, TermsTextConfig,
 };

@@ -84,6 +84,13 @@ impl Config {
         named.collect::<Result<_, staff::BadTemplate>>().map_err(|error| anyhow!(error))
     }
 
+    /// Our authorities, and whether their people are reminded of cases.
+    pub fn case_authorities(&self) -> Vec<(OwnedServerName, bool)> {
+        let reminds =
+            |authority: &super::AuthorityConfig| authority.cases.as_ref().is_none_or(|cases| cases.reminders);
+        self.authorities.iter().map(|authority| (authority.name.clone(), reminds(authority))).collect()
+    }
+
     /// The directories of our authorities.
     ///
     /// # Errors

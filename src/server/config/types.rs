@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use web::Class;
 
 use super::{
-    BucketConfig, GatewayConfig, LdapConfig, Listener, Log, MailConfig, OrganisationConfig, ScimConfig,
-    SupportConfig, SyslogConfig, TermsConfig, UpstreamConfig, ZoneConfig, rates,
+    BucketConfig, CasesConfig, GatewayConfig, LdapConfig, Listener, Log, MailConfig, OrganisationConfig,
+    ScimConfig, SupportConfig, SyslogConfig, TermsConfig, UpstreamConfig, ZoneConfig, rates,
 };
 
 /// The whole configuration of a process.
@@ -106,6 +106,9 @@ pub struct AuthorityConfig {
     /// What follows from its organisation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organisation: Option<OrganisationConfig>,
+    /// What its people are told of cases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cases: Option<CasesConfig>,
     /// What whoever registers has to accept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub terms: Vec<TermsConfig>,
@@ -140,6 +143,7 @@ impl AuthorityConfig {
             ldap: Vec::new(),
             syslog: Vec::new(),
             organisation: None,
+            cases: None,
             terms: Vec::new(),
             application_services: Vec::new(),
             tls: None,

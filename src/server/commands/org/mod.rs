@@ -13,7 +13,7 @@ use organisation::{GuardKind, Role, SetId, State, calendar::minute_of};
 use personnel::{Answer, FileBytes, Import, Order};
 
 pub(crate) use self::office::Office;
-use self::office::{over, unexpected};
+pub(crate) use self::office::{over, unexpected};
 use crate::{
     admin::Proof,
     ask::person,

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    admin::{ORGANISATION, OrganisationOrder, Proof, RULES, RulesOrder},
+    admin::{CASES, CasesOrder, ORGANISATION, OrganisationOrder, Proof, RULES, RulesOrder},
     ask::operator,
     causes,
     cli::WhichAuthority,
@@ -34,7 +34,7 @@ enum Desk {
 }
 
 /// Does something at the desk of an authority, and leaves it again.
-pub(super) async fn over<T>(
+pub(crate) async fn over<T>(
     which: &WhichAuthority,
     work: impl AsyncFnOnce(&Office) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
@@ -105,6 +105,30 @@ impl Office {
         }
     }
 
+    /// Has an order about cases carried out, as one of the account that somebody shows to be his, if he does.
+    pub(crate) async fn ask_cases(
+        &self,
+        order: cases::Order,
+        proof: Option<Proof>,
+    ) -> anyhow::Result<cases::Answer> {
+        match &self.desk {
+            Desk::Running(running) => {
+                let order = CasesOrder { authority: self.authority.clone(), order, proof };
+                ask(running, CASES, &serde_json::to_value(&order)?).await
+            }
+            Desk::Here(house) => {
+                let operator = Actor::operator(&operator());
+                let by = Proof::by(proof.as_ref(), &house.accounts, &self.authority, operator).await;
+                let by = by.map_err(|error| anyhow!(causes::of_account(&error)))?;
+                let done = house.cases.carry_out(&self.authority, order, by).await;
+                done.map_err(|error| match error.words() {
+                    Some(told) => anyhow!(if japanese() { told.ja } else { told.en }),
+                    None => anyhow!(causes::of_errcode("", &error.to_string())),
+                })
+            }
+        }
+    }
+
     pub(crate) async fn close(self) {
         if let Desk::Here(house) = self.desk {
             house.close(Duration::from_secs(10)).await;
@@ -125,6 +149,6 @@ async fn ask<T: DeserializeOwned>(running: &Running, path: &str, order: &Value) 
 }
 
 /// An answer that is none to what was asked.
-pub(super) fn unexpected<T>() -> anyhow::Result<T> {
+pub(crate) fn unexpected<T>() -> anyhow::Result<T> {
     bail!(tr!("サーバーの答えが読めません", "the server's answer cannot be read"))
 }

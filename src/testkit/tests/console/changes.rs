@@ -233,7 +233,11 @@ async fn columns_are_guessed_put_right_saved_and_used_by_the_next_file() {
 }
 
 /// Uploads a file, and has two approve what becomes of it.
-async fn apply(server: &Server, (officer, chief): (&mut Browser, &mut Browser), file: &str) -> String {
+pub(crate) async fn apply(
+    server: &Server,
+    (officer, chief): (&mut Browser, &mut Browser),
+    file: &str,
+) -> String {
     let set = propose(officer, &FIRST, file).await;
     let fields = approved(officer, &set, "personnel").await;
     officer.post(&set, &set, &fields.borrowed()).await;

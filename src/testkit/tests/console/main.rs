@@ -6,6 +6,7 @@ mod accounts;
 mod bad_input;
 mod browser;
 mod changes;
+mod counter;
 mod powers;
 mod walk;
 

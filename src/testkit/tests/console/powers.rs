@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The pages, and who may see them: administrators, personnel officers, auditors, readers.
-const PAGES: [(&str, [bool; 4]); 10] = [
+const PAGES: [(&str, [bool; 4]); 11] = [
     ("/_yakuba/console", [true, true, true, true]),
     ("/_yakuba/console/organisation", [true, true, false, true]),
     ("/_yakuba/console/people?q=a", [true, true, false, true]),
@@ -23,6 +23,7 @@ const PAGES: [(&str, [bool; 4]); 10] = [
     ("/_yakuba/console/account?user=@chief:kanazawa.test", [true, false, false, false]),
     ("/_yakuba/console/duties", [true, false, false, false]),
     ("/_yakuba/console/audit", [true, false, true, false]),
+    ("/_yakuba/console/cases", [true, false, true, false]),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -37,8 +37,10 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     let seen = ("at", "1774965600000");
     let approve = |role| vec![("do", "approve"), ("role", role), password, seen];
     let lines = server.look(|house| house.routes(&[Serves::Console]).endpoints());
-    let posts: BTreeSet<String> =
-        lines.into_iter().filter(|(method, _)| *method != Method::GET).map(|(_, path)| path).collect();
+    // Those of the counter are walked in `counter`.
+    let is_ours = |path: &str| path.starts_with("/_yakuba/console");
+    let lines = lines.into_iter().filter(|(method, path)| *method != Method::GET && is_ours(path));
+    let posts: BTreeSet<String> = lines.map(|(_, path)| path).collect();
     let mut walked = BTreeSet::new();
     let mut last = all_rows(&server, Position::START).await.1;
     // The row of the deed, and whatever else people did since the deed before it: nothing is left over.

@@ -1,0 +1,187 @@
+//! What comes of cases with time: reminders, expiry, the end of what they did, and what a crash has cut.
+//!
+//! Of several processes over one store each looks; what one does replaces the row as it was, so it is done once.
+
+use std::time::Duration;
+
+use audit::{Action, Actor};
+use ruma::ServerName;
+use store::{Batch, CommitError, Order, Range};
+use tracing::{info, warn};
+
+use crate::{
+    case::{Case, Deed, State},
+    cases::{By, Cases, Change},
+    error::Error,
+    ids::CaseId,
+    tables::{DUE, Why},
+};
+
+/// How often is looked for what another process was told, or left half way.
+const LOOK: Duration = Duration::from_secs(20);
+
+/// Cases of an authority that are seen to at a look.
+const AT_A_LOOK: usize = 200;
+
+impl Cases {
+    /// Sees to what is due, and reminds people, until the tasks are stopped: two tasks, so that whoever is reminded slowly
+    /// keeps no duty from ending.
+    pub fn start(&self) {
+        let (due, told) = (self.clone(), self.clone());
+        let (stop, also) = (self.inner.tasks.shutdown_token(), self.inner.tasks.shutdown_token());
+        // The loops never end by themselves.
+        self.inner.tasks.spawn_restarting("cases due", move || {
+            let (cases, stop) = (due.clone(), stop.clone());
+            async move {
+                stop.run_until_cancelled(cases.keep_seeing_to()).await;
+            }
+        });
+        self.inner.tasks.spawn_restarting("case reminders", move || {
+            let (cases, stop) = (told.clone(), also.clone());
+            async move {
+                stop.run_until_cancelled(cases.keep_telling()).await;
+            }
+        });
+    }
+
+    async fn keep_seeing_to(&self) {
+        loop {
+            self.see_to_all().await;
+            tokio::select! {
+                () = self.inner.look.notified() => {}
+                () = self.inner.clock.sleep(LOOK) => {}
+            }
+        }
+    }
+
+    async fn keep_telling(&self) {
+        loop {
+            self.tell_everybody().await;
+            tokio::select! {
+                () = self.inner.tell.notified() => {}
+                () = self.inner.clock.sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// Sees to what is due now in all authorities.
+    pub(crate) async fn see_to_all(&self) {
+        for authority in self.inner.authorities.keys() {
+            match self.see_to_due(authority).await {
+                Ok(0) => {}
+                Ok(count) => {
+                    info!(%authority, count, "cases were seen to");
+                    self.inner.tell.notify_one();
+                }
+                Err(error) => {
+                    warn!(%authority, %error, "cases could not be seen to, it is tried again later")
+                }
+            }
+        }
+    }
+
+    /// Tells people in all authorities what they have still to be told.
+    pub(crate) async fn tell_everybody(&self) {
+        for authority in self.inner.authorities.keys() {
+            if let Err(error) = self.tell_all(authority).await {
+                warn!(%authority, %error, "people could not be reminded, it is tried again later");
+            }
+        }
+    }
+
+    async fn see_to_due(&self, authority: &ServerName) -> Result<usize, Error> {
+        let now = self.inner.clock.now();
+        let range =
+            Range::prefix(authority.as_str()).before(&(authority.as_str(), now.millis() + 1, CaseId(0)));
+        let rows = self.inner.store.scan(&DUE, range, Order::Ascending, AT_A_LOOK).await?;
+        let mut done = 0;
+        for ((_, at, id), ()) in rows {
+            match self.see_to(authority, id, at).await {
+                Ok(()) => done += 1,
+                // Somebody else is at it, or a person was faster.
+                Err(Error::Changed | Error::Commit(CommitError::Conflict { .. })) => {}
+                Err(error) => {
+                    warn!(%authority, case = id.0, %error, "a case could not be seen to, it is tried again later");
+                    // Lest it stands in front of all others.
+                    let case = self.get(authority, id).await?;
+                    self.try_later(authority, id, &case).await?;
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    async fn see_to(&self, authority: &ServerName, id: CaseId, at: u64) -> Result<(), Error> {
+        let now = self.inner.clock.now();
+        let case = self.get(authority, id).await?;
+        if case.due.is_none_or(|due| due.millis() != at || due > now) {
+            return Ok(());
+        }
+        match &case.state {
+            State::Asked | State::Returned | State::Failed(_) if case.expires <= now => {
+                let new = Case { state: State::Expired, approvals: Vec::new(), ..case.clone() };
+                self.end(authority, (id, &case), new, (Deed::Expired, Action::ExpireCase)).await
+            }
+            State::Asked => {
+                let mut batch = Batch::new();
+                let change = Change {
+                    id,
+                    old: Some(&case),
+                    new: Case { reminded: true, ..case.clone() },
+                    events: Vec::new(),
+                    tells: Some(Why::StillWaits),
+                    again_at: None,
+                };
+                self.write(&mut batch, authority, change);
+                self.inner.store.commit(batch).await?;
+                Ok(())
+            }
+            State::Approved => self.carry_on(authority, id).await,
+            State::Done => {
+                let by = By { actor: Actor::server(), user: None };
+                let ending = (State::Ended, Deed::Ended, Action::EndCase);
+                match self.take_back(authority, (id, &case), ending, ("", &by)).await {
+                    // There is nothing left that could be taken back.
+                    Err(Error::Refused(why)) => {
+                        warn!(%authority, case = id.0, why = %why.en, "what a case did was not there to be ended");
+                        let new = Case { state: State::Ended, ..case.clone() };
+                        self.end(authority, (id, &case), new, (Deed::Ended, Action::EndCase)).await
+                    }
+                    done => done,
+                }
+            }
+            // Looked at early, or nothing to do any more: its row says when, if ever.
+            _ => {
+                let mut batch = Batch::new();
+                let change = Change {
+                    id,
+                    old: Some(&case),
+                    new: case.clone(),
+                    events: Vec::new(),
+                    tells: None,
+                    again_at: None,
+                };
+                self.write(&mut batch, authority, change);
+                self.inner.store.commit(batch).await?;
+                Ok(())
+            }
+        }
+    }
+
+    async fn end(
+        &self,
+        authority: &ServerName,
+        (id, old): (CaseId, &Case),
+        new: Case,
+        (deed, action): (Deed, Action),
+    ) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        self.deed(action, &Actor::server(), id, &new).write(&mut batch, authority);
+        let by = By { actor: Actor::server(), user: None };
+        let events = vec![self.event(&by, deed, "")];
+        let change = Change { id, old: Some(old), new, events, tells: Some(Why::Asker), again_at: None };
+        self.write(&mut batch, authority, change);
+        self.inner.store.commit(batch).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,256 @@
+//! Fields of kinds: what can be typed into each, and how that is read. What is read is kept in one spelling.
+
+use std::collections::BTreeMap;
+
+use intake::Date;
+use organisation::{Organisation, UnitId, What, calendar::begin_of};
+use ruma::{OwnedRoomId, OwnedUserId, ServerName, UserId};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    limits::LONGEST_TEXT,
+    words::{Told, words},
+};
+
+/// A field of a kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Field {
+    /// Its word for programs and rows: letters, digits and `_`.
+    pub word: String,
+    /// What people call it.
+    pub label: Told,
+    /// What they have to know to fill it in; may be empty.
+    pub remark: Told,
+    /// What can be typed.
+    pub kind: FieldKind,
+    /// Whether it may be left empty.
+    pub optional: bool,
+}
+
+/// What can be typed into a field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FieldKind {
+    /// A text of at most so many letters; in several lines or not.
+    Text {
+        /// Letters.
+        most: usize,
+        /// Whether it may have several lines.
+        lines: bool,
+    },
+    /// An account of the authority.
+    Person,
+    /// A unit of today, by its name or code.
+    Unit,
+    /// A room, by its id.
+    Room,
+    /// A day, from today on, and at most so many days ahead.
+    Date {
+        /// Days.
+        most_ahead: u64,
+    },
+    /// A number.
+    Number {
+        /// The least.
+        least: i64,
+        /// The most.
+        most: i64,
+    },
+    /// One of these: word and name.
+    Choice(Vec<(String, Told)>),
+}
+
+/// The fields of a wish, each as it was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fields(BTreeMap<String, String>);
+
+impl Fields {
+    /// Of what was kept of a case.
+    #[must_use]
+    pub fn of(kept: &[(String, String)]) -> Self {
+        Self(kept.iter().cloned().collect())
+    }
+
+    /// The value of a field; empty where it was left so.
+    #[must_use]
+    pub fn get(&self, word: &str) -> &str {
+        self.0.get(word).map_or("", String::as_str)
+    }
+
+    /// The account of a field.
+    #[must_use]
+    pub fn user(&self, word: &str) -> Option<OwnedUserId> {
+        UserId::parse(self.get(word)).ok()
+    }
+
+    /// The unit of a field.
+    #[must_use]
+    pub fn unit(&self, word: &str) -> Option<UnitId> {
+        self.get(word).parse().ok().map(UnitId)
+    }
+
+    /// The room of a field.
+    #[must_use]
+    pub fn room(&self, word: &str) -> Option<OwnedRoomId> {
+        OwnedRoomId::try_from(self.get(word)).ok()
+    }
+
+    /// The day of a field.
+    #[must_use]
+    pub fn day(&self, word: &str) -> Option<Date> {
+        self.get(word).parse().ok()
+    }
+
+    /// As they are kept.
+    pub(crate) fn kept(&self) -> Vec<(String, String)> {
+        self.0.iter().map(|(word, value)| (word.clone(), value.clone())).collect()
+    }
+
+    /// Reads what somebody typed. Accounts are looked at by who calls.
+    ///
+    /// # Errors
+    /// What is wrong, for who typed it.
+    pub(crate) fn read(
+        typed: &[(String, String)],
+        fields: &[Field],
+        (authority, organisation, day): (&ServerName, &Organisation, Date),
+    ) -> Result<Self, Told> {
+        let mut read = BTreeMap::new();
+        for field in fields {
+            let value =
+                typed.iter().find(|(word, _)| *word == field.word).map_or("", |(_, value)| value.trim());
+            let (ja, en) = (&field.label.ja, &field.label.en);
+            if value.is_empty() {
+                if field.optional {
+                    continue;
+                }
+                return Err(words!("「{ja}」を入力してください。", "Please fill in \"{en}\"."));
+            }
+            let value = match &field.kind {
+                FieldKind::Text { most, lines } => text(value, *most, *lines),
+                FieldKind::Person => person(value, authority),
+                FieldKind::Unit => unit(value, organisation, day),
+                FieldKind::Room => room(value),
+                FieldKind::Date { most_ahead } => date(value, day, *most_ahead),
+                FieldKind::Number { least, most } => number(value, *least, *most),
+                FieldKind::Choice(all) => choice(value, all),
+            };
+            let value = value.map_err(|why| {
+                let (why_ja, why_en) = (why.ja, why.en);
+                words!("「{ja}」: {why_ja}", "\"{en}\": {why_en}")
+            })?;
+            read.insert(field.word.clone(), value);
+        }
+        Ok(Self(read))
+    }
+}
+
+/// A text without what cannot be seen in it, within its bound.
+pub(crate) fn text(value: &str, most: usize, lines: bool) -> Result<String, Told> {
+    let value = value.trim().replace("\r\n", "\n");
+    let most = most.min(LONGEST_TEXT);
+    if value.chars().count() > most {
+        return Err(words!("{most} 文字までです。", "At most {most} letters."));
+    }
+    let is_hidden = |letter: char| {
+        (letter.is_control() && !(lines && matches!(letter, '\n' | '\t')))
+            || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if value.contains(is_hidden) {
+        return Err(words!(
+            "使えない文字(制御文字など)が入っています。",
+            "It holds letters that cannot be seen."
+        ));
+    }
+    Ok(value)
+}
+
+fn person(value: &str, authority: &ServerName) -> Result<String, Told> {
+    let wrong = || words!("この機関のアカウントではありません。", "This is no account of this authority.");
+    let user = match value.starts_with('@') && value.contains(':') {
+        true => UserId::parse(value),
+        false => UserId::parse_with_server_name(value.trim_start_matches('@'), authority),
+    };
+    let user = user.map_err(|_| wrong())?;
+    if user.server_name() != authority || user.localpart().chars().any(|letter| letter.is_ascii_uppercase()) {
+        return Err(wrong());
+    }
+    Ok(user.to_string())
+}
+
+/// A unit of a day by its code, its name or its whole path.
+fn unit(value: &str, organisation: &Organisation, day: Date) -> Result<String, Told> {
+    let mut found = Vec::new();
+    let units = organisation.records().filter_map(|(_, said)| match &said.what {
+        What::Unit(unit) if said.span.holds(day) => Some(unit),
+        _ => None,
+    });
+    for unit in units {
+        let is_it = unit.name == value
+            || unit.code.as_deref() == Some(value)
+            || (value.ends_with(unit.name.as_str())
+                && path_of(organisation, unit.unit, day) == spaced(value));
+        if is_it {
+            found.push(unit.unit);
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    match found[..] {
+        [UnitId(unit)] => Ok(unit.to_string()),
+        [] => Err(words!("その名前の所属はありません。", "There is no unit of this name.")),
+        _ => Err(words!(
+            "同じ名前の所属が複数あります。所属コードか、上位からの名前(総務部 防災課)を入力してください。",
+            "Several units have this name; please type the code, or the names from the top."
+        )),
+    }
+}
+
+fn spaced(value: &str) -> String {
+    value.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The names of a unit and those above it.
+pub(crate) fn path_of(organisation: &Organisation, unit: UnitId, day: Date) -> String {
+    let path = organisation.path(unit, day);
+    path.iter().map(|unit| unit.name.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+fn room(value: &str) -> Result<String, Told> {
+    OwnedRoomId::try_from(value).map(|room| room.to_string()).map_err(|_| {
+        words!(
+            "「!」で始まるルーム ID を入力してください。",
+            "Please type the id of a room, which begins with `!`."
+        )
+    })
+}
+
+fn date(value: &str, today: Date, most_ahead: u64) -> Result<String, Told> {
+    let wrong =
+        || words!("2026-04-01 のような日付を入力してください。", "Please type a day such as 2026-04-01.");
+    let date: Date = value.parse().map_err(|_| wrong())?;
+    if date < today {
+        return Err(words!("過ぎた日付は指定できません。", "This day is over."));
+    }
+    let (from, to) = (begin_of(today).ok_or_else(wrong)?, begin_of(date).ok_or_else(wrong)?);
+    if to.since(from).as_secs() / 86_400 > most_ahead {
+        return Err(words!("{most_ahead} 日先までです。", "At most {most_ahead} days ahead."));
+    }
+    Ok(date.to_string())
+}
+
+fn number(value: &str, least: i64, most: i64) -> Result<String, Told> {
+    let number: Option<i64> = value.parse().ok().filter(|number| (least..=most).contains(number));
+    number.map(|number| number.to_string()).ok_or_else(|| {
+        words!(
+            "{least} から {most} までの数を入力してください。",
+            "Please type a number from {least} to {most}."
+        )
+    })
+}
+
+fn choice(value: &str, all: &[(String, Told)]) -> Result<String, Told> {
+    let found = all.iter().find(|(word, told)| word == value || told.ja == value);
+    found
+        .map(|(word, _)| word.clone())
+        .ok_or_else(|| words!("一覧から選んでください。", "Please choose one of the list."))
+}

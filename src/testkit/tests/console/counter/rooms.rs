@@ -1,0 +1,87 @@
+//! A room that people made comes under a rule: asked for by who moderates it, agreed to by who heads the unit.
+
+use audit::Actor;
+use duties::Duty;
+use http::StatusCode;
+use rules::{Answer, Order};
+use serde_json::json;
+use testkit::Net;
+
+use super::{approve, ask, chiefs};
+use crate::{browser::Browser, changes, holder, rows};
+
+const ASK: &str = "/_yakuba/counter/ask/adopt_room";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_moderator_asks_and_the_head_of_the_unit_agrees() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let [mut chief, ..] = chiefs(&server).await;
+    let mut officer = holder(&server, "jinji", Duty::Personnel).await.1;
+    let (hanako, taro, jiro) =
+        (server.user("hanako").await, server.user("taro").await, server.user("jiro").await);
+    changes::apply(&server, (&mut officer, &mut chief), changes::FILE).await;
+    let rules = server.look(|house| house.rules.clone());
+    let room = json!({ "key": "main", "name": "{unit} 連絡" });
+    // From tomorrow on, so that the rule makes no rooms of its own before.
+    let wish = json!({ "title": "課", "units": { "named": ["*課"] }, "rooms": [room] });
+    let wish = Box::new(serde_json::from_value(wish).unwrap());
+    let from = Some("2026-04-02".parse().unwrap());
+    let order = Order::Set { rule: None, wish, from, until: None };
+    let by = Actor::operator("root");
+    let Answer::Rule(rule) = rules.carry_out(server.name(), order, &by).await.unwrap() else { panic!() };
+    let made = json!({ "preset": "private_chat", "name": "手作り", "room_version": "11" });
+    let room = taro.create_room_with(&made).await;
+    let place = format!("{}:main", rule.0);
+    let fields = [
+        ("field-room", room.as_str()),
+        ("field-unit", "防災課"),
+        ("field-place", place.as_str()),
+        ("reason", "課の部屋にするため"),
+    ];
+    // Who is not in it does not ask, whether or not there is such a room.
+    let mut other = Browser::of(&server, &jiro).await;
+    let mut refused = Vec::new();
+    for id in [room.as_str(), "!none:kanazawa.test"] {
+        let mut fields = fields;
+        fields[0].1 = id;
+        let answer = other.post(ASK, ASK, &fields).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        refused.push(answer.text.contains("モデレーターか人事担当"));
+    }
+    assert_eq!(refused, [true, true]);
+    let mut asker = Browser::of(&server, &taro).await;
+    let case = ask(&mut asker, ASK, &fields).await;
+    assert!(asker.open(&case).await.contains("防災課 課長"), "it waits for who heads the unit");
+    let mut head = Browser::of(&server, &hanako).await;
+    let answer = approve(&mut head, &case).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    let page = head.open(&case).await;
+    assert!(page.contains("実施済み"), "{page}");
+    let Answer::Shown(shown) = rules.carry_out(server.name(), Order::Show { day: None }, &by).await.unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!(shown.rooms.len(), 1);
+    assert!(shown.rooms[0].is_adopted && shown.rooms[0].room == room.as_str());
+    assert_eq!(rows(&server, server.name(), "rules.adopt").await.len(), 1);
+    assert_eq!(rows(&server, server.name(), "case.carry_out").await.len(), 1);
+    // A personnel officer who is not in the room asks: two agree, neither of whom is he.
+    let theirs = jiro.create_room_with(&made).await;
+    let mut of_officer = fields;
+    (of_officer[0].1, of_officer[1].1) = (theirs.as_str(), "人事課");
+    let case = ask(&mut officer, ASK, &of_officer).await;
+    let mut other_head = Browser::of(&server, &jiro).await;
+    approve(&mut other_head, &case).await;
+    let page = other_head.open(&case).await;
+    assert!(page.contains("承認待ち") && page.contains("@chief:kanazawa.test"), "{page}");
+    approve(&mut chief, &case).await;
+    assert!(chief.open(&case).await.contains("実施済み"));
+    // A second room for the same place: it is refused when it is asked for.
+    let second = taro.create_room_with(&made).await;
+    let mut fields = fields;
+    fields[0].1 = second.as_str();
+    let answer = asker.post(ASK, ASK, &fields).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(answer.text.contains("すでにあります"), "{}", answer.text);
+}
