@@ -1,0 +1,112 @@
+//! The tables of this crate.
+
+use serde::{Deserialize, Serialize};
+use store::{Table, TableCheck, Tuning, row};
+
+use crate::{codes::Hash, totp::Secret};
+
+/// What an account is asked for beside its password; key: user id. Whoever never had a factor has no row.
+pub(crate) static FACTORS: Table<String, FactorsRow> = Table::new(360, "factor.factors", Tuning::Point);
+/// Recoveries that one has asked for and another has still to agree to; key: authority, user id.
+pub(crate) static RECOVERIES: Table<(String, String), RecoveryRow> =
+    Table::new(361, "factor.recoveries", Tuning::Small);
+
+/// All factors of an account.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FactorsRow {
+    /// The number of the next one.
+    pub(crate) next: u32,
+    /// How often the account was recovered: what was begun before is worth nothing after.
+    pub(crate) recovered: u32,
+    /// Authenticator apps.
+    pub(crate) apps: Vec<AppRow>,
+    /// Codes of its owner that were not used yet.
+    pub(crate) codes: Vec<Hash>,
+    /// The code of a recovery, until its owner has a factor again.
+    pub(crate) handed: Option<HandedRow>,
+}
+row!(FactorsRow, schema = 1);
+
+/// An authenticator app.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AppRow {
+    /// Its number.
+    pub(crate) id: u32,
+    /// What its owner calls it.
+    pub(crate) name: String,
+    /// When it was set up, in milliseconds since 1970.
+    pub(crate) added_ms: u64,
+    /// What it computes codes from.
+    pub(crate) secret: Secret,
+    /// The step of the last code that was taken; it only grows.
+    pub(crate) last_step: u64,
+    /// By how many steps its clock was ahead then.
+    pub(crate) drift: i8,
+    /// The step of a code from afar, after which the next one gets in.
+    pub(crate) expected_after: Option<u64>,
+}
+
+impl std::fmt::Debug for AppRow {
+    /// Secrets do not belong in logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AppRow").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The code of a recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HandedRow {
+    /// Its hash.
+    pub(crate) code: Hash,
+    /// Until when it is good, in milliseconds since 1970.
+    pub(crate) until_ms: u64,
+}
+
+/// A recovery that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RecoveryRow {
+    /// By whom: a user id.
+    pub(crate) asked_by: String,
+    /// When, in milliseconds since 1970.
+    pub(crate) asked_ms: u64,
+}
+row!(RecoveryRow, schema = 1);
+
+/// The checks of all tables of this crate, for `verify` of the store.
+pub fn checks() -> Vec<TableCheck> {
+    vec![FACTORS.check(), RECOVERIES.check()]
+}
+
+#[cfg(test)]
+mod tests {
+    use store::Value;
+
+    use super::*;
+
+    /// What is on disk must stay readable: a change here needs a new schema number.
+    #[test]
+    fn rows_have_the_bytes_that_are_on_disk() {
+        let app = AppRow {
+            id: 1,
+            name: "a".into(),
+            added_ms: 2,
+            secret: [7; 20],
+            last_step: 3,
+            drift: -2,
+            expected_after: Some(4),
+        };
+        let handed = Some(HandedRow { code: [9; 32], until_ms: 5 });
+        let row = FactorsRow { next: 2, recovered: 1, apps: vec![app], codes: vec![[8; 32]], handed };
+        let mut bytes = b"\x01\x02\x01\x01\x01\x01a\x02".to_vec();
+        bytes.extend([7; 20]);
+        bytes.extend(b"\x03\xfe\x01\x04\x01");
+        bytes.extend([8; 32]);
+        bytes.push(1);
+        bytes.extend([9; 32]);
+        bytes.push(5);
+        assert_eq!(&row.encode()[..], bytes);
+        assert_eq!(FactorsRow::decode(&row.encode()).ok(), Some(row));
+        let asked = RecoveryRow { asked_by: "@a:b".into(), asked_ms: 6 };
+        assert_eq!(&asked.encode()[..], b"\x01\x04@a:b\x06");
+    }
+}
