@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("store_rocksdb", 2),
     ("store_postgres", 2),
     ("duties", 3),
+    ("factor", 3),
     ("personnel", 3),
     ("room", 3),
     ("rules", 3),

@@ -15,7 +15,7 @@ use crate::{
     Config, DeviceEnds, Error, Presence, Settings,
     chores::Working,
     failures::Failures,
-    guesses::Guesses,
+    guesses::{Guesses, of_codes},
     invite_rules::AsTheySay,
     mail_rates::MailRates,
     nonces::Nonces,
@@ -43,6 +43,8 @@ pub(crate) struct Inner {
     pub(crate) passwords: Passwords,
     pub(crate) sessions: SessionCache,
     pub(crate) guesses: Guesses,
+    /// The same of second factors.
+    pub(crate) code_guesses: Guesses,
     pub(crate) failures: Failures,
     pub(crate) nonces: Nonces,
     pub(crate) seen_notes: SeenNotes,
@@ -80,6 +82,7 @@ impl Accounts {
     ) -> Result<Self, Error> {
         let passwords = Passwords::new(config.password, &random, tasks)?;
         let guesses = Guesses::new(config.guesses, &clock);
+        let code_guesses = Guesses::new(config.guesses.map(|_| of_codes()), &clock);
         let failures = Failures::new(&clock);
         let mail_rates = MailRates::new(&clock);
         let sessions = SessionCache::new(config.memory, metrics);
@@ -102,6 +105,7 @@ impl Accounts {
                 passwords,
                 sessions,
                 guesses,
+                code_guesses,
                 failures,
                 nonces: Nonces::new(),
                 seen_notes: SeenNotes::default(),

@@ -15,6 +15,7 @@ use store::{Batch, Order, Range, Reads, Value};
 use crate::{
     Accounts, Credentials, Error,
     password::DEAR_ATTEMPTS,
+    second_step::{Proof, SignedIn},
     sessions::parse_user,
     tables::{self, BrowserRow, TokenHash, UserRow, millis},
     tokens,
@@ -37,6 +38,8 @@ pub struct Browser {
     pub suspended: bool,
     /// When the user proved who it is.
     pub began: Timestamp,
+    /// Whether a second factor was shown, here or at an identity provider of which that is demanded.
+    pub strong: bool,
 }
 
 /// What a browser shows from now on.
@@ -50,8 +53,26 @@ impl std::fmt::Debug for BrowserSecret {
     }
 }
 
+/// The browser in which somebody signs in.
+#[derive(Clone, Copy)]
+pub struct InBrowser<'a> {
+    /// What this browser alone has given to it, so that what is begun in one is not ended in another.
+    pub key: [u8; 32],
+    /// Where it is, if that is known.
+    pub from: Option<Address>,
+    /// What it calls itself.
+    pub agent: Option<&'a str>,
+}
+
+impl std::fmt::Debug for InBrowser<'_> {
+    /// Keys do not belong in logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InBrowser")
+    }
+}
+
 impl Accounts {
-    /// Signs a user in to our pages with a password. It is counted, refused and noted as
+    /// Signs a user in to our pages with a password, as far as that goes. It is counted, refused and noted as
     /// [`Accounts::log_in`] is; the session is on disk when this returns.
     ///
     /// # Errors
@@ -60,21 +81,20 @@ impl Accounts {
         &self,
         authority: &ServerName,
         credentials: &Credentials,
-        from: Option<Address>,
-        agent: Option<&str>,
-    ) -> Result<(OwnedUserId, BrowserSecret), Error> {
+        browser: &InBrowser<'_>,
+    ) -> Result<SignedIn, Error> {
         let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
         loop {
-            let (user_id, row) = self.check_credentials(authority, credentials, from).await?;
-            match self.put_browser(&user_id, &row, &[("proof", "password")], from, agent).await {
+            let (user_id, row) = self.check_credentials(authority, credentials, browser.from).await?;
+            match self.go_on(&user_id, &row, Proof::by("password"), false, browser).await {
                 // A password that is changed or an account that is closed meanwhile must not let this in.
                 Err(Error::Contended) => self.again(&mut attempts).await?,
-                done => return Ok((user_id, done?)),
+                done => return done,
             }
         }
     }
 
-    /// Signs a user in to our pages who has proved elsewhere who it is; `proof` is a word for the audit log.
+    /// Signs a user in to our pages who has proved elsewhere who it is, as far as that goes; `proof` is a word for the audit log.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Deactivated`], [`Error::Locked`], a refusal of the policy, [`Error::Contended`],
@@ -83,20 +103,32 @@ impl Accounts {
         &self,
         user: &UserId,
         proof: &'static str,
-        from: Option<Address>,
-        agent: Option<&str>,
-    ) -> Result<BrowserSecret, Error> {
-        self.begin_proved_browser(user, &[("proof", proof)], from, agent).await
+        browser: &InBrowser<'_>,
+    ) -> Result<SignedIn, Error> {
+        self.begin_proved_browser(user, &Proof::by(proof), false, browser).await
     }
 
-    /// The same with more than one word for the audit log; empty ones are left out.
+    /// Signs whoever is signed in in a browser in once more, after what has ended all his sessions of browsers.
+    ///
+    /// # Errors
+    /// As [`Accounts::begin_browser`].
+    pub async fn renew_browser(
+        &self,
+        before: &Browser,
+        proof: &'static str,
+        browser: &InBrowser<'_>,
+    ) -> Result<SignedIn, Error> {
+        self.begin_proved_browser(&before.user_id, &Proof::by(proof), before.strong, browser).await
+    }
+
+    /// The same with more than one word for the audit log; `strong` is that no factor need be shown.
     pub(crate) async fn begin_proved_browser(
         &self,
         user: &UserId,
-        proof: &[(&'static str, &str)],
-        from: Option<Address>,
-        agent: Option<&str>,
-    ) -> Result<BrowserSecret, Error> {
+        proof: &Proof,
+        strong: bool,
+        browser: &InBrowser<'_>,
+    ) -> Result<SignedIn, Error> {
         let mut attempts = Attempts::default();
         loop {
             let row = self.get_user_row(user).await?;
@@ -104,27 +136,26 @@ impl Accounts {
             if self.kept_from(user).await?.locked {
                 return Err(Error::Locked);
             }
-            self.inner.rooms.policy().sign_in(user, from).map_err(room::Error::from)?;
-            match self.put_browser(user, &row, proof, from, agent).await {
+            self.inner.rooms.policy().sign_in(user, browser.from).map_err(room::Error::from)?;
+            match self.go_on(user, &row, proof.clone(), strong, browser).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
             }
         }
     }
 
-    async fn put_browser(
+    /// Begins a session of the account of this row, with what else is `put` into its batch.
+    pub(crate) async fn put_browser(
         &self,
         user: &UserId,
         row: &UserRow,
-        proof: &[(&'static str, &str)],
-        from: Option<Address>,
-        agent: Option<&str>,
+        proof: &Proof,
+        strong: bool,
+        put: impl Fn(&mut Batch),
+        browser: &InBrowser<'_>,
     ) -> Result<BrowserSecret, Error> {
         let (now, user_key) = (self.now_ms(), user.as_str());
         let mut batch = Batch::new();
-        batch.require(&tables::USERS, user_key, Some(row));
-        // So that who ends all sessions meanwhile notices this one.
-        batch.add(&tables::LOG_INS, user_key, 1);
         let mut others = self.browsers_of(user).await?;
         others.sort_by_key(|(_, ends_ms)| *ends_ms);
         let too_many = (others.len() + 1).saturating_sub(MOST_BROWSERS);
@@ -133,18 +164,38 @@ impl Accounts {
                 delete_browser(&mut batch, user_key, *hash);
             }
         }
+        self.put_browser_over(batch, user, row, proof, strong, put, browser).await
+    }
+
+    /// The same over a batch that has seen to the other browsers.
+    #[expect(clippy::too_many_arguments, reason = "two callers, and each part is one of the batch")]
+    pub(crate) async fn put_browser_over(
+        &self,
+        mut batch: Batch,
+        user: &UserId,
+        row: &UserRow,
+        proof: &Proof,
+        strong: bool,
+        put: impl Fn(&mut Batch),
+        browser: &InBrowser<'_>,
+    ) -> Result<BrowserSecret, Error> {
+        let (now, user_key) = (self.now_ms(), user.as_str());
+        batch.require(&tables::USERS, user_key, Some(row));
+        // So that who ends all sessions meanwhile notices this one.
+        batch.add(&tables::LOG_INS, user_key, 1);
+        put(&mut batch);
         let secret = tokens::new_token(&self.inner.random, "ybs");
         let hash = tokens::hash(&secret);
         let ends_ms = now.saturating_add(millis(LIFETIME));
-        let kept = BrowserRow { user: user.to_string(), began_ms: now, ends_ms, stamp: stamp_of(row) };
+        let kept = BrowserRow { user: user.to_string(), began_ms: now, ends_ms, stamp: stamp_of(row), strong };
         batch.put(&tables::BROWSERS, &hash, &kept);
         batch.put(&tables::BROWSERS_OF, &(user_key, hash), &ends_ms);
-        let by = Actor::user(user, row.admin, from);
+        let by = Actor::user(user, row.admin, browser.from);
         let mut deed = self.deed(Action::SignIn, &by, user).after("session", "browser");
-        for (name, word) in proof.iter().filter(|(_, word)| !word.is_empty()) {
-            deed = deed.after(name, *word);
+        for (name, word) in proof.words().into_iter().filter(|(_, word)| !word.is_empty()) {
+            deed = deed.after(name, word);
         }
-        if let Some(agent) = agent {
+        if let Some(agent) = browser.agent {
             deed = deed.after("user_agent", agent);
         }
         deed.write(&mut batch, user.server_name());
@@ -168,14 +219,21 @@ impl Accounts {
         let mut reads = Reads::new();
         let user = reads.get(&tables::USERS, row.user.as_str());
         let moderation = reads.get(&tables::MODERATION, row.user.as_str());
+        let factors = factor::Shown::ask(&mut reads, &user_id);
         let mut found = store.read(reads).await?;
         let Some(user) = found.take(user)? else { return Ok(None) };
+        let factors = factors.take(&mut found)?;
         let kept_from = found.take(moderation)?.unwrap_or_default();
         if user.deactivated || kept_from.locked || stamp_of(&user) != row.stamp {
             return Ok(None);
         }
+        // Whoever has come by a factor, or has to have one by now, signs in with it.
+        if !row.strong && (factors.is_any() || self.must_have_factor(&user_id, &user).await?) {
+            return Ok(None);
+        }
         Ok(Some(Browser {
             user_id,
+            strong: row.strong,
             admin: user.admin,
             suspended: kept_from.suspended,
             began: Timestamp(row.began_ms),

@@ -382,12 +382,17 @@ fn cipher(id: &str) -> ChaCha20Poly1305 {
 }
 
 impl Accounts {
-    /// What tells a user's account from what it is after a change of the password or its end.
+    /// What tells a user's account from what it is after a change of the password, a recovery or its end.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Store`].
     pub async fn stamp(&self, user: &ruma::UserId) -> Result<[u8; 32], Error> {
-        Ok(stamp_of(&self.get_user_row(user).await?, None, false))
+        let row = stamp_of(&self.get_user_row(user).await?, None, false);
+        let recoveries = self.factors(user).await?.recoveries();
+        if recoveries == 0 {
+            return Ok(row);
+        }
+        Ok(Sha256::new_with_prefix(row).chain_update(recoveries.to_be_bytes()).finalize().into())
     }
 }
 

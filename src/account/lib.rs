@@ -25,6 +25,7 @@ mod email_tokens;
 mod emails;
 mod ends;
 mod error;
+mod factors;
 mod failures;
 mod filters;
 mod given;
@@ -53,11 +54,13 @@ mod provisioned;
 mod push_defaults;
 mod push_rules;
 mod push_ruleset;
+mod recoveries;
 mod refreshing;
 mod register;
 mod registration_tokens;
 mod reports;
 mod reserved;
+mod second_step;
 mod seen;
 mod service;
 mod service_devices;
@@ -83,9 +86,9 @@ mod wishes;
 pub use accounts::Accounts;
 pub use administration::{Account, AccountOrder, AccountPage, AccountQuery};
 pub use audit::Actor;
-pub use browsers::{Browser, BrowserSecret, MOST_BROWSERS};
+pub use browsers::{Browser, BrowserSecret, InBrowser, MOST_BROWSERS};
 pub use config::{
-    Config, EmailAtRegistration, GuessLimit, MailSettings, PasswordCost, Registration, Settings, Terms,
+    Config, EmailAtRegistration, FactorsFor, GuessLimit, MailSettings, PasswordCost, Registration, Settings, Terms,
     TermsText, Upstream,
 };
 pub use confirmed::Confirmed;
@@ -118,6 +121,7 @@ pub use registration_tokens::{RegistrationToken, TokenChange};
 pub use reports::Report;
 pub use service::{AppService, Namespace, NewAppService, ServiceAddress, Told};
 pub use service_devices::ServiceDevice;
+pub use second_step::{SignedIn, Unfinished, Wants};
 pub use sessions::{Session, SessionTokens};
 pub use shared_secret::SharedSecretRegister;
 pub use stages::{StageOutcome, StageProof};

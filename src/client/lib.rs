@@ -48,6 +48,7 @@ mod register;
 mod relations;
 mod routes;
 mod search;
+mod second_step;
 mod send;
 mod services;
 mod shared_secret;

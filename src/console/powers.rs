@@ -64,7 +64,7 @@ mod tests {
 
     fn browser(admin: bool, suspended: bool) -> Browser {
         let user_id = owned_user_id!("@hanako:kanazawa.test");
-        Browser { user_id, admin, suspended, began: base::Timestamp(0) }
+        Browser { user_id, admin, suspended, began: base::Timestamp(0), strong: false }
     }
 
     #[test]

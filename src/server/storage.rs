@@ -366,6 +366,7 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         organisation::checks(),
         personnel::checks(),
         duties::checks(),
+        factor::checks(),
         scim::checks(),
         ldap::checks(),
         rules::checks(),

@@ -10,6 +10,7 @@ use super::{
     api::{OAuthApi, SIGN_IN, SIGN_UP},
     upstream::by_provider,
 };
+use crate::second_step::{arrive, in_browser};
 
 /// Asks for name and password.
 pub(crate) async fn ask(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
@@ -23,20 +24,17 @@ pub(crate) async fn ask(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Respo
 
 /// Takes them.
 pub(crate) async fn sign_in(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
-    let answer = async |mut visit: Visit| {
+    let answer = async |visit: Visit| {
         let form = visit.form()?;
         let name = form.get("name").trim().to_owned();
         let credentials =
             Credentials::NameAndPassword { name: name.clone(), password: form.get("password").to_owned() };
-        let (from, agent) = (visit.address(), visit.call.user_agent());
-        let done =
-            api.accounts.sign_in_browser(visit.authority(), &credentials, from, agent.as_deref()).await;
-        let back = visit.way_back(form.find("back"));
+        let agent = visit.call.user_agent();
+        let browser = in_browser(&visit, agent.as_deref());
+        let done = api.accounts.sign_in_browser(visit.authority(), &credentials, &browser).await;
+        let back = visit.way_back(form.find("back")).to_owned();
         match done {
-            Ok((_, secret)) => {
-                visit.begin(&api.pages, secret).await?;
-                Ok(visit.redirect(back))
-            }
+            Ok(signed_in) => arrive(&api.pages, visit, signed_in, &back).await,
             Err(error) => {
                 let error = match error {
                     // No user can have this name.
@@ -47,7 +45,7 @@ pub(crate) async fn sign_in(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<R
                 if error.status().is_server_error() {
                     return Err(error);
                 }
-                Ok(visit.page(self::form(&api, &visit, back, &name, Some(&error))))
+                Ok(visit.page(self::form(&api, &visit, &back, &name, Some(&error))))
             }
         }
     };

@@ -15,7 +15,7 @@ use ruma::OwnedServerName;
 
 use super::{
     AuthorityConfig, Config, EmailSetting, GatewayAppConfig, GatewayKind, Listener, MailConfig, MailSecurity,
-    PeersSetting, PrivateAddresses, ProxyHeaderSetting, RateSetting, RegistrationMode, TermsConfig,
+    PeersSetting, PrivateAddresses, ProxyHeaderSetting, RateSetting, RegistrationMode, RequiredFactors, TermsConfig,
     TermsTextConfig, TrustSetting,
 };
 use crate::{causes, places::Bounds, texts::tr};
@@ -186,8 +186,16 @@ impl Config {
             upstream: authority
                 .upstream
                 .as_ref()
-                .map(|upstream| account::Upstream { makes_accounts: upstream.makes_accounts }),
+                .map(|upstream| account::Upstream {
+                    makes_accounts: upstream.makes_accounts,
+                    demands_way: !upstream.acr_values.is_empty(),
+                }),
             passwords: authority.upstream.as_ref().is_none_or(|upstream| upstream.passwords),
+            factors: match authority.factors.required {
+                RequiredFactors::None => account::FactorsFor::Nobody,
+                RequiredFactors::Administrators => account::FactorsFor::Administrators,
+                RequiredFactors::All => account::FactorsFor::Everybody,
+            },
             ..account::Settings::default()
         })
     }

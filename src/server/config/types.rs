@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use web::Class;
 
 use super::{
-    BucketConfig, GatewayConfig, LdapConfig, Listener, Log, MailConfig, OrganisationConfig, ScimConfig,
+    BucketConfig, FactorsConfig, GatewayConfig, LdapConfig, Listener, Log, MailConfig, OrganisationConfig, ScimConfig,
     SupportConfig, TermsConfig, UpstreamConfig, ZoneConfig, rates,
 };
 
@@ -94,6 +94,9 @@ pub struct AuthorityConfig {
     /// The identity provider at which its users sign in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<UpstreamConfig>,
+    /// Second factors.
+    #[serde(default)]
+    pub factors: FactorsConfig,
     /// The identity systems that say who is there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scim: Vec<ScimConfig>,
@@ -133,6 +136,7 @@ impl AuthorityConfig {
             sign_in_page: false,
             mail: None,
             upstream: None,
+            factors: FactorsConfig::default(),
             scim: Vec::new(),
             ldap: Vec::new(),
             organisation: None,

@@ -8,6 +8,7 @@ mod bad_input;
 mod creation;
 mod delayed;
 mod emails;
+mod factors;
 mod finding;
 mod guests;
 mod hidden;

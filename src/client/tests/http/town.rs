@@ -352,6 +352,7 @@ impl Town {
             pages.clone(),
             Upstream::new(providers, web, clock.clone(), random.clone()),
             [names[0].clone()].into(),
+            [names[0].clone()].into(),
         )));
 
         let search = Search::new(engine.rooms().clone(), store.clone(), clock.clone(), &tasks, &metrics);

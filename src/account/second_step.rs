@@ -1,0 +1,479 @@
+//! The second step of signing in to our pages: what is asked for once a password was right, or an identity provider has said
+//! who it is.
+//!
+//! Between the steps nothing is kept. The browser holds a ticket, sealed with a key of ours, which no other browser
+//! can use: it says whose password was right, and when. So nobody uses up places of anybody, and any process takes the second
+//! step. What makes it good once is the answer to it: a code is taken once.
+//!
+//! Whoever has to have a factor and has none sets one up in this step, and can do nothing else before he has. The secret of
+//! that app is in the ticket too: whoever closes the page has changed nothing.
+
+use std::time::Duration;
+
+use audit::{Action, Actor};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use base::Attempts;
+use chacha20poly1305::{
+    ChaCha20Poly1305, KeyInit,
+    aead::{Aead, Payload},
+};
+use factor::{Factors, Refused, Secret, Used};
+use ruma::{OwnedUserId, ServerName, UserId};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Accounts, BrowserSecret, Error, FactorsFor, InBrowser,
+    failures::Attempt,
+    guesses::{Guess, Guesser},
+    sessions::parse_user,
+    tables::{UserRow, millis},
+    users::refuse_closed,
+};
+
+/// How long the second step may take, and setting up an app.
+const LIFETIME: Duration = Duration::from_secs(15 * 60);
+
+/// Longest ticket that is opened; ours are shorter.
+const LONGEST: usize = 4_096;
+
+/// Bytes of what makes each sealing another one.
+const NONCE: usize = 12;
+
+/// How far somebody is who signs in to our pages.
+#[derive(Debug)]
+pub enum SignedIn {
+    /// He is in.
+    Done(OwnedUserId, BrowserSecret),
+    /// Something is missing.
+    Unfinished(Unfinished),
+}
+
+impl SignedIn {
+    /// Who is in, and what his browser shows from now on; nothing where a step is missing.
+    #[must_use]
+    pub fn done(self) -> Option<(OwnedUserId, BrowserSecret)> {
+        match self {
+            Self::Done(user, secret) => Some((user, secret)),
+            Self::Unfinished(_) => None,
+        }
+    }
+}
+
+/// A sign-in of which a step is missing.
+pub struct Unfinished {
+    /// Who signs in.
+    pub user_id: OwnedUserId,
+    /// What is missing.
+    pub wants: Wants,
+    /// What goes with the answer.
+    pub ticket: String,
+}
+
+impl std::fmt::Debug for Unfinished {
+    /// Tickets do not belong in logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unfinished").field("user_id", &self.user_id).finish_non_exhaustive()
+    }
+}
+
+/// What is missing of a sign-in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// A factor of the account.
+    Factor {
+        /// Whether it is the code that a recovery handed over.
+        recovered: bool,
+    },
+    /// That he sets up an app with this secret.
+    App(Secret),
+}
+
+impl std::fmt::Debug for Wants {
+    /// Secrets do not belong in logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Factor { .. } => "Factor",
+            Self::App(_) => "App",
+        })
+    }
+}
+
+/// By what somebody has shown who he is, in words of the audit log; empty ones are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Proof {
+    pub(crate) by: String,
+    pub(crate) issuer: String,
+    pub(crate) acr: String,
+    pub(crate) amr: String,
+    pub(crate) factor: String,
+}
+
+impl Proof {
+    pub(crate) fn by(word: &str) -> Self {
+        Self { by: word.to_owned(), ..Self::default() }
+    }
+
+    /// Its words by name.
+    pub(crate) fn words(&self) -> [(&'static str, &str); 5] {
+        [
+            ("proof", &self.by),
+            ("issuer", &self.issuer),
+            ("acr", &self.acr),
+            ("amr", &self.amr),
+            ("factor", &self.factor),
+        ]
+    }
+}
+
+/// What a ticket is for: one of one kind is none of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum For {
+    /// Showing a factor.
+    Factor,
+    /// Setting an app up to get in.
+    FirstApp,
+    /// Setting up one more, by who is in.
+    AnotherApp,
+}
+
+/// What a ticket says.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Ticket {
+    pub(crate) what: For,
+    pub(crate) user: String,
+    /// The account as it was.
+    stamp: [u8; 32],
+    began_ms: u64,
+    pub(crate) proof: Proof,
+    pub(crate) secret: Option<Secret>,
+}
+
+impl Accounts {
+    /// What an account is asked for beside its password, as it is now.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn factors(&self, user: &UserId) -> Result<Factors, Error> {
+        Ok(Factors::read(&self.inner.store, user).await?)
+    }
+
+    /// Whether the account of this row has to have a factor.
+    pub(crate) async fn must_have_factor(&self, user: &UserId, row: &UserRow) -> Result<bool, Error> {
+        match self.settings(user.server_name()).factors {
+            FactorsFor::Nobody => Ok(false),
+            FactorsFor::Everybody => Ok(true),
+            FactorsFor::Administrators if row.admin => Ok(true),
+            FactorsFor::Administrators => self.has_duty(user).await,
+        }
+    }
+
+    /// Refuses whoever has a factor, or has to have one, at a way in that has no place for it; the batch that lets others in
+    /// fails where that changes meanwhile.
+    pub(crate) async fn refuse_with_factor(
+        &self,
+        batch: &mut store::Batch,
+        user: &UserId,
+        row: &UserRow,
+    ) -> Result<(), Error> {
+        let factors = self.factors(user).await?;
+        factors.require(batch);
+        if factors.is_any() || self.must_have_factor(user, row).await? {
+            let page = self.settings(user.server_name()).account_page.clone();
+            return Err(Error::FactorNeeded { page });
+        }
+        Ok(())
+    }
+
+    /// Lets somebody in who has shown who he is, or says what is missing; `strong` is that he need not show a factor.
+    pub(crate) async fn go_on(
+        &self,
+        user: &UserId,
+        row: &UserRow,
+        proof: Proof,
+        strong: bool,
+        browser: &InBrowser<'_>,
+    ) -> Result<SignedIn, Error> {
+        let factors = self.factors(user).await?;
+        if strong {
+            let secret = self.put_browser(user, row, &proof, true, |batch| factors.require(batch), browser);
+            return Ok(SignedIn::Done(user.to_owned(), secret.await?));
+        }
+        if factors.is_any() {
+            let wants = Wants::Factor { recovered: factors.is_recovered() };
+            let ticket = self.seal(For::Factor, user, (row, &factors), proof, None, browser)?;
+            return Ok(SignedIn::Unfinished(Unfinished { user_id: user.to_owned(), wants, ticket }));
+        }
+        if self.must_have_factor(user, row).await? {
+            return self.ask_for_app(user, (row, &factors), proof, browser);
+        }
+        let secret = self.put_browser(user, row, &proof, false, |batch| factors.require(batch), browser);
+        Ok(SignedIn::Done(user.to_owned(), secret.await?))
+    }
+
+    fn ask_for_app(
+        &self,
+        user: &UserId,
+        account: (&UserRow, &Factors),
+        proof: Proof,
+        browser: &InBrowser<'_>,
+    ) -> Result<SignedIn, Error> {
+        let secret = Factors::new_secret(&self.inner.random);
+        let ticket = self.seal(For::FirstApp, user, account, proof, Some(secret), browser)?;
+        Ok(SignedIn::Unfinished(Unfinished { user_id: user.to_owned(), wants: Wants::App(secret), ticket }))
+    }
+
+    /// Takes the code of a factor from whoever has a ticket for it. Wrong ones are counted against account and address, as
+    /// passwords are, and are in the audit log.
+    ///
+    /// # Errors
+    /// [`Error::Factor`] for a code that is not taken, [`Error::Limited`] after too many; [`Error::Stale`] for a ticket that is
+    /// none any more; [`Error::Locked`], [`Error::Deactivated`], a refusal of the policy, [`Error::Contended`],
+    /// [`Error::Store`].
+    pub async fn show_code(
+        &self,
+        authority: &ServerName,
+        ticket: &str,
+        code: &str,
+        browser: &InBrowser<'_>,
+    ) -> Result<SignedIn, Error> {
+        let ticket = self.open_ticket(authority, ticket, For::Factor, &browser.key)?;
+        let user = parse_user(&ticket.user)?;
+        let mut attempts = Attempts::default();
+        loop {
+            let (row, factors) = self.account_of(&user, &ticket).await?;
+            self.may_sign_in(&user, browser.from).await?;
+            let (used, change) = self.check_code(&user, &factors, code, browser.from).await?;
+            let proof = Proof { factor: used.word().to_owned(), ..ticket.proof.clone() };
+            if used == Used::Handed {
+                return self.ask_for_app(&user, (&row, &factors), proof, browser);
+            }
+            let put = self.put_browser(&user, &row, &proof, true, |batch| change.put(batch), browser).await;
+            match put {
+                // The same code at the same moment? It is judged once more.
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                done => return Ok(SignedIn::Done(user, done?)),
+            }
+        }
+    }
+
+    /// Sets up the app that whoever signs in has to have, and lets him in. The codes for once are to be shown to him.
+    ///
+    /// # Errors
+    /// As [`Accounts::show_code`].
+    pub async fn set_up_first_app(
+        &self,
+        authority: &ServerName,
+        ticket: &str,
+        (name, code): (&str, &str),
+        browser: &InBrowser<'_>,
+    ) -> Result<(OwnedUserId, BrowserSecret, Vec<String>), Error> {
+        let ticket = self.open_ticket(authority, ticket, For::FirstApp, &browser.key)?;
+        let secret = ticket.secret.ok_or(Error::Stale)?;
+        let user = parse_user(&ticket.user)?;
+        let mut attempts = Attempts::default();
+        loop {
+            let (row, factors) = self.account_of(&user, &ticket).await?;
+            self.may_sign_in(&user, browser.from).await?;
+            if factors.has_one() {
+                // He has set one up in another window, and shows it now.
+                return Err(Error::Stale);
+            }
+            let set_up = factors.with_app(name, &secret, code, self.inner.clock.now(), &self.inner.random);
+            let (change, codes) = set_up.map_err(Error::Factor)?;
+            let deed = self.deed_of_factor(Action::AddFactor, &user, &row, name, browser.from);
+            let put = |batch: &mut store::Batch| {
+                change.put(batch);
+                deed.write(batch, authority);
+            };
+            match self.put_browser(&user, &row, &ticket.proof, true, put, browser).await {
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                done => return Ok((user, done?, codes)),
+            }
+        }
+    }
+
+    /// Shows the secret of an app once more to whoever has a ticket to set it up.
+    ///
+    /// # Errors
+    /// [`Error::Stale`].
+    pub fn secret_of_ticket(
+        &self,
+        authority: &ServerName,
+        ticket: &str,
+        key: &[u8; 32],
+    ) -> Result<(OwnedUserId, Secret), Error> {
+        let opened = self.open_any(authority, ticket, key)?;
+        Ok((parse_user(&opened.user)?, opened.secret.ok_or(Error::Stale)?))
+    }
+
+    /// Judges a code that somebody types who has shown that he is this user; only so many wrong ones may be tried.
+    pub(crate) async fn check_code(
+        &self,
+        user: &UserId,
+        factors: &Factors,
+        code: &str,
+        from: Option<base::Address>,
+    ) -> Result<(Used, factor::Change), Error> {
+        let failed = |reason| {
+            let (authority, by) = (user.server_name().to_owned(), Actor::stranger(from));
+            let whom = Some(user.to_owned());
+            self.note_failure(Attempt { authority, what: Action::SignInFailed, by, whom, reason });
+        };
+        let guess = match self.begin_code_guess(user, from).await {
+            Err(error) if error.is_too_often() => {
+                failed("too_often");
+                return Err(error);
+            }
+            begun => begun?,
+        };
+        let now = self.inner.clock.now();
+        let (refused, kept) = match factors.try_code(code, now) {
+            Ok(right) => {
+                self.inner.code_guesses.right(&guess);
+                return Ok(right);
+            }
+            Err(refused) => refused,
+        };
+        failed(refused.word());
+        if refused == Refused::Again && factors.are_ahead_of(now) {
+            tracing::warn!(user_id = %user, "a code is of later than now: was the clock of this machine set back?");
+        }
+        if let Some(kept) = kept {
+            let mut batch = store::Batch::new();
+            kept.put(&mut batch);
+            match self.commit(batch).await {
+                // Something else was shown at the same moment, and this is not worth another look.
+                Ok(()) | Err(Error::Contended) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Factor(refused))
+    }
+
+    /// Counts a guess of a code. Where strangers have used up all that there are, an address where a device of the user's was
+    /// seen is the user's.
+    async fn begin_code_guess<'a>(
+        &'a self,
+        user: &'a UserId,
+        from: Option<base::Address>,
+    ) -> Result<Guess<'a>, Error> {
+        let guesses = &self.inner.code_guesses;
+        let by = Guesser::LogIn(from);
+        let error = match guesses.begin(user, by) {
+            Ok(guess) => return Ok(guess),
+            Err(error) => error,
+        };
+        let is_strangers = matches!(error, Error::Limited { limit: "wrong_passwords_of_account", .. });
+        let Some(address) = from.filter(|_| is_strangers) else { return Err(error) };
+        let devices = self.devices(user).await?;
+        let seen = devices.iter().filter_map(|device| device.last_seen_ip.as_deref()?.parse().ok());
+        if !seen.map(base::Address::of).any(|seen| seen == address) {
+            return Err(error);
+        }
+        guesses.learn(user, address);
+        guesses.begin(user, by)
+    }
+
+    /// The account of a ticket, as long as it is what it was.
+    async fn account_of(&self, user: &UserId, ticket: &Ticket) -> Result<(UserRow, Factors), Error> {
+        let row = self.get_user_row(user).await?;
+        refuse_closed(user, Some(&row))?;
+        let factors = self.factors(user).await?;
+        if stamp(&row, &factors) != ticket.stamp {
+            return Err(Error::Stale);
+        }
+        Ok((row, factors))
+    }
+
+    /// The same for who is signed in in a browser.
+    pub(crate) async fn account_of_ticket(
+        &self,
+        authority: &ServerName,
+        (ticket, what): (&str, For),
+        user: &UserId,
+        key: &[u8; 32],
+    ) -> Result<(Ticket, UserRow, Factors), Error> {
+        let ticket = self.open_ticket(authority, ticket, what, key)?;
+        if ticket.user != user.as_str() {
+            return Err(Error::Stale);
+        }
+        let (row, factors) = self.account_of(user, &ticket).await?;
+        Ok((ticket, row, factors))
+    }
+
+    /// Seals a ticket for a browser.
+    pub(crate) fn seal(
+        &self,
+        what: For,
+        user: &UserId,
+        (row, factors): (&UserRow, &Factors),
+        proof: Proof,
+        secret: Option<Secret>,
+        browser: &InBrowser<'_>,
+    ) -> Result<String, Error> {
+        let (stamp, began_ms) = (stamp(row, factors), self.now_ms());
+        let ticket = Ticket { what, user: user.to_string(), stamp, began_ms, proof, secret };
+        let text = serde_json::to_vec(&ticket).map_err(|_| Error::Stale)?;
+        let mut nonce = [0; NONCE];
+        self.inner.random.fill(&mut nonce);
+        let payload = Payload { msg: &text, aad: &browser.key };
+        let sealed = self.ticket_cipher().encrypt(&nonce.into(), payload).map_err(|_| Error::Stale)?;
+        Ok(BASE64_URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat()))
+    }
+
+    fn open_ticket(
+        &self,
+        authority: &ServerName,
+        ticket: &str,
+        what: For,
+        key: &[u8; 32],
+    ) -> Result<Ticket, Error> {
+        let opened = self.open_any(authority, ticket, key)?;
+        if opened.what == what { Ok(opened) } else { Err(Error::Stale) }
+    }
+
+    fn open_any(&self, authority: &ServerName, ticket: &str, key: &[u8; 32]) -> Result<Ticket, Error> {
+        if ticket.len() > LONGEST {
+            return Err(Error::Stale);
+        }
+        let sealed = BASE64_URL_SAFE_NO_PAD.decode(ticket).map_err(|_| Error::Stale)?;
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE>().ok_or(Error::Stale)?;
+        let payload = Payload { msg: sealed, aad: key };
+        let text = self.ticket_cipher().decrypt(&(*nonce).into(), payload).map_err(|_| Error::Stale)?;
+        let ticket: Ticket = serde_json::from_slice(&text).map_err(|_| Error::Stale)?;
+        // In either direction: a calendar that was set back must not keep a ticket for years.
+        let is_over = self.now_ms().abs_diff(ticket.began_ms) >= millis(LIFETIME);
+        if is_over || parse_user(&ticket.user)?.server_name() != authority {
+            return Err(Error::Stale);
+        }
+        Ok(ticket)
+    }
+
+    fn ticket_cipher(&self) -> ChaCha20Poly1305 {
+        let mut key = Sha256::new_with_prefix(b"tickets of second steps");
+        key.update(self.inner.token_key);
+        let key: [u8; 32] = key.finalize().into();
+        ChaCha20Poly1305::new(&key.into())
+    }
+
+    async fn has_duty(&self, user: &UserId) -> Result<bool, Error> {
+        let mut unused = store::Batch::new();
+        let has_none = duties::has_none(&self.inner.store, &mut unused, user).await;
+        has_none.map(|none| !none).map_err(of_duties)
+    }
+}
+
+pub(crate) fn of_duties(error: duties::Error) -> Error {
+    match error {
+        duties::Error::Store(error) => Error::from(error),
+        duties::Error::TooMany(_) | duties::Error::Commit(_) => Error::Contended,
+    }
+}
+
+/// What tells an account from what it is after a change of its row, or after a recovery.
+fn stamp(row: &UserRow, factors: &Factors) -> [u8; 32] {
+    let mut stamp = Sha256::new_with_prefix(factors.recoveries().to_be_bytes());
+    stamp.update(store::Value::encode(row));
+    stamp.finalize().into()
+}
