@@ -154,17 +154,23 @@ impl Accounts {
         put: impl Fn(&mut Batch),
         browser: &InBrowser<'_>,
     ) -> Result<BrowserSecret, Error> {
-        let (now, user_key) = (self.now_ms(), user.as_str());
         let mut batch = Batch::new();
+        self.put_fewer_browsers(&mut batch, user).await?;
+        self.put_browser_over(batch, user, row, proof, strong, put, browser).await
+    }
+
+    /// Adds to a batch that those of a user's sessions end that are over, or for which one more would be too many.
+    pub(crate) async fn put_fewer_browsers(&self, batch: &mut Batch, user: &UserId) -> Result<(), Error> {
+        let (now, user_key) = (self.now_ms(), user.as_str());
         let mut others = self.browsers_of(user).await?;
         others.sort_by_key(|(_, ends_ms)| *ends_ms);
         let too_many = (others.len() + 1).saturating_sub(MOST_BROWSERS);
         for (place, (hash, ends_ms)) in others.iter().enumerate() {
             if place < too_many || *ends_ms <= now {
-                delete_browser(&mut batch, user_key, *hash);
+                delete_browser(batch, user_key, *hash);
             }
         }
-        self.put_browser_over(batch, user, row, proof, strong, put, browser).await
+        Ok(())
     }
 
     /// The same over a batch that has seen to the other browsers.
@@ -187,7 +193,8 @@ impl Accounts {
         let secret = tokens::new_token(&self.inner.random, "ybs");
         let hash = tokens::hash(&secret);
         let ends_ms = now.saturating_add(millis(LIFETIME));
-        let kept = BrowserRow { user: user.to_string(), began_ms: now, ends_ms, stamp: stamp_of(row), strong };
+        let kept =
+            BrowserRow { user: user.to_string(), began_ms: now, ends_ms, stamp: stamp_of(row), strong };
         batch.put(&tables::BROWSERS, &hash, &kept);
         batch.put(&tables::BROWSERS_OF, &(user_key, hash), &ends_ms);
         let by = Actor::user(user, row.admin, browser.from);

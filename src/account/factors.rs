@@ -5,12 +5,12 @@
 
 use audit::{Action, Actor, Deed};
 use base::{Address, Attempts};
-use factor::{Factors, Secret};
+use factor::{Factors, Kind};
 use ruma::UserId;
 use store::Batch;
 
 use crate::{
-    Accounts, Browser, BrowserSecret, Error, InBrowser,
+    Accounts, Browser, BrowserSecret, Error, InBrowser, NewFactor, Unfinished,
     own::is_fresh,
     second_step::{For, Proof},
     tables::{self, UserRow},
@@ -24,44 +24,39 @@ impl Accounts {
         is_fresh(self.now_ms(), browser)
     }
 
-    /// Begins to set up an app: its secret, and a ticket that goes with the first code of it. Nothing is kept.
+    /// Begins to set up a factor: what is shown for it, and a ticket that goes with the answer. Nothing is kept.
     ///
     /// # Errors
     /// [`Error::Forbidden`] for who has not signed in a moment ago, [`Error::Deactivated`], [`Error::Store`].
-    pub async fn begin_app(
-        &self,
-        browser: &Browser,
-        way: &InBrowser<'_>,
-    ) -> Result<(Secret, String), Error> {
+    pub async fn begin_factor(&self, browser: &Browser, way: &InBrowser<'_>) -> Result<Unfinished, Error> {
         let (row, factors) = self.own_factors(browser).await?;
-        let secret = Factors::new_secret(&self.inner.random);
         let account = (&row, &factors);
-        let user = &browser.user_id;
-        let ticket = self.seal(For::AnotherApp, user, account, Proof::default(), Some(secret), way)?;
-        Ok((secret, ticket))
+        let ticket = self.seal(For::Another, &browser.user_id, account, Proof::default(), way)?;
+        Ok(self.unfinished_of(ticket, &factors))
     }
 
-    /// Sets up an app by the first code of it. With the first factor come codes for once, to be shown; all other browsers are
+    /// Sets up a factor, by the first code of an app or by what an authenticator has made. With the first factor come codes for once, to be shown; all other browsers are
     /// signed out, and this one has another secret.
     ///
     /// # Errors
     /// [`Error::Factor`], [`Error::Stale`], [`Error::Deactivated`], [`Error::Contended`], [`Error::Store`].
-    pub async fn add_app(
+    pub async fn add_factor(
         &self,
         browser: &Browser,
         ticket: &str,
-        (name, code): (&str, &str),
+        (name, new): (&str, NewFactor<'_>),
         way: &InBrowser<'_>,
     ) -> Result<(Option<BrowserSecret>, Vec<String>), Error> {
         let (user, authority) = (&browser.user_id, browser.user_id.server_name());
         let mut attempts = Attempts::default();
         loop {
-            let named = (ticket, For::AnotherApp);
+            let named = (ticket, For::Another);
             let (ticket, row, factors) = self.account_of_ticket(authority, named, user, &way.key).await?;
-            let secret = ticket.secret.ok_or(Error::Stale)?;
-            let set_up = factors.with_app(name, &secret, code, self.inner.clock.now(), &self.inner.random);
-            let (change, codes) = set_up.map_err(Error::Factor)?;
-            let deed = self.deed_of_factor(Action::AddFactor, user, &row, name, way.from);
+            if factors.is_any() && !browser.strong {
+                return Err(Error::Stale);
+            }
+            let (change, codes) = self.with_new(&factors, &ticket, name, new)?;
+            let deed = self.deed_of_new(user, &row, (name, new.kind()), way.from);
             let put = |batch: &mut Batch| {
                 change.put(batch);
                 deed.write(batch, authority);
@@ -69,12 +64,14 @@ impl Accounts {
             let done = if browser.strong {
                 let mut batch = Batch::new();
                 batch.require(&tables::USERS, user.as_str(), Some(&row));
+                self.put_answered(&mut batch, user, &ticket).await?;
                 put(&mut batch);
                 self.commit(batch).await.map(|()| None)
             } else {
                 let mut ends = Batch::new();
+                self.put_answered(&mut ends, user, &ticket).await?;
                 self.put_browsers_end(&mut ends, user).await?;
-                let proof = Proof { factor: "totp".to_owned(), ..Proof::by("browser") };
+                let proof = Proof { factor: new.kind().word().to_owned(), ..Proof::by("browser") };
                 self.put_browser_over(ends, user, &row, &proof, true, put, way).await.map(Some)
             };
             match done {
@@ -182,15 +179,14 @@ impl Accounts {
         Ok((row, factors))
     }
 
-    pub(crate) fn deed_of_factor(
+    pub(crate) fn deed_of_new(
         &self,
-        what: Action,
         user: &UserId,
         row: &UserRow,
-        name: &str,
+        (name, kind): (&str, Kind),
         from: Option<Address>,
     ) -> Deed {
         let by = Actor::user(user, row.admin, from);
-        self.deed(what, &by, user).after("kind", "totp").after("name", name)
+        self.deed(Action::AddFactor, &by, user).after("kind", kind.word()).after("name", name)
     }
 }

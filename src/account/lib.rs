@@ -88,8 +88,8 @@ pub use administration::{Account, AccountOrder, AccountPage, AccountQuery};
 pub use audit::Actor;
 pub use browsers::{Browser, BrowserSecret, InBrowser, MOST_BROWSERS};
 pub use config::{
-    Config, EmailAtRegistration, FactorsFor, GuessLimit, MailSettings, PasswordCost, Registration, Settings, Terms,
-    TermsText, Upstream,
+    Config, EmailAtRegistration, FactorsFor, GuessLimit, MailSettings, PasswordCost, Registration, Settings,
+    Terms, TermsText, Upstream,
 };
 pub use confirmed::Confirmed;
 pub use confirms::{CROSS_SIGNING, Confirms};
@@ -119,9 +119,9 @@ pub use push_ruleset::PushRules;
 pub use register::{Beginning, NewUser, Registered, user_of_localpart};
 pub use registration_tokens::{RegistrationToken, TokenChange};
 pub use reports::Report;
+pub use second_step::{NewFactor, SignedIn, Unfinished, Wants};
 pub use service::{AppService, Namespace, NewAppService, ServiceAddress, Told};
 pub use service_devices::ServiceDevice;
-pub use second_step::{SignedIn, Unfinished, Wants};
 pub use sessions::{Session, SessionTokens};
 pub use shared_secret::SharedSecretRegister;
 pub use stages::{StageOutcome, StageProof};

@@ -9,7 +9,7 @@
 use audit::{Action, Actor};
 use base::Attempts;
 use factor::Recovery;
-use ruma::UserId;
+use ruma::{ServerName, UserId};
 use store::{Batch, Order, Range};
 
 use crate::{
@@ -26,6 +26,14 @@ impl Accounts {
     /// [`Error::Store`].
     pub async fn find_recovery(&self, user: &UserId) -> Result<Option<Recovery>, Error> {
         Ok(factor::find_recovery(&self.inner.store, user, self.inner.clock.now()).await?)
+    }
+
+    /// The users of an authority whose recovery waits for somebody to agree: the first hundred.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn recoveries(&self, authority: &ServerName) -> Result<Vec<String>, Error> {
+        Ok(factor::list_recoveries(&self.inner.store, authority, self.inner.clock.now()).await?)
     }
 
     /// Asks for the recovery of a user, as `by` is an administrator, `asker`; nothing is done yet.
@@ -121,8 +129,7 @@ impl Accounts {
         recovery: Option<&Recovery>,
     ) -> Result<String, Error> {
         // What was read before the factors is demanded by them: they change with every recovery.
-        let (change, code) =
-            self.factors(user).await?.recovered(self.inner.clock.now(), &self.inner.random);
+        let (change, code) = self.factors(user).await?.recovered(self.inner.clock.now(), &self.inner.random);
         change.put(&mut batch);
         factor::put_no_recovery(&mut batch, user, recovery);
         let ended = self.end_devices(&mut batch, user, |_| true).await?;

@@ -11,22 +11,22 @@
 use std::time::Duration;
 
 use audit::{Action, Actor};
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use base::Attempts;
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chacha20poly1305::{
     ChaCha20Poly1305, KeyInit,
     aead::{Aead, Payload},
 };
-use factor::{Factors, Refused, Secret, Used};
+use factor::{Asserted, CHALLENGE, Challenge, Factors, Kind, Made, Party, Refused, Secret, Used};
 use ruma::{OwnedUserId, ServerName, UserId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use store::Batch;
 
 use crate::{
     Accounts, BrowserSecret, Error, FactorsFor, InBrowser,
     failures::Attempt,
     guesses::{Guess, Guesser},
-    sessions::parse_user,
     tables::{UserRow, millis},
     users::refuse_closed,
 };
@@ -35,7 +35,7 @@ use crate::{
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
 
 /// Longest ticket that is opened; ours are shorter.
-const LONGEST: usize = 4_096;
+const LONGEST: usize = 8 << 10;
 
 /// Bytes of what makes each sealing another one.
 const NONCE: usize = 12;
@@ -60,12 +60,14 @@ impl SignedIn {
     }
 }
 
-/// A sign-in of which a step is missing.
+/// A sign-in of which a step is missing, or a factor that is being set up.
 pub struct Unfinished {
-    /// Who signs in.
+    /// Whose.
     pub user_id: OwnedUserId,
     /// What is missing.
     pub wants: Wants,
+    /// What a passkey is to sign.
+    pub challenge: Challenge,
     /// What goes with the answer.
     pub ticket: String,
 }
@@ -78,15 +80,24 @@ impl std::fmt::Debug for Unfinished {
 }
 
 /// What is missing of a sign-in.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Wants {
     /// A factor of the account.
     Factor {
         /// Whether it is the code that a recovery handed over.
         recovered: bool,
+        /// Whether there is an authenticator app.
+        app: bool,
+        /// What the account's passkeys are called.
+        passkeys: Vec<Vec<u8>>,
     },
-    /// That he sets up an app with this secret.
-    App(Secret),
+    /// A new factor: an app with this secret, or a passkey, none of those that there are.
+    New {
+        /// What the app is to have in common with us.
+        secret: Secret,
+        /// What the account's passkeys are called.
+        passkeys: Vec<Vec<u8>>,
+    },
 }
 
 impl std::fmt::Debug for Wants {
@@ -94,8 +105,40 @@ impl std::fmt::Debug for Wants {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Factor { .. } => "Factor",
-            Self::App(_) => "App",
+            Self::New { .. } => "New",
         })
+    }
+}
+
+/// What somebody shows to set up a factor.
+#[derive(Clone, Copy)]
+pub enum NewFactor<'a> {
+    /// The first code of an app.
+    App {
+        /// As it was typed.
+        code: &'a str,
+    },
+    /// What an authenticator has made.
+    Passkey {
+        /// Who we are to it.
+        party: &'a Party,
+        /// What it has made.
+        made: Made<'a>,
+    },
+}
+
+impl std::fmt::Debug for NewFactor<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NewFactor")
+    }
+}
+
+impl NewFactor<'_> {
+    pub(crate) const fn kind(&self) -> Kind {
+        match self {
+            Self::App { .. } => Kind::App,
+            Self::Passkey { .. } => Kind::Passkey,
+        }
     }
 }
 
@@ -131,22 +174,25 @@ impl Proof {
 pub(crate) enum For {
     /// Showing a factor.
     Factor,
-    /// Setting an app up to get in.
-    FirstApp,
+    /// Setting one up to get in.
+    First,
     /// Setting up one more, by who is in.
-    AnotherApp,
+    Another,
+    /// Showing a passkey and nothing else.
+    PasskeyAlone,
 }
 
 /// What a ticket says.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Ticket {
     pub(crate) what: For,
-    pub(crate) user: String,
+    pub(crate) user: OwnedUserId,
     /// The account as it was.
     stamp: [u8; 32],
     began_ms: u64,
     pub(crate) proof: Proof,
     pub(crate) secret: Option<Secret>,
+    pub(crate) challenge: Challenge,
 }
 
 impl Accounts {
@@ -172,7 +218,7 @@ impl Accounts {
     /// fails where that changes meanwhile.
     pub(crate) async fn refuse_with_factor(
         &self,
-        batch: &mut store::Batch,
+        batch: &mut Batch,
         user: &UserId,
         row: &UserRow,
     ) -> Result<(), Error> {
@@ -200,27 +246,140 @@ impl Accounts {
             return Ok(SignedIn::Done(user.to_owned(), secret.await?));
         }
         if factors.is_any() {
-            let wants = Wants::Factor { recovered: factors.is_recovered() };
-            let ticket = self.seal(For::Factor, user, (row, &factors), proof, None, browser)?;
-            return Ok(SignedIn::Unfinished(Unfinished { user_id: user.to_owned(), wants, ticket }));
+            let ticket = self.seal(For::Factor, user, (row, &factors), proof, browser)?;
+            return Ok(SignedIn::Unfinished(self.unfinished_of(ticket, &factors)));
         }
         if self.must_have_factor(user, row).await? {
-            return self.ask_for_app(user, (row, &factors), proof, browser);
+            let ticket = self.seal(For::First, user, (row, &factors), proof, browser)?;
+            return Ok(SignedIn::Unfinished(self.unfinished_of(ticket, &factors)));
         }
         let secret = self.put_browser(user, row, &proof, false, |batch| factors.require(batch), browser);
         Ok(SignedIn::Done(user.to_owned(), secret.await?))
     }
 
-    fn ask_for_app(
+    /// What is missing by a ticket.
+    pub(crate) fn unfinished_of(&self, (ticket, sealed): (Ticket, String), factors: &Factors) -> Unfinished {
+        let passkeys = factors.credentials();
+        let wants = match ticket.secret {
+            Some(secret) => Wants::New { secret, passkeys },
+            None => Wants::Factor { recovered: factors.is_recovered(), app: factors.has_app(), passkeys },
+        };
+        Unfinished { user_id: ticket.user, wants, challenge: ticket.challenge, ticket: sealed }
+    }
+
+    /// What is missing, once more: for a page that is shown again.
+    ///
+    /// # Errors
+    /// [`Error::Stale`], [`Error::Store`].
+    pub async fn unfinished(
         &self,
-        user: &UserId,
-        account: (&UserRow, &Factors),
-        proof: Proof,
+        authority: &ServerName,
+        sealed: &str,
+        browser: &InBrowser<'_>,
+    ) -> Result<Unfinished, Error> {
+        let ticket = self.open_any(authority, sealed, &browser.key)?;
+        if ticket.what == For::PasskeyAlone {
+            return Err(Error::Stale);
+        }
+        let factors = self.factors(&ticket.user).await?;
+        Ok(self.unfinished_of((ticket, sealed.to_owned()), &factors))
+    }
+
+    /// Begins a sign-in with a passkey alone: what it is to sign, and a ticket that goes with it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParam`] for a server name that users' ids have no room for.
+    pub fn begin_with_passkey(
+        &self,
+        authority: &ServerName,
+        browser: &InBrowser<'_>,
+    ) -> Result<(Challenge, String), Error> {
+        let nobody = crate::uia::nobody_of(authority, "")?;
+        let (ticket, sealed) =
+            self.seal_as(For::PasskeyAlone, &nobody, [0; 32], Proof::default(), browser)?;
+        Ok((ticket.challenge, sealed))
+    }
+
+    /// Lets somebody in by a passkey: beside a password by a ticket for that, or alone, since its authenticator has verified him.
+    /// None is good for the other, nor for another challenge.
+    ///
+    /// # Errors
+    /// [`Error::Factor`] for one that is not taken; the others of [`Accounts::show_code`] but for limits: nobody guesses a
+    /// signature.
+    pub async fn show_passkey(
+        &self,
+        authority: &ServerName,
+        (party, sealed): (&Party, &str),
+        shown: &Asserted<'_>,
         browser: &InBrowser<'_>,
     ) -> Result<SignedIn, Error> {
-        let secret = Factors::new_secret(&self.inner.random);
-        let ticket = self.seal(For::FirstApp, user, account, proof, Some(secret), browser)?;
-        Ok(SignedIn::Unfinished(Unfinished { user_id: user.to_owned(), wants: Wants::App(secret), ticket }))
+        let ticket = self.open_any(authority, sealed, &browser.key)?;
+        let (user, proof) = match ticket.what {
+            For::Factor => (ticket.user.clone(), ticket.proof.clone()),
+            For::PasskeyAlone => {
+                let owner = factor::find_owner(&self.inner.store, authority, shown.credential).await?;
+                (owner.ok_or(Error::Factor(Refused::Wrong))?, Proof::by("passkey"))
+            }
+            For::First | For::Another => return Err(Error::Stale),
+        };
+        let proof = Proof { factor: Used::Passkey.word().to_owned(), ..proof };
+        let mut attempts = Attempts::default();
+        loop {
+            let (row, factors) = match ticket.what {
+                For::PasskeyAlone => {
+                    let row = self.get_user_row(&user).await?;
+                    refuse_closed(&user, Some(&row))?;
+                    (row, self.factors(&user).await?)
+                }
+                _ => self.account_of(&user, &ticket).await?,
+            };
+            let change = match factors.try_passkey((party, &ticket.challenge), shown) {
+                Ok(change) => change,
+                Err(refused) => {
+                    self.note_refused(&user, refused.word(), browser.from);
+                    return Err(Error::Factor(refused));
+                }
+            };
+            // Not before: a stranger learns nothing of an account whose passkey he has not.
+            self.may_sign_in(&user, browser.from).await?;
+            let mut batch = Batch::new();
+            self.put_answered(&mut batch, &user, &ticket).await?;
+            match self.put_browser_after(batch, &user, &row, &proof, &change, browser).await {
+                // The same answer at the same moment? It is judged once more.
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                done => return Ok(SignedIn::Done(user, done?)),
+            }
+        }
+    }
+
+    /// Adds to a batch that the challenge of a ticket is answered.
+    pub(crate) async fn put_answered(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        ticket: &Ticket,
+    ) -> Result<(), Error> {
+        let (store, now) = (&self.inner.store, self.inner.clock.now());
+        let whose = (user, &ticket.challenge);
+        // As old as a ticket is that was made with the clock as far behind as it may be.
+        let too_old = millis(LIFETIME).saturating_mul(2);
+        match factor::put_answered(store, batch, whose, (now, too_old)).await? {
+            true => Ok(()),
+            false => Err(Error::Factor(Refused::Again)),
+        }
+    }
+
+    async fn put_browser_after(
+        &self,
+        mut batch: Batch,
+        user: &UserId,
+        row: &UserRow,
+        proof: &Proof,
+        change: &factor::Change,
+        browser: &InBrowser<'_>,
+    ) -> Result<BrowserSecret, Error> {
+        self.put_fewer_browsers(&mut batch, user).await?;
+        self.put_browser_over(batch, user, row, proof, true, |batch| change.put(batch), browser).await
     }
 
     /// Takes the code of a factor from whoever has a ticket for it. Wrong ones are counted against account and address, as
@@ -238,7 +397,7 @@ impl Accounts {
         browser: &InBrowser<'_>,
     ) -> Result<SignedIn, Error> {
         let ticket = self.open_ticket(authority, ticket, For::Factor, &browser.key)?;
-        let user = parse_user(&ticket.user)?;
+        let user = ticket.user.clone();
         let mut attempts = Attempts::default();
         loop {
             let (row, factors) = self.account_of(&user, &ticket).await?;
@@ -246,7 +405,8 @@ impl Accounts {
             let (used, change) = self.check_code(&user, &factors, code, browser.from).await?;
             let proof = Proof { factor: used.word().to_owned(), ..ticket.proof.clone() };
             if used == Used::Handed {
-                return self.ask_for_app(&user, (&row, &factors), proof, browser);
+                let ticket = self.seal(For::First, &user, (&row, &factors), proof, browser)?;
+                return Ok(SignedIn::Unfinished(self.unfinished_of(ticket, &factors)));
             }
             let put = self.put_browser(&user, &row, &proof, true, |batch| change.put(batch), browser).await;
             match put {
@@ -257,20 +417,19 @@ impl Accounts {
         }
     }
 
-    /// Sets up the app that whoever signs in has to have, and lets him in. The codes for once are to be shown to him.
+    /// Sets up the factor that whoever signs in has to have, and lets him in. The codes for once are to be shown to him.
     ///
     /// # Errors
     /// As [`Accounts::show_code`].
-    pub async fn set_up_first_app(
+    pub async fn set_up_first(
         &self,
         authority: &ServerName,
         ticket: &str,
-        (name, code): (&str, &str),
+        (name, new): (&str, NewFactor<'_>),
         browser: &InBrowser<'_>,
     ) -> Result<(OwnedUserId, BrowserSecret, Vec<String>), Error> {
-        let ticket = self.open_ticket(authority, ticket, For::FirstApp, &browser.key)?;
-        let secret = ticket.secret.ok_or(Error::Stale)?;
-        let user = parse_user(&ticket.user)?;
+        let ticket = self.open_ticket(authority, ticket, For::First, &browser.key)?;
+        let user = ticket.user.clone();
         let mut attempts = Attempts::default();
         loop {
             let (row, factors) = self.account_of(&user, &ticket).await?;
@@ -279,32 +438,41 @@ impl Accounts {
                 // He has set one up in another window, and shows it now.
                 return Err(Error::Stale);
             }
-            let set_up = factors.with_app(name, &secret, code, self.inner.clock.now(), &self.inner.random);
-            let (change, codes) = set_up.map_err(Error::Factor)?;
-            let deed = self.deed_of_factor(Action::AddFactor, &user, &row, name, browser.from);
-            let put = |batch: &mut store::Batch| {
+            let (change, codes) = self.with_new(&factors, &ticket, name, new)?;
+            let deed = self.deed_of_new(&user, &row, (name, new.kind()), browser.from);
+            let put = |batch: &mut Batch| {
                 change.put(batch);
                 deed.write(batch, authority);
             };
-            match self.put_browser(&user, &row, &ticket.proof, true, put, browser).await {
+            let mut batch = Batch::new();
+            self.put_answered(&mut batch, &user, &ticket).await?;
+            self.put_fewer_browsers(&mut batch, &user).await?;
+            match self.put_browser_over(batch, &user, &row, &ticket.proof, true, put, browser).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return Ok((user, done?, codes)),
             }
         }
     }
 
-    /// Shows the secret of an app once more to whoever has a ticket to set it up.
-    ///
-    /// # Errors
-    /// [`Error::Stale`].
-    pub fn secret_of_ticket(
+    /// The factors with a new one, and codes to be shown.
+    pub(crate) fn with_new(
         &self,
-        authority: &ServerName,
-        ticket: &str,
-        key: &[u8; 32],
-    ) -> Result<(OwnedUserId, Secret), Error> {
-        let opened = self.open_any(authority, ticket, key)?;
-        Ok((parse_user(&opened.user)?, opened.secret.ok_or(Error::Stale)?))
+        factors: &Factors,
+        ticket: &Ticket,
+        name: &str,
+        new: NewFactor<'_>,
+    ) -> Result<(factor::Change, Vec<String>), Error> {
+        let (now, random) = (self.inner.clock.now(), &self.inner.random);
+        let made = match new {
+            NewFactor::App { code } => {
+                let secret = ticket.secret.ok_or(Error::Stale)?;
+                factors.with_app(name, &secret, code, now, random)
+            }
+            NewFactor::Passkey { party, made } => {
+                factors.with_passkey(name, (party, &ticket.challenge), &made, now, random)
+            }
+        };
+        made.map_err(Error::Factor)
     }
 
     /// Judges a code that somebody types who has shown that he is this user; only so many wrong ones may be tried.
@@ -315,11 +483,7 @@ impl Accounts {
         code: &str,
         from: Option<base::Address>,
     ) -> Result<(Used, factor::Change), Error> {
-        let failed = |reason| {
-            let (authority, by) = (user.server_name().to_owned(), Actor::stranger(from));
-            let whom = Some(user.to_owned());
-            self.note_failure(Attempt { authority, what: Action::SignInFailed, by, whom, reason });
-        };
+        let failed = |reason| self.note_refused(user, reason, from);
         let guess = match self.begin_code_guess(user, from).await {
             Err(error) if error.is_too_often() => {
                 failed("too_often");
@@ -340,7 +504,7 @@ impl Accounts {
             tracing::warn!(user_id = %user, "a code is of later than now: was the clock of this machine set back?");
         }
         if let Some(kept) = kept {
-            let mut batch = store::Batch::new();
+            let mut batch = Batch::new();
             kept.put(&mut batch);
             match self.commit(batch).await {
                 // Something else was shown at the same moment, and this is not worth another look.
@@ -349,6 +513,12 @@ impl Accounts {
             }
         }
         Err(Error::Factor(refused))
+    }
+
+    fn note_refused(&self, user: &UserId, reason: &'static str, from: Option<base::Address>) {
+        let (authority, by) = (user.server_name().to_owned(), Actor::stranger(from));
+        let whom = Some(user.to_owned());
+        self.note_failure(Attempt { authority, what: Action::SignInFailed, by, whom, reason });
     }
 
     /// Counts a guess of a code. Where strangers have used up all that there are, an address where a device of the user's was
@@ -395,31 +565,45 @@ impl Accounts {
         key: &[u8; 32],
     ) -> Result<(Ticket, UserRow, Factors), Error> {
         let ticket = self.open_ticket(authority, ticket, what, key)?;
-        if ticket.user != user.as_str() {
+        if ticket.user != user {
             return Err(Error::Stale);
         }
         let (row, factors) = self.account_of(user, &ticket).await?;
         Ok((ticket, row, factors))
     }
 
-    /// Seals a ticket for a browser.
+    /// Makes a ticket for a browser, and seals it.
     pub(crate) fn seal(
         &self,
         what: For,
         user: &UserId,
         (row, factors): (&UserRow, &Factors),
         proof: Proof,
-        secret: Option<Secret>,
         browser: &InBrowser<'_>,
-    ) -> Result<String, Error> {
-        let (stamp, began_ms) = (stamp(row, factors), self.now_ms());
-        let ticket = Ticket { what, user: user.to_string(), stamp, began_ms, proof, secret };
+    ) -> Result<(Ticket, String), Error> {
+        self.seal_as(what, user, stamp(row, factors), proof, browser)
+    }
+
+    fn seal_as(
+        &self,
+        what: For,
+        user: &UserId,
+        stamp: [u8; 32],
+        proof: Proof,
+        browser: &InBrowser<'_>,
+    ) -> Result<(Ticket, String), Error> {
+        let random = &self.inner.random;
+        let secret = matches!(what, For::First | For::Another).then(|| Factors::new_secret(random));
+        let mut challenge = [0; CHALLENGE];
+        random.fill(&mut challenge);
+        let (user, began_ms) = (user.to_owned(), self.now_ms());
+        let ticket = Ticket { what, user, stamp, began_ms, proof, secret, challenge };
         let text = serde_json::to_vec(&ticket).map_err(|_| Error::Stale)?;
         let mut nonce = [0; NONCE];
-        self.inner.random.fill(&mut nonce);
+        random.fill(&mut nonce);
         let payload = Payload { msg: &text, aad: &browser.key };
         let sealed = self.ticket_cipher().encrypt(&nonce.into(), payload).map_err(|_| Error::Stale)?;
-        Ok(BASE64_URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat()))
+        Ok((ticket, BASE64_URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat())))
     }
 
     fn open_ticket(
@@ -444,7 +628,7 @@ impl Accounts {
         let ticket: Ticket = serde_json::from_slice(&text).map_err(|_| Error::Stale)?;
         // In either direction: a calendar that was set back must not keep a ticket for years.
         let is_over = self.now_ms().abs_diff(ticket.began_ms) >= millis(LIFETIME);
-        if is_over || parse_user(&ticket.user)?.server_name() != authority {
+        if is_over || ticket.user.server_name() != authority {
             return Err(Error::Stale);
         }
         Ok(ticket)
@@ -458,7 +642,7 @@ impl Accounts {
     }
 
     async fn has_duty(&self, user: &UserId) -> Result<bool, Error> {
-        let mut unused = store::Batch::new();
+        let mut unused = Batch::new();
         let has_none = duties::has_none(&self.inner.store, &mut unused, user).await;
         has_none.map(|none| !none).map_err(of_duties)
     }

@@ -76,7 +76,9 @@ impl Action {
             Self::RemoveFactor => ("二要素認証の削除", "removed a second factor"),
             Self::RenewCodes => ("回復コードの再発行", "got other recovery codes"),
             Self::AskRecovery => ("二要素認証の再設定の申請", "asked for the recovery of an account"),
-            Self::WithdrawRecovery => ("二要素認証の再設定の取り下げ", "took back that an account be recovered"),
+            Self::WithdrawRecovery => {
+                ("二要素認証の再設定の取り下げ", "took back that an account be recovered")
+            }
             Self::Recover => ("二要素認証の再設定", "recovered an account"),
             Self::ResetPassword => ("パスワード再設定", "reset a password by mail"),
             Self::GiveLoginToken => ("ログイントークン発行", "gave a login token"),

@@ -40,6 +40,7 @@ mod moderation;
 mod notices;
 mod notifications;
 mod oauth;
+mod passkeys;
 mod presence;
 mod profile;
 mod push_rules;

@@ -13,11 +13,8 @@ use pages::{Form, Page, PageError, Visit, html};
 use web::{ApiError, HeaderMap, Open, RawCall, Response, header};
 
 use crate::{
-    ClientApi,
-    fallback::name_and_password,
-    for_app::for_app,
-    login::SessionAnswer,
-    second_step::{in_browser, step},
+    ClientApi, fallback::name_and_password, for_app::for_app, login::SessionAnswer, passkeys::in_browser,
+    second_step::step,
 };
 
 /// The one provider of this way: the authority itself, by password.
@@ -150,7 +147,10 @@ pub(crate) async fn sign_in_for_app(api: Arc<ClientApi>, call: RawCall<Open>) ->
         match api.accounts.sign_in_for_token(visit.authority(), &shown, &browser).await {
             Ok(Ok(token)) => Ok(visit.redirect(&target.with_token(&token.token))),
             // From there he comes to the page that gives whoever is signed in a token for this app.
-            Ok(Err(unfinished)) => Ok(visit.page(step(&visit, &unfinished, &for_app(&target.uri)))),
+            Ok(Err(unfinished)) => {
+                let back = for_app(&target.uri);
+                Ok(visit.page(step(&api.pages, &visit, &unfinished, &back, None)))
+            }
             Err(error) => Ok(visit.page(sso_page(&visit, &target, Some(&refused(error)?)))),
         }
     };

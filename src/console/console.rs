@@ -25,6 +25,7 @@ pub(crate) const UNDO: &str = "/_yakuba/console/changes/{id}/undo";
 pub(crate) const ROOMS: &str = "/_yakuba/console/rooms";
 pub(crate) const ACCOUNTS: &str = "/_yakuba/console/accounts";
 pub(crate) const ACCOUNT: &str = "/_yakuba/console/account";
+pub(crate) const RECOVERY: &str = "/_yakuba/console/recovery";
 pub(crate) const AUDIT: &str = "/_yakuba/console/audit";
 pub(crate) const AUDIT_FILE: &str = "/_yakuba/console/audit/file";
 pub(crate) const DUTIES: &str = "/_yakuba/console/duties";
@@ -137,9 +138,22 @@ impl Console {
         &self,
         visit: &Visit,
         browser: &Browser,
-        may: impl Fn(&Powers) -> bool,
+        may: impl Fn(&Powers) -> bool + Sync,
         order: Order,
     ) -> Result<Answer, PageError> {
+        let by = By::demanding(actor(visit, browser), Arc::new(self.demand(browser, &may).await?));
+        self.personnel.carry_out_for(visit.authority(), order, by).await.map_err(told)
+    }
+
+    /// What a batch demands of whoever is signed in: that he may still do what `may` says.
+    ///
+    /// # Errors
+    /// 403 where he may not by now.
+    pub(crate) async fn demand(
+        &self,
+        browser: &Browser,
+        may: &(dyn Fn(&Powers) -> bool + Sync),
+    ) -> Result<impl Fn(&mut Batch) + Send + Sync + use<>, PageError> {
         let user = &browser.user_id;
         let account = self.accounts.demand_account(user).await?;
         let (duties, held) = self.duties.demand(user).await.map_err(told)?;
@@ -148,12 +162,10 @@ impl Console {
         if now.moderation.locked || !may(&Powers::of(&browser, duties)) {
             return Err(not_yours());
         }
-        let demands = Arc::new(move |batch: &mut Batch| {
+        Ok(move |batch: &mut Batch| {
             account(batch);
             held(batch);
-        });
-        let by = By::demanding(actor(visit, &browser), demands);
-        self.personnel.carry_out_for(visit.authority(), order, by).await.map_err(told)
+        })
     }
 
     /// Has an order carried out that changes nothing.

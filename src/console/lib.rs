@@ -24,6 +24,7 @@ mod home;
 mod organisation;
 mod people;
 mod powers;
+mod recovery;
 mod rooms;
 mod routes;
 mod set;

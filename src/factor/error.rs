@@ -11,6 +11,8 @@ pub enum Refused {
     Off,
     /// It was right once, and its time is over.
     Over,
+    /// It counts less than it did: there are two of it where there may be one.
+    Copied,
     /// There are as many as there may be.
     TooMany,
     /// There is nothing of that number.
@@ -26,6 +28,7 @@ impl Refused {
             Self::Again => "code_used_again",
             Self::Off => "code_of_another_time",
             Self::Over => "code_too_late",
+            Self::Copied => "passkey_copied",
             Self::TooMany => "too_many_factors",
             Self::NotFound => "no_such_factor",
         }

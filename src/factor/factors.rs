@@ -3,22 +3,29 @@
 use std::time::Duration;
 
 use base::{Random, Timestamp};
-use ruma::{OwnedUserId, UserId};
-use store::{Batch, Found, Reads, Store, Ticket};
+use ruma::{OwnedUserId, ServerName, UserId};
+use store::{Batch, Found, Order, Range, Reads, Store, Ticket};
 use subtle::ConstantTimeEq;
 
 use crate::{
     codes::{self, CODES, Hash},
     error::{BadName, Refused},
-    tables::{AppRow, FACTORS, FactorsRow, HandedRow},
+    passkey::{self, Asserted, Challenge, Made, Party},
+    tables::{ANSWERED, AppRow, CREDENTIALS, FACTORS, FactorsRow, HandedRow, PasskeyRow},
     totp::{self, Judged, SECRET, Secret, step_of},
 };
 
 /// Authenticator apps of an account.
 pub const MOST_APPS: usize = 5;
 
+/// Passkeys of an account.
+pub const MOST_PASSKEYS: usize = 10;
+
 /// Longest name of a factor, in letters.
 const LONGEST_NAME: usize = 64;
+
+/// Answered challenges of a user that are looked at; whoever signs in so often within minutes has none to answer twice.
+const MOST_ANSWERED: usize = 1_000;
 
 /// How long the code of a recovery is good.
 const HANDED_FOR: Duration = Duration::from_secs(3 * 24 * 60 * 60);
@@ -45,6 +52,19 @@ pub struct Shown(OwnedUserId, Ticket<FactorsRow>);
 pub enum Kind {
     /// An authenticator app.
     App,
+    /// A passkey.
+    Passkey,
+}
+
+impl Kind {
+    /// The word for rows of the audit log, which never changes.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::App => "totp",
+            Self::Passkey => "passkey",
+        }
+    }
 }
 
 /// One factor, as its owner sees it.
@@ -65,6 +85,8 @@ pub struct Factor {
 pub enum Used {
     /// A code of an authenticator app.
     App,
+    /// A passkey, by somebody whom its authenticator has verified.
+    Passkey,
     /// A code for once of his own.
     Code,
     /// The code of a recovery: he is to set up a factor now, and the code stays good until he has.
@@ -77,6 +99,7 @@ impl Used {
     pub const fn word(self) -> &'static str {
         match self {
             Self::App => "totp",
+            Self::Passkey => "passkey",
             Self::Code => "recovery_code",
             Self::Handed => "recovery",
         }
@@ -105,6 +128,17 @@ impl Change {
             None => batch.insert(&FACTORS, self.user.as_str(), &self.after),
             Some(before) => batch.replace(&FACTORS, self.user.as_str(), before, &self.after),
         };
+        let key = |passkey: &PasskeyRow| passkey::hash_of(&passkey.credential);
+        let authority = self.user.server_name().as_str();
+        let before = self.before.as_ref().map(|row| row.passkeys.as_slice()).unwrap_or_default();
+        let is_in =
+            |all: &[PasskeyRow], one: &PasskeyRow| all.iter().any(|it| it.credential == one.credential);
+        for gone in before.iter().filter(|passkey| !is_in(&self.after.passkeys, passkey)) {
+            batch.delete(&CREDENTIALS, &(authority, key(gone)));
+        }
+        for new in self.after.passkeys.iter().filter(|passkey| !is_in(before, passkey)) {
+            batch.insert(&CREDENTIALS, &(authority, key(new)), &self.user.to_string());
+        }
     }
 }
 
@@ -123,10 +157,43 @@ impl Shown {
     }
 }
 
-/// Adds to a batch that an account has no factors, and never had any: it is closed.
-pub fn put_none(batch: &mut Batch, user: &UserId) {
-    batch.delete(&FACTORS, user.as_str());
-    crate::recoveries::put_no_recovery(batch, user, None);
+/// Whose passkey this is at an authority.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn find_owner(
+    store: &Store,
+    authority: &ServerName,
+    credential: &[u8],
+) -> Result<Option<OwnedUserId>, store::Error> {
+    let owner = store.get(&CREDENTIALS, &(authority.as_str(), passkey::hash_of(credential))).await?;
+    Ok(owner.and_then(|owner| OwnedUserId::try_from(owner).ok()))
+}
+
+/// Adds to a batch that a user's passkey has answered a challenge, which no passkey of his answers again; whether none had. What
+/// was answered `too_old` milliseconds ago is forgotten with it: such challenges are taken from nobody.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn put_answered(
+    store: &Store,
+    batch: &mut Batch,
+    (user, challenge): (&UserId, &Challenge),
+    (now, too_old): (Timestamp, u64),
+) -> Result<bool, store::Error> {
+    let hash = passkey::hash_of(challenge);
+    let range = Range::prefix(user.as_str());
+    for ((_, other), at_ms) in store.scan(&ANSWERED, range, Order::Ascending, MOST_ANSWERED).await? {
+        if other == hash {
+            return Ok(false);
+        }
+        // In either direction: a calendar may be set back.
+        if now.millis().abs_diff(at_ms) >= too_old {
+            batch.delete(&ANSWERED, &(user.as_str(), other));
+        }
+    }
+    batch.insert(&ANSWERED, &(user.as_str(), hash), &now.millis());
+    Ok(true)
 }
 
 fn handed_for() -> u64 {
@@ -141,6 +208,17 @@ impl Factors {
     pub async fn read(store: &Store, user: &UserId) -> Result<Self, store::Error> {
         let stored = store.get(&FACTORS, user.as_str()).await?;
         Ok(Self { user: user.to_owned(), stored })
+    }
+
+    /// Adds to a batch that there are none, and never were any: the account is closed.
+    pub fn put_none(&self, batch: &mut Batch) {
+        for passkey in self.stored.iter().flat_map(|row| &row.passkeys) {
+            let key = (self.user.server_name().as_str(), passkey::hash_of(&passkey.credential));
+            batch.delete(&CREDENTIALS, &key);
+        }
+        batch.delete(&FACTORS, self.user.as_str());
+        batch.delete_prefix(&ANSWERED, self.user.as_str());
+        crate::recoveries::put_no_recovery(batch, &self.user, None);
     }
 
     /// Demands in a batch that they are as they were read.
@@ -158,7 +236,20 @@ impl Factors {
     /// Whether the owner has a factor of his own.
     #[must_use]
     pub fn has_one(&self) -> bool {
+        self.stored.as_ref().is_some_and(|row| row.count() > 0)
+    }
+
+    /// Whether an authenticator app is among them.
+    #[must_use]
+    pub fn has_app(&self) -> bool {
         self.stored.as_ref().is_some_and(|row| !row.apps.is_empty())
+    }
+
+    /// What the owner's passkeys are called between authenticators and us.
+    #[must_use]
+    pub fn credentials(&self) -> Vec<Vec<u8>> {
+        let passkeys = self.stored.iter().flat_map(|row| &row.passkeys);
+        passkeys.map(|passkey| passkey.credential.clone()).collect()
     }
 
     /// Whether the owner is to show the code of a recovery.
@@ -189,7 +280,14 @@ impl Factors {
             name: app.name.clone(),
             added: Timestamp(app.added_ms),
         });
-        apps.collect()
+        let passkeys = self.stored.iter().flat_map(|row| &row.passkeys);
+        let passkeys = passkeys.map(|passkey| Factor {
+            id: passkey.id,
+            kind: Kind::Passkey,
+            name: passkey.name.clone(),
+            added: Timestamp(passkey.added_ms),
+        });
+        apps.chain(passkeys).collect()
     }
 
     /// Judges a code that somebody typed: of an app, for once, or of a recovery. What comes of it is to be in the batch that
@@ -286,7 +384,7 @@ impl Factors {
         let code = codes::plain(typed);
         let confirmed = totp::is_code(&code).then(|| totp::confirmed(secret, &code, step_of(now.millis())));
         let (last_step, drift) = confirmed.flatten().ok_or(Refused::Wrong)?;
-        let is_first = after.apps.is_empty();
+        let is_first = after.count() == 0;
         after.apps.push(AppRow {
             id: after.next,
             name: name.to_owned(),
@@ -300,6 +398,62 @@ impl Factors {
         after.handed = None;
         let shown = if is_first { self.new_codes(&mut after, random) } else { Vec::new() };
         Ok((self.to(after), shown))
+    }
+
+    /// Takes what an authenticator has made of a challenge as a passkey, with the name. What an earlier recovery has handed over is
+    /// worth nothing any more. With the first factor come codes for once, to be shown once.
+    ///
+    /// # Errors
+    /// [`Refused::Wrong`], [`Refused::Again`] for one that there is, [`Refused::TooMany`].
+    pub fn with_passkey(
+        &self,
+        name: &str,
+        (party, challenge): (&Party, &Challenge),
+        made: &Made<'_>,
+        now: Timestamp,
+        random: &Random,
+    ) -> Result<(Change, Vec<String>), Refused> {
+        let mut after = self.row();
+        if after.passkeys.len() >= MOST_PASSKEYS {
+            return Err(Refused::TooMany);
+        }
+        let new = passkey::made(party, challenge, made)?;
+        if after.passkeys.iter().any(|passkey| passkey.credential == new.credential) {
+            return Err(Refused::Again);
+        }
+        let is_first = after.count() == 0;
+        after.passkeys.push(PasskeyRow {
+            id: after.next,
+            name: name.to_owned(),
+            added_ms: now.millis(),
+            credential: new.credential,
+            key: new.key,
+            counter: new.counter,
+            copied: new.copied,
+        });
+        after.next = after.next.wrapping_add(1);
+        after.handed = None;
+        let shown = if is_first { self.new_codes(&mut after, random) } else { Vec::new() };
+        Ok((self.to(after), shown))
+    }
+
+    /// Judges what a passkey has signed of a challenge. What comes of it is to be in the batch that lets its owner in.
+    ///
+    /// # Errors
+    /// [`Refused::Wrong`], [`Refused::Copied`].
+    pub fn try_passkey(
+        &self,
+        (party, challenge): (&Party, &Challenge),
+        shown: &Asserted<'_>,
+    ) -> Result<Change, Refused> {
+        let mut after = self.row();
+        let passkey = after.passkeys.iter_mut().find(|passkey| passkey.credential == shown.credential);
+        let passkey = passkey.ok_or(Refused::Wrong)?;
+        if shown.user_handle.is_some_and(|handle| handle != passkey::handle_of(&self.user)) {
+            return Err(Refused::Wrong);
+        }
+        passkey.counter = passkey::asserted(passkey, party, challenge, shown)?;
+        Ok(self.to(after))
     }
 
     /// Other codes for once in the place of all that there are.
@@ -327,8 +481,10 @@ impl Factors {
     /// [`Refused::NotFound`].
     pub fn renamed(&self, id: u32, name: &str) -> Result<Change, Refused> {
         let mut after = self.row();
-        let app = after.apps.iter_mut().find(|app| app.id == id).ok_or(Refused::NotFound)?;
-        name.clone_into(&mut app.name);
+        let apps = after.apps.iter_mut().map(|app| (app.id, &mut app.name));
+        let passkeys = after.passkeys.iter_mut().map(|passkey| (passkey.id, &mut passkey.name));
+        let (_, kept) = apps.chain(passkeys).find(|(known, _)| *known == id).ok_or(Refused::NotFound)?;
+        name.clone_into(kept);
         Ok(self.to(after))
     }
 
@@ -340,7 +496,8 @@ impl Factors {
         let removed = self.list().into_iter().find(|factor| factor.id == id).ok_or(Refused::NotFound)?;
         let mut after = self.row();
         after.apps.retain(|app| app.id != id);
-        if after.apps.is_empty() {
+        after.passkeys.retain(|passkey| passkey.id != id);
+        if after.count() == 0 {
             after.codes.clear();
         }
         Ok((self.to(after), removed))
@@ -356,6 +513,7 @@ impl Factors {
             next: before.next,
             recovered: before.recovered.wrapping_add(1),
             apps: Vec::new(),
+            passkeys: Vec::new(),
             codes: Vec::new(),
             handed: Some(HandedRow { code: codes::hash(&self.user, &code), until_ms }),
         };
@@ -368,7 +526,8 @@ impl Factors {
     /// [`BadName`].
     pub fn name(typed: &str) -> Result<String, BadName> {
         let name = typed.trim();
-        let is_good = (1..=LONGEST_NAME).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+        let is_good =
+            (1..=LONGEST_NAME).contains(&name.chars().count()) && !name.chars().any(char::is_control);
         if is_good { Ok(name.to_owned()) } else { Err(BadName) }
     }
 

@@ -36,7 +36,9 @@ pub fn link_for_app(user: &UserId, secret: &Secret) -> String {
     let issuer = escaped(user.server_name().as_str());
     let name = escaped(user.localpart());
     let secret = in_base32(secret);
-    format!("otpauth://totp/{issuer}:{name}?secret={secret}&issuer={issuer}&algorithm=SHA1&digits=6&period=30")
+    format!(
+        "otpauth://totp/{issuer}:{name}?secret={secret}&issuer={issuer}&algorithm=SHA1&digits=6&period=30"
+    )
 }
 
 /// A text as a picture (SVG) that phones read: one path over white, so that it shows as it is in the dark as well. Nothing

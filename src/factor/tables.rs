@@ -11,6 +11,13 @@ pub(crate) static FACTORS: Table<String, FactorsRow> = Table::new(360, "factor.f
 pub(crate) static RECOVERIES: Table<(String, String), RecoveryRow> =
     Table::new(361, "factor.recoveries", Tuning::Small);
 
+/// Whose a passkey is; key: authority, SHA-256 of what the passkey is called; value: user id.
+pub(crate) static CREDENTIALS: Table<(String, Hash), String> =
+    Table::new(362, "factor.credentials", Tuning::Point);
+/// Challenges that passkeys have answered, until they would be too old anyhow; key: user id, SHA-256 of the challenge; value: when
+/// it was answered, in milliseconds since 1970.
+pub(crate) static ANSWERED: Table<(String, Hash), u64> = Table::new(363, "factor.answered", Tuning::Small);
+
 /// All factors of an account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FactorsRow {
@@ -20,12 +27,21 @@ pub(crate) struct FactorsRow {
     pub(crate) recovered: u32,
     /// Authenticator apps.
     pub(crate) apps: Vec<AppRow>,
+    /// Passkeys.
+    pub(crate) passkeys: Vec<PasskeyRow>,
     /// Codes of its owner that were not used yet.
     pub(crate) codes: Vec<Hash>,
     /// The code of a recovery, until its owner has a factor again.
     pub(crate) handed: Option<HandedRow>,
 }
 row!(FactorsRow, schema = 1);
+
+impl FactorsRow {
+    /// How many factors there are.
+    pub(crate) fn count(&self) -> usize {
+        self.apps.len() + self.passkeys.len()
+    }
+}
 
 /// An authenticator app.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +69,36 @@ impl std::fmt::Debug for AppRow {
     }
 }
 
+/// A passkey.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PasskeyRow {
+    /// Its number.
+    pub(crate) id: u32,
+    /// What its owner calls it.
+    pub(crate) name: String,
+    /// When it was made, in milliseconds since 1970.
+    pub(crate) added_ms: u64,
+    /// What it is called between authenticators and us.
+    pub(crate) credential: Vec<u8>,
+    /// What checks its signatures.
+    pub(crate) key: KeyRow,
+    /// How often it was used, where its authenticator counts.
+    pub(crate) counter: u32,
+    /// Whether its authenticator may copy it to others of its owner.
+    pub(crate) copied: bool,
+}
+
+/// A public key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum KeyRow {
+    /// A point of P-256, not compressed: ES256.
+    P256(Vec<u8>),
+    /// EdDSA.
+    Ed25519(Vec<u8>),
+    /// Modulus and exponent: RS256.
+    Rsa(Vec<u8>, Vec<u8>),
+}
+
 /// The code of a recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HandedRow {
@@ -74,7 +120,7 @@ row!(RecoveryRow, schema = 1);
 
 /// The checks of all tables of this crate, for `verify` of the store.
 pub fn checks() -> Vec<TableCheck> {
-    vec![FACTORS.check(), RECOVERIES.check()]
+    vec![FACTORS.check(), RECOVERIES.check(), CREDENTIALS.check(), ANSWERED.check()]
 }
 
 #[cfg(test)]
@@ -96,10 +142,22 @@ mod tests {
             expected_after: Some(4),
         };
         let handed = Some(HandedRow { code: [9; 32], until_ms: 5 });
-        let row = FactorsRow { next: 2, recovered: 1, apps: vec![app], codes: vec![[8; 32]], handed };
+        let key = KeyRow::Rsa(vec![5], vec![6]);
+        let passkey = PasskeyRow {
+            id: 2,
+            name: "b".into(),
+            added_ms: 3,
+            credential: vec![1, 2],
+            key,
+            counter: 4,
+            copied: true,
+        };
+        let passkeys = vec![passkey];
+        let row =
+            FactorsRow { next: 2, recovered: 1, apps: vec![app], passkeys, codes: vec![[8; 32]], handed };
         let mut bytes = b"\x01\x02\x01\x01\x01\x01a\x02".to_vec();
         bytes.extend([7; 20]);
-        bytes.extend(b"\x03\xfe\x01\x04\x01");
+        bytes.extend(b"\x03\xfe\x01\x04\x01\x02\x01b\x03\x02\x01\x02\x02\x01\x05\x01\x06\x04\x01\x01");
         bytes.extend([8; 32]);
         bytes.push(1);
         bytes.extend([9; 32]);

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
 use factor::Refused;
+use http::StatusCode;
 use ruma::api::error::{DeserializationError, FromHttpRequestError, HeaderDeserializationError};
 use store::CommitError;
 
@@ -353,7 +353,7 @@ fn factor_needed(page: Option<&str>) -> (String, String) {
 #[must_use]
 pub const fn refused_factor(why: Refused) -> (&'static str, &'static str) {
     match why {
-        Refused::Wrong => ("コードが違います。", "The code is wrong."),
+        Refused::Wrong => ("コードまたはパスキーが違います。", "The code or the passkey is wrong."),
         Refused::Again => (
             "このコードはすでに使われました。次のコードが表示されるまで待って、入力してください。",
             "This code was used already. Please wait for the next one.",
@@ -365,6 +365,10 @@ pub const fn refused_factor(why: Refused) -> (&'static str, &'static str) {
         Refused::Over => (
             "このコードの有効期限が切れています。管理者にもう一度再設定を依頼してください。",
             "This code has run out. Please ask your administrators to recover your account once more.",
+        ),
+        Refused::Copied => (
+            "このパスキーは複製されたおそれがあるため、使えません。別の方法でサインインし、削除してください。",
+            "This passkey may have been copied and is not taken. Please sign in in another way and remove it.",
         ),
         Refused::TooMany => ("これ以上は登録できません。", "You have as many as you may have."),
         Refused::NotFound => ("見つかりません。", "There is no such factor."),

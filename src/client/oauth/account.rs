@@ -43,8 +43,7 @@ pub(crate) const ACTIONS: [(&str, Part); 9] = [
 ];
 
 /// What our own pages ask for besides.
-const OWN_ACTIONS: [(&str, Part); 2] =
-    [(password::ACTION, Part::Password), (factors::ACTION, Part::Factors)];
+const OWN_ACTIONS: [(&str, Part); 2] = [(password::ACTION, Part::Password), (factors::ACTION, Part::Factors)];
 
 /// Shows the part that is asked for, once somebody is signed in.
 pub(crate) async fn show(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
@@ -88,7 +87,7 @@ pub(crate) async fn change(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Re
                 Ok(visit.page(page))
             }
             "password" => password::change(&api, visit, &browser, &form).await,
-            "begin_app" | "add_app" | "rename_factor" | "remove_factor" | "renew_codes" => {
+            "begin_factor" | "add_factor" | "rename_factor" | "remove_factor" | "renew_codes" => {
                 factors::change(&api, visit, &browser, &form).await
             }
             "sign_out" => {

@@ -1,7 +1,7 @@
 //! The page where users see to their second factors.
 
-use ::account::{Browser, Error};
-use factor::{Factor, MOST_APPS};
+use ::account::{Browser, Error, NewFactor, Unfinished};
+use factor::{Factor, Kind, MOST_APPS, MOST_PASSKEYS};
 use pages::{Form, Markup, Page, PageError, Visit, html};
 use web::Response;
 
@@ -9,7 +9,10 @@ use super::{
     account_parts::{FACTORS, others},
     api::{ACCOUNT, OAuthApi, SIGN_IN},
 };
-use crate::second_step::{NewApp, codes_page, in_browser, name_of, recovery_codes, worth_another_try};
+use crate::{
+    passkeys::{SCRIPT, Sent, in_browser, party},
+    second_step::{codes_page, name_of, new_factor, recovery_codes, worth_another_try},
+};
 
 /// How the page is asked for.
 pub(super) const ACTION: &str = "factors";
@@ -34,8 +37,8 @@ pub(super) async fn page(
         (visit.problem(error))
         @if list.is_empty() {
             p { (say(
-                "二要素認証は設定されていません。設定すると、サインインのときにパスワードに加えて、スマートフォンなどの認証アプリに表示されるコードが必要になります。",
-                "You have no second factor. With one, signing in takes your password and a code that an app on your telephone shows.",
+                "二要素認証は設定されていません。設定すると、サインインのときにパスワードに加えて、認証アプリに表示されるコードまたはパスキー（指紋、顔、PIN）が必要になります。",
+                "You have no second factor. With one, signing in takes your password and a code that an app shows, or a passkey (finger, face, PIN).",
             )) }
         } @else {
             @for factor in &list { (one(visit, factor, is_fresh)) }
@@ -52,10 +55,12 @@ pub(super) async fn page(
                 } }
             }
         } @else {
-            @if list.len() < MOST_APPS {
+            @if list.len() < MOST_APPS + MOST_PASSKEYS {
                 form method="post" action=(ACCOUNT) {
                     (visit.proof())
-                    button name="do" value="begin_app" { (say("認証アプリを登録する", "Set up an authenticator app")) }
+                    button name="do" value="begin_factor" {
+                        (say("認証アプリまたはパスキーを登録する", "Set up an app or a passkey"))
+                    }
                 }
             }
             @if factors.has_one() {
@@ -79,12 +84,16 @@ fn title(visit: &Visit) -> &'static str {
 fn one(visit: &Visit, factor: &Factor, is_fresh: bool) -> Markup {
     let say = |japanese, english| visit.say(japanese, english);
     let field = format!("name-{}", factor.id);
+    let kind = match factor.kind {
+        Kind::App => say("認証アプリ", "Authenticator app"),
+        Kind::Passkey => say("パスキー", "Passkey"),
+    };
     html! {
         form.card method="post" action=(ACCOUNT) {
             (visit.proof())
             input type="hidden" name="factor" value=(factor.id);
             dl {
-                dt { (say("種類", "Kind")) } dd { (say("認証アプリ", "Authenticator app")) }
+                dt { (say("種類", "Kind")) } dd { (kind) }
                 dt { (say("登録", "Set up")) }
                 dd { (audit::written(factor.added).get(..16).unwrap_or_default().replace('T', " ")) }
             }
@@ -110,14 +119,11 @@ pub(super) async fn change(
     let way = in_browser(&visit, agent.as_deref());
     let id = || form.get("factor").parse::<u32>().map_err(|_| PageError::not_found());
     let done = match form.get("do") {
-        "begin_app" => match accounts.begin_app(browser, &way).await {
-            Ok((secret, ticket)) => {
-                let app = NewApp { user: &browser.user_id, secret: &secret, ticket: &ticket, name: "" };
-                return Ok(visit.page(app_page(&visit, &app, None)));
-            }
+        "begin_factor" => match accounts.begin_factor(browser, &way).await {
+            Ok(unfinished) => return Ok(visit.page(new_page(api, &visit, &unfinished, None))),
             Err(error) => Err(error),
         },
-        "add_app" => return add_app(api, visit, browser, form).await,
+        "add_factor" => return add(api, visit, browser, form).await,
         "rename_factor" => {
             let name = name_of(&visit, form)?;
             accounts.rename_factor(browser, id()?, &name, from).await
@@ -146,7 +152,7 @@ pub(super) async fn change(
     }
 }
 
-async fn add_app(
+async fn add(
     api: &OAuthApi,
     mut visit: Visit,
     browser: &Browser,
@@ -154,10 +160,15 @@ async fn add_app(
 ) -> Result<Response, PageError> {
     let (ticket, agent) = (form.get("ticket"), visit.call.user_agent());
     let way = in_browser(&visit, agent.as_deref());
+    let (sent, party) = (Sent::of(form)?, party(&api.pages, visit.authority()));
+    let new = match (&sent, &party) {
+        (Some(sent), Some(party)) => sent.made(party),
+        _ => NewFactor::App { code: form.get("code") },
+    };
     let done = match name_of(&visit, form) {
         Ok(name) => {
-            let named = (name.as_str(), form.get("code"));
-            api.accounts.add_app(browser, ticket, named, &way).await.map_err(worth_another_try)
+            let done = api.accounts.add_factor(browser, ticket, (&name, new), &way).await;
+            done.map_err(worth_another_try)
         }
         Err(error) => Err(Ok(error)),
     };
@@ -170,26 +181,26 @@ async fn add_app(
         }
         Err(error) => {
             let error = error?;
-            let (user, secret) = api.accounts.secret_of_ticket(visit.authority(), ticket, &way.key)?;
-            let app = NewApp { user: &user, secret: &secret, ticket, name: form.get("name") };
-            Ok(visit.page(app_page(&visit, &app, Some(&error))))
+            let unfinished = api.accounts.unfinished(visit.authority(), ticket, &way).await?;
+            Ok(visit.page(new_page(api, &visit, &unfinished, Some(&error))))
         }
     }
 }
 
-fn app_page(visit: &Visit, app: &NewApp<'_>, error: Option<&PageError>) -> Page {
+fn new_page(api: &OAuthApi, visit: &Visit, unfinished: &Unfinished, error: Option<&PageError>) -> Page {
     let say = |japanese, english| visit.say(japanese, english);
+    let fields = html! {
+        input type="hidden" name="do" value="add_factor";
+        input type="hidden" name="ticket" value=(unfinished.ticket);
+    };
+    let party = party(&api.pages, visit.authority());
     let body = html! {
         (visit.problem(error))
-        form.card method="post" action=(ACCOUNT) {
-            (visit.proof())
-            (app.fields(visit))
-            div.actions { button name="do" value="add_app" { (say("登録する", "Set it up")) } }
-        }
+        (new_factor(visit, party.as_ref(), unfinished, ACCOUNT, &fields))
         p { a href=(here()) { (say("やめる", "Cancel")) } }
     };
-    let title = say("認証アプリの登録", "Set up an authenticator app");
-    Page::new(title, body).status_of(error).again_at(here())
+    let title = say("二要素認証の登録", "Set up a second factor");
+    Page::new(title, body).status_of(error).again_at(here()).script(SCRIPT)
 }
 
 fn told(error: Error) -> Result<PageError, PageError> {

@@ -8,7 +8,7 @@ use super::{
     account_parts::{PASSWORD, others, worth_another_try},
     api::{ACCOUNT, OAuthApi},
 };
-use crate::second_step::{arrive, in_browser};
+use crate::{passkeys::in_browser, second_step::arrive};
 
 /// How the page is asked for.
 pub(super) const ACTION: &str = "password";

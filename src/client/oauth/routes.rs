@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     for_app::FOR_APP,
-    second_step::{FIRST_APP, SECOND_STEP},
+    second_step::{FIRST_FACTOR, SECOND_STEP},
 };
 
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
@@ -38,8 +38,8 @@ pub fn oauth_routes(api: Arc<OAuthApi>) -> Routes<()> {
         .raw(Method::POST, LINK, devices::decide)
         .raw(Method::GET, SIGN_IN, sign_in::ask)
         .raw(Method::POST, SIGN_IN, sign_in::sign_in)
-        .raw(Method::POST, SECOND_STEP, second_step::show_code)
-        .raw(Method::POST, FIRST_APP, second_step::set_up)
+        .raw(Method::POST, SECOND_STEP, second_step::show)
+        .raw(Method::POST, FIRST_FACTOR, second_step::set_up)
         .raw(Method::GET, UPSTREAM, upstream::begin)
         .raw(Method::GET, UPSTREAM_CALLBACK, upstream::come_back)
         .raw(Method::GET, FOR_APP, upstream::ask_for_app)

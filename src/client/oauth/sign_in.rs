@@ -10,7 +10,10 @@ use super::{
     api::{OAuthApi, SIGN_IN, SIGN_UP},
     upstream::by_provider,
 };
-use crate::second_step::{arrive, in_browser};
+use crate::{
+    passkeys::{self, SCRIPT, in_browser, party},
+    second_step::{SECOND_STEP, arrive},
+};
 
 /// Asks for name and password.
 pub(crate) async fn ask(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
@@ -56,6 +59,11 @@ fn form(api: &OAuthApi, visit: &Visit, back: &str, name: &str, error: Option<&Pa
     let say = |japanese, english| visit.say(japanese, english);
     let is_open = api.lets_register(visit.authority());
     let by_password = api.accounts.settings(visit.authority()).passwords;
+    let browser = in_browser(visit, None);
+    let by_passkey = party(&api.pages, visit.authority()).and_then(|party| {
+        let (challenge, ticket) = api.accounts.begin_with_passkey(visit.authority(), &browser).ok()?;
+        Some(passkeys::alone(visit, (&party, &challenge, &ticket), (SECOND_STEP, back)))
+    });
     let body = html! {
         @if let Some(error) = error {
             p.problem role="alert" { (error.text(visit.language())) }
@@ -63,6 +71,7 @@ fn form(api: &OAuthApi, visit: &Visit, back: &str, name: &str, error: Option<&Pa
         @if let Some(settings) = api.upstream.settings(visit.authority()) {
             (by_provider(visit, &settings.label, back))
         }
+        @if let Some(form) = by_passkey { (form) }
         @if by_password { form.card method="post" action=(SIGN_IN) {
             (visit.proof())
             input type="hidden" name="back" value=(back);
@@ -81,5 +90,5 @@ fn form(api: &OAuthApi, visit: &Visit, back: &str, name: &str, error: Option<&Pa
         }
     };
     let status = error.map_or(StatusCode::OK, PageError::status);
-    Page::new(say("サインイン", "Sign in"), body).status(status)
+    Page::new(say("サインイン", "Sign in"), body).status(status).script(SCRIPT)
 }

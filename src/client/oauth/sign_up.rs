@@ -9,10 +9,7 @@ use serde_json::{Map, Value, json};
 use web::{ApiError, Open, RawCall, Response};
 
 use super::api::{OAuthApi, SIGN_IN, SIGN_UP};
-use crate::{
-    fallback::documents,
-    second_step::{arrive, in_browser},
-};
+use crate::{fallback::documents, passkeys::in_browser, second_step::arrive};
 
 /// Asks for what an account needs.
 pub(crate) async fn ask(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {

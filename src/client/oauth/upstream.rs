@@ -12,11 +12,7 @@ use pages::{Form, Markup, Page, PageError, Visit, html};
 use web::{ApiError, Open, RawCall, Response, StatusCode};
 
 use super::api::{ACCOUNT, OAuthApi, SIGN_IN, UPSTREAM, UPSTREAM_CALLBACK, sign_in_first};
-use crate::{
-    for_app::FOR_APP,
-    second_step::{arrive, in_browser},
-    sign_in_pages::Target,
-};
+use crate::{for_app::FOR_APP, passkeys::in_browser, second_step::arrive, sign_in_pages::Target};
 
 /// What a browser's key to attempts is for.
 const KEY: &str = "attempts to sign in at a provider";

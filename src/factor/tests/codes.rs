@@ -18,14 +18,21 @@ async fn a_code_for_once_is_good_once_however_it_is_typed() {
     let factors = commit(&store, change).await;
     assert_eq!(factors.try_code(&codes[0], NOW), Err((Refused::Wrong, None)));
     assert_eq!(factors.codes_left(), 9);
-    let wide: String = codes[1].chars().map(|letter| match letter {
-        '-' => 'ー',
-        letter => char::from_u32(u32::from(letter) + 0xfee0).unwrap(),
-    }).collect();
+    let wide: String = codes[1]
+        .chars()
+        .map(|letter| match letter {
+            '-' => 'ー',
+            letter => char::from_u32(u32::from(letter) + 0xfee0).unwrap(),
+        })
+        .collect();
     assert!(factors.try_code(&wide, NOW).is_ok(), "in letters of full width");
     let (change, newer) = factors.with_new_codes(&Random::seeded(5)).unwrap();
     let factors = commit(&store, change).await;
-    assert_eq!(factors.try_code(&codes[2], NOW), Err((Refused::Wrong, None)), "those before are worth nothing");
+    assert_eq!(
+        factors.try_code(&codes[2], NOW),
+        Err((Refused::Wrong, None)),
+        "those before are worth nothing"
+    );
     assert!(factors.try_code(&newer[2], NOW).is_ok());
 }
 

@@ -64,7 +64,10 @@ async fn a_phone_whose_clock_has_gone_wrong_since_shows_two_codes_that_follow_ea
     };
     let factors = commit(&store, off).await;
     assert_eq!(factors.try_code("000000", now), Err((Refused::Wrong, None)));
-    assert!(matches!(factors.try_code(&code_at(&secret, now, -6), now), Err((Refused::Off, _))), "another time");
+    assert!(
+        matches!(factors.try_code(&code_at(&secret, now, -6), now), Err((Refused::Off, _))),
+        "another time"
+    );
     let next = later(now, 1);
     let factors = commit(&store, factors.try_code(&code_at(&secret, next, 6), next).unwrap().1).await;
     let now = later(next, 50);

@@ -1,7 +1,9 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod authenticator;
 mod codes;
 mod factors;
+mod passkeys;
 mod totp;
 
 use base::{Metrics, Random, Tasks, Timestamp};

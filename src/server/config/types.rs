@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use web::Class;
 
 use super::{
-    BucketConfig, FactorsConfig, GatewayConfig, LdapConfig, Listener, Log, MailConfig, OrganisationConfig, ScimConfig,
-    SupportConfig, TermsConfig, UpstreamConfig, ZoneConfig, rates,
+    BucketConfig, FactorsConfig, GatewayConfig, LdapConfig, Listener, Log, MailConfig, OrganisationConfig,
+    ScimConfig, SupportConfig, TermsConfig, UpstreamConfig, ZoneConfig, rates,
 };
 
 /// The whole configuration of a process.

@@ -165,7 +165,7 @@ async fn who_has_a_factor_is_asked_for_it_after_the_password_and_a_code_is_good_
 }
 
 #[tokio::test]
-async fn of_two_who_show_the_same_code_at_the_same_moment_one_gets_in_also_at_two_processes() {
+async fn of_two_who_show_the_same_code_at_the_same_moment_one_gets_in() {
     let disk = MemoryDisk::default();
     let steered = Steered::over(&disk, FactorsFor::Nobody).await;
     let (phone, _) = steered.with_factor().await;
@@ -212,12 +212,16 @@ async fn clients_that_know_passwords_alone_are_told_where_to_sign_in_and_session
     assert!(said.contains("二要素認証") && said.contains("https://hs1/_yakuba/account"), "{said}");
     let wrong = json!({ "type": "m.login.password", "user": "hanako", "password": "wrong" });
     let refused = town.ask("POST", LOGIN, wrong).await.fails(403, "M_FORBIDDEN");
-    assert!(!refused["error"].as_str().unwrap().contains("factor"), "only who knows the password hears of it");
+    assert!(
+        !refused["error"].as_str().unwrap().contains("factor"),
+        "only who knows the password hears of it"
+    );
     before.get("/account/whoami").await.ok();
     let refresh = json!({ "refresh_token": refreshed["refresh_token"] });
     town.ask("POST", "/_matrix/client/v3/refresh", refresh).await.ok();
     // A session with the password gives no other one in.
-    let token = before.post("/_matrix/client/v1/login/get_token", json!({ "auth": before.proof(PASSWORD) })).await;
+    let token =
+        before.post("/_matrix/client/v1/login/get_token", json!({ "auth": before.proof(PASSWORD) })).await;
     token.fails(403, "M_FORBIDDEN");
     let mut page = Browser::new(town);
     page.open("/_matrix/static/client/login/").await;
@@ -360,7 +364,11 @@ async fn factors_are_changed_by_whoever_has_just_signed_in_with_one() {
     assert!(shown.is_empty(), "the codes are those that there are");
     steered.wait(5 * 60);
     browser.open(PAGE).await;
-    assert!(!browser.page.contains("remove_factor") && browser.page.contains("Sign in again"), "{}", browser.page);
+    assert!(
+        !browser.page.contains("remove_factor") && browser.page.contains("Sign in again"),
+        "{}",
+        browser.page
+    );
     browser.page = fresh;
     browser.send_with("remove_factor", &[("do", "remove_factor"), ("name", "x")]).await;
     assert!(browser.status == 403 && browser.page.contains("sign in again"), "{}", browser.page);
@@ -388,14 +396,17 @@ async fn a_ticket_is_good_in_the_browser_of_the_password_alone_and_for_its_accou
     steered.has_account("taro", false).await;
     // Another browser, in which somebody else knows a code.
     let (hers, mut thief) = (steered.at_second_step().await, steered.at_second_step().await);
-    let ticket = |page: &str| page.split("name=\"ticket\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let ticket = |page: &str| {
+        page.split("name=\"ticket\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+    };
     thief.page = thief.page.replace(&ticket(&thief.page), &ticket(&hers.page));
     thief.send(SECOND, &[("code", &phone.code(&steered.clock, 0))]).await;
     assert!(thief.status == 403 && thief.page.contains("begin again"), "{}", thief.page);
     // Another authority of the process.
     let other = server_name!("hs2");
     let way = account::InBrowser { key: [0; 32], from: None, agent: None };
-    let credentials = account::Credentials::NameAndPassword { name: "hanako".into(), password: PASSWORD.into() };
+    let credentials =
+        account::Credentials::NameAndPassword { name: "hanako".into(), password: PASSWORD.into() };
     let account::SignedIn::Unfinished(unfinished) =
         steered.town.accounts.sign_in_browser(server_name!("hs1"), &credentials, &way).await.unwrap()
     else {
@@ -431,16 +442,20 @@ async fn guesses_of_codes_are_few_and_do_not_lock_the_owner_out() {
         account::InBrowser { key: [1; 32], from: Some(base::Address::of(ip)), agent: None }
     };
     let authority = server_name!("hs1");
-    let credentials = account::Credentials::NameAndPassword { name: "hanako".into(), password: PASSWORD.into() };
-    let ticket = async |way: &account::InBrowser<'_>| {
-        match accounts.sign_in_browser(authority, &credentials, way).await.unwrap() {
-            account::SignedIn::Unfinished(unfinished) => unfinished.ticket,
-            account::SignedIn::Done(..) => panic!("she has a factor"),
-        }
+    let credentials =
+        account::Credentials::NameAndPassword { name: "hanako".into(), password: PASSWORD.into() };
+    let ticket = async |way: &account::InBrowser<'_>| match accounts
+        .sign_in_browser(authority, &credentials, way)
+        .await
+        .unwrap()
+    {
+        account::SignedIn::Unfinished(unfinished) => unfinished.ticket,
+        account::SignedIn::Done(..) => panic!("she has a factor"),
     };
     // Her own place.
     let home = at(1);
-    let shown = accounts.show_code(authority, &ticket(&home).await, &phone.code(&steered.clock, 0), &home).await;
+    let shown =
+        accounts.show_code(authority, &ticket(&home).await, &phone.code(&steered.clock, 0), &home).await;
     assert!(matches!(shown, Ok(account::SignedIn::Done(..))));
     // One address, then many, with wrong codes of both kinds.
     let mut looked_at = 0;
@@ -457,7 +472,8 @@ async fn guesses_of_codes_are_few_and_do_not_lock_the_owner_out() {
     let right = accounts.show_code(authority, &ticket(&elsewhere).await, &codes[0], &elsewhere).await;
     assert!(matches!(right, Err(account::Error::Limited { .. })), "from nowhere it waits: {right:?}");
     steered.step();
-    let right = accounts.show_code(authority, &ticket(&home).await, &phone.code(&steered.clock, 0), &home).await;
+    let right =
+        accounts.show_code(authority, &ticket(&home).await, &phone.code(&steered.clock, 0), &home).await;
     assert!(matches!(right, Ok(account::SignedIn::Done(..))), "{right:?}");
     steered.wait(10 * 60);
     let right = accounts.show_code(authority, &ticket(&elsewhere).await, &codes[0], &elsewhere).await;
@@ -540,7 +556,8 @@ async fn a_code_agreed_to_on_the_command_line_needs_the_factor_as_well() {
     let steered = Steered::new(FactorsFor::Nobody).await;
     let (phone, _) = steered.with_factor().await;
     let accounts = &steered.town.accounts;
-    let prove = async |code: Option<&str>| accounts.prove(server_name!("hs1"), ("hanako", PASSWORD), code).await;
+    let prove =
+        async |code: Option<&str>| accounts.prove(server_name!("hs1"), ("hanako", PASSWORD), code).await;
     assert!(matches!(prove(None).await, Err(account::Error::FactorNeeded { .. })));
     let code = phone.code(&steered.clock, 0);
     assert_eq!(prove(Some(&code)).await.unwrap(), hanako());

@@ -154,8 +154,10 @@ impl Desk {
             userinfo: json!({}),
         };
         let provider = Arc::new(Provider { clock: clock.clone(), state: Mutex::new(state) });
-        let mut settings =
-            Settings { upstream: Some(Upstream { makes_accounts: true, demands_way: false }), ..open_registration() };
+        let mut settings = Settings {
+            upstream: Some(Upstream { makes_accounts: true, demands_way: false }),
+            ..open_registration()
+        };
         change(&mut settings);
         let mut of_provider = upstream::Settings {
             issuer: ISSUER.to_owned(),
@@ -359,7 +361,9 @@ async fn a_name_that_is_somebodys_is_not_given_away_and_its_owner_links_it() {
 
 #[tokio::test]
 async fn where_accounts_are_linked_only_a_stranger_gets_none() {
-    let only = |settings: &mut Settings| settings.upstream = Some(Upstream { makes_accounts: false, demands_way: false });
+    let only = |settings: &mut Settings| {
+        settings.upstream = Some(Upstream { makes_accounts: false, demands_way: false })
+    };
     let desk = Desk::of(only, |_| {}).await;
     let mut browser = desk.sent("/_yakuba/account").await;
     desk.back(&mut browser, hanako()).await;

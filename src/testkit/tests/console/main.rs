@@ -7,6 +7,7 @@ mod bad_input;
 mod browser;
 mod changes;
 mod powers;
+mod recovery;
 mod walk;
 
 use audit::{Actor, Filter, Record};
