@@ -14,6 +14,7 @@ use store::{Batch, Order, Range, Reads, Value};
 
 use crate::{
     Accounts, Credentials, Error,
+    interactive::stamp_with,
     password::DEAR_ATTEMPTS,
     second_step::{Proof, SignedIn},
     sessions::parse_user,
@@ -40,6 +41,8 @@ pub struct Browser {
     pub began: Timestamp,
     /// Whether a second factor was shown, here or at an identity provider of which that is demanded.
     pub strong: bool,
+    /// The account as it was when the browser was looked up, as [`Accounts::stamp`] tells it.
+    pub stamp: [u8; 32],
 }
 
 /// What a browser shows from now on.
@@ -241,6 +244,7 @@ impl Accounts {
         Ok(Some(Browser {
             user_id,
             strong: row.strong,
+            stamp: stamp_with(&user, &factors),
             admin: user.admin,
             suspended: kept_from.suspended,
             began: Timestamp(row.began_ms),

@@ -387,12 +387,16 @@ impl Accounts {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Store`].
     pub async fn stamp(&self, user: &ruma::UserId) -> Result<[u8; 32], Error> {
-        let row = stamp_of(&self.get_user_row(user).await?, None, false);
-        let recoveries = self.factors(user).await?.recoveries();
-        if recoveries == 0 {
-            return Ok(row);
-        }
-        Ok(Sha256::new_with_prefix(row).chain_update(recoveries.to_be_bytes()).finalize().into())
+        Ok(stamp_with(&self.get_user_row(user).await?, &self.factors(user).await?))
+    }
+}
+
+/// What tells an account from what it is after a change of its row, or after a recovery.
+pub(crate) fn stamp_with(user: &tables::UserRow, factors: &factor::Factors) -> [u8; 32] {
+    let row = stamp_of(user, None, false);
+    match factors.recoveries() {
+        0 => row,
+        times => Sha256::new_with_prefix(row).chain_update(times.to_be_bytes()).finalize().into(),
     }
 }
 

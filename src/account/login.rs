@@ -103,7 +103,19 @@ impl Accounts {
             let (user_id, row) = self.check_credentials(authority, &credentials, session.from).await?;
             match self.try_to_begin(&user_id, &row, &session, By::Password).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if matches!(error, Error::FactorNeeded { .. }) {
+                        // Somebody has the password.
+                        self.note_failure(Attempt {
+                            authority: authority.to_owned(),
+                            what: Action::SignInFailed,
+                            by: Actor::stranger(session.from),
+                            whom: Some(user_id),
+                            reason: "factor_needed",
+                        });
+                    }
+                    return Err(error);
+                }
                 Ok((device, tokens)) => return Ok((user_id, device, tokens)),
             }
         }

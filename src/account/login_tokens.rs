@@ -16,7 +16,7 @@ use store::Batch;
 use crate::{
     Accounts, Asked, Browser, Credentials, Error, InBrowser, Unfinished,
     failures::Attempt,
-    interactive::stamp_of,
+    interactive::{stamp_of, stamp_with},
     password::DEAR_ATTEMPTS,
     second_step::{Proof, SignedIn},
     sessions::parse_user,
@@ -149,6 +149,12 @@ impl Accounts {
             }
             let mut batch = Batch::new();
             batch.require(&tables::USERS, user.as_str(), Some(&row));
+            let factors = self.factors(user).await?;
+            factors.require(&mut batch);
+            if stamp_with(&row, &factors) != browser.stamp {
+                // A recovery, or another password, since the browser was looked up: it is signed in no more.
+                return Err(Error::Stale);
+            }
             let token = self.put_login_token(&mut batch, user, &row, LIFETIME_OF_REDIRECT);
             let by = Actor::user(user, row.admin, from);
             let mut deed = self.deed(Action::GiveLoginToken, &by, user).after("proof", "browser");

@@ -27,6 +27,7 @@ use crate::{
     Accounts, BrowserSecret, Error, FactorsFor, InBrowser,
     failures::Attempt,
     guesses::{Guess, Guesser},
+    interactive::stamp_with,
     tables::{UserRow, millis},
     users::refuse_closed,
 };
@@ -288,16 +289,25 @@ impl Accounts {
     /// Begins a sign-in with a passkey alone: what it is to sign, and a ticket that goes with it.
     ///
     /// # Errors
-    /// [`Error::InvalidParam`] for a server name that users' ids have no room for.
+    /// [`Error::Forbidden`] where nobody comes in but by the identity provider.
     pub fn begin_with_passkey(
         &self,
         authority: &ServerName,
         browser: &InBrowser<'_>,
     ) -> Result<(Challenge, String), Error> {
+        self.must_let_in_alone(authority)?;
         let nobody = crate::uia::nobody_of(authority, "")?;
         let (ticket, sealed) =
             self.seal_as(For::PasskeyAlone, &nobody, [0; 32], Proof::default(), browser)?;
         Ok((ticket.challenge, sealed))
+    }
+
+    /// A passkey alone stands for a password as well, so where nobody has one it is good beside the identity provider only.
+    fn must_let_in_alone(&self, authority: &ServerName) -> Result<(), Error> {
+        match self.settings(authority).passwords {
+            true => Ok(()),
+            false => Err(Error::Forbidden("nobody signs in without the identity provider here")),
+        }
     }
 
     /// Lets somebody in by a passkey: beside a password by a ticket for that, or alone, since its authenticator has verified him.
@@ -317,6 +327,7 @@ impl Accounts {
         let (user, proof) = match ticket.what {
             For::Factor => (ticket.user.clone(), ticket.proof.clone()),
             For::PasskeyAlone => {
+                self.must_let_in_alone(authority)?;
                 let owner = factor::find_owner(&self.inner.store, authority, shown.credential).await?;
                 (owner.ok_or(Error::Factor(Refused::Wrong))?, Proof::by("passkey"))
             }
@@ -550,7 +561,7 @@ impl Accounts {
         let row = self.get_user_row(user).await?;
         refuse_closed(user, Some(&row))?;
         let factors = self.factors(user).await?;
-        if stamp(&row, &factors) != ticket.stamp {
+        if stamp_with(&row, &factors) != ticket.stamp {
             return Err(Error::Stale);
         }
         Ok((row, factors))
@@ -581,7 +592,7 @@ impl Accounts {
         proof: Proof,
         browser: &InBrowser<'_>,
     ) -> Result<(Ticket, String), Error> {
-        self.seal_as(what, user, stamp(row, factors), proof, browser)
+        self.seal_as(what, user, stamp_with(row, factors), proof, browser)
     }
 
     fn seal_as(
@@ -653,11 +664,4 @@ pub(crate) fn of_duties(error: duties::Error) -> Error {
         duties::Error::Store(error) => Error::from(error),
         duties::Error::TooMany(_) | duties::Error::Commit(_) => Error::Contended,
     }
-}
-
-/// What tells an account from what it is after a change of its row, or after a recovery.
-fn stamp(row: &UserRow, factors: &Factors) -> [u8; 32] {
-    let mut stamp = Sha256::new_with_prefix(factors.recoveries().to_be_bytes());
-    stamp.update(store::Value::encode(row));
-    stamp.finalize().into()
 }

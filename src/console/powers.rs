@@ -69,7 +69,7 @@ mod tests {
 
     fn browser(admin: bool, suspended: bool) -> Browser {
         let user_id = owned_user_id!("@hanako:kanazawa.test");
-        Browser { user_id, admin, suspended, began: base::Timestamp(0), strong: false }
+        Browser { user_id, admin, suspended, began: base::Timestamp(0), strong: false, stamp: [0; 32] }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Codes: what a user has agreed to, until the client trades it for tokens.
 
-use account::{NewGrant, SessionTokens};
+use account::{Browser, NewGrant, SessionTokens};
 use base::{Address, Attempts};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use ruma::{ServerName, UserId};
@@ -48,14 +48,14 @@ pub(crate) fn hash(secret: &str) -> Hash {
 }
 
 impl OAuth {
-    /// A user agrees to what a client asked for. The code that is to be brought to the client.
+    /// Whoever is signed in in a browser agrees to what a client asked for. The code that is to be brought to the client.
     ///
     /// # Errors
     /// [`account::Error::Limited`] for many of one user, [`Error::Full`], [`Error::Store`].
-    pub async fn agree(&self, request: &Authorization, user: &UserId) -> Result<String, Error> {
+    pub async fn agree(&self, request: &Authorization, browser: &Browser) -> Result<String, Error> {
+        let (user, stamp) = (&*browser.user_id, browser.stamp);
         self.count_agreement(user)?;
         self.check_device(user, &request.scope).await?;
-        let stamp = self.inner.accounts.stamp(user).await?;
         let scope = request.scope.granted_by(self.is_administrator(user).await?);
         let mut attempts = Attempts::default();
         loop {

@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use account::Browser;
 use base::{Address, Attempts};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -151,18 +152,24 @@ impl OAuth {
         })
     }
 
-    /// A user decides on a request.
+    /// Whoever is signed in in a browser decides on a request.
     ///
     /// # Errors
     /// [`Error::Contended`] when it was decided already; [`Code::InvalidScope`] when the device that it asks for cannot be given:
     /// then it is told that it was refused, as nothing will come of its waiting; [`Error::Store`].
-    pub async fn decide(&self, request: &DeviceRequest, user: &UserId, agrees: bool) -> Result<(), Error> {
+    pub async fn decide(
+        &self,
+        request: &DeviceRequest,
+        browser: &Browser,
+        agrees: bool,
+    ) -> Result<(), Error> {
+        let user = &*browser.user_id;
         let allowed = match agrees {
             true => self.check_device(user, &request.scope).await,
             false => Ok(()),
         };
         let decision = match &allowed {
-            Ok(()) if agrees => Decision::Approved(user.to_string(), self.inner.accounts.stamp(user).await?),
+            Ok(()) if agrees => Decision::Approved(user.to_string(), browser.stamp),
             Ok(()) | Err(Error::Refused { .. }) => Decision::Denied,
             Err(_) => return allowed,
         };

@@ -55,7 +55,7 @@ pub(crate) async fn decide(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Re
             let uri = request.answer.with_error(Code::AccessDenied, "the user does not agree");
             return Ok(visit.redirect(&uri));
         }
-        let code = api.oauth.agree(&request, &browser.user_id).await.map_err(told)?;
+        let code = api.oauth.agree(&request, browser).await.map_err(told)?;
         Ok(visit.redirect(&request.answer.with_code(&code)))
     };
     api.pages.answer(call, answer).await

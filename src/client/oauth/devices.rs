@@ -36,10 +36,11 @@ pub(crate) async fn ask(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Respo
 pub(crate) async fn decide(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let answer = async |visit: Visit| {
         let form = visit.form()?;
-        let user = &visit.signed_in()?.user_id;
+        let browser = visit.signed_in()?;
+        let user = &browser.user_id;
         let request = api.oauth.device_request(user, form.get("user_code")).await.map_err(unknown)?;
         let agrees = form.get("decision") == "agree";
-        api.oauth.decide(&request, user, agrees).await.map_err(unknown)?;
+        api.oauth.decide(&request, browser, agrees).await.map_err(unknown)?;
         let (title, text) = match agrees {
             true => (
                 visit.say("許可しました", "Allowed"),

@@ -60,7 +60,7 @@ fn form(api: &OAuthApi, visit: &Visit, back: &str, name: &str, error: Option<&Pa
     let is_open = api.lets_register(visit.authority());
     let by_password = api.accounts.settings(visit.authority()).passwords;
     let browser = in_browser(visit, None);
-    let by_passkey = party(&api.pages, visit.authority()).and_then(|party| {
+    let by_passkey = party(&api.pages, visit.authority()).filter(|_| by_password).and_then(|party| {
         let (challenge, ticket) = api.accounts.begin_with_passkey(visit.authority(), &browser).ok()?;
         Some(passkeys::alone(visit, (&party, &challenge, &ticket), (SECOND_STEP, back)))
     });
@@ -71,7 +71,6 @@ fn form(api: &OAuthApi, visit: &Visit, back: &str, name: &str, error: Option<&Pa
         @if let Some(settings) = api.upstream.settings(visit.authority()) {
             (by_provider(visit, &settings.label, back))
         }
-        @if let Some(form) = by_passkey { (form) }
         @if by_password { form.card method="post" action=(SIGN_IN) {
             (visit.proof())
             input type="hidden" name="back" value=(back);
@@ -83,6 +82,7 @@ fn form(api: &OAuthApi, visit: &Visit, back: &str, name: &str, error: Option<&Pa
                 maxlength="1024";
             div.actions { button { (say("サインイン", "Sign in")) } }
         } }
+        @if let Some(form) = by_passkey { (form) }
         @if is_open {
             p { a href=(format!("{SIGN_UP}?back={}", Form::escape(back))) {
                 (say("アカウントを作る", "Make an account"))

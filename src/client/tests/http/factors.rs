@@ -14,9 +14,9 @@ use crate::{
 };
 
 const ACCOUNT: &str = "/_yakuba/account";
-const PAGE: &str = "/_yakuba/account?action=factors";
-const SECOND: &str = "/_yakuba/sign-in/second";
-const FIRST_APP: &str = "/_yakuba/sign-in/app";
+pub(crate) const PAGE: &str = "/_yakuba/account?action=factors";
+pub(crate) const SECOND: &str = "/_yakuba/sign-in/second";
+const FIRST: &str = "/_yakuba/sign-in/first";
 const LOGIN: &str = "/_matrix/client/v3/login";
 
 fn hanako() -> &'static UserId {
@@ -84,7 +84,7 @@ impl Steered {
         self.hand.advance(Duration::from_secs(seconds));
     }
 
-    async fn has_account(&self, name: &str, admin: bool) {
+    pub(crate) async fn has_account(&self, name: &str, admin: bool) {
         let password = Some(PASSWORD.to_owned());
         let new = account::NewUser { localpart: name.to_owned(), password, display_name: None, admin };
         let by = Actor::operator("test");
@@ -112,7 +112,7 @@ impl Steered {
     }
 
     /// The rows of the audit log, as programs read them.
-    async fn audit(&self) -> String {
+    pub(crate) async fn audit(&self) -> String {
         let (hs1, filter) = (server_name!("hs1"), audit::Filter::default());
         let page = audit::list(&self.town.store, hs1, &filter, store::Position::START).await.unwrap();
         assert_eq!(page.next, None);
@@ -122,10 +122,10 @@ impl Steered {
 
 /// Sets an app up on the page that is open; the telephone, and the codes for once that were shown.
 async fn set_up(steered: &Steered, browser: &mut Browser<'_>) -> (Phone, Vec<String>) {
-    browser.send_with("begin_app", &[("do", "begin_app")]).await;
+    browser.send_with("begin_factor", &[("do", "begin_factor")]).await;
     let phone = Phone::scanning(&browser.page);
     let code = phone.code(&steered.clock, 0);
-    browser.send(ACCOUNT, &[("do", "add_app"), ("code", &code), ("name", "電話")]).await;
+    browser.send(ACCOUNT, &[("code", &code), ("name", "電話")]).await;
     assert!(browser.page.contains("It is set up"), "{} {}", browser.status, browser.page);
     (phone, codes(&browser.page))
 }
@@ -149,7 +149,7 @@ async fn who_has_a_factor_is_asked_for_it_after_the_password_and_a_code_is_good_
     assert!(browser.page.contains("name=\"password\""), "nobody is signed in yet: {}", browser.page);
     let mut browser = steered.at_second_step().await;
     browser.send(SECOND, &[("code", "000000")]).await;
-    assert!(browser.status == 403 && browser.page.contains("The code is wrong"), "{}", browser.page);
+    assert!(browser.status == 403 && browser.page.contains("is wrong"), "{}", browser.page);
     let code = phone.code(&steered.clock, 0);
     browser.send(SECOND, &[("code", &code)]).await;
     assert!(browser.status == 200 && browser.page.contains("電話"), "{}", browser.page);
@@ -278,9 +278,9 @@ async fn whoever_must_have_a_factor_sets_one_up_to_get_in_and_can_do_nothing_els
     // Whoever closes the page has changed nothing.
     assert!(!town.accounts.factors(hanako()).await.unwrap().is_any());
     browser.page = form;
-    browser.send(FIRST_APP, &[("code", "000000")]).await;
+    browser.send(FIRST, &[("code", "000000")]).await;
     assert!(browser.status == 403 && browser.page.contains("id=\"secret\""), "{}", browser.page);
-    browser.send(FIRST_APP, &[("code", &phone.code(&steered.clock, 2)), ("name", "")]).await;
+    browser.send(FIRST, &[("code", &phone.code(&steered.clock, 2)), ("name", "")]).await;
     assert!(browser.page.contains("It is set up") && codes(&browser.page).len() == 10, "{}", browser.page);
     browser.open(ACCOUNT).await;
     assert!(browser.page.contains("Display name"), "{}", browser.page);
@@ -338,7 +338,7 @@ async fn the_first_factor_signs_all_other_browsers_out() {
     for browser in [&mut left_open, &mut browser] {
         browser.open(PAGE).await;
         browser.sign_in("hanako", PASSWORD).await;
-        assert!(browser.page.contains("begin_app"), "{}", browser.page);
+        assert!(browser.page.contains("begin_factor"), "{}", browser.page);
     }
     set_up(&steered, &mut browser).await;
     left_open.open(ACCOUNT).await;
@@ -522,7 +522,7 @@ async fn a_recovery_ends_every_factor_and_session_and_hands_over_the_only_way_ba
     let mut thief = steered.at_second_step().await;
     for old in [phone.code(&steered.clock, 0), codes[0].clone()] {
         thief.send(SECOND, &[("code", &old)]).await;
-        assert!(thief.status == 403 && thief.page.contains("The code is wrong"), "{}", thief.page);
+        assert!(thief.status == 403 && thief.page.contains("is wrong"), "{}", thief.page);
     }
     // Its owner, twice: the first time she closes the page.
     for _ in 0..2 {
@@ -531,7 +531,7 @@ async fn a_recovery_ends_every_factor_and_session_and_hands_over_the_only_way_ba
         assert!(browser.page.contains("Set up a second factor"), "{}", browser.page);
     }
     let new = Phone::scanning(&browser.page);
-    browser.send(FIRST_APP, &[("code", &new.code(&steered.clock, 0))]).await;
+    browser.send(FIRST, &[("code", &new.code(&steered.clock, 0))]).await;
     assert!(browser.page.contains("It is set up"), "{}", browser.page);
     let mut again = steered.at_second_step().await;
     again.send(SECOND, &[("code", &handed)]).await;
