@@ -55,7 +55,7 @@ impl Accounts {
             if factors.is_any() && !browser.strong {
                 return Err(Error::Stale);
             }
-            let (change, codes) = self.with_new(&factors, &ticket, name, new)?;
+            let (change, codes) = self.with_new(&factors, &ticket, name, new).await?;
             let deed = self.deed_of_new(user, &row, (name, new.kind()), way.from);
             let put = |batch: &mut Batch| {
                 change.put(batch);

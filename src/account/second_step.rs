@@ -345,7 +345,7 @@ impl Accounts {
                 _ => self.account_of(&user, &ticket).await?,
             };
             let change = match factors.try_passkey((party, &ticket.challenge), shown) {
-                Ok(change) => change,
+                Ok(change) => change.shown_at(browser.from),
                 Err(refused) => {
                     self.note_refused(&user, refused.word(), browser.from);
                     return Err(Error::Factor(refused));
@@ -449,7 +449,7 @@ impl Accounts {
                 // He has set one up in another window, and shows it now.
                 return Err(Error::Stale);
             }
-            let (change, codes) = self.with_new(&factors, &ticket, name, new)?;
+            let (change, codes) = self.with_new(&factors, &ticket, name, new).await?;
             let deed = self.deed_of_new(&user, &row, (name, new.kind()), browser.from);
             let put = |batch: &mut Batch| {
                 change.put(batch);
@@ -466,7 +466,7 @@ impl Accounts {
     }
 
     /// The factors with a new one, and codes to be shown.
-    pub(crate) fn with_new(
+    pub(crate) async fn with_new(
         &self,
         factors: &Factors,
         ticket: &Ticket,
@@ -483,7 +483,11 @@ impl Accounts {
                 factors.with_passkey(name, (party, &ticket.challenge), &made, now, random)
             }
         };
-        made.map_err(Error::Factor)
+        let (change, codes) = made.map_err(Error::Factor)?;
+        match change.is_free(&self.inner.store).await? {
+            true => Ok((change, codes)),
+            false => Err(Error::Factor(Refused::Known)),
+        }
     }
 
     /// Judges a code that somebody types who has shown that he is this user; only so many wrong ones may be tried.
@@ -495,7 +499,7 @@ impl Accounts {
         from: Option<base::Address>,
     ) -> Result<(Used, factor::Change), Error> {
         let failed = |reason| self.note_refused(user, reason, from);
-        let guess = match self.begin_code_guess(user, from).await {
+        let guess = match self.begin_code_guess((user, factors), from).await {
             Err(error) if error.is_too_often() => {
                 failed("too_often");
                 return Err(error);
@@ -504,9 +508,9 @@ impl Accounts {
         };
         let now = self.inner.clock.now();
         let (refused, kept) = match factors.try_code(code, now) {
-            Ok(right) => {
+            Ok((used, change)) => {
                 self.inner.code_guesses.right(&guess);
-                return Ok(right);
+                return Ok((used, change.shown_at(from)));
             }
             Err(refused) => refused,
         };
@@ -532,11 +536,11 @@ impl Accounts {
         self.note_failure(Attempt { authority, what: Action::SignInFailed, by, whom, reason });
     }
 
-    /// Counts a guess of a code. Where strangers have used up all that there are, an address where a device of the user's was
-    /// seen is the user's.
+    /// Counts a guess of a code. Where strangers have used up all that there are, an address where a factor of the user's was right
+    /// lately is the user's, whatever process it was at.
     async fn begin_code_guess<'a>(
         &'a self,
-        user: &'a UserId,
+        (user, factors): (&'a UserId, &Factors),
         from: Option<base::Address>,
     ) -> Result<Guess<'a>, Error> {
         let guesses = &self.inner.code_guesses;
@@ -547,9 +551,7 @@ impl Accounts {
         };
         let is_strangers = matches!(error, Error::Limited { limit: "wrong_passwords_of_account", .. });
         let Some(address) = from.filter(|_| is_strangers) else { return Err(error) };
-        let devices = self.devices(user).await?;
-        let seen = devices.iter().filter_map(|device| device.last_seen_ip.as_deref()?.parse().ok());
-        if !seen.map(base::Address::of).any(|seen| seen == address) {
+        if !factors.were_shown_at(address) {
             return Err(error);
         }
         guesses.learn(user, address);

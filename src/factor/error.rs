@@ -11,6 +11,8 @@ pub enum Refused {
     Off,
     /// It was right once, and its time is over.
     Over,
+    /// It is somebody's factor already.
+    Known,
     /// It counts less than it did: there are two of it where there may be one.
     Copied,
     /// There are as many as there may be.
@@ -28,6 +30,7 @@ impl Refused {
             Self::Again => "code_used_again",
             Self::Off => "code_of_another_time",
             Self::Over => "code_too_late",
+            Self::Known => "known_factor",
             Self::Copied => "passkey_copied",
             Self::TooMany => "too_many_factors",
             Self::NotFound => "no_such_factor",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use base::{Random, Timestamp};
+use base::{Address, Random, Timestamp};
 use ruma::{OwnedUserId, ServerName, UserId};
 use store::{Batch, Found, Order, Range, Reads, Store, Ticket};
 use subtle::ConstantTimeEq;
@@ -121,7 +121,40 @@ impl std::fmt::Debug for Change {
     }
 }
 
+/// Places that are remembered of an account.
+const MOST_PLACES: usize = 5;
+
+/// What is kept of a place: enough to know it again, and nothing that tells where it is.
+fn place_of(user: &UserId, address: Address) -> u64 {
+    let hash = passkey::hash_of(format!("{user} at {}", address.written()).as_bytes());
+    let [a, b, c, d, e, f, g, h, ..] = hash;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
 impl Change {
+    /// The same by an owner who is at this address: it is known from then on.
+    pub fn shown_at(mut self, address: Option<Address>) -> Self {
+        if let Some(address) = address {
+            let place = place_of(&self.user, address);
+            self.after.places.retain(|known| *known != place);
+            self.after.places.insert(0, place);
+            self.after.places.truncate(MOST_PLACES);
+        }
+        self
+    }
+
+    /// Whether no passkey that it adds is another account's of the authority.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn is_free(&self, store: &Store) -> Result<bool, store::Error> {
+        let authority = self.user.server_name().as_str();
+        let keys: Vec<_> =
+            self.after.passkeys.iter().map(|one| (authority, passkey::hash_of(&one.credential))).collect();
+        let owners = store.get_many(&CREDENTIALS, &keys).await?;
+        Ok(owners.into_iter().flatten().all(|owner| owner == self.user.as_str()))
+    }
+
     /// Adds it to a batch, which fails where the factors are not those that were read.
     pub fn put(&self, batch: &mut Batch) {
         match &self.before {
@@ -256,6 +289,13 @@ impl Factors {
     #[must_use]
     pub fn is_recovered(&self) -> bool {
         self.stored.as_ref().is_some_and(|row| row.handed.is_some())
+    }
+
+    /// Whether the owner showed a factor at this address, among the last places where that was.
+    #[must_use]
+    pub fn were_shown_at(&self, address: Address) -> bool {
+        let place = place_of(&self.user, address);
+        self.stored.as_ref().is_some_and(|row| row.places.contains(&place))
     }
 
     /// How often the account was recovered.
@@ -404,7 +444,7 @@ impl Factors {
     /// worth nothing any more. With the first factor come codes for once, to be shown once.
     ///
     /// # Errors
-    /// [`Refused::Wrong`], [`Refused::Again`] for one that there is, [`Refused::TooMany`].
+    /// [`Refused::Wrong`], [`Refused::Known`] for one that there is, [`Refused::TooMany`].
     pub fn with_passkey(
         &self,
         name: &str,
@@ -419,7 +459,7 @@ impl Factors {
         }
         let new = passkey::made(party, challenge, made)?;
         if after.passkeys.iter().any(|passkey| passkey.credential == new.credential) {
-            return Err(Refused::Again);
+            return Err(Refused::Known);
         }
         let is_first = after.count() == 0;
         after.passkeys.push(PasskeyRow {
@@ -515,6 +555,7 @@ impl Factors {
             apps: Vec::new(),
             passkeys: Vec::new(),
             codes: Vec::new(),
+            places: Vec::new(),
             handed: Some(HandedRow { code: codes::hash(&self.user, &code), until_ms }),
         };
         (self.to(after), code)

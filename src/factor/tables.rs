@@ -33,6 +33,8 @@ pub(crate) struct FactorsRow {
     pub(crate) codes: Vec<Hash>,
     /// The code of a recovery, until its owner has a factor again.
     pub(crate) handed: Option<HandedRow>,
+    /// From where its owner showed a factor last, the newest first: parts of hashes.
+    pub(crate) places: Vec<u64>,
 }
 row!(FactorsRow, schema = 1);
 
@@ -154,14 +156,14 @@ mod tests {
         };
         let passkeys = vec![passkey];
         let row =
-            FactorsRow { next: 2, recovered: 1, apps: vec![app], passkeys, codes: vec![[8; 32]], handed };
+            FactorsRow { next: 2, recovered: 1, apps: vec![app], passkeys, codes: vec![[8; 32]], handed, places: vec![7] };
         let mut bytes = b"\x01\x02\x01\x01\x01\x01a\x02".to_vec();
         bytes.extend([7; 20]);
         bytes.extend(b"\x03\xfe\x01\x04\x01\x02\x01b\x03\x02\x01\x02\x02\x01\x05\x01\x06\x04\x01\x01");
         bytes.extend([8; 32]);
         bytes.push(1);
         bytes.extend([9; 32]);
-        bytes.push(5);
+        bytes.extend([5, 1, 7]);
         assert_eq!(&row.encode()[..], bytes);
         assert_eq!(FactorsRow::decode(&row.encode()).ok(), Some(row));
         let asked = RecoveryRow { asked_by: "@a:b".into(), asked_ms: 6 };

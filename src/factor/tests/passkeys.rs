@@ -151,10 +151,11 @@ async fn a_passkey_is_one_accounts_and_there_once() {
     let key = Authenticator::new(b"credential");
     let factors = with_passkey(&store, &key).await;
     let again = make(&factors, &asked("create"), &key.attestation(ID));
-    assert_eq!(again.unwrap_err(), Refused::Again, "it does not take the place of the first");
+    assert_eq!(again.unwrap_err(), Refused::Known, "it does not take the place of the first");
     let taro = ruma::user_id!("@taro:kanazawa.test");
     let his = Factors::read(&store, taro).await.unwrap();
     let (change, _) = make(&his, &asked("create"), &key.attestation(ID)).unwrap();
+    assert!(!change.is_free(&store).await.unwrap());
     let mut batch = Batch::new();
     change.put(&mut batch);
     assert!(matches!(store.commit(batch).await, Err(CommitError::Conflict { .. })));
