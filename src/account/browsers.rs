@@ -16,8 +16,8 @@ use crate::{
     Accounts, Credentials, Error,
     interactive::stamp_with,
     password::DEAR_ATTEMPTS,
-    second_step::{Proof, SignedIn},
     sessions::parse_user,
+    signing_in::{BrowserSecret, InBrowser, Proof, SignedIn},
     tables::{self, BrowserRow, TokenHash, UserRow, millis},
     tokens,
 };
@@ -43,35 +43,6 @@ pub struct Browser {
     pub strong: bool,
     /// The account as it was when the browser was looked up, as [`Accounts::stamp`] tells it.
     pub stamp: [u8; 32],
-}
-
-/// What a browser shows from now on.
-#[derive(Clone, PartialEq, Eq)]
-pub struct BrowserSecret(pub String);
-
-impl std::fmt::Debug for BrowserSecret {
-    /// Secrets do not belong in logs.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("BrowserSecret")
-    }
-}
-
-/// The browser in which somebody signs in.
-#[derive(Clone, Copy)]
-pub struct InBrowser<'a> {
-    /// What this browser alone has given to it, so that what is begun in one is not ended in another.
-    pub key: [u8; 32],
-    /// Where it is, if that is known.
-    pub from: Option<Address>,
-    /// What it calls itself.
-    pub agent: Option<&'a str>,
-}
-
-impl std::fmt::Debug for InBrowser<'_> {
-    /// Keys do not belong in logs.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("InBrowser")
-    }
 }
 
 impl Accounts {

@@ -12,7 +12,8 @@ use store::Batch;
 use crate::{
     Accounts, Browser, BrowserSecret, Error, InBrowser, NewFactor, Unfinished,
     own::is_fresh,
-    second_step::{For, Proof},
+    second_step::For,
+    signing_in::Proof,
     tables::{self, UserRow},
     users::refuse_closed,
 };

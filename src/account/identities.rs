@@ -11,8 +11,8 @@ use store::{Batch, Order, Range};
 
 use crate::{
     Accounts, Error, InBrowser, NewUser,
-    second_step::{Proof, SignedIn},
     sessions::parse_user,
+    signing_in::{Proof, SignedIn},
     tables::{self, IdentityRow},
     users::refuse_closed,
 };

@@ -67,6 +67,7 @@ mod service_devices;
 mod services;
 mod sessions;
 mod shared_secret;
+mod signing_in;
 mod spending;
 mod stages;
 mod standing;
@@ -86,7 +87,7 @@ mod wishes;
 pub use accounts::Accounts;
 pub use administration::{Account, AccountOrder, AccountPage, AccountQuery};
 pub use audit::Actor;
-pub use browsers::{Browser, BrowserSecret, InBrowser, MOST_BROWSERS};
+pub use browsers::{Browser, MOST_BROWSERS};
 pub use config::{
     Config, EmailAtRegistration, FactorsFor, GuessLimit, MailSettings, PasswordCost, Registration, Settings,
     Terms, TermsText, Upstream,
@@ -119,11 +120,11 @@ pub use push_ruleset::PushRules;
 pub use register::{Beginning, NewUser, Registered, user_of_localpart};
 pub use registration_tokens::{RegistrationToken, TokenChange};
 pub use reports::Report;
-pub use second_step::{NewFactor, SignedIn, Unfinished, Wants};
 pub use service::{AppService, Namespace, NewAppService, ServiceAddress, Told};
 pub use service_devices::ServiceDevice;
 pub use sessions::{Session, SessionTokens};
 pub use shared_secret::SharedSecretRegister;
+pub use signing_in::{BrowserSecret, InBrowser, NewFactor, SignedIn, Unfinished, Wants};
 pub use stages::{StageOutcome, StageProof};
 pub use standing::Standing;
 pub use tables::{Moderation, checks};

@@ -17,17 +17,18 @@ use chacha20poly1305::{
     ChaCha20Poly1305, KeyInit,
     aead::{Aead, Payload},
 };
-use factor::{Asserted, CHALLENGE, Challenge, Factors, Kind, Made, Party, Refused, Secret, Used};
+use factor::{Asserted, CHALLENGE, Challenge, Factors, Party, Refused, Secret, Used};
 use ruma::{OwnedUserId, ServerName, UserId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use store::Batch;
 
 use crate::{
-    Accounts, BrowserSecret, Error, FactorsFor, InBrowser,
+    Accounts, Error, FactorsFor,
     failures::Attempt,
     guesses::{Guess, Guesser},
     interactive::stamp_with,
+    signing_in::{BrowserSecret, InBrowser, NewFactor, Proof, SignedIn, Unfinished, Wants},
     tables::{UserRow, millis},
     users::refuse_closed,
 };
@@ -40,135 +41,6 @@ const LONGEST: usize = 8 << 10;
 
 /// Bytes of what makes each sealing another one.
 const NONCE: usize = 12;
-
-/// How far somebody is who signs in to our pages.
-#[derive(Debug)]
-pub enum SignedIn {
-    /// He is in.
-    Done(OwnedUserId, BrowserSecret),
-    /// Something is missing.
-    Unfinished(Unfinished),
-}
-
-impl SignedIn {
-    /// Who is in, and what his browser shows from now on; nothing where a step is missing.
-    #[must_use]
-    pub fn done(self) -> Option<(OwnedUserId, BrowserSecret)> {
-        match self {
-            Self::Done(user, secret) => Some((user, secret)),
-            Self::Unfinished(_) => None,
-        }
-    }
-}
-
-/// A sign-in of which a step is missing, or a factor that is being set up.
-pub struct Unfinished {
-    /// Whose.
-    pub user_id: OwnedUserId,
-    /// What is missing.
-    pub wants: Wants,
-    /// What a passkey is to sign.
-    pub challenge: Challenge,
-    /// What goes with the answer.
-    pub ticket: String,
-}
-
-impl std::fmt::Debug for Unfinished {
-    /// Tickets do not belong in logs.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Unfinished").field("user_id", &self.user_id).finish_non_exhaustive()
-    }
-}
-
-/// What is missing of a sign-in.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Wants {
-    /// A factor of the account.
-    Factor {
-        /// Whether it is the code that a recovery handed over.
-        recovered: bool,
-        /// Whether there is an authenticator app.
-        app: bool,
-        /// What the account's passkeys are called.
-        passkeys: Vec<Vec<u8>>,
-    },
-    /// A new factor: an app with this secret, or a passkey, none of those that there are.
-    New {
-        /// What the app is to have in common with us.
-        secret: Secret,
-        /// What the account's passkeys are called.
-        passkeys: Vec<Vec<u8>>,
-    },
-}
-
-impl std::fmt::Debug for Wants {
-    /// Secrets do not belong in logs.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Factor { .. } => "Factor",
-            Self::New { .. } => "New",
-        })
-    }
-}
-
-/// What somebody shows to set up a factor.
-#[derive(Clone, Copy)]
-pub enum NewFactor<'a> {
-    /// The first code of an app.
-    App {
-        /// As it was typed.
-        code: &'a str,
-    },
-    /// What an authenticator has made.
-    Passkey {
-        /// Who we are to it.
-        party: &'a Party,
-        /// What it has made.
-        made: Made<'a>,
-    },
-}
-
-impl std::fmt::Debug for NewFactor<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("NewFactor")
-    }
-}
-
-impl NewFactor<'_> {
-    pub(crate) const fn kind(&self) -> Kind {
-        match self {
-            Self::App { .. } => Kind::App,
-            Self::Passkey { .. } => Kind::Passkey,
-        }
-    }
-}
-
-/// By what somebody has shown who he is, in words of the audit log; empty ones are left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Proof {
-    pub(crate) by: String,
-    pub(crate) issuer: String,
-    pub(crate) acr: String,
-    pub(crate) amr: String,
-    pub(crate) factor: String,
-}
-
-impl Proof {
-    pub(crate) fn by(word: &str) -> Self {
-        Self { by: word.to_owned(), ..Self::default() }
-    }
-
-    /// Its words by name.
-    pub(crate) fn words(&self) -> [(&'static str, &str); 5] {
-        [
-            ("proof", &self.by),
-            ("issuer", &self.issuer),
-            ("acr", &self.acr),
-            ("amr", &self.amr),
-            ("factor", &self.factor),
-        ]
-    }
-}
 
 /// What a ticket is for: one of one kind is none of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

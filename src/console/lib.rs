@@ -12,6 +12,7 @@
 //! `people`, `rooms`, `accounts`, `audit_log`, `holders`.
 
 mod accounts;
+mod agreeing;
 mod asked;
 mod audit_log;
 mod changes;

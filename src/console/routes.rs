@@ -8,12 +8,12 @@ use pages::{Door, PageError, Visit};
 use web::{ApiError, LateCall, Method, Response, Routes};
 
 use crate::{
-    accounts, audit_log, changes, columns,
+    accounts, agreeing, audit_log, changes, columns,
     console::{
         ACCOUNT, ACCOUNTS, AUDIT, AUDIT_FILE, CHANGE, CHANGES, Console, DUTIES, HOME, IMPORT, MAPPINGS,
         ORGANISATION, PEOPLE, RECOVERY, ROOMS, UNDO, not_yours,
     },
-    holders, home, organisation, people, recovery, rooms, set,
+    holders, home, organisation, people, rooms, set,
 };
 
 /// A personnel file as large as they may be, with the fields beside it.
@@ -38,7 +38,7 @@ pub fn routes(console: Arc<Console>) -> Routes<()> {
         .raw(Method::GET, ACCOUNTS, accounts::list)
         .raw(Method::GET, ACCOUNT, accounts::show)
         .raw(Method::POST, ACCOUNT, accounts::change)
-        .raw(Method::POST, RECOVERY, recovery::change)
+        .raw(Method::POST, RECOVERY, agreeing::change)
         .raw(Method::GET, AUDIT, audit_log::show)
         .raw(Method::POST, AUDIT_FILE, audit_log::export)
         .raw(Method::GET, DUTIES, holders::show)

@@ -11,8 +11,8 @@ use crate::{
     codes::{self, CODES, Hash},
     error::{BadName, Refused},
     passkey::{self, Asserted, Challenge, Made, Party},
-    tables::{ANSWERED, AppRow, CREDENTIALS, FACTORS, FactorsRow, HandedRow, PasskeyRow},
-    totp::{self, Judged, SECRET, Secret, step_of},
+    tables::{ANSWERED, AppRow, CREDENTIALS, FACTORS, FactorsRow, HandedRow, PasskeyRow, SECRET, Secret},
+    totp::{self, Judged, step_of},
 };
 
 /// Authenticator apps of an account.

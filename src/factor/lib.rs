@@ -32,5 +32,4 @@ pub use factors::{
 pub use passkey::{Asserted, CHALLENGE, Challenge, Made, Party, handle_of};
 pub use qr::{in_base32, link_for_app, svg_of};
 pub use recoveries::{Recovery, find_recovery, list_recoveries, put_no_recovery, put_recovery};
-pub use tables::checks;
-pub use totp::{SECRET, Secret};
+pub use tables::{SECRET, Secret, checks};

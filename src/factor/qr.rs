@@ -3,7 +3,7 @@
 use qrcodegen::{QrCode, QrCodeEcc};
 use ruma::UserId;
 
-use crate::totp::Secret;
+use crate::tables::Secret;
 
 /// The margin around the picture that readers need, in its squares.
 const MARGIN: i32 = 4;

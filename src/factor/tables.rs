@@ -3,7 +3,13 @@
 use serde::{Deserialize, Serialize};
 use store::{Table, TableCheck, Tuning, row};
 
-use crate::{codes::Hash, totp::Secret};
+use crate::codes::Hash;
+
+/// Bytes of a secret: as many as the hash has (RFC 4226, 4, R6).
+pub const SECRET: usize = 20;
+
+/// What an app and we have in common.
+pub type Secret = [u8; SECRET];
 
 /// What an account is asked for beside its password; key: user id. Whoever never had a factor has no row.
 pub(crate) static FACTORS: Table<String, FactorsRow> = Table::new(360, "factor.factors", Tuning::Point);
@@ -155,8 +161,15 @@ mod tests {
             copied: true,
         };
         let passkeys = vec![passkey];
-        let row =
-            FactorsRow { next: 2, recovered: 1, apps: vec![app], passkeys, codes: vec![[8; 32]], handed, places: vec![7] };
+        let row = FactorsRow {
+            next: 2,
+            recovered: 1,
+            apps: vec![app],
+            passkeys,
+            codes: vec![[8; 32]],
+            handed,
+            places: vec![7],
+        };
         let mut bytes = b"\x01\x02\x01\x01\x01\x01a\x02".to_vec();
         bytes.extend([7; 20]);
         bytes.extend(b"\x03\xfe\x01\x04\x01\x02\x01b\x03\x02\x01\x02\x02\x01\x05\x01\x06\x04\x01\x01");

@@ -10,13 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use subtle::ConstantTimeEq;
 
-use crate::tables::AppRow;
-
-/// Bytes of a secret: as many as the hash has (RFC 4226, 4, R6).
-pub const SECRET: usize = 20;
-
-/// What an app and we have in common.
-pub type Secret = [u8; SECRET];
+use crate::tables::{AppRow, Secret};
 
 const STEP_MS: u64 = 30_000;
 const DIGITS: usize = 6;

@@ -366,10 +366,7 @@ pub const fn refused_factor(why: Refused) -> (&'static str, &'static str) {
             "このコードの有効期限が切れています。管理者にもう一度再設定を依頼してください。",
             "This code has run out. Please ask your administrators to recover your account once more.",
         ),
-        Refused::Known => (
-            "このパスキーはすでに登録されています。",
-            "This passkey is set up already.",
-        ),
+        Refused::Known => ("このパスキーはすでに登録されています。", "This passkey is set up already."),
         Refused::Copied => (
             "このパスキーは複製されたおそれがあるため、使えません。別の方法でサインインし、削除してください。",
             "This passkey may have been copied and is not taken. Please sign in in another way and remove it.",
