@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use account::MOST_BROWSERS;
 
-use super::{PASSWORD, Town, kanazawa};
+use super::{PASSWORD, Town, kanazawa, nowhere};
 
 #[tokio::test]
 async fn a_page_speaks_japanese_unless_the_browser_or_its_user_prefers_english() {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use account::{Settings, Upstream};
+use account::{FactorsFor, Settings, Upstream};
 use base::{Clock, ManualClock};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use parking_lot::Mutex;
@@ -439,11 +439,26 @@ fn pages_escape(text: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_factor_is_asked_for_behind_the_provider_unless_a_way_of_authentication_is_demanded_there() {
+    for demands_way in [false, true] {
+        let change = |settings: &mut Settings| {
+            settings.factors = FactorsFor::Everybody;
+            settings.upstream = Some(Upstream { makes_accounts: true, demands_way });
+        };
+        let desk = Desk::of(change, |_| {}).await;
+        let mut browser = desk.sent("/_yakuba/account").await;
+        desk.back(&mut browser, hanako()).await;
+        assert_eq!(browser.page.contains("Set up a second factor"), !demands_way, "{}", browser.page);
+        browser.open("/_yakuba/account").await;
+        assert_eq!(browser.page.contains("Display name"), demands_way, "{}", browser.page);
+    }
+}
+
+#[tokio::test]
 async fn an_authority_without_a_provider_has_none_of_this() {
     let town = Town::new().await;
     let mut browser = Browser::new(&town);
-    for path in ["/_yakuba/upstream", "/_yakuba/upstream/callback?state=x&code=y", "/_yakuba/sign-in-for-app"]
-    {
+    for path in ["/_yakuba/upstream", "/_yakuba/upstream/callback?state=x&code=y"] {
         browser.open(path).await;
         assert_eq!(browser.status, 404, "{path} {}", browser.page);
     }
