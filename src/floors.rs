@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("store_rocksdb", 2),
     ("store_postgres", 2),
     ("duties", 3),
+    ("factor", 3),
     ("personnel", 3),
     ("room", 3),
     ("syslog", 3),
@@ -66,10 +67,10 @@ const OWNED: &[(&str, &str)] = &[
     ("ldap3", "src/municipal/ldap"),
 ];
 
-/// Libraries that two places name, and the paths where they do: pictures are made small in one and made safe in the other;
-/// signatures are checked in one, and made and sealed with in the other.
+/// Libraries that a few places name, and the paths where they do: pictures are made small in one and made safe in the other;
+/// signatures of identity providers are checked in one and those of passkeys in another, and made and sealed with in a third.
 const SHARED: &[(&str, &[&str])] =
-    &[("image", &["src/media", "src/sanitise"]), ("ring", &["src/upstream", "src/gateway"])];
+    &[("image", &["src/media", "src/sanitise"]), ("ring", &["src/upstream", "src/gateway", "src/factor"])];
 
 /// Tables with something of rooms whose keys do not begin with the room, as it is found by another name. Rule 9 says for
 /// each how a purge gets from the room to its rows.

@@ -15,7 +15,7 @@ use crate::{
     Config, DeviceEnds, Error, Presence, Settings,
     chores::Working,
     failures::Failures,
-    guesses::Guesses,
+    guesses::{Guesses, of_codes},
     invite_rules::AsTheySay,
     mail_rates::MailRates,
     nonces::Nonces,
@@ -46,6 +46,8 @@ pub(crate) struct Inner {
     pub(crate) sessions: SessionCache,
     pub(crate) provider_sign_outs: SignOutCounts,
     pub(crate) guesses: Guesses,
+    /// The same of second factors.
+    pub(crate) code_guesses: Guesses,
     pub(crate) failures: Failures,
     pub(crate) refusals: Refusals,
     pub(crate) nonces: Nonces,
@@ -84,6 +86,7 @@ impl Accounts {
     ) -> Result<Self, Error> {
         let passwords = Passwords::new(config.password, &random, tasks)?;
         let guesses = Guesses::new(config.guesses, &clock);
+        let code_guesses = Guesses::new(config.guesses.map(|_| of_codes()), &clock);
         let failures = Failures::new(&clock);
         let refusals = Refusals::new(&clock);
         let mail_rates = MailRates::new(&clock);
@@ -108,6 +111,7 @@ impl Accounts {
                 sessions,
                 provider_sign_outs: SignOutCounts::new(metrics),
                 guesses,
+                code_guesses,
                 failures,
                 refusals,
                 nonces: Nonces::new(),

@@ -14,9 +14,11 @@ use store::{Batch, Order, Range, Reads, Value};
 
 use crate::{
     Accounts, Credentials, Error, ProviderLogin,
+    interactive::stamp_with,
     password::DEAR_ATTEMPTS,
     provider_tables::{BROWSER, LOGINS, SessionName},
     sessions::parse_user,
+    signing_in::{BrowserSecret, InBrowser, Proof, SignedIn},
     tables::{self, BrowserRow, TokenHash, UserRow, millis},
     tokens,
 };
@@ -40,30 +42,14 @@ pub struct Browser {
     pub began: Timestamp,
     /// By which login at a provider, if by one.
     pub login: Option<ProviderLogin>,
-}
-
-/// What a browser shows from now on.
-#[derive(Clone, PartialEq, Eq)]
-pub struct BrowserSecret(pub String);
-
-impl std::fmt::Debug for BrowserSecret {
-    /// Secrets do not belong in logs.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("BrowserSecret")
-    }
-}
-
-/// How somebody has shown who he is.
-#[derive(Clone, Copy)]
-pub(crate) struct Proof<'a> {
-    /// Words for the audit log; empty ones are left out.
-    pub(crate) words: &'a [(&'static str, &'a str)],
-    /// By which login at a provider, if by one.
-    pub(crate) login: Option<&'a ProviderLogin>,
+    /// Whether a second factor was shown, here or at an identity provider of which that is demanded.
+    pub strong: bool,
+    /// The account as it was when the browser was looked up, as [`Accounts::stamp`] tells it.
+    pub stamp: [u8; 32],
 }
 
 impl Accounts {
-    /// Signs a user in to our pages with a password. It is counted, refused and noted as
+    /// Signs a user in to our pages with a password, as far as that goes. It is counted, refused and noted as
     /// [`Accounts::log_in`] is; the session is on disk when this returns.
     ///
     /// # Errors
@@ -72,22 +58,20 @@ impl Accounts {
         &self,
         authority: &ServerName,
         credentials: &Credentials,
-        from: Option<Address>,
-        agent: Option<&str>,
-    ) -> Result<(OwnedUserId, BrowserSecret), Error> {
+        browser: &InBrowser<'_>,
+    ) -> Result<SignedIn, Error> {
         let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
         loop {
-            let (user_id, row) = self.check_credentials(authority, credentials, from).await?;
-            let proof = Proof { words: &[("proof", "password")], login: None };
-            match self.put_browser(&user_id, &row, proof, from, agent).await {
+            let (user_id, row) = self.check_credentials(authority, credentials, browser.from).await?;
+            match self.go_on(&user_id, &row, Proof::by("password"), false, browser).await {
                 // A password that is changed or an account that is closed meanwhile must not let this in.
                 Err(Error::Contended) => self.again(&mut attempts).await?,
-                done => return Ok((user_id, done?)),
+                done => return done,
             }
         }
     }
 
-    /// Signs a user in to our pages who has proved elsewhere who it is; `proof` is a word for the audit log.
+    /// Signs a user in to our pages who has proved elsewhere who it is, as far as that goes; `proof` is a word for the audit log.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Deactivated`], [`Error::Locked`], a refusal of the policy, [`Error::Contended`],
@@ -96,23 +80,33 @@ impl Accounts {
         &self,
         user: &UserId,
         proof: &'static str,
-        from: Option<Address>,
-        agent: Option<&str>,
-    ) -> Result<BrowserSecret, Error> {
-        self.begin_proved_browser(user, Proof { words: &[("proof", proof)], login: None }, from, agent).await
+        browser: &InBrowser<'_>,
+    ) -> Result<SignedIn, Error> {
+        self.begin_proved_browser(user, &Proof::by(proof), false, browser).await
     }
 
-    /// The same with more than one word for the audit log, and for who has signed in at a provider.
+    /// Signs whoever is signed in in a browser in once more, after what has ended all his sessions of browsers.
     ///
     /// # Errors
-    /// As [`Accounts::begin_browser`]; [`Error::EndedAtProvider`].
+    /// As [`Accounts::begin_browser`].
+    pub async fn renew_browser(
+        &self,
+        before: &Browser,
+        proof: &'static str,
+        browser: &InBrowser<'_>,
+    ) -> Result<SignedIn, Error> {
+        let proof = Proof { login: before.login.clone(), ..Proof::by(proof) };
+        self.begin_proved_browser(&before.user_id, &proof, before.strong, browser).await
+    }
+
+    /// The same with more than one word for the audit log; `strong` is that no factor need be shown.
     pub(crate) async fn begin_proved_browser(
         &self,
         user: &UserId,
-        proof: Proof<'_>,
-        from: Option<Address>,
-        agent: Option<&str>,
-    ) -> Result<BrowserSecret, Error> {
+        proof: &Proof,
+        strong: bool,
+        browser: &InBrowser<'_>,
+    ) -> Result<SignedIn, Error> {
         let mut attempts = Attempts::default();
         loop {
             let row = self.get_user_row(user).await?;
@@ -120,52 +114,78 @@ impl Accounts {
             if self.kept_from(user).await?.locked {
                 return Err(Error::Locked);
             }
-            self.inner.rooms.policy().sign_in(user, from).map_err(room::Error::from)?;
-            match self.put_browser(user, &row, proof, from, agent).await {
+            self.inner.rooms.policy().sign_in(user, browser.from).map_err(room::Error::from)?;
+            match self.go_on(user, &row, proof.clone(), strong, browser).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
             }
         }
     }
 
-    async fn put_browser(
+    /// Begins a session of the account of this row, with what else is `put` into its batch.
+    pub(crate) async fn put_browser(
         &self,
         user: &UserId,
         row: &UserRow,
-        proof: Proof<'_>,
-        from: Option<Address>,
-        agent: Option<&str>,
+        proof: &Proof,
+        strong: bool,
+        put: impl Fn(&mut Batch),
+        browser: &InBrowser<'_>,
     ) -> Result<BrowserSecret, Error> {
-        let (now, user_key) = (self.now_ms(), user.as_str());
         let mut batch = Batch::new();
-        batch.require(&tables::USERS, user_key, Some(row));
-        // So that who ends all sessions meanwhile notices this one.
-        batch.add(&tables::LOG_INS, user_key, 1);
+        self.put_fewer_browsers(&mut batch, user).await?;
+        self.put_browser_over(batch, user, row, proof, strong, put, browser).await
+    }
+
+    /// Adds to a batch that those of a user's sessions end that are over, or for which one more would be too many.
+    pub(crate) async fn put_fewer_browsers(&self, batch: &mut Batch, user: &UserId) -> Result<(), Error> {
+        let (now, user_key) = (self.now_ms(), user.as_str());
         let mut others = self.browsers_of(user).await?;
         others.sort_by_key(|(_, ends_ms)| *ends_ms);
         let too_many = (others.len() + 1).saturating_sub(MOST_BROWSERS);
         for (place, (hash, ends_ms)) in others.iter().enumerate() {
             if place < too_many || *ends_ms <= now {
-                delete_browser(&mut batch, user_key, *hash);
+                delete_browser(batch, user_key, *hash);
                 let gone = SessionName::Browser(hash).key();
-                self.put_no_logins(&mut batch, user, |session| session == gone).await?;
+                self.put_no_logins(batch, user, |session| session == gone).await?;
             }
         }
+        Ok(())
+    }
+
+    /// The same over a batch that has seen to the other browsers.
+    #[expect(clippy::too_many_arguments, reason = "two callers, and each part is one of the batch")]
+    pub(crate) async fn put_browser_over(
+        &self,
+        mut batch: Batch,
+        user: &UserId,
+        row: &UserRow,
+        proof: &Proof,
+        strong: bool,
+        put: impl Fn(&mut Batch),
+        browser: &InBrowser<'_>,
+    ) -> Result<BrowserSecret, Error> {
+        let (now, user_key) = (self.now_ms(), user.as_str());
+        batch.require(&tables::USERS, user_key, Some(row));
+        // So that who ends all sessions meanwhile notices this one.
+        batch.add(&tables::LOG_INS, user_key, 1);
+        put(&mut batch);
         let secret = tokens::new_token(&self.inner.random, "ybs");
         let hash = tokens::hash(&secret);
         let ends_ms = now.saturating_add(millis(LIFETIME));
-        let kept = BrowserRow { user: user.to_string(), began_ms: now, ends_ms, stamp: stamp_of(row) };
+        let kept =
+            BrowserRow { user: user.to_string(), began_ms: now, ends_ms, stamp: stamp_of(row), strong };
         batch.put(&tables::BROWSERS, &hash, &kept);
         batch.put(&tables::BROWSERS_OF, &(user_key, hash), &ends_ms);
-        if let Some(login) = proof.login {
+        if let Some(login) = &proof.login {
             self.put_provider_login(&mut batch, user, SessionName::Browser(&hash), login).await?;
         }
-        let by = Actor::user(user, row.admin, from);
+        let by = Actor::user(user, row.admin, browser.from);
         let mut deed = self.deed(Action::SignIn, &by, user).after("session", "browser");
-        for (name, word) in proof.words.iter().filter(|(_, word)| !word.is_empty()) {
-            deed = deed.after(name, *word);
+        for (name, word) in proof.words().into_iter().filter(|(_, word)| !word.is_empty()) {
+            deed = deed.after(name, word);
         }
-        if let Some(agent) = agent {
+        if let Some(agent) = browser.agent {
             deed = deed.after("user_agent", agent);
         }
         deed.write(&mut batch, user.server_name());
@@ -192,14 +212,22 @@ impl Accounts {
         let moderation = reads.get(&tables::MODERATION, row.user.as_str());
         let session = SessionName::Browser(&hash).key();
         let login = reads.get(&LOGINS, &(row.user.as_str(), session.as_str()));
+        let factors = factor::Shown::ask(&mut reads, &user_id);
         let mut found = store.read(reads).await?;
         let Some(user) = found.take(user)? else { return Ok(None) };
+        let factors = factors.take(&mut found)?;
         let kept_from = found.take(moderation)?.unwrap_or_default();
         if user.deactivated || kept_from.locked || stamp_of(&user) != row.stamp {
             return Ok(None);
         }
+        // Whoever has come by a factor, or has to have one by now, signs in with it.
+        if !row.strong && (factors.is_any() || self.must_have_factor(&user_id, &user).await?) {
+            return Ok(None);
+        }
         Ok(Some(Browser {
             user_id,
+            strong: row.strong,
+            stamp: stamp_with(&user, &factors),
             admin: user.admin,
             suspended: kept_from.suspended,
             began: Timestamp(row.began_ms),

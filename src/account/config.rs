@@ -71,6 +71,20 @@ pub struct Settings {
     pub upstream: Option<Upstream>,
     /// Whether anybody signs in with a password.
     pub passwords: bool,
+    /// Who has to have a second factor.
+    pub factors: FactorsFor,
+}
+
+/// Who has to have a second factor. Others may have one, and are asked for it as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FactorsFor {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// Whoever administers the authority or has a duty for it.
+    Administrators,
+    /// Everybody.
+    Everybody,
 }
 
 /// What becomes of those who sign in at the identity provider of an authority.
@@ -78,6 +92,9 @@ pub struct Settings {
 pub struct Upstream {
     /// Whether whoever is not known gets an account; otherwise only those come in who have linked theirs.
     pub makes_accounts: bool,
+    /// Whether nobody comes in through it without a way of authentication that the authority has named, so that it need not
+    /// ask for a factor itself.
+    pub demands_way: bool,
 }
 
 /// How the users of an authority have e-mail addresses.
@@ -144,6 +161,7 @@ impl Default for Settings {
             services: Vec::new(),
             upstream: None,
             passwords: true,
+            factors: FactorsFor::Nobody,
         }
     }
 }

@@ -31,6 +31,18 @@ pub enum Error {
     /// The user name or the password is wrong, or the account has no password.
     #[error("the user name or the password is wrong")]
     WrongCredentials,
+    /// The account is asked for a second factor, and this way in has no place for one.
+    #[error("the account needs a second factor")]
+    FactorNeeded {
+        /// A page of ours where its user signs in.
+        page: Option<String>,
+    },
+    /// The second factor that was shown is not taken, or cannot be changed so.
+    #[error("the second factor: {0:?}")]
+    Factor(factor::Refused),
+    /// A sign-in or another thing of several steps took too long, or the account has changed since it was begun.
+    #[error("begun too long ago, or for an account that has changed since")]
+    Stale,
     /// The account has been deactivated.
     #[error("{0} is deactivated")]
     Deactivated(OwnedUserId),

@@ -99,6 +99,8 @@ impl Accounts {
         }
         let (user_key, device_key) = (user.as_str(), device.as_str());
         batch.require(&tables::USERS, user_key, Some(&row));
+        // So that a recovery that comes first is noticed: what was agreed to before it is worth nothing.
+        self.factors(user).await?.require(batch);
         batch.add(&tables::LOG_INS, user_key, 1);
         let ended = self.end_tokens(batch, user, |other| other == device_key).await?;
         if let Some(login) = new.login {

@@ -11,7 +11,10 @@
 //! A guess is counted before the password is looked at, and taken back when it was right; else a
 //! thousand at the same moment would all be allowed. Held in memory: a restart forgives.
 
-use std::hash::{BuildHasher, RandomState};
+use std::{
+    hash::{BuildHasher, RandomState},
+    time::Duration,
+};
 
 use base::{Address, Buckets, Clock, Rate};
 use quick_cache::sync::Cache;
@@ -28,6 +31,12 @@ const STRANGERS: u32 = 10;
 /// Guesses from one address at all accounts: wrong ones, and those that are being looked at. An office of
 /// 500 may log in at the same moment, and some get it wrong.
 const OF_ADDRESS: Rate = Rate { per_second: 1.0, burst: 1_000 };
+
+/// How often the code of a second factor may be got wrong, by somebody who has the password. Of a million codes a few are
+/// good at a time: so who guesses for a year, from wherever, has one chance in three to hit one.
+pub(crate) const fn of_codes() -> GuessLimit {
+    GuessLimit { wrong_allowed: 5, pause: Duration::from_secs(5 * 60) }
+}
 
 /// Who shows a password.
 #[derive(Clone, Copy, Debug)]
@@ -155,6 +164,11 @@ impl Guesses {
         }
     }
 
+    /// From now on this address is one of the user's own.
+    pub(crate) fn learn(&self, user: &UserId, address: Address) {
+        self.known.insert(self.hasher.hash_one((user, address)), ());
+    }
+
     /// Whether this account's password was right at this address.
     fn knows(&self, user: &UserId, address: Address) -> bool {
         self.known.get(&self.hasher.hash_one((user, address))).is_some()
@@ -163,8 +177,6 @@ impl Guesses {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use base::ManualClock;
     use ruma::user_id;
 

@@ -10,9 +10,9 @@ use ruma::{OwnedUserId, ServerName, UserId};
 use store::{Batch, Order, Range};
 
 use crate::{
-    Accounts, BrowserSecret, Error, NewUser, ProviderLogin,
-    browsers::Proof,
+    Accounts, Error, InBrowser, NewUser, ProviderLogin,
     sessions::parse_user,
+    signing_in::{Proof, SignedIn},
     tables::{self, IdentityRow},
     users::refuse_closed,
 };
@@ -71,7 +71,7 @@ pub enum Stranger {
 
 impl Accounts {
     /// Signs somebody in to our pages who has signed in at the provider of an authority: with the account that the identity
-    /// is linked with, or a new one.
+    /// is linked with, or a new one; as far as that goes.
     ///
     /// # Errors
     /// [`Error::Deactivated`], [`Error::Locked`], [`Error::EndedAtProvider`], a refusal of the policy, [`Error::Contended`],
@@ -80,14 +80,13 @@ impl Accounts {
         &self,
         authority: &ServerName,
         identity: &Identity,
-        from: Option<Address>,
-        agent: Option<&str>,
-    ) -> Result<Result<(OwnedUserId, BrowserSecret), Stranger>, Error> {
+        browser: &InBrowser<'_>,
+    ) -> Result<Result<SignedIn, Stranger>, Error> {
         // Nor is an account made for a login that is over.
         self.require_standing_login(&mut Batch::new(), authority, &identity.login).await?;
         let mut attempts = Attempts::default();
         let user = loop {
-            match self.find_or_make(authority, identity, from).await {
+            match self.find_or_make(authority, identity, browser.from).await {
                 // Two browsers of a new user at once: the other one has made the account.
                 Err(Error::Contended | Error::UserInUse) => self.again(&mut attempts).await?,
                 done => match done? {
@@ -98,15 +97,17 @@ impl Accounts {
         };
         let methods = identity.amr.iter().take(MOST_METHODS).map(|method| shortened(method));
         let methods = methods.collect::<Vec<_>>().join(" ");
-        let words: [(&'static str, &str); 4] = [
-            ("proof", "identity_provider"),
-            ("issuer", shortened(&identity.issuer)),
-            ("acr", identity.acr.as_deref().map_or("", shortened)),
-            ("amr", &methods),
-        ];
-        let proof = Proof { words: &words, login: Some(&identity.login) };
-        let secret = self.begin_proved_browser(&user, proof, from, agent).await?;
-        Ok(Ok((user, secret)))
+        let proof = Proof {
+            by: "identity_provider".to_owned(),
+            issuer: shortened(&identity.issuer).to_owned(),
+            acr: identity.acr.as_deref().map_or("", shortened).to_owned(),
+            amr: methods,
+            factor: String::new(),
+            login: Some(identity.login.clone()),
+        };
+        // Where a way of authentication is demanded, nobody comes back from there without it (`upstream`).
+        let strong = self.settings(authority).upstream.is_some_and(|upstream| upstream.demands_way);
+        self.begin_proved_browser(&user, &proof, strong, browser).await.map(Ok)
     }
 
     async fn find_or_make(

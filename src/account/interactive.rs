@@ -382,12 +382,21 @@ fn cipher(id: &str) -> ChaCha20Poly1305 {
 }
 
 impl Accounts {
-    /// What tells a user's account from what it is after a change of the password or its end.
+    /// What tells a user's account from what it is after a change of the password, a recovery or its end.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Store`].
     pub async fn stamp(&self, user: &ruma::UserId) -> Result<[u8; 32], Error> {
-        Ok(stamp_of(&self.get_user_row(user).await?, None, false))
+        Ok(stamp_with(&self.get_user_row(user).await?, &self.factors(user).await?))
+    }
+}
+
+/// What tells an account from what it is after a change of its row, or after a recovery.
+pub(crate) fn stamp_with(user: &tables::UserRow, factors: &factor::Factors) -> [u8; 32] {
+    let row = stamp_of(user, None, false);
+    match factors.recoveries() {
+        0 => row,
+        times => Sha256::new_with_prefix(row).chain_update(times.to_be_bytes()).finalize().into(),
     }
 }
 

@@ -26,6 +26,7 @@ mod email_tokens;
 mod emails;
 mod ends;
 mod error;
+mod factors;
 mod failures;
 mod filters;
 mod given;
@@ -56,12 +57,14 @@ mod provisioned;
 mod push_defaults;
 mod push_rules;
 mod push_ruleset;
+mod recoveries;
 mod refreshing;
 mod refusals;
 mod register;
 mod registration_tokens;
 mod reports;
 mod reserved;
+mod second_step;
 mod seen;
 mod service;
 mod service_devices;
@@ -70,6 +73,7 @@ mod sessions;
 mod shared_secret;
 mod sign_out_counts;
 mod sign_outs;
+mod signing_in;
 mod spending;
 mod stages;
 mod standing;
@@ -90,10 +94,10 @@ pub use accounts::Accounts;
 pub use acting::Acting;
 pub use administration::{Account, AccountOrder, AccountPage, AccountQuery};
 pub use audit::Actor;
-pub use browsers::{Browser, BrowserSecret, MOST_BROWSERS};
+pub use browsers::{Browser, MOST_BROWSERS};
 pub use config::{
-    Config, EmailAtRegistration, GuessLimit, MailSettings, PasswordCost, Registration, Settings, Terms,
-    TermsText, Upstream,
+    Config, EmailAtRegistration, FactorsFor, GuessLimit, MailSettings, PasswordCost, Registration, Settings,
+    Terms, TermsText, Upstream,
 };
 pub use confirmed::Confirmed;
 pub use confirms::{CROSS_SIGNING, Confirms};
@@ -129,6 +133,7 @@ pub use service_devices::ServiceDevice;
 pub use sessions::{Session, SessionTokens};
 pub use shared_secret::SharedSecretRegister;
 pub use sign_outs::ProviderSignOut;
+pub use signing_in::{BrowserSecret, InBrowser, NewFactor, SignedIn, Unfinished, Wants};
 pub use stages::{StageOutcome, StageProof};
 pub use standing::Standing;
 pub use tables::{Moderation, checks};

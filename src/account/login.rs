@@ -2,6 +2,7 @@
 
 use audit::{Action, Actor, Deed};
 use base::{Address, Attempts};
+use factor::Used;
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId, api::client::uiaa::UserIdentifier};
 use store::Batch;
 
@@ -87,7 +88,7 @@ impl Accounts {
     /// the same answer; only closed accounts are told apart.
     ///
     /// # Errors
-    /// [`Error::WrongCredentials`]; [`Error::Deactivated`] for a closed account, which no password
+    /// [`Error::WrongCredentials`]; [`Error::FactorNeeded`]; [`Error::Deactivated`] for a closed account, which no password
     /// opens; [`Error::Limited`] after too many wrong passwords, or when too many wait; [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3login>
@@ -103,7 +104,19 @@ impl Accounts {
             let (user_id, row) = self.check_credentials(authority, &credentials, session.from).await?;
             match self.try_to_begin(&user_id, &row, &session, By::Password).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if matches!(error, Error::FactorNeeded { .. }) {
+                        // Somebody has the password.
+                        self.note_failure(Attempt {
+                            authority: authority.to_owned(),
+                            what: Action::SignInFailed,
+                            by: Actor::stranger(session.from),
+                            whom: Some(user_id),
+                            reason: "factor_needed",
+                        });
+                    }
+                    return Err(error);
+                }
                 Ok((device, tokens)) => return Ok((user_id, device, tokens)),
             }
         }
@@ -142,21 +155,39 @@ impl Accounts {
         }
     }
 
-    /// Whose name and password these are: for who confirms something without a session. A wrong password counts, and is in the
-    /// audit log, as one of a login does.
+    /// Whose name and password these are, and the code of a factor where the account has one: for who confirms something without
+    /// a session. What is wrong counts, and is in the audit log, as at a login.
     ///
     /// # Errors
-    /// As those of [`Accounts::log_in`].
+    /// As those of [`Accounts::log_in`] and [`Accounts::show_code`].
     pub async fn prove(
         &self,
         authority: &ServerName,
-        name: &str,
-        password: &str,
+        (name, password): (&str, &str),
+        code: Option<&str>,
     ) -> Result<OwnedUserId, Error> {
         let (name, password) = (name.to_owned(), password.to_owned());
         let credentials = Credentials::NameAndPassword { name, password };
-        let (user_id, _) = self.check_credentials(authority, &credentials, None).await?;
-        Ok(user_id)
+        let (user_id, row) = self.check_credentials(authority, &credentials, None).await?;
+        let mut attempts = Attempts::default();
+        loop {
+            let mut batch = Batch::new();
+            let Some(code) = code else {
+                self.refuse_with_factor(&mut batch, &user_id, &row).await?;
+                return Ok(user_id);
+            };
+            let factors = self.factors(&user_id).await?;
+            let (used, change) = self.check_code(&user_id, &factors, code, None).await?;
+            if used == Used::Handed {
+                // That is for whoever sets up a factor with it, on a page.
+                return self.refuse_with_factor(&mut batch, &user_id, &row).await.map(|()| user_id);
+            }
+            change.put(&mut batch);
+            match self.commit(batch).await {
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                done => return done.map(|()| user_id),
+            }
+        }
     }
 
     /// The session with a device: a new one where none is wished.
@@ -209,6 +240,10 @@ impl Accounts {
             By::Service(service) => Some(service),
             By::Password | By::Token(_) => None,
         };
+        if matches!(by, By::Password) {
+            // Clients have no place to ask for it; whoever brings a token has been asked when it was made.
+            self.refuse_with_factor(&mut batch, user_id, row).await?;
+        }
         let name = session.device_name.clone();
         let known = self.put_device(&mut batch, user_id, &device, name, service).await?;
         let (user, device_key) = (user_id.as_str(), device.as_str());

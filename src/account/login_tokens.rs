@@ -14,11 +14,12 @@ use ruma::{DeviceId, OwnedUserId, ServerName, UserId};
 use store::Batch;
 
 use crate::{
-    Accounts, Asked, Browser, Credentials, Error, ProviderLogin,
+    Accounts, Asked, Browser, Credentials, Error, InBrowser, ProviderLogin, Unfinished,
     failures::Attempt,
-    interactive::stamp_of,
+    interactive::{stamp_of, stamp_with},
     password::DEAR_ATTEMPTS,
     sessions::parse_user,
+    signing_in::{Proof, SignedIn},
     spending::Spending,
     tables::{self, LoginTokenRow, TokenHash, UserRow, millis},
     tokens,
@@ -71,6 +72,8 @@ impl Accounts {
         let row = self.confirm_with_password(user, device, &settled).await?;
         let mut batch = Batch::new();
         batch.require(&tables::USERS, user.as_str(), Some(&row));
+        // A session and a password are no factor; his other client signs in by itself, or by a code that this one shows.
+        self.refuse_with_factor(&mut batch, user, &row).await?;
         settled.end(&mut batch);
         let login = self.provider_login(user, device).await?;
         let token = self.put_login_token(&mut batch, user, &row, login, LIFETIME);
@@ -89,25 +92,40 @@ impl Accounts {
         &self,
         authority: &ServerName,
         credentials: &Credentials,
-        from: Option<Address>,
-        agent: Option<String>,
-    ) -> Result<LoginToken, Error> {
+        browser: &InBrowser<'_>,
+    ) -> Result<Result<LoginToken, Unfinished>, Error> {
         let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
         loop {
-            let (user, row) = self.check_credentials(authority, credentials, from).await?;
+            let (user, row) = self.check_credentials(authority, credentials, browser.from).await?;
             let mut batch = Batch::new();
             // A password that is changed or an account that is closed meanwhile must not let this in.
             batch.require(&tables::USERS, user.as_str(), Some(&row));
+            let factors = self.factors(&user).await?;
+            if factors.is_any() || self.must_have_factor(&user, &row).await? {
+                // He is asked for it on our other pages, from where he comes back to the app.
+                match self.go_on(&user, &row, Proof::by("password"), false, browser).await {
+                    Err(Error::Contended) => {
+                        self.again(&mut attempts).await?;
+                        continue;
+                    }
+                    done => match done? {
+                        SignedIn::Unfinished(unfinished) => return Ok(Err(unfinished)),
+                        // It was taken away between two reads.
+                        SignedIn::Done(..) => return Err(Error::Stale),
+                    },
+                }
+            }
+            factors.require(&mut batch);
             let token = self.put_login_token(&mut batch, &user, &row, None, LIFETIME_OF_REDIRECT);
-            let by = Actor::user(&user, row.admin, from);
+            let by = Actor::user(&user, row.admin, browser.from);
             let mut deed = self.deed(Action::GiveLoginToken, &by, &user).after("proof", "password");
-            if let Some(agent) = &agent {
+            if let Some(agent) = browser.agent {
                 deed = deed.after("user_agent", agent);
             }
             deed.write(&mut batch, authority);
             match self.commit(batch).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
-                done => return done.map(|()| token),
+                done => return done.map(|()| Ok(token)),
             }
         }
     }
@@ -132,6 +150,12 @@ impl Accounts {
             }
             let mut batch = Batch::new();
             batch.require(&tables::USERS, user.as_str(), Some(&row));
+            let factors = self.factors(user).await?;
+            factors.require(&mut batch);
+            if stamp_with(&row, &factors) != browser.stamp {
+                // A recovery, or another password, since the browser was looked up: it is signed in no more.
+                return Err(Error::Stale);
+            }
             let login = browser.login.clone();
             let token = self.put_login_token(&mut batch, user, &row, login, LIFETIME_OF_REDIRECT);
             let by = Actor::user(user, row.admin, from);
@@ -161,6 +185,8 @@ impl Accounts {
         let stamp = stamp_of(row, None, false);
         let made = LoginTokenRow { user: user.to_string(), expires_ms, stamp, login };
         batch.put(&tables::LOGIN_TOKENS, &tokens::hash(&token), &made);
+        // So that a recovery, which ends those that there are, notices this one.
+        batch.add(&tables::LOG_INS, user.as_str(), 1);
         LoginToken { token, expires_in: lifetime }
     }
 

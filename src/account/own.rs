@@ -37,6 +37,11 @@ const AGREED_FOR: Duration = Duration::from_secs(10 * 60);
 /// The stage by which a client sends its user to our pages, and its name before it had this one.
 const STAGES: [&str; 2] = ["m.oauth", "org.matrix.cross_signing_reset"];
 
+/// Whether whoever is signed in in a browser has done so a moment ago.
+pub(crate) fn is_fresh(now_ms: u64, browser: &Browser) -> bool {
+    now_ms.abs_diff(browser.began.millis()) < millis(A_MOMENT)
+}
+
 /// Where on our pages a user agrees to what his client asks.
 fn page_to_agree(account_page: &str) -> String {
     format!("{account_page}?action=org.matrix.cross_signing_reset")
@@ -173,7 +178,7 @@ impl Accounts {
         let row = self.get_user_row(user).await?;
         refuse_closed(user, Some(&row))?;
         let Some(hash) = row.password.as_deref() else {
-            return match self.now_ms().abs_diff(browser.began.millis()) < millis(A_MOMENT) {
+            return match self.is_fresh(browser) {
                 true => Ok(row),
                 false => Err(Error::Forbidden("sign in again, and confirm this within five minutes")),
             };

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use store::{Batch, CommitError};
 
 use crate::{
-    Accounts, Asked, Error, Moderation, SessionTokens, Ways,
+    Accounts, Asked, Error, FactorsFor, Moderation, SessionTokens, Ways,
     data::put_global,
     devices::check_device_id,
     error::ContactError,
@@ -121,7 +121,7 @@ impl Accounts {
     /// # Errors
     /// [`Error::RegistrationClosed`], [`Error::InvalidUsername`], [`Error::UserInUse`], [`Error::Exclusive`],
     /// [`Error::WeakPassword`], [`Error::Interactive`], [`Error::BadRequest`], [`Error::Forbidden`],
-    /// [`Error::Store`].
+    /// [`Error::FactorNeeded`] where everybody has to have a factor, unless no session is wished; [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3register>
     pub async fn register(&self, authority: &ServerName, asked: Asked) -> Result<Registered, Error> {
@@ -137,6 +137,11 @@ impl Accounts {
             };
             let settled = self.settle(authority.as_str(), "register", PARAMETERS, again).await?;
             let wish: Wish = settled.parse()?;
+            let settings = self.settings(authority);
+            if settings.factors == FactorsFor::Everybody && !wish.inhibit_login {
+                // The session would be one without a factor.
+                return Err(Error::FactorNeeded { page: settings.account_page.clone() });
+            }
             if let Some(registered) = settled.session.as_ref().and_then(Session::registered) {
                 match self.register_again(authority, &wish, &settled, registered).await {
                     Err(Error::Contended) => {

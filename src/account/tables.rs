@@ -337,8 +337,26 @@ pub(crate) struct BrowserRow {
     pub(crate) ends_ms: u64,
     /// SHA-256 of the user's row: the session is worth nothing once that has changed.
     pub(crate) stamp: [u8; 32],
+    /// Whether the user has shown a second factor, here or at an identity provider of which that is demanded.
+    pub(crate) strong: bool,
 }
-row!(BrowserRow, schema = 1);
+row!(BrowserRow, schema = 2, older = { 1 => BrowserRowV1 });
+
+/// A session that began before anybody was asked for a second factor.
+#[derive(Deserialize)]
+pub(crate) struct BrowserRowV1 {
+    user: String,
+    began_ms: u64,
+    ends_ms: u64,
+    stamp: [u8; 32],
+}
+
+impl From<BrowserRowV1> for BrowserRow {
+    fn from(old: BrowserRowV1) -> Self {
+        let BrowserRowV1 { user, began_ms, ends_ms, stamp } = old;
+        Self { user, began_ms, ends_ms, stamp, strong: false }
+    }
+}
 
 /// A session that a user gave to a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -773,9 +791,13 @@ mod tests {
         assert_eq!(&grant.encode()[..], b"\x02\x04@a:b\x01D\x01c\x00\x01u\x00");
         let identity = IdentityRow { user: "@a:b".into(), linked_ms: 1 };
         assert_eq!(&identity.encode()[..], b"\x01\x04@a:b\x01");
-        let browser = BrowserRow { user: "@a:b".into(), began_ms: 1, ends_ms: 2, stamp: [6; 32] };
+        let browser =
+            BrowserRow { user: "@a:b".into(), began_ms: 1, ends_ms: 2, stamp: [6; 32], strong: true };
         let bytes = browser.encode();
-        assert_eq!((&bytes[..9], bytes.len()), (&b"\x01\x04@a:b\x01\x02\x06"[..], 40));
+        assert_eq!((&bytes[..9], bytes.len()), (&b"\x02\x04@a:b\x01\x02\x06"[..], 41));
+        let old = [&b"\x01"[..], &bytes[1..40]].concat();
+        let weak = BrowserRow { strong: false, ..browser };
+        assert_eq!(BrowserRow::decode(&old.into()).ok(), Some(weak));
         let guest = GuestRow { address: Some("::1".into()), until_ms: 5 };
         assert_eq!(&guest.encode()[..], b"\x01\x01\x03::1\x05");
         assert_eq!(&GivenRow { called: "a".into() }.encode()[..], b"\x01\x01a");

@@ -203,6 +203,9 @@ impl Accounts {
         batch.delete_prefix(&tables::INTERACTIVE, user.as_str());
         batch.delete(&tables::MODERATION, user.as_str());
         batch.delete(&tables::RESETS, user.as_str());
+        let factors = self.factors(user).await?;
+        factors.require(&mut batch);
+        factors.put_none(&mut batch);
         self.put_no_emails(&mut batch, user).await?;
         let ended = self.end_every(&mut batch, user, |_| true).await?;
         self.put_browsers_end(&mut batch, user).await?;

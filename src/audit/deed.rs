@@ -197,6 +197,20 @@ pub enum Action {
     SetPassword,
     /// A user agreed that a client replaces its cross-signing keys.
     AgreeToReset,
+    /// A user set up a second factor.
+    AddFactor,
+    /// A second factor of a user got another name.
+    RenameFactor,
+    /// A second factor of a user was removed.
+    RemoveFactor,
+    /// A user got other codes for when the factors are lost.
+    RenewCodes,
+    /// An administrator asked that an account is recovered whose factors are lost.
+    AskRecovery,
+    /// It was taken back that an account is to be recovered.
+    WithdrawRecovery,
+    /// An account was recovered: its factors and sessions ended, and a code was handed over.
+    Recover,
     /// A user who had forgotten its password got another one by a mail to its address.
     ResetPassword,
     /// A session got a token with which another client of its user signs in.
@@ -365,7 +379,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 100] = [
+    pub const ALL: [Self; 107] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -384,6 +398,13 @@ impl Action {
         Self::ChangePassword,
         Self::SetPassword,
         Self::AgreeToReset,
+        Self::AddFactor,
+        Self::RenameFactor,
+        Self::RemoveFactor,
+        Self::RenewCodes,
+        Self::AskRecovery,
+        Self::WithdrawRecovery,
+        Self::Recover,
         Self::ResetPassword,
         Self::GiveLoginToken,
         Self::AddAddress,
@@ -490,6 +511,13 @@ impl Action {
             Self::ChangePassword => "password.change",
             Self::SetPassword => "password.set",
             Self::AgreeToReset => "cross_signing.agree_to_reset",
+            Self::AddFactor => "factor.add",
+            Self::RenameFactor => "factor.rename",
+            Self::RemoveFactor => "factor.remove",
+            Self::RenewCodes => "factor.renew_codes",
+            Self::AskRecovery => "factor.ask_recovery",
+            Self::WithdrawRecovery => "factor.withdraw_recovery",
+            Self::Recover => "factor.recover",
             Self::ResetPassword => "password.reset",
             Self::GiveLoginToken => "session.give_login_token",
             Self::AddAddress => "address.add",

@@ -78,6 +78,15 @@ impl Action {
             Self::ChangePassword => ("パスワード変更", "changed the password"),
             Self::SetPassword => ("パスワード設定", "set a password"),
             Self::AgreeToReset => ("署名鍵の交換の承認", "agreed to new cross-signing keys"),
+            Self::AddFactor => ("二要素認証の追加", "set up a second factor"),
+            Self::RenameFactor => ("二要素認証の名前の変更", "renamed a second factor"),
+            Self::RemoveFactor => ("二要素認証の削除", "removed a second factor"),
+            Self::RenewCodes => ("回復コードの再発行", "got other recovery codes"),
+            Self::AskRecovery => ("二要素認証の再設定の申請", "asked for the recovery of an account"),
+            Self::WithdrawRecovery => {
+                ("二要素認証の再設定の取り下げ", "took back that an account be recovered")
+            }
+            Self::Recover => ("二要素認証の再設定", "recovered an account"),
             Self::ResetPassword => ("パスワード再設定", "reset a password by mail"),
             Self::GiveLoginToken => ("ログイントークン発行", "gave a login token"),
             Self::AddAddress => ("連絡先追加", "added an address"),

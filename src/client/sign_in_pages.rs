@@ -12,7 +12,10 @@ use account::{Credentials, LogIn};
 use pages::{Form, Page, PageError, Visit, html};
 use web::{ApiError, HeaderMap, Open, RawCall, Response, header};
 
-use crate::{ClientApi, fallback::name_and_password, for_app::for_app, login::SessionAnswer};
+use crate::{
+    ClientApi, fallback::name_and_password, for_app::for_app, login::SessionAnswer, passkeys::in_browser,
+    second_step::step,
+};
 
 /// The one provider of this way: the authority itself, by password.
 const PROVIDER: &str = "password";
@@ -139,9 +142,15 @@ pub(crate) async fn sign_in_for_app(api: Arc<ClientApi>, call: RawCall<Open>) ->
         }
         let form = visit.open_form()?;
         let target = Target::of(form.get("redirectUrl"))?;
-        let (shown, from, agent) = (credentials(&form), visit.address(), visit.call.user_agent());
-        match api.accounts.sign_in_for_token(visit.authority(), &shown, from, agent).await {
-            Ok(token) => Ok(visit.redirect(&target.with_token(&token.token))),
+        let (shown, agent) = (credentials(&form), visit.call.user_agent());
+        let browser = in_browser(&visit, agent.as_deref());
+        match api.accounts.sign_in_for_token(visit.authority(), &shown, &browser).await {
+            Ok(Ok(token)) => Ok(visit.redirect(&target.with_token(&token.token))),
+            // From there he comes to the page that gives whoever is signed in a token for this app.
+            Ok(Err(unfinished)) => {
+                let back = for_app(&target.uri);
+                Ok(visit.page(step(&api.pages, &visit, &unfinished, &back, None)))
+            }
             Err(error) => Ok(visit.page(sso_page(&visit, &target, Some(&refused(error)?)))),
         }
     };

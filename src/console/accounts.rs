@@ -13,6 +13,7 @@ use crate::{
     csv,
     frame::{field, link, moment, page, password_field, table, text},
     powers::Powers,
+    recovery,
     told::{of_password, told},
 };
 
@@ -162,12 +163,12 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
 }
 
 /// Whose account is meant: one of the visited authority's.
-fn meant(visit: &Visit, text: &str) -> Result<OwnedUserId, PageError> {
+pub(crate) fn meant(visit: &Visit, text: &str) -> Result<OwnedUserId, PageError> {
     let user = UserId::parse(text.trim()).map_err(|_| PageError::not_found())?;
     if user.server_name() == visit.authority() { Ok(user) } else { Err(PageError::not_found()) }
 }
 
-async fn one(
+pub(crate) async fn one(
     console: &Console,
     visit: &Visit,
     (browser, powers): (&Browser, &Powers),
@@ -204,6 +205,7 @@ async fn one(
         @if !account.deactivated && *account.user_id != *browser.user_id {
             (deeds(console, visit, browser, &account).await?)
         }
+        (recovery::section(console, visit, (browser, powers), &account).await?)
         h2 { (say("サインインしているアプリの端末", "Devices of apps that are signed in")) " (" (devices.len()) ")" }
         @if devices.is_empty() {
             p { (say("ありません。", "There are none.")) }

@@ -30,6 +30,7 @@ pub(crate) const ROOMS: &str = "/_yakuba/console/rooms";
 pub(crate) const ACCOUNTS: &str = "/_yakuba/console/accounts";
 pub(crate) const ACCOUNT: &str = "/_yakuba/console/account";
 pub(crate) const CASES: &str = "/_yakuba/console/cases";
+pub(crate) const RECOVERY: &str = "/_yakuba/console/recovery";
 pub(crate) const AUDIT: &str = "/_yakuba/console/audit";
 pub(crate) const AUDIT_FILE: &str = "/_yakuba/console/audit/file";
 pub(crate) const DUTIES: &str = "/_yakuba/console/duties";
@@ -172,9 +173,23 @@ impl Console {
         &self,
         visit: &Visit,
         browser: &Browser,
-        may: impl Fn(&Powers) -> bool,
+        may: impl Fn(&Powers) -> bool + Sync,
         order: Order,
     ) -> Result<Answer, PageError> {
+        let (powers, demands) = self.demand(browser, &may).await?;
+        let by = By::demanding(actor(visit, browser, &powers), Arc::new(demands));
+        self.personnel.carry_out_for(visit.authority(), order, by).await.map_err(told)
+    }
+
+    /// What whoever is signed in may do by now, and what a batch demands of him: that he may still do what `may` says.
+    ///
+    /// # Errors
+    /// 403 where he may not by now.
+    pub(crate) async fn demand(
+        &self,
+        browser: &Browser,
+        may: &(dyn Fn(&Powers) -> bool + Sync),
+    ) -> Result<(Powers, impl Fn(&mut Batch) + Send + Sync + use<>), PageError> {
         let user = &browser.user_id;
         let account = self.accounts.demand_account(user).await?;
         let (duties, held) = self.duties.demand(user).await.map_err(told)?;
@@ -184,12 +199,11 @@ impl Console {
         if now.moderation.locked || !may(&powers) {
             return Err(not_yours());
         }
-        let demands = Arc::new(move |batch: &mut Batch| {
+        let demands = move |batch: &mut Batch| {
             account(batch);
             held(batch);
-        });
-        let by = By::demanding(actor(visit, &browser, &powers), demands);
-        self.personnel.carry_out_for(visit.authority(), order, by).await.map_err(told)
+        };
+        Ok((powers, demands))
     }
 
     /// Has an order carried out that changes nothing.

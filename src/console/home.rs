@@ -11,6 +11,7 @@ use crate::{
     console::{Console, HOME, unexpected},
     frame::{links, page, text},
     powers::Powers,
+    recovery,
     short::{hour, in_short, path_of},
 };
 
@@ -36,6 +37,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
                     (listed(&visit, &others))
                 }
             }
+            @if powers.administers() { (recovery::waiting(&console, &visit).await?) }
             h2 { (say("できること", "What you can do")) }
             ul { @for (path, name) in links(&visit, &powers).iter().filter(|(path, _)| *path != HOME) {
                 li { a href=(path) { (name) } }

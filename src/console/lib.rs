@@ -12,6 +12,7 @@
 //! `people`, `rooms`, `accounts`, `cases`, `audit_log`, `holders`.
 
 mod accounts;
+mod agreeing;
 mod asked;
 mod audit_log;
 mod cases;
@@ -25,6 +26,7 @@ mod home;
 mod organisation;
 mod people;
 mod powers;
+mod recovery;
 mod rooms;
 mod routes;
 mod set;

@@ -52,6 +52,11 @@ impl Powers {
         self.administers || self.duties.contains(&Duty::Audit)
     }
 
+    /// Agrees that somebody is let in again who has lost every factor, if another administrator asked for it.
+    pub(crate) fn agrees_to_recoveries(&self) -> bool {
+        self.administers && !self.approves_as().is_empty()
+    }
+
     /// As what he approves.
     pub(crate) fn approves_as(&self) -> Vec<Role> {
         let personnel = self.duties.contains(&Duty::Personnel).then_some(Role::Personnel);
@@ -69,7 +74,8 @@ mod tests {
 
     fn browser(admin: bool, suspended: bool) -> Browser {
         let user_id = owned_user_id!("@hanako:kanazawa.test");
-        Browser { user_id, admin, suspended, began: base::Timestamp(0), login: None }
+        let began = base::Timestamp(0);
+        Browser { user_id, admin, suspended, began, login: None, strong: false, stamp: [0; 32] }
     }
 
     #[test]
@@ -102,6 +108,11 @@ mod tests {
         assert_eq!(roles(false, &[Duty::Personnel]), [Role::Personnel]);
         assert_eq!(roles(true, &[Duty::Personnel, Duty::Approval]), [Role::Personnel, Role::Administrator]);
         assert_eq!(roles(false, &[Duty::Reading, Duty::Audit]), []);
+        let agrees = |admin, duties: &[Duty]| {
+            Powers::of(&browser(admin, false), duties.iter().copied().collect()).agrees_to_recoveries()
+        };
+        assert!(agrees(true, &[Duty::Approval]) && agrees(true, &[Duty::Personnel]));
+        assert!(!agrees(true, &[]) && !agrees(true, &[Duty::Audit]) && !agrees(false, &[Duty::Personnel]));
     }
 
     #[test]

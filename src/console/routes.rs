@@ -8,10 +8,10 @@ use pages::{Door, PageError, Visit};
 use web::{ApiError, LateCall, Method, Response, Routes};
 
 use crate::{
-    accounts, audit_log, cases, changes, columns,
+    accounts, agreeing, audit_log, cases, changes, columns,
     console::{
         ACCOUNT, ACCOUNTS, AUDIT, AUDIT_FILE, CASES, CHANGE, CHANGES, Console, DUTIES, HOME, IMPORT,
-        MAPPINGS, ORGANISATION, PEOPLE, ROOMS, UNDO,
+        MAPPINGS, ORGANISATION, PEOPLE, RECOVERY, ROOMS, UNDO,
     },
     holders, home, organisation, people,
     powers::Powers,
@@ -41,6 +41,7 @@ pub fn routes(console: Arc<Console>) -> Routes<()> {
         .raw(Method::GET, ACCOUNT, accounts::show)
         .raw(Method::POST, ACCOUNT, accounts::change)
         .raw(Method::GET, CASES, cases::show)
+        .raw(Method::POST, RECOVERY, agreeing::change)
         .raw(Method::GET, AUDIT, audit_log::show)
         .raw(Method::POST, AUDIT_FILE, audit_log::export)
         .raw(Method::GET, DUTIES, holders::show)

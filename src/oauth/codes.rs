@@ -68,10 +68,9 @@ impl OAuth {
     /// # Errors
     /// [`account::Error::Limited`] for many of one user, [`Error::Full`], [`Error::Store`].
     pub async fn agree(&self, request: &Authorization, browser: &Browser) -> Result<String, Error> {
-        let user = &browser.user_id;
+        let (user, stamp) = (&*browser.user_id, browser.stamp);
         self.count_agreement(user)?;
         self.check_device(user, &request.scope).await?;
-        let stamp = self.inner.accounts.stamp(user).await?;
         let scope = request.scope.granted_by(self.is_administrator(user).await?);
         let mut attempts = Attempts::default();
         loop {
@@ -186,13 +185,6 @@ impl OAuth {
     ) -> Result<account::PutGrant, Error> {
         let invalid = |text| Error::refused(Code::InvalidGrant, text);
         let user = <&UserId>::try_from(user).map_err(|_| invalid("there is no such user"))?;
-        match self.inner.accounts.stamp(user).await {
-            Ok(now) if now == *stamp => {}
-            Ok(_) | Err(account::Error::NotFound(_)) => {
-                return Err(invalid("the account has changed since its user agreed"));
-            }
-            Err(error) => return Err(error.into()),
-        }
         let scope = Scope::parse(scope)?;
         let client = self.client(authority, client).await?;
         let new = NewGrant {
@@ -206,15 +198,23 @@ impl OAuth {
             from,
             agent,
         };
-        match self.inner.accounts.put_grant(batch, &new).await {
+        let put = match self.inner.accounts.put_grant(batch, &new).await {
             Err(account::Error::Deactivated(_) | account::Error::Locked | account::Error::NotFound(_)) => {
-                Err(invalid("the account is closed or locked"))
+                return Err(invalid("the account is closed or locked"));
             }
             Err(account::Error::EndedAtProvider) => {
-                Err(invalid("the sign-in was ended at the identity provider"))
+                return Err(invalid("the sign-in was ended at the identity provider"));
             }
-            Err(account::Error::Forbidden(text)) => Err(invalid(text)),
-            done => Ok(done?),
+            Err(account::Error::Forbidden(text)) => return Err(invalid(text)),
+            put => put?,
+        };
+        // After the rows that the batch demands were read: what is so now was so then.
+        match self.inner.accounts.stamp(user).await {
+            Ok(now) if now == *stamp => Ok(put),
+            Ok(_) | Err(account::Error::NotFound(_)) => {
+                Err(invalid("the account has changed since its user agreed"))
+            }
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -164,13 +164,13 @@ impl OAuth {
         browser: &Browser,
         agrees: bool,
     ) -> Result<(), Error> {
-        let user = &browser.user_id;
+        let user = &*browser.user_id;
         let allowed = match agrees {
             true => self.check_device(user, &request.scope).await,
             false => Ok(()),
         };
         let decision = match &allowed {
-            Ok(()) if agrees => Decision::Approved(user.to_string(), self.inner.accounts.stamp(user).await?),
+            Ok(()) if agrees => Decision::Approved(user.to_string(), browser.stamp),
             Ok(()) | Err(Error::Refused { .. }) => Decision::Denied,
             Err(_) => return allowed,
         };

@@ -149,6 +149,18 @@ impl From<account::Error> for PageError {
                 "認証基盤でサインアウトされたため、このサインインは無効になりました。もう一度サインインしてください。",
                 "You have signed out at the identity provider, so this sign-in is over. Please sign in once more.",
             ),
+            account::Error::Factor(why) => {
+                let (japanese, english) = web::refused_factor(why);
+                PageError::forbidden(japanese, english)
+            }
+            account::Error::Stale => PageError::forbidden(
+                "時間がたちすぎたか、アカウントの設定が変わりました。もう一度はじめからお試しください。",
+                "This took too long, or the account has changed meanwhile. Please begin again.",
+            ),
+            account::Error::FactorNeeded { .. } => PageError::forbidden(
+                "このアカウントには二要素認証が必要です。",
+                "This account needs a second factor.",
+            ),
             other => ApiError::from(other).into(),
         }
     }

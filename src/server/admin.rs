@@ -109,6 +109,12 @@ pub(crate) struct AdminOrder {
     pub(crate) administers: bool,
 }
 
+/// An account whose factors are lost.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RecoverOrder {
+    pub(crate) user_id: OwnedUserId,
+}
+
 /// A duty that a user is to have, or no more.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct DutyOrder {
@@ -286,6 +292,9 @@ pub(crate) struct CasesOrder {
 pub(crate) struct Proof {
     pub(crate) user: String,
     pub(crate) password: String,
+    /// Of a second factor, where the account has one.
+    #[serde(default)]
+    pub(crate) code: Option<String>,
 }
 
 impl Proof {
@@ -299,7 +308,8 @@ impl Proof {
         authority: &ServerName,
         order: personnel::Order,
     ) -> Result<(personnel::Order, Actor), account::Error> {
-        let user = accounts.prove(authority, &self.user, &self.password).await?;
+        let shown = (self.user.as_str(), self.password.as_str());
+        let user = accounts.prove(authority, shown, self.code.as_deref()).await?;
         if let personnel::Order::Approve { role, .. } = &order {
             let held = duties.of(&user).await.map_err(|error| match error {
                 duties::Error::Store(error) => account::Error::from(error),
@@ -331,8 +341,8 @@ impl Proof {
         authority: &ServerName,
         operator: Actor,
     ) -> Result<By, account::Error> {
-        let Some(Proof { user, password }) = proof else { return Ok(By::operator(operator)) };
-        let user = accounts.prove(authority, user, password).await?;
+        let Some(Proof { user, password, code }) = proof else { return Ok(By::operator(operator)) };
+        let user = accounts.prove(authority, (user, password), code.as_deref()).await?;
         Ok(By::user(&user, Actor::user(&user, false, None)))
     }
 }
@@ -404,6 +414,7 @@ impl AdminApi {
             .raw(Method::POST, "/_yakuba/v1/users/close", close_account)
             .raw(Method::POST, "/_yakuba/v1/users/duty", set_duty)
             .raw(Method::POST, "/_yakuba/v1/users/duties", list_duties)
+            .raw(Method::POST, "/_yakuba/v1/users/factors/reset", reset_factors)
             .raw(Method::POST, "/_yakuba/v1/rooms/purge", purge_room)
             .raw(Method::GET, "/_yakuba/v1/rooms/purges", list_purges)
             .raw(Method::POST, "/_yakuba/v1/media", change_media)
@@ -540,6 +551,13 @@ async fn set_duty(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, A
     let order: DutyOrder = call.json()?;
     order.carry_out(&api.accounts, &api.duties, &operator(&call)).await?;
     Ok(json_response(StatusCode::OK, &json!({})))
+}
+
+async fn reset_factors(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let RecoverOrder { user_id } = call.json()?;
+    let code = api.accounts.reset_factors(&user_id, &operator(&call)).await?;
+    Ok(json_response(StatusCode::OK, &json!({ "code": code })))
 }
 
 async fn list_duties(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {

@@ -120,8 +120,17 @@ enum UserCommand {
     Duty(UserDutyArgs),
     /// だれにどの役割があるか / tells who has which duty
     Duties(WhichAuthority),
+    /// 二要素認証 / second factors
+    #[command(subcommand)]
+    Factors(FactorsCommand),
     /// アカウントを閉じ、ルームから退出させる。元に戻せない / closes an account, which leaves its rooms; it cannot be opened again
     Close(WhichUser),
+}
+
+#[derive(Debug, Subcommand)]
+enum FactorsCommand {
+    /// すべて解除し、再設定用のコードを表示する。端末はすべてサインアウトされる / takes all of them away and prints a code to begin anew; all devices are signed out
+    Reset(WhichUser),
 }
 
 /// Whose account is meant.
@@ -471,6 +480,9 @@ pub(crate) struct OrgApproveArgs {
     /// そのアカウントのパスワードのファイル。`-` は標準入力 / A file with the password of that account; `-` is standard input
     #[arg(long, requires = "user")]
     pub(crate) password_file: Option<PathBuf>,
+    /// 二要素認証の確認コード / The code of a second factor, where the account has one
+    #[arg(long, requires = "user")]
+    pub(crate) code: Option<String>,
     #[command(flatten)]
     pub(crate) which: WhichAuthority,
 }
@@ -674,6 +686,9 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::User(UserCommand::Admin(args)) => run_async(commands::user::set_admin(&args))?,
         Command::User(UserCommand::Duty(args)) => run_async(commands::user::set_duty(&args))?,
         Command::User(UserCommand::Duties(args)) => run_async(commands::user::list_duties(&args))?,
+        Command::User(UserCommand::Factors(FactorsCommand::Reset(args))) => {
+            run_async(commands::user::reset_factors(&args))?
+        }
         Command::User(UserCommand::Close(args)) => run_async(commands::user::close(&args))?,
         Command::Room(RoomCommand::Purge(args)) => run_async(commands::room::purge(&args))?,
         Command::Room(RoomCommand::Purges(args)) => run_async(commands::room::purges(&args))?,

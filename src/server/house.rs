@@ -416,8 +416,15 @@ impl House {
             random.clone(),
         );
         let oauth = OAuth::new(store.clone(), accounts.clone(), clock.clone(), random.clone());
-        let client_oauth =
-            OAuthApi::new(accounts.clone(), oauth, pages.clone(), upstream, config.oauth_authorities());
+        let for_apps_at = config.client_config().sign_in_pages;
+        let client_oauth = OAuthApi::new(
+            accounts.clone(),
+            oauth,
+            pages.clone(),
+            upstream,
+            config.oauth_authorities(),
+            for_apps_at,
+        );
         let files::Opened { files, scratch } = files::open(config, &random)?;
         let media = Media::open(media::Parts {
             store: store.clone(),

@@ -368,6 +368,7 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         personnel::checks(),
         duties::checks(),
         cases::checks(),
+        factor::checks(),
         scim::checks(),
         ldap::checks(),
         rules::checks(),

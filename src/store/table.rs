@@ -10,7 +10,8 @@ use crate::key::{AsKey, Key, PrefixOf};
 ///
 /// Numbers belong to crates: store 1–19, room 20–99, account 100–149, federation 150–169,
 /// sync 170–189, server 190–199 and 900, audit 200–209, media 210–229, to_device 240–249, encryption 250–279,
-/// appservice 310–319, organisation 320–329, scim 330–339, ldap 340–349.
+/// appservice 310–319, organisation 320–329, scim 330–339, ldap 340–349, duties 350–359,
+/// factor 360–369.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableId(pub u16);
 

@@ -20,7 +20,9 @@ pub(crate) fn class_of(method: &Method, path: &str) -> Option<Class> {
         ["_synapse", "admin", _version, "register"] => Some(Class::Registration),
         ["_synapse", "admin", ..] if method == Method::GET => Some(Class::Read),
         ["_synapse", "admin", ..] => Some(Class::Write),
-        ["_yakuba", .., "sign-in"] if method == Method::POST => Some(Class::Login),
+        ["_yakuba", .., "sign-in"] | ["_yakuba", "sign-in", _] if method == Method::POST => {
+            Some(Class::Login)
+        }
         ["_yakuba", .., "sign-up"] if method == Method::POST => Some(Class::Registration),
         // Whoever signs in by a client registers it, and may have it wait.
         ["_yakuba", "oauth2", "register" | "device"] => Some(Class::Registration),
@@ -119,6 +121,8 @@ mod tests {
             ("GET", "/_synapse/admin/v2/users", Class::Read),
             ("DELETE", "/_synapse/admin/v2/rooms/{room}", Class::Write),
             ("POST", "/_yakuba/sign-in", Class::Login),
+            ("POST", "/_yakuba/sign-in/second", Class::Login),
+            ("POST", "/_yakuba/sign-in/first", Class::Login),
             ("POST", "/_yakuba/sign-up", Class::Registration),
             ("GET", "/_yakuba/sign-in", Class::Open),
             ("POST", "/_yakuba/oauth2/register", Class::Registration),

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use factor::Refused;
 use http::StatusCode;
 use ruma::api::error::{DeserializationError, FromHttpRequestError, HeaderDeserializationError};
 use store::CommitError;
@@ -358,6 +359,49 @@ fn beginning(text: &str, chars: usize) -> String {
     text.chars().take(chars).collect()
 }
 
+/// Where an account is signed in to that is asked for a second factor, in Japanese and in English.
+fn factor_needed(page: Option<&str>) -> (String, String) {
+    let (at_ja, at_en) = match page {
+        Some(page) => (format!("（{page}）"), format!(" ({page})")),
+        None => Default::default(),
+    };
+    (
+        format!(
+            "このアカウントには二要素認証が必要です。アプリで「SSO」または「続ける」を選び、ブラウザーの画面{at_ja}でサインインしてください。"
+        ),
+        format!(
+            "This account needs a second factor: choose to sign in with SSO, or on a page of your browser{at_en}, in your app."
+        ),
+    )
+}
+
+/// Why a second factor is not taken, in Japanese and in English.
+#[must_use]
+pub const fn refused_factor(why: Refused) -> (&'static str, &'static str) {
+    match why {
+        Refused::Wrong => ("コードまたはパスキーが違います。", "The code or the passkey is wrong."),
+        Refused::Again => (
+            "このコードはすでに使われました。次のコードが表示されるまで待って、入力してください。",
+            "This code was used already. Please wait for the next one.",
+        ),
+        Refused::Off => (
+            "アプリの時計がずれているようです。次に表示されるコードも入力してください。",
+            "The clock of your app seems to be wrong. Please enter the next code that it shows as well.",
+        ),
+        Refused::Over => (
+            "このコードの有効期限が切れています。管理者にもう一度再設定を依頼してください。",
+            "This code has run out. Please ask your administrators to recover your account once more.",
+        ),
+        Refused::Known => ("このパスキーはすでに登録されています。", "This passkey is set up already."),
+        Refused::Copied => (
+            "このパスキーは複製されたおそれがあるため、使えません。別の方法でサインインし、削除してください。",
+            "This passkey may have been copied and is not taken. Please sign in in another way and remove it.",
+        ),
+        Refused::TooMany => ("これ以上は登録できません。", "You have as many as you may have."),
+        Refused::NotFound => ("見つかりません。", "There is no such factor."),
+    }
+}
+
 impl From<account::Error> for ApiError {
     fn from(error: account::Error) -> ApiError {
         use account::Error;
@@ -374,6 +418,12 @@ impl From<account::Error> for ApiError {
             Error::RegistrationClosed => ApiError::forbidden("Registration is closed on this server"),
             Error::Interactive(info) => ApiError::interactive(&info),
             Error::WrongCredentials => ApiError::forbidden("The user name or the password is wrong"),
+            Error::FactorNeeded { page } => {
+                let (ja, en) = factor_needed(page.as_deref());
+                ApiError::forbidden(format!("{ja} / {en}"))
+            }
+            Error::Factor(why) => ApiError::forbidden(refused_factor(why).1),
+            Error::Stale => ApiError::forbidden("This was begun too long ago; please begin again"),
             Error::Deactivated(_) => {
                 ApiError::new(StatusCode::FORBIDDEN, "M_USER_DEACTIVATED", "This account is deactivated")
             }

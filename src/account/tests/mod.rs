@@ -5,6 +5,7 @@
 mod audit;
 mod data;
 mod disk;
+mod factors;
 mod given;
 mod interactive;
 mod meanwhile;

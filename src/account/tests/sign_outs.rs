@@ -2,9 +2,10 @@
 
 use store::{Order, Range};
 
-use super::*;
+use super::{factors::code_at, *};
 use crate::{
-    Browser, Identity, NewGrant, NewSession, ProviderLogin, ProviderSignOut, Stranger, Upstream,
+    Browser, Identity, InBrowser, NewGrant, NewSession, ProviderLogin, ProviderSignOut, SignedIn, Stranger,
+    Upstream,
     provider_tables::{ENDED, LOGINS, LOGINS_CALLED, SPENT},
 };
 
@@ -12,7 +13,7 @@ const ISSUER: &str = "https://id.example.jp";
 const NOW: u64 = 1_700_000_000_000;
 
 async fn town_with_provider() -> Town {
-    let upstream = Some(Upstream { makes_accounts: true });
+    let upstream = Some(Upstream { makes_accounts: true, demands_way: false });
     town(Settings { registration: Registration::Open, upstream, ..Settings::default() }).await
 }
 
@@ -30,14 +31,18 @@ fn identity(town: &Town, name: &str, login: Option<&str>) -> Identity {
     }
 }
 
+fn nowhere() -> InBrowser<'static> {
+    InBrowser { key: [0; 32], from: None, agent: None }
+}
+
 fn sign_out<'a>(subject: Option<&'a str>, session: Option<&'a str>, token: &'a str) -> ProviderSignOut<'a> {
     ProviderSignOut { issuer: ISSUER, subject, session, token, until_ms: NOW + 600_000 }
 }
 
 impl Town {
     async fn browser_of(&self, identity: &Identity) -> Browser {
-        let secret = self.accounts.sign_in_with_identity(kanazawa(), identity, None, None).await.unwrap();
-        let (_, secret) = secret.unwrap();
+        let secret = self.accounts.sign_in_with_identity(kanazawa(), identity, &nowhere()).await.unwrap();
+        let (_, secret) = secret.unwrap().done().unwrap();
         self.accounts.find_browser(kanazawa(), &secret.0).await.unwrap().unwrap()
     }
 
@@ -111,7 +116,7 @@ async fn a_login_that_ends_takes_what_came_of_it_and_nothing_else() {
     let by_password = town.log_in("hanako", PASSWORD, Some("D")).await.unwrap();
     let by_password_in_browser =
         Credentials::NameAndPassword { name: "hanako".into(), password: PASSWORD.into() };
-    town.accounts.sign_in_browser(kanazawa(), &by_password_in_browser, None, None).await.unwrap();
+    town.accounts.sign_in_browser(kanazawa(), &by_password_in_browser, &nowhere()).await.unwrap();
     assert_eq!(town.browsers_of(&user).await, 3 + 2, "{:?}", town.logins().await);
 
     assert_eq!(town.end(&sign_out(Some("hanako"), Some("s-1"), "t-1")).await, Some(2 + 2));
@@ -171,7 +176,7 @@ async fn what_is_half_done_when_its_login_ends_never_becomes_a_session() {
         // At the provider, with an account that is not even made.
         let away = identity(&town, "hanako", Some("s-1"));
         town.end(&sign_out(subject, session, "t-1")).await;
-        let refused = town.accounts.sign_in_with_identity(kanazawa(), &away, None, None).await;
+        let refused = town.accounts.sign_in_with_identity(kanazawa(), &away, &nowhere()).await;
         assert!(matches!(refused, Err(Error::EndedAtProvider)), "{n}");
         assert!(town.accounts.find_identity(kanazawa(), ISSUER, "hanako").await.unwrap().is_none());
 
@@ -188,6 +193,42 @@ async fn what_is_half_done_when_its_login_ends_never_becomes_a_session() {
         let tokens = town.session_of(&again, "A").await;
         town.session(&tokens).await.unwrap();
         assert_eq!(again.user_id, browser.user_id);
+    }
+}
+
+#[tokio::test]
+async fn between_the_provider_and_the_second_step_a_login_ends_too_and_what_comes_of_both_steps_is_of_that_login()
+ {
+    let town = town_with_provider().await;
+    let user = town.browser_of(&identity(&town, "hanako", Some("s-1"))).await.user_id;
+    let app = town.with_app(&user).await;
+    let ticket_of = async |login: &str| {
+        let away = identity(&town, "hanako", Some(login));
+        let signed_in = town.accounts.sign_in_with_identity(kanazawa(), &away, &nowhere()).await.unwrap();
+        match signed_in.unwrap() {
+            SignedIn::Unfinished(step) => step.ticket,
+            SignedIn::Done(..) => panic!("she has a factor"),
+        }
+    };
+    let show = async |ticket: &str| {
+        let code = code_at(&app, town.now_ms());
+        let shown = town.accounts.show_code(kanazawa(), ticket, &code, &nowhere()).await;
+        shown.map(|shown| shown.done().unwrap().1)
+    };
+    let ticket = ticket_of("s-2").await;
+    town.end(&sign_out(None, Some("s-2"), "t-1")).await;
+    assert!(matches!(show(&ticket).await, Err(Error::EndedAtProvider)));
+
+    town.clock.advance(Duration::from_secs(30));
+    let secret = show(&ticket_of("s-3").await).await.unwrap();
+    let browser = town.accounts.find_browser(kanazawa(), &secret.0).await.unwrap().unwrap();
+    let renewed = town.accounts.renew_browser(&browser, "password", &nowhere()).await.unwrap();
+    let (_, renewed) = renewed.done().unwrap();
+    let tokens = town.session_of(&browser, "A").await;
+    town.end(&sign_out(None, Some("s-3"), "t-2")).await;
+    assert!(is_unknown(town.session(&tokens).await));
+    for secret in [secret, renewed] {
+        assert!(town.accounts.find_browser(kanazawa(), &secret.0).await.unwrap().is_none());
     }
 }
 
@@ -334,7 +375,7 @@ async fn of_whom_two_providers_say_the_same_name_there_are_two() {
     town.session(&tokens).await.unwrap();
     // And a third one who would have the name of one of them gets neither account.
     let third = Identity { subject: "1002".to_owned(), ..identity(&town, "1001", None) };
-    let refused = town.accounts.sign_in_with_identity(kanazawa(), &third, None, None).await.unwrap();
+    let refused = town.accounts.sign_in_with_identity(kanazawa(), &third, &nowhere()).await.unwrap();
     assert_eq!(refused.unwrap_err(), Stranger::NameTaken("1001".to_owned()));
 }
 

@@ -9,6 +9,7 @@ import { chromium } from "playwright-core";
 
 import { Mailbox, asks } from "./mailbox.mjs";
 import { consoleWays } from "./console.mjs";
+import { factorWays } from "./factors.mjs";
 import { APP, Person } from "./seen.mjs";
 import { AUTHORITIES, Server, TOKEN, freePort } from "./server.mjs";
 
@@ -280,7 +281,7 @@ for (const screen of SCREENS.filter((screen) => !only.length || only.includes(sc
     const counter = { shown: 0, lesser };
     rmSync(join(pictures, screen.name), { recursive: true, force: true });
     mkdirSync(join(pictures, screen.name), { recursive: true });
-    for (const [what, step] of Object.entries({ ...ways(screen, counter), ...consoleWays({ server, browser, pictures }, screen, counter) })) {
+    for (const [what, step] of Object.entries({ ...ways(screen, counter), ...consoleWays({ server, browser, pictures }, screen, counter), ...factorWays({ server, browser, pictures }, screen, counter) })) {
         try {
             await step();
             say(`ok    ${screen.name}: ${what}`);

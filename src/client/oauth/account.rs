@@ -13,7 +13,7 @@ use web::{ApiError, Open, RawCall, Response};
 use super::{
     account_parts::{others, worth_another_try},
     api::{ACCOUNT, OAuthApi, sign_in_first},
-    password, upstream,
+    factors, password, upstream,
 };
 
 /// What can be done here.
@@ -21,6 +21,7 @@ use super::{
 pub(crate) enum Part {
     Profile,
     Password,
+    Factors,
     Devices,
     Device,
     SignOut,
@@ -42,7 +43,7 @@ pub(crate) const ACTIONS: [(&str, Part); 9] = [
 ];
 
 /// What our own pages ask for besides.
-const OWN_ACTIONS: [(&str, Part); 1] = [(password::ACTION, Part::Password)];
+const OWN_ACTIONS: [(&str, Part); 2] = [(password::ACTION, Part::Password), (factors::ACTION, Part::Factors)];
 
 /// Shows the part that is asked for, once somebody is signed in.
 pub(crate) async fn show(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
@@ -55,6 +56,7 @@ pub(crate) async fn show(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Resp
         let device = query.find("device_id").map(OwnedDeviceId::from);
         let page = match (part.unwrap_or(Part::Profile), device) {
             (Part::Password, _) => password::page(&api, &visit, browser, None).await?,
+            (Part::Factors, _) => factors::page(&api, &visit, browser, None).await?,
             (Part::Profile, _) => profile(&api, &visit, browser, false).await?,
             (Part::Device | Part::SignOut, Some(device)) => {
                 one_device(&api, &visit, browser, &device).await?
@@ -85,6 +87,9 @@ pub(crate) async fn change(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Re
                 Ok(visit.page(page))
             }
             "password" => password::change(&api, visit, &browser, &form).await,
+            "begin_factor" | "add_factor" | "rename_factor" | "remove_factor" | "renew_codes" => {
+                factors::change(&api, visit, &browser, &form).await
+            }
             "sign_out" => {
                 let device = OwnedDeviceId::from(form.get("device_id"));
                 let by = Actor::user(&browser.user_id, browser.admin, from);

@@ -7,6 +7,9 @@ use super::api::ACCOUNT;
 /// Where the page to choose another password is, from that of the account.
 pub(super) const PASSWORD: &str = "?action=password";
 
+/// Where the page of second factors is, from that of the account.
+pub(super) const FACTORS: &str = "?action=factors";
+
 /// What a form is shown with once more; our own errors are not.
 pub(super) fn worth_another_try(error: ::account::Error) -> Result<PageError, PageError> {
     let error = match error {
@@ -29,6 +32,7 @@ pub(super) fn others(visit: &Visit) -> Markup {
         ("", say("プロフィール", "Profile")),
         ("?action=org.matrix.devices_list", say("端末", "Devices")),
         (PASSWORD, say("パスワードの変更", "Change the password")),
+        (FACTORS, say("二要素認証", "Second factors")),
         (
             "?action=org.matrix.cross_signing_reset",
             say("暗号化の本人確認のリセット", "Reset your encryption identity"),

@@ -9,6 +9,8 @@ use ruma::{OwnedServerName, ServerName};
 use upstream::Upstream;
 use web::ApiError;
 
+pub(crate) use crate::second_step::SIGN_IN;
+
 /// Paths of ours: they are named in metadata, and need not be guessed.
 pub(crate) const AUTHORIZE: &str = "/_yakuba/oauth2/authorize";
 pub(crate) const TOKEN: &str = "/_yakuba/oauth2/token";
@@ -17,7 +19,6 @@ pub(crate) const REGISTER: &str = "/_yakuba/oauth2/register";
 pub(crate) const DEVICE: &str = "/_yakuba/oauth2/device";
 pub(crate) const LINK: &str = "/_yakuba/link";
 pub(crate) const ACCOUNT: &str = "/_yakuba/account";
-pub(crate) const SIGN_IN: &str = "/_yakuba/sign-in";
 pub(crate) const SIGN_UP: &str = "/_yakuba/sign-up";
 pub(crate) const UPSTREAM: &str = "/_yakuba/upstream";
 /// Where a provider tells that somebody has signed out there.
@@ -32,6 +33,8 @@ pub struct OAuthApi {
     pub(crate) pages: Arc<Pages>,
     pub(crate) upstream: Upstream,
     offered_at: BTreeSet<OwnedServerName>,
+    /// Where apps are handed login tokens, besides where there is a provider.
+    pub(crate) for_apps_at: BTreeSet<OwnedServerName>,
 }
 
 impl fmt::Debug for OAuthApi {
@@ -41,15 +44,17 @@ impl fmt::Debug for OAuthApi {
 }
 
 impl OAuthApi {
-    /// The state of the handlers, from the parts of the process, and the authorities that offer it.
+    /// The state of the handlers, from the parts of the process, the authorities that offer it, and those where people sign in
+    /// for apps that are handed a login token.
     pub fn new(
         accounts: Accounts,
         oauth: OAuth,
         pages: Arc<Pages>,
         upstream: Upstream,
         offered_at: BTreeSet<OwnedServerName>,
+        for_apps_at: BTreeSet<OwnedServerName>,
     ) -> OAuthApi {
-        OAuthApi { accounts, oauth, pages, upstream, offered_at }
+        OAuthApi { accounts, oauth, pages, upstream, offered_at, for_apps_at }
     }
 
     /// The address of an authority, where it offers OAuth 2.0.

@@ -37,8 +37,8 @@ pub(crate) async fn decide(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Re
     let answer = async |visit: Visit| {
         let form = visit.form()?;
         let browser = visit.signed_in()?;
-        let request =
-            api.oauth.device_request(&browser.user_id, form.get("user_code")).await.map_err(unknown)?;
+        let user = &browser.user_id;
+        let request = api.oauth.device_request(user, form.get("user_code")).await.map_err(unknown)?;
         let agrees = form.get("decision") == "agree";
         api.oauth.decide(&request, browser, agrees).await.map_err(unknown)?;
         let (title, text) = match agrees {

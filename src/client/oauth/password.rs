@@ -1,6 +1,6 @@
 //! The page where users choose another password.
 
-use ::account::{Browser, Error};
+use ::account::{Browser, Error, SignedIn};
 use pages::{Form, Page, PageError, Visit, html};
 use web::Response;
 
@@ -8,6 +8,7 @@ use super::{
     account_parts::{PASSWORD, others, worth_another_try},
     api::{ACCOUNT, OAuthApi},
 };
+use crate::{passkeys::in_browser, second_step::arrive};
 
 /// How the page is asked for.
 pub(super) const ACTION: &str = "password";
@@ -58,7 +59,7 @@ pub(super) async fn change(
     browser: &Browser,
     form: &Form,
 ) -> Result<Response, PageError> {
-    let (from, new, user) = (visit.address(), form.get("new_password"), &browser.user_id);
+    let (from, new) = (visit.address(), form.get("new_password"));
     let done = match new == form.get("again") {
         true => {
             let (old, sign_out) = (form.get("password"), form.get("sign_out") == "yes");
@@ -74,8 +75,11 @@ pub(super) async fn change(
         return Ok(visit.page(page));
     }
     let agent = visit.call.user_agent();
-    let secret = api.accounts.begin_browser(user, "password", from, agent.as_deref()).await?;
-    visit.begin(&api.pages, secret).await?;
+    let way = in_browser(&visit, agent.as_deref());
+    match api.accounts.renew_browser(browser, "password", &way).await? {
+        SignedIn::Done(_, secret) => visit.begin(&api.pages, secret).await?,
+        unfinished @ SignedIn::Unfinished(_) => return arrive(&api.pages, visit, unfinished, ACCOUNT).await,
+    }
     let text = visit.say("パスワードを変更しました。", "Your password is changed.");
     let title = visit.say("変更しました", "Changed");
     let body = html! { p role="status" { (text) } (others(&visit)) };

@@ -11,9 +11,13 @@ use super::{
         ACCOUNT, AUTHORIZE, DEVICE, LINK, OAuthApi, REGISTER, REVOKE, SIGN_IN, SIGN_UP, TOKEN, UPSTREAM,
         UPSTREAM_CALLBACK, UPSTREAM_SIGN_OUT,
     },
-    consent, devices, endpoints, metadata, rendezvous, sign_in, sign_up, upstream, upstream_sign_out,
+    consent, devices, endpoints, metadata, rendezvous, second_step, sign_in, sign_up, upstream,
+    upstream_sign_out,
 };
-use crate::for_app::FOR_APP;
+use crate::{
+    for_app::FOR_APP,
+    second_step::{FIRST_FACTOR, SECOND_STEP},
+};
 
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
 const RENDEZVOUS: &str = "/_matrix/client/unstable/org.matrix.msc4108/rendezvous";
@@ -35,6 +39,8 @@ pub fn oauth_routes(api: Arc<OAuthApi>) -> Routes<()> {
         .raw(Method::POST, LINK, devices::decide)
         .raw(Method::GET, SIGN_IN, sign_in::ask)
         .raw(Method::POST, SIGN_IN, sign_in::sign_in)
+        .raw(Method::POST, SECOND_STEP, second_step::show)
+        .raw(Method::POST, FIRST_FACTOR, second_step::set_up)
         .raw(Method::GET, UPSTREAM, upstream::begin)
         .raw(Method::GET, UPSTREAM_CALLBACK, upstream::come_back)
         .raw(Method::POST, UPSTREAM_SIGN_OUT, upstream_sign_out::take)

@@ -10,6 +10,10 @@ use super::{
     api::{OAuthApi, SIGN_IN, SIGN_UP},
     upstream::by_provider,
 };
+use crate::{
+    passkeys::{self, SCRIPT, in_browser, party},
+    second_step::{SECOND_STEP, arrive},
+};
 
 /// Asks for name and password.
 pub(crate) async fn ask(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
@@ -23,20 +27,17 @@ pub(crate) async fn ask(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Respo
 
 /// Takes them.
 pub(crate) async fn sign_in(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
-    let answer = async |mut visit: Visit| {
+    let answer = async |visit: Visit| {
         let form = visit.form()?;
         let name = form.get("name").trim().to_owned();
         let credentials =
             Credentials::NameAndPassword { name: name.clone(), password: form.get("password").to_owned() };
-        let (from, agent) = (visit.address(), visit.call.user_agent());
-        let done =
-            api.accounts.sign_in_browser(visit.authority(), &credentials, from, agent.as_deref()).await;
-        let back = visit.way_back(form.find("back"));
+        let agent = visit.call.user_agent();
+        let browser = in_browser(&visit, agent.as_deref());
+        let done = api.accounts.sign_in_browser(visit.authority(), &credentials, &browser).await;
+        let back = visit.way_back(form.find("back")).to_owned();
         match done {
-            Ok((_, secret)) => {
-                visit.begin(&api.pages, secret).await?;
-                Ok(visit.redirect(back))
-            }
+            Ok(signed_in) => arrive(&api.pages, visit, signed_in, &back).await,
             Err(error) => {
                 let error = match error {
                     // No user can have this name.
@@ -47,7 +48,7 @@ pub(crate) async fn sign_in(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<R
                 if error.status().is_server_error() {
                     return Err(error);
                 }
-                Ok(visit.page(self::form(&api, &visit, back, &name, Some(&error))))
+                Ok(visit.page(self::form(&api, &visit, &back, &name, Some(&error))))
             }
         }
     };
@@ -58,6 +59,11 @@ fn form(api: &OAuthApi, visit: &Visit, back: &str, name: &str, error: Option<&Pa
     let say = |japanese, english| visit.say(japanese, english);
     let is_open = api.lets_register(visit.authority());
     let by_password = api.accounts.settings(visit.authority()).passwords;
+    let browser = in_browser(visit, None);
+    let by_passkey = party(&api.pages, visit.authority()).filter(|_| by_password).and_then(|party| {
+        let (challenge, ticket) = api.accounts.begin_with_passkey(visit.authority(), &browser).ok()?;
+        Some(passkeys::alone(visit, (&party, &challenge, &ticket), (SECOND_STEP, back)))
+    });
     let body = html! {
         @if let Some(error) = error {
             p.problem role="alert" { (error.text(visit.language())) }
@@ -76,6 +82,7 @@ fn form(api: &OAuthApi, visit: &Visit, back: &str, name: &str, error: Option<&Pa
                 maxlength="1024";
             div.actions { button { (say("サインイン", "Sign in")) } }
         } }
+        @if let Some(form) = by_passkey { (form) }
         @if is_open {
             p { a href=(format!("{SIGN_UP}?back={}", Form::escape(back))) {
                 (say("アカウントを作る", "Make an account"))
@@ -83,5 +90,5 @@ fn form(api: &OAuthApi, visit: &Visit, back: &str, name: &str, error: Option<&Pa
         }
     };
     let status = error.map_or(StatusCode::OK, PageError::status);
-    Page::new(say("サインイン", "Sign in"), body).status(status)
+    Page::new(say("サインイン", "Sign in"), body).status(status).script(SCRIPT)
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use web::{ApiError, Open, RawCall, Response};
 
 use super::api::{OAuthApi, SIGN_IN, SIGN_UP};
-use crate::fallback::documents;
+use crate::{fallback::documents, passkeys::in_browser, second_step::arrive};
 
 /// Asks for what an account needs.
 pub(crate) async fn ask(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
@@ -23,7 +23,7 @@ pub(crate) async fn ask(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Respo
 
 /// Makes the account and signs its user in. Where an address is asked for, the code of a mail is typed in between.
 pub(crate) async fn sign_up(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
-    let answer = async |mut visit: Visit| {
+    let answer = async |visit: Visit| {
         let asks = asks(&api, &visit)?;
         let sent = visit.form()?;
         let back = visit.way_back(sent.find("back"));
@@ -33,11 +33,10 @@ pub(crate) async fn sign_up(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<R
         };
         match made {
             Ok(Made::Account(user)) => {
-                let (from, agent) = (visit.address(), visit.call.user_agent());
-                let secret =
-                    api.accounts.begin_browser(&user, "registration", from, agent.as_deref()).await?;
-                visit.begin(&api.pages, secret).await?;
-                Ok(visit.redirect(back))
+                let (back, agent) = (back.to_owned(), visit.call.user_agent());
+                let browser = in_browser(&visit, agent.as_deref());
+                let signed_in = api.accounts.begin_browser(&user, "registration", &browser).await?;
+                arrive(&api.pages, visit, signed_in, &back).await
             }
             Ok(Made::Asked { session, sid }) => {
                 Ok(visit.page(ask_for_word(&visit, &session, &sid, back, None)))

@@ -12,7 +12,7 @@ use pages::{Form, Markup, Page, PageError, Visit, html};
 use web::{ApiError, Open, RawCall, Response, StatusCode};
 
 use super::api::{ACCOUNT, OAuthApi, SIGN_IN, UPSTREAM, UPSTREAM_CALLBACK, sign_in_first};
-use crate::{for_app::FOR_APP, sign_in_pages::Target};
+use crate::{for_app::FOR_APP, passkeys::in_browser, second_step::arrive, sign_in_pages::Target};
 
 /// What a browser's key to attempts is for.
 const KEY: &str = "attempts to sign in at a provider";
@@ -79,7 +79,7 @@ fn callback(api: &OAuthApi, visit: &Visit) -> Result<String, PageError> {
 
 /// Takes a browser that comes back from the provider.
 pub(crate) async fn come_back(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
-    let answer = async |mut visit: Visit| {
+    let answer = async |visit: Visit| {
         let (query, callback, key) = (visit.query()?, callback(&api, &visit)?, visit.key(KEY));
         let returned = Returned {
             callback: &callback,
@@ -114,17 +114,16 @@ pub(crate) async fn come_back(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result
                 Err(error) => Err(error.into()),
             };
         }
-        let signed_in =
-            api.accounts.sign_in_with_identity(visit.authority(), &identity, from, agent.as_deref()).await;
+        let browser = in_browser(&visit, agent.as_deref());
+        let signed_in = api.accounts.sign_in_with_identity(visit.authority(), &identity, &browser).await;
         let signed_in = match signed_in {
             Err(error @ AccountError::EndedAtProvider) => return Ok(problem(&visit, error.into())),
             done => done?,
         };
         match signed_in {
-            Ok((_, secret)) => {
-                visit.begin(&api.pages, secret).await?;
+            Ok(signed_in) => {
                 let back = visit.way_back(Some(&back)).to_owned();
-                Ok(visit.redirect(&back))
+                arrive(&api.pages, visit, signed_in, &back).await
             }
             Err(stranger) => Ok(problem(&visit, nobody(stranger))),
         }
@@ -252,7 +251,7 @@ fn nobody(stranger: Stranger) -> PageError {
 /// Asks whoever is signed in whether an app may sign in as him.
 pub(crate) async fn ask_for_app(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let answer = async |visit: Visit| {
-        must_have_provider(&api, &visit)?;
+        must_sign_in_for_apps(&api, &visit)?;
         let target = Target::of(visit.query()?.get("redirectUrl"))?;
         let Some(browser) = visit.browser() else { return Ok(sign_in_first(&visit, visit.here(), None)) };
         let say = |japanese, english| visit.say(japanese, english);
@@ -280,7 +279,7 @@ pub(crate) async fn ask_for_app(api: Arc<OAuthApi>, call: RawCall<Open>) -> Resu
 /// Brings the app a login token.
 pub(crate) async fn sign_in_for_app(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let answer = async |visit: Visit| {
-        must_have_provider(&api, &visit)?;
+        must_sign_in_for_apps(&api, &visit)?;
         let form = visit.form()?;
         let browser = visit.signed_in()?;
         let target = Target::of(form.get("redirectUrl"))?;
@@ -291,6 +290,11 @@ pub(crate) async fn sign_in_for_app(api: Arc<OAuthApi>, call: RawCall<Open>) -> 
     api.pages.answer(call, answer).await
 }
 
-fn must_have_provider(api: &OAuthApi, visit: &Visit) -> Result<(), PageError> {
-    api.upstream.settings(visit.authority()).map(drop).ok_or_else(PageError::not_found)
+/// An authority that does not offer it has no such page: it gives a session to whatever the URI names.
+fn must_sign_in_for_apps(api: &OAuthApi, visit: &Visit) -> Result<(), PageError> {
+    let authority = visit.authority();
+    match api.upstream.settings(authority).is_some() || api.for_apps_at.contains(authority) {
+        true => Ok(()),
+        false => Err(PageError::not_found()),
+    }
 }

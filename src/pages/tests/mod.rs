@@ -57,6 +57,11 @@ impl Shown {
     }
 }
 
+/// A browser of which nothing is known.
+fn nowhere() -> account::InBrowser<'static> {
+    account::InBrowser { key: [0; 32], from: None, agent: None }
+}
+
 fn kanazawa() -> &'static ServerName {
     server_name!("kanazawa.test")
 }
@@ -77,8 +82,8 @@ async fn sign_in(pages: Arc<Pages>, call: RawCall<Open>) -> Result<web::Response
         let form = visit.form()?;
         let (name, password) = (form.get("name").to_owned(), form.get("password").to_owned());
         let credentials = Credentials::NameAndPassword { name, password };
-        let signed_in = pages.accounts.sign_in_browser(visit.authority(), &credentials, None, None).await;
-        visit.begin(&pages, signed_in?.1).await?;
+        let signed_in = pages.accounts.sign_in_browser(visit.authority(), &credentials, &nowhere()).await?;
+        visit.begin(&pages, signed_in.done().unwrap().1).await?;
         Ok(visit.redirect(visit.way_back(form.find("back"))))
     };
     pages.answer(call, answer).await

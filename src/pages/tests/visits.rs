@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use account::MOST_BROWSERS;
 
-use super::{PASSWORD, Town, kanazawa};
+use super::{PASSWORD, Town, kanazawa, nowhere};
 
 #[tokio::test]
 async fn a_page_speaks_japanese_unless_the_browser_or_its_user_prefers_english() {
@@ -157,7 +157,8 @@ async fn so_many_browsers_and_no_more() {
     let mut secrets = Vec::new();
     for _ in 0..=MOST_BROWSERS {
         town.advance(Duration::from_secs(1)).await;
-        secrets.push(town.accounts.begin_browser(&town.hanako, "test", None, None).await.unwrap().0);
+        let begun = town.accounts.begin_browser(&town.hanako, "test", &nowhere()).await.unwrap();
+        secrets.push(begun.done().unwrap().1.0);
     }
     let mut alive = Vec::new();
     for secret in &secrets {

@@ -13,7 +13,8 @@ use web::ApiError;
 
 use crate::{
     admin::{
-        AdminOrder, CloseOrder, DutiesOrder, DutiesTold, DutyOrder, LinkOrder, PasswordOrder, UserOrder,
+        AdminOrder, CloseOrder, DutiesOrder, DutiesTold, DutyOrder, LinkOrder, PasswordOrder, RecoverOrder,
+        UserOrder,
     },
     ask::operator,
     causes,
@@ -207,6 +208,30 @@ pub(crate) fn parse_duty(text: &str) -> Result<Duty, String> {
         let words = Duty::ALL.map(Duty::word).join(", ");
         tr!("役割は {words} のいずれかです", "a duty is one of {words}")
     })
+}
+
+/// Recovers an account whose factors are lost, and prints the code that is handed over.
+pub(crate) async fn reset_factors(args: &WhichUser) -> anyhow::Result<()> {
+    let config = Config::read(&args.config.config)?;
+    let order = RecoverOrder { user_id: user_id(args, &config)? };
+    let code = match Running::find(&config).await {
+        Some(running) => {
+            let body = serde_json::to_value(&order)?;
+            let answer = running.must(Method::POST, "/_yakuba/v1/users/factors/reset", Some(&body)).await?;
+            answer["code"].as_str().unwrap_or_default().to_owned()
+        }
+        None => here(&config, async |accounts, by| accounts.reset_factors(&order.user_id, by).await).await?,
+    };
+    let user_id = order.user_id;
+    say(&tr!(
+        "{user_id} の二要素認証をすべて解除し、サインインしている端末をすべてサインアウトさせました",
+        "all second factors of {user_id} are gone, and all its devices are signed out"
+    ))?;
+    say(&tr!(
+        "再設定用のコード: {code}（本人に直接渡してください。3 日以内に、パスワードとこのコードでサインインし、新しく設定します）",
+        "code: {code} (hand it over in person; within three days its owner signs in with the password and this code, and sets up another factor)"
+    ))?;
+    Ok(())
 }
 
 /// Closes an account for good.

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use base::config::Problem;
 
 use super::{
-    Backend, Config, GatewayConfig, GatewayKind, ListenerTls, MailSecurity, MediaSettings, Serves,
-    StoreConfig,
+    Backend, Config, GatewayConfig, GatewayKind, ListenerTls, MailSecurity, MediaSettings, RequiredFactors,
+    Serves, StoreConfig,
     check_sources::{check_directories, check_sources, check_upstream},
     found::Found,
     gateway::{is_name, is_service, is_subject},
@@ -248,6 +248,16 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         }
         if let Some(upstream) = &authority.upstream {
             check_upstream(authority, upstream, index, &mut found);
+        }
+        if authority.factors.required != RequiredFactors::None && authority.account_page().is_none() {
+            found.contradiction(
+                format!("authorities.{index}.factors.required"),
+                vec![format!("authorities.{index}.client_url"), format!("authorities.{index}.oauth")],
+                tr!(
+                    "二要素認証はブラウザーの画面で行うため、https:// で始まる `client_url` と `oauth` が必要です",
+                    "second factors are shown on pages: `client_url` with https:// and `oauth` are needed"
+                ),
+            );
         }
         check_sources(authority, index, &mut found);
         check_directories(authority, index, &mut found);

@@ -15,8 +15,8 @@ use ruma::OwnedServerName;
 
 use super::{
     AuthorityConfig, Config, EmailSetting, GatewayAppConfig, GatewayKind, Listener, MailConfig, MailSecurity,
-    PeersSetting, PrivateAddresses, ProxyHeaderSetting, RateSetting, RegistrationMode, TermsConfig,
-    TermsTextConfig, TrustSetting,
+    PeersSetting, PrivateAddresses, ProxyHeaderSetting, RateSetting, RegistrationMode, RequiredFactors,
+    TermsConfig, TermsTextConfig, TrustSetting,
 };
 use crate::{causes, places::Bounds, texts::tr};
 
@@ -183,11 +183,16 @@ impl Config {
             account_page: authority.account_page(),
             mail: authority.mail.as_ref().map(|mail| mail_settings(authority, mail)),
             terms: authority.terms.iter().map(terms).collect(),
-            upstream: authority
-                .upstream
-                .as_ref()
-                .map(|upstream| account::Upstream { makes_accounts: upstream.makes_accounts }),
+            upstream: authority.upstream.as_ref().map(|upstream| account::Upstream {
+                makes_accounts: upstream.makes_accounts,
+                demands_way: !upstream.acr_values.is_empty(),
+            }),
             passwords: authority.upstream.as_ref().is_none_or(|upstream| upstream.passwords),
+            factors: match authority.factors.required {
+                RequiredFactors::None => account::FactorsFor::Nobody,
+                RequiredFactors::Administrators => account::FactorsFor::Administrators,
+                RequiredFactors::All => account::FactorsFor::Everybody,
+            },
             ..account::Settings::default()
         })
     }

@@ -9,6 +9,7 @@ mod check;
 mod check_sources;
 mod contacts;
 mod convert;
+mod factors;
 mod files;
 mod found;
 mod gateway;
@@ -38,6 +39,7 @@ pub use self::cases::CasesConfig;
 pub use self::contacts::{
     ContactConfig, EmailSetting, MailConfig, MailSecurity, SupportConfig, TermsConfig, TermsTextConfig,
 };
+pub use self::factors::{FactorsConfig, RequiredFactors};
 pub use self::gateway::{GatewayAppConfig, GatewayConfig, GatewayKind};
 pub use self::ldap::{LdapConfig, LdapKind};
 pub use self::listeners::{Listener, ListenerTls, Serves};

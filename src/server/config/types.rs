@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use web::Class;
 
 use super::{
-    BucketConfig, CasesConfig, GatewayConfig, LdapConfig, Listener, Log, MailConfig, OrganisationConfig,
-    ScimConfig, SupportConfig, SyslogConfig, TermsConfig, UpstreamConfig, ZoneConfig, rates,
+    BucketConfig, CasesConfig, FactorsConfig, GatewayConfig, LdapConfig, Listener, Log, MailConfig,
+    OrganisationConfig, ScimConfig, SupportConfig, SyslogConfig, TermsConfig, UpstreamConfig, ZoneConfig,
+    rates,
 };
 
 /// The whole configuration of a process.
@@ -94,6 +95,9 @@ pub struct AuthorityConfig {
     /// The identity provider at which its users sign in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<UpstreamConfig>,
+    /// Second factors.
+    #[serde(default)]
+    pub factors: FactorsConfig,
     /// The identity systems that say who is there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scim: Vec<ScimConfig>,
@@ -139,6 +143,7 @@ impl AuthorityConfig {
             sign_in_page: false,
             mail: None,
             upstream: None,
+            factors: FactorsConfig::default(),
             scim: Vec::new(),
             ldap: Vec::new(),
             syslog: Vec::new(),

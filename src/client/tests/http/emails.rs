@@ -98,11 +98,12 @@ async fn an_address_that_was_proved_becomes_its_users_who_signs_in_by_it() {
     let session = town.ask("POST", LOGIN, by_email("HANAKO@example.jp", PASSWORD)).await.ok();
     assert_eq!(session["user_id"], "@hanako:hs1");
     // So does who signs in on a page.
+    let browser = account::InBrowser { key: [0; 32], from: None, agent: None };
     let on_page = async |name: &str| {
         let credentials =
             Credentials::NameAndPassword { name: name.to_owned(), password: PASSWORD.to_owned() };
-        let done = town.accounts.sign_in_browser(server_name!("hs1"), &credentials, None, None).await;
-        done.map(|(user, _)| user.to_string())
+        let done = town.accounts.sign_in_browser(server_name!("hs1"), &credentials, &browser).await;
+        done.map(|signed_in| signed_in.done().unwrap().0.to_string())
     };
     assert_eq!(on_page("Hanako@EXAMPLE.jp").await.unwrap(), "@hanako:hs1");
     assert_eq!(on_page("@hanako:hs1").await.unwrap(), "@hanako:hs1");

@@ -4,10 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod accounts;
+#[path = "../../../factor/tests/authenticator.rs"]
+mod authenticator;
 mod bad_input;
 mod creation;
 mod delayed;
 mod emails;
+mod factors;
 mod finding;
 mod guests;
 mod hidden;
@@ -25,6 +28,7 @@ mod oauth_scope;
 mod others;
 mod own_pages;
 mod pages;
+mod passkeys;
 mod policy;
 mod previews;
 mod push;

@@ -19,6 +19,7 @@ const VERIFIER: &str = "abcdefghijklmnopqrstuvwxyz0123456789-._~ABC";
 const REDIRECT: &str = "https://app.example.jp/callback";
 
 /// A browser: what it was told to keep, and what it sees.
+#[derive(Clone)]
 pub(crate) struct Browser<'a> {
     town: &'a Town,
     cookies: HashMap<String, String>,

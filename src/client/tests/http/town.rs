@@ -356,6 +356,7 @@ impl Town {
                 random.clone(),
             ),
             [names[0].clone()].into(),
+            [names[0].clone()].into(),
         )));
 
         let search = Search::new(engine.rooms().clone(), store.clone(), clock.clone(), &tasks, &metrics);

@@ -4,7 +4,7 @@ mod sign_outs;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use account::{Settings, Upstream};
+use account::{FactorsFor, Settings, Upstream};
 use base::{Clock, ManualClock};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use parking_lot::Mutex;
@@ -183,8 +183,10 @@ impl Desk {
             Arc::new(Provider { issuer, clock: clock.clone(), state: Mutex::new(state) })
         };
         let (provider, other) = (provider(ISSUER), provider(OTHER_ISSUER));
-        let mut settings =
-            Settings { upstream: Some(Upstream { makes_accounts: true }), ..open_registration() };
+        let mut settings = Settings {
+            upstream: Some(Upstream { makes_accounts: true, demands_way: false }),
+            ..open_registration()
+        };
         change(&mut settings);
         let mut of_provider = upstream::Settings {
             issuer: ISSUER.to_owned(),
@@ -393,7 +395,9 @@ async fn a_name_that_is_somebodys_is_not_given_away_and_its_owner_links_it() {
 
 #[tokio::test]
 async fn where_accounts_are_linked_only_a_stranger_gets_none() {
-    let only = |settings: &mut Settings| settings.upstream = Some(Upstream { makes_accounts: false });
+    let only = |settings: &mut Settings| {
+        settings.upstream = Some(Upstream { makes_accounts: false, demands_way: false })
+    };
     let desk = Desk::of(only, |_| {}).await;
     let mut browser = desk.sent("/_yakuba/account").await;
     desk.back(&mut browser, hanako()).await;
@@ -469,11 +473,26 @@ fn pages_escape(text: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_factor_is_asked_for_behind_the_provider_unless_a_way_of_authentication_is_demanded_there() {
+    for demands_way in [false, true] {
+        let change = |settings: &mut Settings| {
+            settings.factors = FactorsFor::Everybody;
+            settings.upstream = Some(Upstream { makes_accounts: true, demands_way });
+        };
+        let desk = Desk::of(change, |_| {}).await;
+        let mut browser = desk.sent("/_yakuba/account").await;
+        desk.back(&mut browser, hanako()).await;
+        assert_eq!(browser.page.contains("Set up a second factor"), !demands_way, "{}", browser.page);
+        browser.open("/_yakuba/account").await;
+        assert_eq!(browser.page.contains("Display name"), demands_way, "{}", browser.page);
+    }
+}
+
+#[tokio::test]
 async fn an_authority_without_a_provider_has_none_of_this() {
     let town = Town::new().await;
     let mut browser = Browser::new(&town);
-    for path in ["/_yakuba/upstream", "/_yakuba/upstream/callback?state=x&code=y", "/_yakuba/sign-in-for-app"]
-    {
+    for path in ["/_yakuba/upstream", "/_yakuba/upstream/callback?state=x&code=y"] {
         browser.open(path).await;
         assert_eq!(browser.status, 404, "{path} {}", browser.page);
     }

@@ -53,6 +53,9 @@ pub(crate) struct Proven {
     /// そのアカウントのパスワードのファイル。`-` は標準入力 / A file with the password of that account; `-` is standard input
     #[arg(long, requires = "user")]
     pub(crate) password_file: Option<PathBuf>,
+    /// 二要素認証の確認コード / The code of a second factor, where the account has one
+    #[arg(long, requires = "user")]
+    pub(crate) code: Option<String>,
 }
 
 /// A case.

@@ -76,8 +76,8 @@ async fn ask(
     as_json: bool,
 ) -> anyhow::Result<()> {
     let proof = match proven {
-        Some(Proven { user: Some(user), password_file: Some(file) }) => {
-            Some(Proof { user: user.clone(), password: read_password(file)? })
+        Some(Proven { user: Some(user), password_file: Some(file), code }) => {
+            Some(Proof { user: user.clone(), password: read_password(file)?, code: code.clone() })
         }
         _ => None,
     };

@@ -108,7 +108,10 @@ pub(crate) async fn approve(args: &OrgApproveArgs) -> anyhow::Result<()> {
     let means: BTreeSet<GuardKind> = args.meant.iter().copied().collect();
     let order = Order::Approve { id: SetId(args.id), role: args.role, person: person(), means, at: None };
     let proof = match (&args.user, &args.password_file) {
-        (Some(user), Some(file)) => Some(Proof { user: user.clone(), password: read_password(file)? }),
+        (Some(user), Some(file)) => {
+            let (password, code) = (read_password(file)?, args.code.clone());
+            Some(Proof { user: user.clone(), password, code })
+        }
         _ => None,
     };
     over(&args.which, async |office| match office.ask_as(order, proof).await? {

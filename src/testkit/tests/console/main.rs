@@ -8,6 +8,7 @@ mod browser;
 mod changes;
 mod counter;
 mod powers;
+mod recovery;
 mod walk;
 
 use audit::{Actor, Filter, Record};
