@@ -58,17 +58,27 @@ impl Walk {
         (status, serde_json::from_slice(&bytes).unwrap_or_default())
     }
 
-    /// The words of the rows since the last look, all of them the operator's.
+    /// The words of people's rows since the last look, all of them the operator's.
     async fn new_rows(&mut self) -> Vec<String> {
         let (store, name) = (&self.house.store, server_name!("kanazawa.test"));
         let page = audit::list(store, name, &Filter::default(), self.seen).await.unwrap();
         self.seen = page.found.last().map_or(self.seen, |row| row.position);
-        let rows = page.found.into_iter().map(|row| row.record.unwrap());
+        // What the server does because of it (the account that makes rooms by rule) has rows of its own.
+        let rows = page.found.into_iter().map(|row| row.record.unwrap()).filter(|row| row.role != "server");
         let by_operator = |row: audit::Record| {
             assert_eq!((row.who.as_str(), row.role.as_str()), (OPERATOR, "operator"), "{row:?}");
             row.what
         };
         rows.map(by_operator).collect()
+    }
+
+    /// Passes over the one row that was written otherwise.
+    async fn look_past(&mut self, what: &str) {
+        let (store, name) = (&self.house.store, server_name!("kanazawa.test"));
+        let page = audit::list(store, name, &Filter::default(), self.seen).await.unwrap();
+        let words: Vec<_> = page.found.iter().filter_map(|row| Some(&*row.record.as_ref()?.what)).collect();
+        assert_eq!(words, [what]);
+        self.seen = page.found[0].position;
     }
 
     async fn does(&mut self, route: &str, order: Value, words: &[&str]) {
@@ -95,7 +105,8 @@ async fn every_route_of_the_operator_that_changes_something_leaves_exactly_its_r
     let order =
         json!({ "server_name": "kanazawa.test", "localpart": "taro", "password": first, "admin": false });
     // The data took up the authority before.
-    walk.does("users", order, &["authority.begin", "account.create"]).await;
+    walk.look_past("authority.begin").await;
+    walk.does("users", order, &["account.create"]).await;
     walk.does("users/password", json!({ "user_id": user, "password": second }), &["password.set"]).await;
     let identity = json!({ "user_id": user, "issuer": "https://id.test", "subject": subject });
     walk.does("users/link", identity, &["identity.link"]).await;
@@ -109,17 +120,16 @@ async fn every_route_of_the_operator_that_changes_something_leaves_exactly_its_r
     let token = session["access_token"].as_str().unwrap().to_owned();
     let (_, room) = walk.ask("/_matrix/client/v3/createRoom", &token, json!({ "name": "廊下" })).await;
     let (_, file) = walk.ask("/_matrix/media/v3/upload", &token, json!({ "a": "file" })).await;
-    let store = walk.house.store.clone();
-    let name = server_name!("kanazawa.test");
-    let page = audit::list(&store, name, &Filter::default(), walk.seen).await.unwrap();
-    walk.seen = page.found.last().unwrap().position;
+    walk.look_past("session.sign_in").await;
+    let (store, name) = (walk.house.store.clone(), server_name!("kanazawa.test"));
     for what in ["withhold", "release", "remove"] {
         let order = json!({ "uri": file["content_uri"], "what": what });
         walk.does("media", order, &[&*format!("media.{what}")]).await;
     }
     let purge = json!({ "room_id": room["room_id"], "force": true });
     walk.does("rooms/purge", purge, &["room.order_purge"]).await;
-    let mapping = personnel::Order::SaveMapping { name: "様式".to_owned(), mapping: Box::default() };
+    let columns = ["number", "name"].map(|field| json!({ "field": field, "column": { "headed": field } }));
+    let mapping = json!({ "save_mapping": { "name": "様式", "mapping": { "columns": columns } } });
     let order = json!({ "authority": "kanazawa.test", "order": mapping });
     walk.does("organisation", order, &["organisation.save_mapping"]).await;
     let wish = json!({
@@ -178,7 +188,7 @@ async fn the_log_server_of_the_configuration_gets_the_rows_and_its_state_is_told
     let house = House::open(&config, foundation).await.unwrap();
     let router = house.router(&[Serves::Admin]).unwrap();
     house.start_upkeep();
-    let mut walk = Walk { house, router, walked: BTreeSet::new(), seen: Position::START };
+    let walk = Walk { house, router, walked: BTreeSet::new(), seen: Position::START };
     let (mut stream, _) = receiver.accept().await.unwrap();
     let mut text = String::new();
     while !text.contains("authority.begin") {
@@ -200,6 +210,5 @@ async fn the_log_server_of_the_configuration_gets_the_rows_and_its_state_is_told
     );
     let order = json!({ "authority": "wajima.test" });
     assert_eq!(walk.ask("/_yakuba/v1/audit/status", &token, order).await.1, json!([]));
-    assert!(!walk.new_rows().await.is_empty());
     walk.house.close(std::time::Duration::from_secs(10)).await;
 }

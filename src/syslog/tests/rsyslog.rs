@@ -146,7 +146,6 @@ async fn every_row_is_at_a_real_rsyslog_though_it_is_killed_while_they_come() {
     let noted = format!("{written}:{last}").parse().unwrap();
     let found = audit::verify(&office.store, kanazawa(), None, Some(noted)).await.unwrap();
     assert_eq!(found.wrong, None);
-    println!("{written} rows at rsyslog, which was killed 5 times");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
