@@ -102,7 +102,7 @@ pub(super) fn case(shown: &Shown) -> anyhow::Result<()> {
             Some(of) => tr!(" (代理: {of})", " (for {of})"),
             None => String::new(),
         };
-        say(&format!("  {at}  {what}  {by}{deputy}  {text}").trim_end().to_owned())?;
+        say(format!("  {at}  {what}  {by}{deputy}  {text}").trim_end())?;
     }
     Ok(())
 }
