@@ -14,7 +14,9 @@ use crate::{
     administrator,
     browser::Browser,
     changes::{FILE, FIRST, propose},
-    holder, rows,
+    holder,
+    recovery::with_app,
+    rows,
 };
 
 const IMPORT: &str = "/_yakuba/console/import";
@@ -92,6 +94,16 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{what}: {}", answer.text);
         seen("/_yakuba/console/account", row).await;
     }
+    with_app(&server, &hanako).await;
+    let (_, mut deputy) = administrator(&server, "kanazawa.test", "deputy").await;
+    let recovery = "/_yakuba/console/recovery";
+    for (what, row) in [("ask", "factor.ask_recovery"), ("withdraw", "factor.withdraw_recovery")] {
+        chief.post(&here, recovery, &account(what).0).await;
+        seen(recovery, row).await;
+    }
+    chief.post(&here, recovery, &account("ask").0).await;
+    deputy.post(&here, recovery, &account("agree").0).await;
+    seen(recovery, "factor.recover").await;
     chief.post("/_yakuba/console/audit", "/_yakuba/console/audit/file", &[("as", "csv")]).await;
     seen("/_yakuba/console/audit/file", "audit.export").await;
     assert_eq!(walked, posts, "a route that changes something is not walked here");
@@ -124,6 +136,7 @@ async fn walk(cases: usize) {
         let path = format!("/profile/{}/displayname", user.id());
         user.call(Method::PUT, &path, Some(&name)).await;
     }
+    with_app(&server, &victim).await;
     let their_set = propose(&mut their_browser, &FIRST, &secret).await;
     let own_set = propose(&mut ours, &FIRST, FILE).await;
     let before = counts(&server, "nonoichi.test").await;
@@ -162,12 +175,15 @@ async fn walk(cases: usize) {
         &*their_set,
         &their_undo,
         "/_yakuba/console/account",
+        "/_yakuba/console/recovery",
         "/_yakuba/console/mappings",
         "/_yakuba/console/audit/file",
     ];
     let names = ["q", "unit", "user", "who", "text", "what", "state", "before", "from", "as", "day", "line"];
-    let deeds =
-        ["approve", "withdraw", "time", "apply", "undo", "lock", "suspend", "sign_out", "csv", "lines"];
+    let deeds = [
+        "approve", "withdraw", "time", "apply", "undo", "lock", "suspend", "sign_out", "csv", "lines", "ask",
+        "agree",
+    ];
     let number = their_set.rsplit('/').next().unwrap();
     let proof = ours.proof_at("/_yakuba/console").await;
     for case in 0..cases {
