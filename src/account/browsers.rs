@@ -14,12 +14,13 @@ use store::{Batch, Order, Range, Reads, Value};
 
 use crate::{
     Accounts, Credentials, Error, ProviderLogin,
+    browser_rows::BrowserRow,
     interactive::stamp_with,
     password::DEAR_ATTEMPTS,
     provider_tables::{BROWSER, LOGINS, SessionName},
     sessions::parse_user,
     signing_in::{BrowserSecret, InBrowser, Proof, SignedIn},
-    tables::{self, BrowserRow, TokenHash, UserRow, millis},
+    tables::{self, TokenHash, UserRow, millis},
     tokens,
 };
 

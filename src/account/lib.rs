@@ -12,6 +12,7 @@
 mod accounts;
 mod acting;
 mod administration;
+mod browser_rows;
 mod browsers;
 mod changes;
 mod chores;

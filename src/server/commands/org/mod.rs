@@ -3,6 +3,7 @@
 mod office;
 mod print;
 pub(crate) mod rules;
+pub(crate) mod rules_args;
 
 use std::{collections::BTreeSet, path::Path};
 

@@ -7,10 +7,12 @@ use rules::{Answer, Done, Order, Previewed, RuleId, Shown, Wish};
 
 use super::{
     office::{over, unexpected},
+    rules_args::{
+        OrgRulesAdoptArgs, OrgRulesPreviewArgs, OrgRulesRunArgs, OrgRulesSetArgs, OrgRulesShowArgs,
+    },
     unreadable,
 };
 use crate::{
-    cli::{OrgRulesAdoptArgs, OrgRulesPreviewArgs, OrgRulesRunArgs, OrgRulesSetArgs, OrgRulesShowArgs},
     commands::say,
     texts::{japanese, tr},
 };

@@ -12,7 +12,7 @@ const ACCOUNT: &str = "/_yakuba/console/account";
 const RECOVERY: &str = "/_yakuba/console/recovery";
 
 /// Gives a user an app, as his own page does.
-async fn with_app(server: &Server, user: &User) {
+pub(crate) async fn with_app(server: &Server, user: &User) {
     let (accounts, store) = server.look(|house| (house.accounts.clone(), house.store.clone()));
     let (random, clock) = (base::Random::seeded(1), Clock::system());
     let secret = Factors::new_secret(&random);

@@ -17,6 +17,7 @@ use crate::{
     browser::Browser,
     changes::{FILE, FIRST, propose},
     holder,
+    recovery::with_app,
 };
 
 const IMPORT: &str = "/_yakuba/console/import";
@@ -107,6 +108,16 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
         // The form is on a page that shows an account, which is read.
         seen("/_yakuba/console/account", row, &["account.read"]).await;
     }
+    with_app(&server, &hanako).await;
+    let (_, mut deputy) = administrator(&server, "kanazawa.test", "deputy").await;
+    let recovery = "/_yakuba/console/recovery";
+    for (what, row) in [("ask", "factor.ask_recovery"), ("withdraw", "factor.withdraw_recovery")] {
+        chief.post(&here, recovery, &account(what).0).await;
+        seen(recovery, row, &["account.read"]).await;
+    }
+    chief.post(&here, recovery, &account("ask").0).await;
+    deputy.post(&here, recovery, &account("agree").0).await;
+    seen(recovery, "factor.recover", &["account.read"]).await;
     chief.post("/_yakuba/console/audit", "/_yakuba/console/audit/file", &[("as", "csv")]).await;
     seen("/_yakuba/console/audit/file", "audit.export", &[]).await;
     assert_eq!(walked, posts, "a route that changes something is not walked here");
@@ -147,6 +158,7 @@ async fn walk(cases: usize) {
         let path = format!("/profile/{}/displayname", user.id());
         user.call(Method::PUT, &path, Some(&name)).await;
     }
+    with_app(&server, &victim).await;
     let their_set = propose(&mut their_browser, &FIRST, &secret).await;
     let own_set = propose(&mut ours, &FIRST, FILE).await;
     let before = counts(&server, "nonoichi.test").await;
@@ -185,12 +197,15 @@ async fn walk(cases: usize) {
         &*their_set,
         &their_undo,
         "/_yakuba/console/account",
+        "/_yakuba/console/recovery",
         "/_yakuba/console/mappings",
         "/_yakuba/console/audit/file",
     ];
     let names = ["q", "unit", "user", "who", "text", "what", "state", "before", "from", "as", "day", "line"];
-    let deeds =
-        ["approve", "withdraw", "time", "apply", "undo", "lock", "suspend", "sign_out", "csv", "lines"];
+    let deeds = [
+        "approve", "withdraw", "time", "apply", "undo", "lock", "suspend", "sign_out", "csv", "lines", "ask",
+        "agree",
+    ];
     let number = their_set.rsplit('/').next().unwrap();
     let proof = ours.proof_at("/_yakuba/console").await;
     for case in 0..cases {
