@@ -175,6 +175,9 @@ impl Change {
     }
 }
 
+/// Why a code is not taken, and what is to be kept of that, if anything.
+pub type NotTaken = (Refused, Option<Box<Change>>);
+
 impl Shown {
     /// Asks for a user's factors among other rows.
     pub fn ask(reads: &mut Reads, user: &UserId) -> Self {
@@ -334,8 +337,8 @@ impl Factors {
     /// lets him in.
     ///
     /// # Errors
-    /// Why it is not taken; with what is to be kept of that, if anything.
-    pub fn try_code(&self, typed: &str, now: Timestamp) -> Result<(Used, Change), (Refused, Option<Change>)> {
+    /// [`NotTaken`].
+    pub fn try_code(&self, typed: &str, now: Timestamp) -> Result<(Used, Change), NotTaken> {
         let row = self.row();
         let code = codes::plain(typed);
         if totp::is_code(&code) {
@@ -364,12 +367,7 @@ impl Factors {
         }
     }
 
-    fn try_app(
-        &self,
-        row: FactorsRow,
-        code: &str,
-        now: u64,
-    ) -> Result<(Used, Change), (Refused, Option<Change>)> {
+    fn try_app(&self, row: FactorsRow, code: &str, now: u64) -> Result<(Used, Change), NotTaken> {
         let with = |place: usize, app: AppRow| {
             let mut after = row.clone();
             if let Some(kept) = after.apps.get_mut(place) {
@@ -382,7 +380,7 @@ impl Factors {
             match app.judge(code, now) {
                 Judged::Right(app) => return Ok((Used::App, with(place, app))),
                 Judged::Again if refused.1.is_none() => refused = (Refused::Again, None),
-                Judged::Off(app) => refused = (Refused::Off, Some(with(place, app))),
+                Judged::Off(app) => refused = (Refused::Off, Some(Box::new(with(place, app)))),
                 Judged::Again | Judged::Wrong => {}
             }
         }

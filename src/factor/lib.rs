@@ -27,7 +27,7 @@ mod totp;
 pub use codes::CODES;
 pub use error::{BadName, Refused};
 pub use factors::{
-    Change, Factor, Factors, Kind, MOST_APPS, MOST_PASSKEYS, Shown, Used, find_owner, put_answered,
+    Change, Factor, Factors, Kind, MOST_APPS, MOST_PASSKEYS, NotTaken, Shown, Used, find_owner, put_answered,
 };
 pub use passkey::{Asserted, CHALLENGE, Challenge, Made, Party, handle_of};
 pub use qr::{in_base32, link_for_app, svg_of};

@@ -62,7 +62,7 @@ async fn a_phone_whose_clock_has_gone_wrong_since_shows_two_codes_that_follow_ea
     let Err((Refused::Off, Some(off))) = factors.try_code(&code_at(&secret, now, 6), now) else {
         panic!("one code from afar");
     };
-    let factors = commit(&store, off).await;
+    let factors = commit(&store, *off).await;
     assert_eq!(factors.try_code("000000", now), Err((Refused::Wrong, None)));
     assert!(
         matches!(factors.try_code(&code_at(&secret, now, -6), now), Err((Refused::Off, _))),
