@@ -2,19 +2,13 @@
 
 use ::audit::{Filter, Record, list};
 use factor::Factors;
-use hmac::{Hmac, KeyInit, Mac};
 
 use super::*;
 use crate::{BrowserSecret, InBrowser, SignedIn};
 
 /// The code of an app at a moment.
-pub(super) fn code_at(secret: &[u8], ms: u64) -> String {
-    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(secret).unwrap();
-    mac.update(&(ms / 30_000).to_be_bytes());
-    let hash: [u8; 20] = mac.finalize().into_bytes().into();
-    let at = usize::from(hash[19] & 15);
-    let word = u32::from_be_bytes(hash[at..at + 4].try_into().unwrap()) & 0x7fff_ffff;
-    format!("{:06}", word % 1_000_000)
+pub(super) fn code_at(secret: &factor::Secret, ms: u64) -> String {
+    factor::code_at(secret, Timestamp(ms))
 }
 
 fn at(ip: &str) -> InBrowser<'static> {

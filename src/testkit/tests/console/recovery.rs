@@ -17,15 +17,8 @@ pub(crate) async fn with_app(server: &Server, user: &User) {
     let (random, clock) = (base::Random::seeded(1), Clock::system());
     let secret = Factors::new_secret(&random);
     let factors = accounts.factors(user.id()).await.unwrap();
-    let code = |ahead: i64| {
-        let step = (clock.now().millis() / 30_000).saturating_add_signed(ahead);
-        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &secret);
-        let hash = ring::hmac::sign(&key, &step.to_be_bytes());
-        let at = usize::from(hash.as_ref()[19] & 15);
-        let word = u32::from_be_bytes(hash.as_ref()[at..at + 4].try_into().unwrap()) & 0x7fff_ffff;
-        format!("{:06}", word % 1_000_000)
-    };
-    let (change, _) = factors.with_app("電話", &secret, &code(0), clock.now(), &random).unwrap();
+    let code = factor::code_at(&secret, clock.now());
+    let (change, _) = factors.with_app("電話", &secret, &code, clock.now(), &random).unwrap();
     let mut batch = store::Batch::new();
     change.put(&mut batch);
     store.commit(batch).await.unwrap();

@@ -30,6 +30,7 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     let net = Net::new();
     let server = net.server("kanazawa.test").await;
     let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
+    let (_, mut deputy) = administrator(&server, "kanazawa.test", "deputy").await;
     let (_, mut chief) = administrator(&server, "kanazawa.test", "chief").await;
     let hanako = server.user("hanako").await;
     let password = ("password", PASSWORD);
@@ -109,13 +110,13 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
         seen("/_yakuba/console/account", row, &["account.read"]).await;
     }
     with_app(&server, &hanako).await;
-    let (_, mut deputy) = administrator(&server, "kanazawa.test", "deputy").await;
     let recovery = "/_yakuba/console/recovery";
     for (what, row) in [("ask", "factor.ask_recovery"), ("withdraw", "factor.withdraw_recovery")] {
         chief.post(&here, recovery, &account(what).0).await;
         seen(recovery, row, &["account.read"]).await;
     }
     chief.post(&here, recovery, &account("ask").0).await;
+    seen(recovery, "factor.ask_recovery", &["account.read"]).await;
     deputy.post(&here, recovery, &account("agree").0).await;
     seen(recovery, "factor.recover", &["account.read"]).await;
     chief.post("/_yakuba/console/audit", "/_yakuba/console/audit/file", &[("as", "csv")]).await;
