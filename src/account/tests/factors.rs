@@ -8,7 +8,7 @@ use crate::{BrowserSecret, InBrowser, SignedIn};
 
 /// The code of an app at a moment.
 pub(super) fn code_at(secret: &factor::Secret, ms: u64) -> String {
-    factor::code_at(secret, Timestamp(ms))
+    factor::code_at(secret, base::Timestamp(ms))
 }
 
 fn at(ip: &str) -> InBrowser<'static> {
