@@ -33,7 +33,7 @@ pub struct Shown {
     pub day: Date,
     /// The rules.
     pub rules: Vec<ShownRule>,
-    /// The rooms that there are.
+    /// The rooms that there are, all of them.
     pub rooms: Vec<ShownRoom>,
 }
 

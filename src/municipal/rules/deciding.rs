@@ -22,9 +22,6 @@ use crate::{
     words::{Words, words},
 };
 
-/// Most rooms that are shown at once.
-const MOST_SHOWN: usize = 10_000;
-
 /// Most letters of a rule as it is kept.
 const LONGEST_RULE: usize = 256 * 1024;
 
@@ -145,7 +142,7 @@ impl Rules {
         });
         let organisation = self.inner.organisations.load(authority).await?.organisation;
         let places = self.places(authority).await?;
-        let rooms = places.into_iter().take(MOST_SHOWN).map(|(place, row)| ShownRoom {
+        let rooms = places.into_iter().map(|(place, row)| ShownRoom {
             rule: place.rule,
             unit: organisation.unit(place.unit, day).map(|unit| unit.name.clone()),
             key: place.key,
