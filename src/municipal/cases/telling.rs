@@ -23,24 +23,27 @@ use crate::{
 /// How often somebody is tried to be told: for as many minutes.
 const MOST_TRIES: u8 = 20;
 
-/// Rows of an authority that are seen to at a look.
-const AT_A_LOOK: usize = 50;
+/// Rows that are read at once.
+const PAGE: usize = 50;
 
 impl Cases {
     pub(crate) async fn tell_all(&self, authority: &ServerName) -> Result<(), Error> {
-        let name = authority.as_str();
-        let rows = self.inner.store.scan(&TOLD, Range::prefix(name), Order::Ascending, AT_A_LOOK).await?;
-        let is_full = rows.len() == AT_A_LOOK;
-        for ((_, id, line), row) in rows {
-            if row.not_before > self.inner.clock.now() {
-                continue;
+        let mut range = Range::prefix(authority.as_str());
+        // Page by page to the end: those who are told later must neither hide the others nor be asked for without a pause.
+        loop {
+            let rows = self.inner.store.scan(&TOLD, range, Order::Ascending, PAGE).await?;
+            let last = rows.last().map(|(key, _)| key.clone()).filter(|_| rows.len() == PAGE);
+            for ((_, id, line), row) in rows {
+                if row.not_before > self.inner.clock.now() {
+                    continue;
+                }
+                self.tell_one(authority, (id, line), &row).await?;
             }
-            self.tell_one(authority, (id, line), &row).await?;
+            match last {
+                Some(last) => range = Range::prefix(authority.as_str()).after(&last),
+                None => return Ok(()),
+            }
         }
-        if is_full {
-            self.inner.tell.notify_one();
-        }
-        Ok(())
     }
 
     async fn tell_one(
