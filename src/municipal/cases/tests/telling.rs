@@ -3,7 +3,10 @@
 use store::MemoryDisk;
 
 use super::*;
-use crate::tests::effects::deed;
+use crate::{
+    tables::{TOLD, TellRow, Why},
+    tests::effects::deed,
+};
 
 fn told(town: &Town) -> Vec<String> {
     town.people.told.lock().iter().map(|((user, _), text)| format!("{user}: {text}")).collect()
@@ -55,6 +58,20 @@ async fn who_cannot_be_told_now_is_told_later_and_nobody_else_again() {
     town.hand.advance(std::time::Duration::from_secs(61));
     town.see_to().await;
     assert_eq!(told(&town).len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_behind_a_hundred_who_are_told_later_is_told_now() {
+    let town = Town::with_people().await;
+    let later = TellRow { why: Why::Waits, to: None, not_before: base::Timestamp(u64::MAX), tries: 0 };
+    let mut batch = store::Batch::new();
+    for line in 0..100 {
+        batch.put(&TOLD, &(kanazawa().as_str(), CaseId(0), line), &later);
+    }
+    town.store.commit(batch).await.unwrap();
+    town.ask("hanako", deed("deed", "防災課", "x")).await;
+    town.see_to().await;
+    assert_eq!(told(&town).len(), 1);
 }
 
 #[tokio::test]
