@@ -28,6 +28,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("syslog", 3),
     ("rules", 3),
     ("cases", 4),
+    ("classes", 4),
     ("engine", 4),
     ("account", 5),
     ("to_device", 6),

@@ -8,7 +8,7 @@ use audit::Actor;
 use futures_util::{StreamExt, stream};
 use pdu::{Draft, RoomVersion};
 use room::{
-    Error, Root,
+    Error, Making, Root,
     attempts::Attempts,
     read::room::RoomInfo,
     tables::{Membership, ROOM_IDS, ROOMS, RoomIdRow, RoomRow},
@@ -76,6 +76,20 @@ pub struct CreateRoom {
     pub profile: Profile,
     /// The creator, for the audit log; where nobody says more, a user from an unknown place.
     pub by: Option<Actor>,
+}
+
+impl CreateRoom {
+    /// Whether it begins as a room for talking with one other person, as clients make them ([`Making::direct`]).
+    fn begins_direct(&self) -> bool {
+        let opens = |state: &InitialState| state.kind == StateEventType::RoomJoinRules;
+        self.is_direct
+            && self.preset != Preset::PublicChat
+            && self.invite.len() <= 1
+            && !self.publish
+            && self.alias.is_none()
+            && !self.creation_content.contains_key("type")
+            && !self.initial_state.iter().any(opens)
+    }
 }
 
 /// A state event of a new room.
@@ -182,7 +196,7 @@ impl Engine {
         mut with: With<'_>,
     ) -> Result<OwnedRoomId, Error> {
         let version = wishes.version.unwrap_or(self.0.config.default_version);
-        self.0.policy.create(creator, &version)?;
+        self.0.policy.create(creator, &Making { version: &version, direct: wishes.begins_direct() })?;
         let plan = Plan::new(creator, version, &wishes)?;
         for draft in plan.all() {
             self.may_say(None, draft)?;
@@ -249,8 +263,11 @@ impl Engine {
         for draft in &plan.drafts {
             stage.send(draft, Sending::default()).await.map_err(as_bad_state)?;
         }
-        for invitee in wishes.invite.iter().filter(|invitee| self.is_local(&invitee.user_id)) {
+        // Of other servers' users too: they are invited once the room is there, and whoever may not is told before.
+        for invitee in &wishes.invite {
             self.0.policy.invite(creator, &invitee.user_id, &room.room_id)?;
+        }
+        for invitee in wishes.invite.iter().filter(|invitee| self.is_local(&invitee.user_id)) {
             let draft = plan.invite(creator, invitee, wishes.is_direct);
             self.may_say(Some(&room.room_id), &draft)?;
             stage.send(&draft, Sending::default()).await.map_err(as_bad_state)?;

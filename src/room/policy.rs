@@ -31,6 +31,16 @@ pub struct FileFacts<'a> {
     pub sha256: Option<&'a [u8; 32]>,
 }
 
+/// What is known of a room that is about to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Making<'a> {
+    /// Its version.
+    pub version: &'a RoomVersion,
+    /// Whether it begins as one for talking with one other person: marked as direct, nobody but one is invited, nobody finds
+    /// it, and none comes in without an invite.
+    pub direct: bool,
+}
+
 /// Who reads a file.
 #[derive(Clone, Copy, Debug)]
 pub enum FileReader<'a> {
@@ -59,8 +69,8 @@ pub trait Policy: Send + Sync {
     fn sign_in(&self, _user: &UserId, _from: Option<Address>) -> Result<(), Denial> {
         Ok(())
     }
-    /// May this user create a room, and in this version?
-    fn create(&self, _creator: &UserId, _version: &RoomVersion) -> Result<(), Denial> {
+    /// May this user create this room?
+    fn create(&self, _creator: &UserId, _making: &Making<'_>) -> Result<(), Denial> {
         Ok(())
     }
     /// May this user of ours join this room, or knock at it?

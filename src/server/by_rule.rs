@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use account::Accounts;
 use async_trait::async_trait;
 use engine::{CreateRoom, Engine, InitialState, Landed, RoomChange};
-use organisation::PersonId;
+use organisation::{PersonId, user_named};
 use room::{read::room::RoomInfo, tables::Membership};
 use rules::{Account, Actual, Beside, Change, NewRoom, Outcome, Piece, Presence, Rooms, VerbError};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
@@ -191,14 +191,6 @@ impl ByRule {
         let more = more.into_iter().flatten().filter_map(|user| UserId::parse(user.as_str()?).ok());
         Ok(more.chain([create.sender().to_owned()]).collect())
     }
-}
-
-/// The user of a person's account: its localpart, or its whole id, of this authority alone.
-fn user_named(name: &str, authority: &ServerName) -> Option<OwnedUserId> {
-    if name.starts_with('@') {
-        return UserId::parse(name).ok().filter(|user| user.server_name() == authority);
-    }
-    UserId::parse_with_server_name(name.to_ascii_lowercase(), authority).ok()
 }
 
 fn raw(content: &Value) -> Box<RawValue> {

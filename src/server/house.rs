@@ -11,6 +11,7 @@ use anyhow::{Context, anyhow};
 use appservice::AppServices;
 use base::{Clock, Metrics, Random, Tasks};
 use cases::{AdoptRoom, Cases, GiveDuty};
+use classes::Classes;
 use client::{ClientApi, MediaApi, MediaConfig, OAuthApi};
 use console::Console;
 use counter::Counter as StaffCounter;
@@ -171,6 +172,8 @@ pub struct House {
     pub cases: Cases,
     /// Their people as users: who finds whom, and what profiles say.
     pub staff: Staff,
+    /// What people of a class may.
+    pub classes: Classes,
     /// The directories of authorities, and the accounts that follow them.
     pub ldap: Ldap,
     /// Who sends audit logs to their log servers.
@@ -246,6 +249,16 @@ impl House {
             .faces()
             .with_context(|| tr!("設定に機関がありません", "the configuration has no authority"))?;
 
+        let classes = Classes::open(classes::Parts {
+            store: &store,
+            authorities: config.classes(),
+            behind: policy,
+            clock: clock.clone(),
+            tasks: &edges,
+            caches: metrics.caches(),
+        })
+        .await?;
+        let policy: Arc<dyn Policy> = Arc::new(classes.clone());
         let federation = Federation::open(federation::Parts {
             config: config.federation_config()?,
             store: store.clone(),
@@ -595,6 +608,7 @@ impl House {
             scim: (!sources.is_empty()).then_some(scim),
             rules,
             staff,
+            classes,
             ldap,
             log_servers,
             admin: Arc::new(admin),
@@ -676,6 +690,7 @@ impl House {
         self.personnel.start();
         self.rules.start(self.personnel.applied());
         self.staff.start(self.personnel.applied());
+        self.classes.start(self.personnel.applied());
         self.ldap.start();
         self.log_servers.start();
         self.cases.start();

@@ -11,9 +11,10 @@ use std::{
 use base::{Clock, ManualClock, Metrics, Random, Tasks, Timestamp};
 use federation::{AddressPolicy, FixedAddress, Network, NetworkConfig, Transport, TransportError, Trust};
 use hostile::Hostile;
+use intake::Class;
 use parking_lot::RwLock;
 use ruma::{OwnedServerName, ServerName};
-use server::config::{GatewayAppConfig, PresenceSettings, ScimConfig, ZoneConfig};
+use server::config::{ClassConfig, GatewayAppConfig, PresenceSettings, ScimConfig, ZoneConfig};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
@@ -66,6 +67,8 @@ pub(crate) struct Inner {
     pub(crate) sources: Vec<ScimConfig>,
     /// What names of people with a post are made of, at servers that start from now on.
     pub(crate) staff_names: RwLock<Option<String>>,
+    /// What people of a class may, at servers that start from now on.
+    pub(crate) classes: RwLock<BTreeMap<Class, ClassConfig>>,
     pub(crate) authority: Option<CertificateAuthority>,
     pub(crate) zones: Zones,
     hand: ManualClock,
@@ -151,6 +154,7 @@ impl Net {
             mail_port,
             sources,
             staff_names: RwLock::default(),
+            classes: RwLock::default(),
             zones,
             authority: (wire == Wire::Tls).then(CertificateAuthority::new),
             hand,
@@ -166,6 +170,11 @@ impl Net {
     /// Lets organisations give their people names by a template, or none, at servers that start from now on.
     pub fn name_staff(&self, template: Option<&str>) {
         *self.0.staff_names.write() = template.map(str::to_owned);
+    }
+
+    /// Says what people of a class may, at servers that start from now on.
+    pub fn say_of_class(&self, class: Class, rights: ClassConfig) {
+        self.0.classes.write().insert(class, rights);
     }
 
     /// Starts a server with one authority.

@@ -273,6 +273,7 @@ impl Server {
                 .read()
                 .clone()
                 .map(|display_name| OrganisationConfig { display_name: Some(display_name) }),
+            classes: self.net.0.classes.read().clone(),
             mail: self.net.0.mail_port.map(|port| mail_by(name, port)),
             // Where zones are told apart, clients are told where they are.
             client_url: (!self.net.0.zones.of.is_empty()).then(|| format!("http://{name}")),

@@ -5,14 +5,14 @@
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
-use intake::Date;
+use intake::{Class, Date};
 
 use crate::{
     ids::{BodyId, PersonId, PostId, UnitId},
     limits::MAX_DEPTH,
     organisation::{Key, Organisation},
     span::Span,
-    statement::{Absence, Body, Person, Post, Tenure, Unit},
+    statement::{Absence, Body, Person, Post, Tenure, Unit, What},
 };
 
 /// Somebody in a post on a day.
@@ -122,6 +122,16 @@ impl Organisation {
     #[must_use]
     pub fn owner(&self, account: &str) -> Option<PersonId> {
         self.people_under(&Key::Account(account.to_owned())).map(|(.., person)| person.person).next()
+    }
+
+    /// The accounts of those who are of a class on a day, each with it, in the order of what is said.
+    #[must_use]
+    pub fn classes(&self, day: Date) -> Vec<(&str, Class)> {
+        let people = self.records().filter_map(|(_, said)| match &said.what {
+            What::Person(person) if said.span.holds(day) => Some(person),
+            _ => None,
+        });
+        people.filter_map(|person| Some((person.account.as_deref()?, person.class?))).collect()
     }
 
     /// Who has a post on a day.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use organisation::{BodyId, Directory, Listed, ListedPost};
+use organisation::{BodyId, Directory, Listed, ListedPost, user_named};
 use ruma::{OwnedUserId, ServerName, UserId};
 
 /// A directory of those who have an account, and whose is whose.
@@ -58,14 +58,4 @@ impl Made {
         let rows = self.users.len() * (size_of::<OwnedUserId>() + 2 * size_of::<(OwnedUserId, usize)>());
         self.directory.bytes() + users.sum::<usize>() + rows
     }
-}
-
-/// The user of a person's account: its localpart, or its whole id, of this authority alone. Names that begin with `_` are the
-/// server's and its application services', and no person's.
-pub(crate) fn user_named(name: &str, authority: &ServerName) -> Option<OwnedUserId> {
-    let user = match name.starts_with('@') {
-        true => UserId::parse(name).ok().filter(|user| user.server_name() == authority),
-        false => UserId::parse_with_server_name(name.to_ascii_lowercase(), authority).ok(),
-    };
-    user.filter(|user| !user.localpart().starts_with('_'))
 }

@@ -8,6 +8,7 @@ use super::{
     Backend, Config, GatewayConfig, GatewayKind, ListenerTls, MailSecurity, MediaSettings, RequiredFactors,
     Serves, StoreConfig,
     check_sources::{check_directories, check_sources, check_upstream},
+    classes::class_key,
     found::Found,
     gateway::{is_name, is_service, is_subject},
     log_servers::check_log_servers,
@@ -258,6 +259,15 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
                     "second factors are shown on pages: `client_url` with https:// and `oauth` are needed"
                 ),
             );
+        }
+        for (class, rights) in &authority.classes {
+            let zones = rights.sign_in_from.iter().flatten();
+            for zone in zones.filter(|zone| !config.zones.contains_key(*zone)) {
+                found.wrong(
+                    format!("authorities.{index}.classes.{}.sign_in_from", class_key(*class)),
+                    tr!("[zones.{zone}] がありません", "there is no [zones.{zone}]"),
+                );
+            }
         }
         check_sources(authority, index, &mut found);
         check_directories(authority, index, &mut found);

@@ -10,7 +10,7 @@ use ruma::OwnedServerName;
 use scim::{SHORTEST_TOKEN, Settings, TokenHash};
 use upstream::{BadTemplate, Template};
 
-use super::{Config, LdapConfig, LdapKind, ScimConfig};
+use super::{ClassConfig, Config, LdapConfig, LdapKind, MakeRooms, ScimConfig};
 use crate::{causes, texts::tr};
 
 impl Config {
@@ -82,6 +82,15 @@ impl Config {
             Ok((authority.name.clone(), template.map(|text| text.parse()).transpose()?))
         });
         named.collect::<Result<_, staff::BadTemplate>>().map_err(|error| anyhow!(error))
+    }
+
+    /// What is said of the classes of our authorities' people, where something is.
+    pub fn classes(&self) -> BTreeMap<OwnedServerName, BTreeMap<intake::Class, classes::Rights>> {
+        let said = self.authorities.iter().map(|authority| {
+            let classes = authority.classes.iter().map(|(class, config)| (*class, rights(config)));
+            (authority.name.clone(), classes.collect::<BTreeMap<_, _>>())
+        });
+        said.filter(|(_, classes)| !classes.is_empty()).collect()
     }
 
     /// Our authorities, and whether their people are reminded of cases.
@@ -167,5 +176,19 @@ impl Config {
             excepted: config.excepted.iter().cloned().collect(),
             bounds: ldap::Bounds::default(),
         })
+    }
+}
+
+fn rights(config: &ClassConfig) -> classes::Rights {
+    classes::Rights {
+        signs_in_from: config.sign_in_from.as_ref().map(|zones| zones.iter().cloned().collect()),
+        makes_rooms: match config.make_rooms {
+            MakeRooms::All => classes::MakesRooms::All,
+            MakeRooms::Direct => classes::MakesRooms::Direct,
+            MakeRooms::None => classes::MakesRooms::None,
+        },
+        publishes_rooms: config.publish_rooms,
+        invites_outside: config.invite_outside,
+        uploads: config.upload,
     }
 }

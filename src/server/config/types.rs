@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use web::Class;
 
 use super::{
-    BucketConfig, CasesConfig, FactorsConfig, GatewayConfig, LdapConfig, Listener, Log, MailConfig,
-    OrganisationConfig, ScimConfig, SupportConfig, SyslogConfig, TermsConfig, UpstreamConfig, ZoneConfig,
-    rates,
+    BucketConfig, CasesConfig, ClassConfig, FactorsConfig, GatewayConfig, LdapConfig, Listener, Log,
+    MailConfig, OrganisationConfig, ScimConfig, SupportConfig, SyslogConfig, TermsConfig, UpstreamConfig,
+    ZoneConfig, rates,
 };
 
 /// The whole configuration of a process.
@@ -110,6 +110,9 @@ pub struct AuthorityConfig {
     /// What follows from its organisation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organisation: Option<OrganisationConfig>,
+    /// What people of a class of employment may, by class.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub classes: BTreeMap<intake::Class, ClassConfig>,
     /// What its people are told of cases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cases: Option<CasesConfig>,
@@ -148,6 +151,7 @@ impl AuthorityConfig {
             ldap: Vec::new(),
             syslog: Vec::new(),
             organisation: None,
+            classes: BTreeMap::new(),
             cases: None,
             terms: Vec::new(),
             application_services: Vec::new(),

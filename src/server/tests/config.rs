@@ -129,6 +129,34 @@ fn an_organisation_names_people_by_a_template_that_names_them_and_nobody_where_n
 }
 
 #[test]
+fn a_class_signs_in_from_zones_that_there_are_and_may_what_nothing_is_said_of() {
+    let with = |section: &str| {
+        let listener = "[[listeners]]\naddress = \"127.0.0.1:1\"\nserves = [\"client\"]\n[zones.lgwan]\n";
+        let authority = "[[authorities]]\nname = \"a.test\"\nkey_file = \"a.key\"\n";
+        let text = format!("{listener}{authority}{section}\n");
+        Config::parse(&text, [], std::path::Path::new("/"))
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    assert!(with("").unwrap().classes().is_empty());
+    let said = with("[authorities.classes.fiscal_year]\nsign_in_from = [\"lgwan\"]").unwrap().classes();
+    let rights = &said[ruma::server_name!("a.test")][&intake::Class::FiscalYear];
+    let zones = std::collections::BTreeSet::from(["lgwan".to_owned()]);
+    assert_eq!(*rights, classes::Rights { signs_in_from: Some(zones), ..classes::Rights::default() });
+    for (section, problem) in [
+        (
+            "fiscal_year]\nsign_in_from = [\"lgwan\", \"wan\"]",
+            "authorities.0.classes.fiscal_year.sign_in_from",
+        ),
+        ("fiscal_year]\nmake_rooms = \"some\"", "make_rooms"),
+        ("fiscal_year]\ndevices = 1", "devices"),
+        ("会計年度]", "classes"),
+    ] {
+        let problems = with(&format!("[authorities.classes.{section}")).unwrap_err();
+        assert!(problems.iter().any(|told| told.contains(problem)), "{section}: {problems:#?}");
+    }
+}
+
+#[test]
 fn a_directory_is_spoken_to_over_tls_and_never_with_an_empty_password() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("good"), "secret\n").unwrap();

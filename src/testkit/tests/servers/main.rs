@@ -3,6 +3,7 @@
 //! One program for all, since each program of tests is compiled and linked with the whole of the server. `cargo test -p
 //! testkit --test servers keys::` runs one module.
 
+mod classes;
 mod dehydrated;
 mod erasure;
 mod federation;

@@ -48,10 +48,21 @@ async fn take_of(server: &Server, authority: &ServerName, body: &str, rows: &str
 
 /// A personnel file becomes a set that is approved, and applied on its day.
 async fn plan(server: &Server, authority: &ServerName, body: &str, rows: &str, on: &str) -> SetId {
+    plan_file(server, authority, body, format!("{HEADER}{rows}"), on).await
+}
+
+/// A whole personnel file becomes a set that is approved, and applied on its day.
+pub(super) async fn plan_file(
+    server: &Server,
+    authority: &ServerName,
+    body: &str,
+    file: String,
+    on: &str,
+) -> SetId {
     let desk = server.look(|house| house.personnel.clone());
     let by = Actor::operator("uid 1000");
     let import = Import {
-        file: FileBytes::new(format!("{HEADER}{rows}").into_bytes()),
+        file: FileBytes::new(file.into_bytes()),
         how: How::default(),
         mapping: None,
         source: format!("人事 {body}"),
@@ -75,7 +86,7 @@ async fn plan(server: &Server, authority: &ServerName, body: &str, rows: &str, o
     id
 }
 
-async fn apply(server: &Server, authority: &ServerName, id: SetId) {
+pub(super) async fn apply(server: &Server, authority: &ServerName, id: SetId) {
     let desk = server.look(|house| house.personnel.clone());
     match desk.carry_out(authority, Order::Apply { id }, &Actor::operator("uid 1000")).await.unwrap() {
         Answer::Set(_, set) => assert_eq!(set.state, State::Applied),
@@ -122,7 +133,7 @@ async fn set_field(user: &User, field: &str, value: &Value) -> (StatusCode, Valu
 }
 
 /// Lets it be noon of a day.
-fn at(net: &Net, on: &str) {
+pub(super) fn at(net: &Net, on: &str) {
     let noon = begin_of(day(on)).unwrap().millis() + 43_200_000;
     net.set_forward(Duration::from_millis(noon.checked_sub(net.now().millis()).unwrap()));
 }
