@@ -12,8 +12,6 @@ mod error;
 mod following;
 mod policy;
 mod rights;
-#[cfg(test)]
-mod tests;
 
 pub use classes::{Classes, Parts};
 pub use error::Error;

@@ -149,7 +149,7 @@ fn a_class_signs_in_from_zones_that_there_are_and_may_what_nothing_is_said_of() 
         ),
         ("fiscal_year]\nmake_rooms = \"some\"", "make_rooms"),
         ("fiscal_year]\ndevices = 1", "devices"),
-        ("会計年度]", "classes"),
+        ("yearly]", "yearly"),
     ] {
         let problems = with(&format!("[authorities.classes.{section}")).unwrap_err();
         assert!(problems.iter().any(|told| told.contains(problem)), "{section}: {problems:#?}");
