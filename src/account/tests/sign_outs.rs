@@ -419,3 +419,15 @@ async fn a_sign_out_leaves_a_row_with_what_ended_and_so_do_those_that_were_not_b
         ]
     );
 }
+
+#[tokio::test]
+async fn a_browser_in_which_a_first_factor_is_set_up_stays_one_of_its_login() {
+    let town = town_with_provider().await;
+    let hanako = identity(&town, "hanako", Some("s-1"));
+    let browser = town.browser_of(&hanako).await;
+    let secret = town.set_up(&browser, &nowhere()).await.unwrap();
+    let renewed = town.accounts.find_browser(kanazawa(), &secret.0).await.unwrap().unwrap();
+    assert!(renewed.strong && renewed.login.as_ref() == Some(&hanako.login));
+    assert_eq!(town.end(&sign_out(None, Some("s-1"), "t-1")).await, Some(1));
+    assert!(town.accounts.find_browser(kanazawa(), &secret.0).await.unwrap().is_none());
+}

@@ -1,0 +1,76 @@
+//! Ways around a second factor: by what was given before there was one, and beside a recovery.
+
+use super::{
+    factors::{at, code_at, show, ticket},
+    interactive::begin_to_register,
+    *,
+};
+use crate::{
+    AccountChange, Browser, BrowserSecret, Identity, InBrowser, NewFactor, NewSession, ProviderLogin,
+    SignedIn, Unfinished, Upstream, Wants, Ways,
+};
+
+const ISSUER: &str = "https://id.example.jp";
+
+fn credentials() -> Credentials {
+    Credentials::NameAndPassword { name: "hanako".to_owned(), password: PASSWORD.to_owned() }
+}
+
+fn identity(town: &Town) -> Identity {
+    Identity {
+        issuer: ISSUER.to_owned(),
+        subject: "sub-1".to_owned(),
+        localpart: Err("none".to_owned()),
+        display_name: None,
+        email: None,
+        acr: Some("phr".to_owned()),
+        amr: Vec::new(),
+        login: ProviderLogin::new(ISSUER, "sub-1", None, town.accounts.login_begins()),
+    }
+}
+
+impl Town {
+    async fn find(&self, secret: &BrowserSecret) -> Option<Browser> {
+        self.accounts.find_browser(kanazawa(), &secret.0).await.unwrap()
+    }
+
+    /// A browser by the password alone.
+    async fn by_password(&self, way: &InBrowser<'_>) -> BrowserSecret {
+        let signed_in = self.accounts.sign_in_browser(kanazawa(), &credentials(), way).await.unwrap();
+        signed_in.done().unwrap().1
+    }
+
+    /// Sets up an app in a browser; the secret that the browser has from then on, if it has another one.
+    pub(super) async fn set_up(&self, browser: &Browser, way: &InBrowser<'_>) -> Option<BrowserSecret> {
+        let Unfinished { wants, ticket, .. } = self.accounts.begin_factor(browser, way).await.unwrap();
+        let Wants::New { secret, .. } = wants else { panic!("an app is set up") };
+        let code = code_at(&secret, self.now_ms());
+        let new = ("電話", NewFactor::App { code: &code });
+        self.accounts.add_factor(browser, &ticket, new, way).await.unwrap().0
+    }
+
+    async fn spend(&self, token: &str) -> Result<(), Error> {
+        let session = NewSession::default();
+        self.accounts.log_in_with_token(kanazawa(), token, session).await.map(drop)
+    }
+}
+
+#[tokio::test]
+async fn who_changes_his_only_app_signs_out_whoever_came_between_the_two() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    let secret = town.with_app(&user).await;
+    let (thief, home) = (at("192.0.2.1"), at("203.0.113.7"));
+    let own = show(&town.accounts, &code_at(&secret, town.now_ms()), &home).await.unwrap();
+    let only = |factors: factor::Factors| factors.list()[0].id;
+    let id = only(town.accounts.factors(&user).await.unwrap());
+    town.accounts.remove_factor(&town.find(&own).await.unwrap(), id, None).await.unwrap();
+    let stolen = town.by_password(&thief).await;
+    assert!(town.find(&stolen).await.is_some());
+
+    let own = town.set_up(&town.find(&own).await.unwrap(), &home).await.unwrap_or(own);
+    assert!(town.find(&stolen).await.is_none());
+    let id = only(town.accounts.factors(&user).await.unwrap());
+    town.accounts.remove_factor(&town.find(&own).await.unwrap(), id, None).await.unwrap();
+    assert!(town.find(&stolen).await.is_none(), "it was hidden, and has come back");
+}
