@@ -94,14 +94,14 @@ impl Accounts {
         batch: &mut Batch,
         user: &UserId,
         row: &UserRow,
-    ) -> Result<(), Error> {
+    ) -> Result<Factors, Error> {
         let factors = self.factors(user).await?;
         factors.require(batch);
         if factors.is_any() || self.must_have_factor(user, row).await? {
             let page = self.settings(user.server_name()).account_page.clone();
             return Err(Error::FactorNeeded { page });
         }
-        Ok(())
+        Ok(factors)
     }
 
     /// Lets somebody in who has shown who he is, or says what is missing; `strong` is that he need not show a factor.

@@ -56,6 +56,47 @@ impl Town {
 }
 
 #[tokio::test]
+async fn what_was_given_before_the_first_factor_lets_nobody_in_after_it() {
+    let town = open_town().await;
+    town.register("hanako", false).await;
+    let (thief, home) = (at("192.0.2.1"), at("203.0.113.7"));
+    let stolen = town.by_password(&thief).await;
+    let stolen = town.find(&stolen).await.unwrap();
+    let by_browser = town.accounts.token_for_browser(&stolen, None, None).await.unwrap();
+    let by_password = town.accounts.sign_in_for_token(kanazawa(), &credentials(), &thief).await.unwrap();
+    let by_password = by_password.unwrap();
+
+    let own = town.by_password(&home).await;
+    let own = town.find(&own).await.unwrap();
+    let begun = town.accounts.stamp(&own.user_id).await.unwrap();
+    assert_eq!(begun, stolen.stamp, "else codes of OAuth 2.0 would be worth nothing");
+    assert!(town.set_up(&own, &home).await.is_some());
+
+    for token in [by_browser, by_password] {
+        let refused = town.spend(&token.token).await;
+        assert!(matches!(refused, Err(Error::Forbidden(_))), "{refused:?}");
+    }
+    // By that codes and requests of devices are known which were agreed to.
+    assert_ne!(town.accounts.stamp(&own.user_id).await.unwrap(), stolen.stamp);
+    let late = town.accounts.token_for_browser(&stolen, None, None).await;
+    assert!(matches!(late, Err(Error::Stale)), "{late:?}");
+}
+
+#[tokio::test]
+async fn what_a_factor_was_shown_for_is_good_also_once_there_is_another_one() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    let secret = town.with_app(&user).await;
+    let home = at("203.0.113.7");
+    let own = show(&town.accounts, &code_at(&secret, town.now_ms()), &home).await.unwrap();
+    let own = town.find(&own).await.unwrap();
+    let token = town.accounts.token_for_browser(&own, None, None).await.unwrap();
+    assert!(town.set_up(&own, &home).await.is_none());
+    assert!(town.spend(&token.token).await.is_ok());
+    assert_eq!(town.accounts.stamp(&user).await.unwrap(), own.stamp);
+}
+
+#[tokio::test]
 async fn who_changes_his_only_app_signs_out_whoever_came_between_the_two() {
     let town = open_town().await;
     let (user, _) = town.register("hanako", false).await;
