@@ -115,3 +115,27 @@ async fn who_changes_his_only_app_signs_out_whoever_came_between_the_two() {
     town.accounts.remove_factor(&town.find(&own).await.unwrap(), id, None).await.unwrap();
     assert!(town.find(&stolen).await.is_none(), "it was hidden, and has come back");
 }
+
+#[tokio::test]
+async fn who_was_recovered_shows_the_code_of_it_also_where_the_providers_word_is_enough() {
+    let upstream = Some(Upstream { makes_accounts: false, demands_way: true });
+    let town = town(Settings { registration: Registration::Open, upstream, ..Settings::default() }).await;
+    let (user, _) = town.register("hanako", false).await;
+    town.with_app(&user).await;
+    town.accounts.link_identity(&user, (ISSUER, "sub-1"), &operator()).await.unwrap();
+    let way = at("192.0.2.1");
+    let sign_in =
+        async || town.accounts.sign_in_with_identity(kanazawa(), &identity(&town), &way).await;
+    assert!(matches!(sign_in().await, Ok(Ok(SignedIn::Done(..)))));
+
+    let code = town.accounts.reset_factors(&user, &operator()).await.unwrap();
+    let Ok(Ok(SignedIn::Unfinished(step))) = sign_in().await else { panic!("nothing else gets in") };
+    let shown = town.accounts.show_code(kanazawa(), &step.ticket, &code, &way).await.unwrap();
+    let SignedIn::Unfinished(Unfinished { wants: Wants::New { secret, .. }, ticket, .. }) = shown else {
+        panic!("she sets up a factor now")
+    };
+    let code = code_at(&secret, town.now_ms());
+    let new = ("電話", NewFactor::App { code: &code });
+    town.accounts.set_up_first(kanazawa(), &ticket, new, &way).await.unwrap();
+    assert!(matches!(sign_in().await, Ok(Ok(SignedIn::Done(..)))));
+}
