@@ -114,18 +114,30 @@ impl Accounts {
         browser: &InBrowser<'_>,
     ) -> Result<SignedIn, Error> {
         let factors = self.factors(user).await?;
+        self.go_on_as(user, (row, &factors), proof, strong, browser).await
+    }
+
+    /// The same as the account of this row with these factors, or not at all.
+    pub(crate) async fn go_on_as(
+        &self,
+        user: &UserId,
+        (row, factors): (&UserRow, &Factors),
+        proof: Proof,
+        strong: bool,
+        browser: &InBrowser<'_>,
+    ) -> Result<SignedIn, Error> {
         // After a recovery its code is asked for by every way: whoever it was to shut out may be known at the provider as well.
         if strong && !factors.is_recovered() {
             let secret = self.put_browser(user, row, &proof, true, |batch| factors.require(batch), browser);
             return Ok(SignedIn::Done(user.to_owned(), secret.await?));
         }
         if factors.is_any() {
-            let ticket = self.seal(For::Factor, user, (row, &factors), proof, browser)?;
-            return Ok(SignedIn::Unfinished(self.unfinished_of(ticket, &factors)));
+            let ticket = self.seal(For::Factor, user, (row, factors), proof, browser)?;
+            return Ok(SignedIn::Unfinished(self.unfinished_of(ticket, factors)));
         }
         if self.must_have_factor(user, row).await? {
-            let ticket = self.seal(For::First, user, (row, &factors), proof, browser)?;
-            return Ok(SignedIn::Unfinished(self.unfinished_of(ticket, &factors)));
+            let ticket = self.seal(For::First, user, (row, factors), proof, browser)?;
+            return Ok(SignedIn::Unfinished(self.unfinished_of(ticket, factors)));
         }
         let secret = self.put_browser(user, row, &proof, false, |batch| factors.require(batch), browser);
         Ok(SignedIn::Done(user.to_owned(), secret.await?))

@@ -117,6 +117,30 @@ async fn who_changes_his_only_app_signs_out_whoever_came_between_the_two() {
 }
 
 #[tokio::test]
+async fn what_a_browser_had_begun_is_worth_nothing_once_the_account_was_recovered() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    let secret = town.with_app(&user).await;
+    let thief = at("192.0.2.1");
+    let stolen = show(&town.accounts, &code_at(&secret, town.now_ms()), &thief).await.unwrap();
+    // Found for a request that is under way when the recovery comes.
+    let stolen = town.find(&stolen).await.unwrap();
+    town.accounts.reset_factors(&user, &operator()).await.unwrap();
+
+    let other = "another horse";
+    let changed = town.accounts.change_own_password(&stolen, PASSWORD, other, false, None).await;
+    assert!(matches!(changed, Err(Error::Stale)), "{changed:?}");
+    let renewed = town.accounts.renew_browser((&stolen, stolen.stamp), "password", &thief).await;
+    assert!(matches!(renewed, Err(Error::Stale)), "{renewed:?}");
+    let agreed = town.accounts.agree_to_reset(&stolen, PASSWORD, None).await;
+    assert!(matches!(agreed, Err(Error::Stale)), "{agreed:?}");
+    let closed = town.accounts.close_own(&stolen, PASSWORD, true, None).await;
+    assert!(matches!(closed, Err(Error::Stale)), "{closed:?}");
+    let confirmed = town.accounts.confirm_own(&stolen, PASSWORD, None).await;
+    assert!(matches!(confirmed, Err(Error::Stale)), "{confirmed:?}");
+}
+
+#[tokio::test]
 async fn who_was_recovered_shows_the_code_of_it_also_where_the_providers_word_is_enough() {
     let upstream = Some(Upstream { makes_accounts: false, demands_way: true });
     let town = town(Settings { registration: Registration::Open, upstream, ..Settings::default() }).await;
