@@ -163,3 +163,20 @@ async fn who_was_recovered_shows_the_code_of_it_also_where_the_providers_word_is
     town.accounts.set_up_first(kanazawa(), &ticket, new, &way).await.unwrap();
     assert!(matches!(sign_in().await, Ok(Ok(SignedIn::Done(..)))));
 }
+
+#[tokio::test]
+async fn a_registration_that_is_repeated_gives_no_session_of_an_account_with_a_factor() {
+    let town = open_town().await;
+    let wish = json!({ "username": "hanako", "password": PASSWORD });
+    let session = begin_to_register(&town, wish.clone()).await;
+    let register = || {
+        let mut auth = Dummy::new();
+        auth.session = Some(session.clone());
+        town.accounts.register(kanazawa(), asked(wish.clone(), Some(AuthData::Dummy(auth))))
+    };
+    let made = register().await.unwrap();
+    assert!(register().await.unwrap().session.is_some(), "the answer was lost");
+    town.with_app(&made.user_id).await;
+    let repeated = register().await;
+    assert!(matches!(repeated, Err(Error::Forbidden(_) | Error::FactorNeeded { .. })), "{repeated:?}");
+}
