@@ -180,3 +180,35 @@ async fn a_registration_that_is_repeated_gives_no_session_of_an_account_with_a_f
     let repeated = register().await;
     assert!(matches!(repeated, Err(Error::Forbidden(_) | Error::FactorNeeded { .. })), "{repeated:?}");
 }
+
+#[tokio::test]
+async fn one_administrator_opens_no_account_with_a_factor_by_an_identity_whose_word_is_enough() {
+    for demands_way in [true, false] {
+        let upstream = Some(Upstream { makes_accounts: false, demands_way });
+        let town = town(Settings { registration: Registration::Open, upstream, ..Settings::default() }).await;
+        let (user, _) = town.register("hanako", false).await;
+        let (boss, _) = town.register("boss", false).await;
+        town.accounts.set_administrator(&boss, true, &operator()).await.unwrap();
+        let by = Actor::user(&boss, true, None);
+        let wish = |names: &[&str]| AccountChange {
+            ways: Ways {
+                identities: Some(names.iter().map(|name| (ISSUER.to_owned(), (*name).to_owned())).collect()),
+                ..Ways::default()
+            },
+            ..AccountChange::default()
+        };
+        let change = async |names: &[&str]| town.accounts.change_account(&user, &wish(names), &by).await;
+        assert!(change(&["own", "older"]).await.is_ok());
+        town.with_app(&user).await;
+        let linked = change(&["own", "older", "sub-1"]).await;
+        match demands_way {
+            true => assert!(matches!(linked, Err(Error::Forbidden(_))), "{linked:?}"),
+            // There the factor is asked for besides.
+            false => assert!(linked.is_ok(), "{linked:?}"),
+        }
+        // What it is known by may be taken away, and nothing is asked of the operator.
+        assert!(change(&["own"]).await.is_ok());
+        town.accounts.change_account(&user, &wish(&["own", "sub-2"]), &operator()).await.unwrap();
+        assert!(ticket(&town.accounts, &at("192.0.2.1")).await.len() > 8);
+    }
+}
