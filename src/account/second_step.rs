@@ -104,7 +104,7 @@ impl Accounts {
         Ok(factors)
     }
 
-    /// Lets somebody in who has shown who he is, or says what is missing; `strong` is that he need not show a factor.
+    /// Lets somebody in who has shown who he is, or says what is missing; `strong` is that a provider has asked him for a factor.
     pub(crate) async fn go_on(
         &self,
         user: &UserId,
@@ -114,10 +114,12 @@ impl Accounts {
         browser: &InBrowser<'_>,
     ) -> Result<SignedIn, Error> {
         let factors = self.factors(user).await?;
+        // Not after a recovery: what the account is known by at the provider may have been linked by whoever it was to shut out.
+        let strong = strong && (factors.recoveries() == 0 || !factors.is_any());
         self.go_on_as(user, (row, &factors), proof, strong, browser).await
     }
 
-    /// The same as the account of this row with these factors, or not at all.
+    /// The same as the account of this row with these factors, or not at all; `strong` is that he need not show one.
     pub(crate) async fn go_on_as(
         &self,
         user: &UserId,
@@ -126,8 +128,7 @@ impl Accounts {
         strong: bool,
         browser: &InBrowser<'_>,
     ) -> Result<SignedIn, Error> {
-        // After a recovery its code is asked for by every way: whoever it was to shut out may be known at the provider as well.
-        if strong && !factors.is_recovered() {
+        if strong {
             let secret = self.put_browser(user, row, &proof, true, |batch| factors.require(batch), browser);
             return Ok(SignedIn::Done(user.to_owned(), secret.await?));
         }

@@ -161,7 +161,16 @@ async fn who_was_recovered_shows_the_code_of_it_also_where_the_providers_word_is
     let code = code_at(&secret, town.now_ms());
     let new = ("電話", NewFactor::App { code: &code });
     town.accounts.set_up_first(kanazawa(), &ticket, new, &way).await.unwrap();
-    assert!(matches!(sign_in().await, Ok(Ok(SignedIn::Done(..)))));
+    // What she is known by at the provider may have been linked by whoever it was to shut out.
+    let Ok(Ok(SignedIn::Unfinished(step))) = sign_in().await else { panic!("she has a factor, and shows it") };
+    town.clock.advance(Duration::from_secs(30));
+    let code = code_at(&secret, town.now_ms());
+    let shown = town.accounts.show_code(kanazawa(), &step.ticket, &code, &way).await.unwrap();
+    let browser = town.find(&shown.done().unwrap().1).await.unwrap();
+    // And shows it once.
+    let stamp = town.accounts.change_own_password(&browser, PASSWORD, "another horse", false, None).await;
+    let renewed = town.accounts.renew_browser((&browser, stamp.unwrap()), "password", &way).await.unwrap();
+    assert!(town.find(&renewed.done().unwrap().1).await.unwrap().strong);
 }
 
 #[tokio::test]
