@@ -114,7 +114,8 @@ impl Accounts {
         user: &UserId,
         change: &AccountChange,
     ) -> Result<(), Error> {
-        let is_enough = self.settings(user.server_name()).upstream.is_some_and(|upstream| upstream.demands_way);
+        let is_enough =
+            self.settings(user.server_name()).upstream.is_some_and(|upstream| upstream.demands_way);
         let Some(wished) = change.ways.identities.as_ref().filter(|_| is_enough) else { return Ok(()) };
         let factors = self.factors(user).await?;
         factors.require(batch);

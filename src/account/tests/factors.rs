@@ -50,7 +50,11 @@ pub(super) async fn ticket(accounts: &Accounts, way: &InBrowser<'_>) -> String {
     }
 }
 
-pub(super) async fn show(accounts: &Accounts, code: &str, way: &InBrowser<'_>) -> Result<BrowserSecret, Error> {
+pub(super) async fn show(
+    accounts: &Accounts,
+    code: &str,
+    way: &InBrowser<'_>,
+) -> Result<BrowserSecret, Error> {
     let ticket = ticket(accounts, way).await;
     let shown = accounts.show_code(kanazawa(), &ticket, code, way).await?;
     Ok(shown.done().unwrap().1)

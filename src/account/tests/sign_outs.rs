@@ -222,7 +222,8 @@ async fn between_the_provider_and_the_second_step_a_login_ends_too_and_what_come
     town.clock.advance(Duration::from_secs(30));
     let secret = show(&ticket_of("s-3").await).await.unwrap();
     let browser = town.accounts.find_browser(kanazawa(), &secret.0).await.unwrap().unwrap();
-    let renewed = town.accounts.renew_browser((&browser, browser.stamp), "password", &nowhere()).await.unwrap();
+    let renewed =
+        town.accounts.renew_browser((&browser, browser.stamp), "password", &nowhere()).await.unwrap();
     let (_, renewed) = renewed.done().unwrap();
     let tokens = town.session_of(&browser, "A").await;
     town.end(&sign_out(None, Some("s-3"), "t-2")).await;

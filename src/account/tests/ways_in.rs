@@ -148,8 +148,7 @@ async fn who_was_recovered_shows_the_code_of_it_also_where_the_providers_word_is
     town.with_app(&user).await;
     town.accounts.link_identity(&user, (ISSUER, "sub-1"), &operator()).await.unwrap();
     let way = at("192.0.2.1");
-    let sign_in =
-        async || town.accounts.sign_in_with_identity(kanazawa(), &identity(&town), &way).await;
+    let sign_in = async || town.accounts.sign_in_with_identity(kanazawa(), &identity(&town), &way).await;
     assert!(matches!(sign_in().await, Ok(Ok(SignedIn::Done(..)))));
 
     let code = town.accounts.reset_factors(&user, &operator()).await.unwrap();
@@ -162,7 +161,9 @@ async fn who_was_recovered_shows_the_code_of_it_also_where_the_providers_word_is
     let new = ("電話", NewFactor::App { code: &code });
     town.accounts.set_up_first(kanazawa(), &ticket, new, &way).await.unwrap();
     // What she is known by at the provider may have been linked by whoever it was to shut out.
-    let Ok(Ok(SignedIn::Unfinished(step))) = sign_in().await else { panic!("she has a factor, and shows it") };
+    let Ok(Ok(SignedIn::Unfinished(step))) = sign_in().await else {
+        panic!("she has a factor, and shows it")
+    };
     town.clock.advance(Duration::from_secs(30));
     let code = code_at(&secret, town.now_ms());
     let shown = town.accounts.show_code(kanazawa(), &step.ticket, &code, &way).await.unwrap();
