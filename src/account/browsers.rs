@@ -86,18 +86,31 @@ impl Accounts {
         self.begin_proved_browser(user, &Proof::by(proof), false, browser).await
     }
 
-    /// Signs whoever is signed in in a browser in once more, after what has ended all his sessions of browsers.
+    /// Signs whoever is signed in in a browser in once more, after what has ended all his sessions of browsers and left the account
+    /// with this stamp.
     ///
     /// # Errors
-    /// As [`Accounts::begin_browser`].
+    /// [`Error::Stale`] where the account is another one by now: a recovery that comes between ends this browser too; the others of
+    /// [`Accounts::begin_browser`].
     pub async fn renew_browser(
         &self,
-        before: &Browser,
+        (before, stamp): (&Browser, [u8; 32]),
         proof: &'static str,
         browser: &InBrowser<'_>,
     ) -> Result<SignedIn, Error> {
-        let proof = Proof { login: before.login.clone(), ..Proof::by(proof) };
-        self.begin_proved_browser(&before.user_id, &proof, before.strong, browser).await
+        let (user, proof) = (&before.user_id, Proof { login: before.login.clone(), ..Proof::by(proof) });
+        let mut attempts = Attempts::default();
+        loop {
+            let row = self.who_may_come_in(user, browser).await?;
+            let factors = self.factors(user).await?;
+            if stamp_with(&row, &factors) != stamp {
+                return Err(Error::Stale);
+            }
+            match self.go_on_as(user, (&row, &factors), proof.clone(), before.strong, browser).await {
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                done => return done,
+            }
+        }
     }
 
     /// The same with more than one word for the audit log; `strong` is that no factor need be shown.
@@ -110,17 +123,23 @@ impl Accounts {
     ) -> Result<SignedIn, Error> {
         let mut attempts = Attempts::default();
         loop {
-            let row = self.get_user_row(user).await?;
-            crate::users::refuse_closed(user, Some(&row))?;
-            if self.kept_from(user).await?.locked {
-                return Err(Error::Locked);
-            }
-            self.inner.rooms.policy().sign_in(user, browser.from).map_err(room::Error::from)?;
+            let row = self.who_may_come_in(user, browser).await?;
             match self.go_on(user, &row, proof.clone(), strong, browser).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
             }
         }
+    }
+
+    /// The account of somebody who may sign in.
+    async fn who_may_come_in(&self, user: &UserId, browser: &InBrowser<'_>) -> Result<UserRow, Error> {
+        let row = self.get_user_row(user).await?;
+        crate::users::refuse_closed(user, Some(&row))?;
+        if self.kept_from(user).await?.locked {
+            return Err(Error::Locked);
+        }
+        self.inner.rooms.policy().sign_in(user, browser.from).map_err(room::Error::from)?;
+        Ok(row)
     }
 
     /// Begins a session of the account of this row, with what else is `put` into its batch.

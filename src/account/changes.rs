@@ -92,6 +92,7 @@ impl Accounts {
         if !ways || !is_others {
             return Ok(());
         }
+        self.refuse_strong_identity(batch, user, change).await?;
         let has_none =
             duties::has_none(&self.inner.store, batch, user).await.map_err(|error| match error {
                 duties::Error::Store(error) => Error::from(error),
@@ -103,6 +104,31 @@ impl Accounts {
         Err(Error::Forbidden(
             "the ways into the account of somebody with a duty are changed at the command line only",
         ))
+    }
+
+    /// Refuses an identity that would open an account without the second factor that it has: to let somebody in without it takes
+    /// two administrators, as a recovery does.
+    async fn refuse_strong_identity(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        change: &AccountChange,
+    ) -> Result<(), Error> {
+        let is_enough =
+            self.settings(user.server_name()).upstream.is_some_and(|upstream| upstream.demands_way);
+        let Some(wished) = change.ways.identities.as_ref().filter(|_| is_enough) else { return Ok(()) };
+        let factors = self.factors(user).await?;
+        factors.require(batch);
+        if !factors.is_any() {
+            return Ok(());
+        }
+        let known = self.identities_of(user).await?;
+        match wished.iter().all(|identity| known.contains(identity)) {
+            true => Ok(()),
+            false => Err(Error::Forbidden(
+                "whoever has a second factor links an identity himself, or it is linked at the command line",
+            )),
+        }
     }
 
     /// Adds a change to a batch; nothing where all is so already.

@@ -62,17 +62,21 @@ impl Accounts {
                 change.put(batch);
                 deed.write(batch, authority);
             };
-            let done = if browser.strong {
+            let done = if factors.is_any() {
                 let mut batch = Batch::new();
                 batch.require(&tables::USERS, user.as_str(), Some(&row));
                 self.put_answered(&mut batch, user, &ticket).await?;
                 put(&mut batch);
                 self.commit(batch).await.map(|()| None)
             } else {
+                // Whatever this browser may: others may have come by a password alone, and would be hidden only, to come back
+                // once the factor is removed.
                 let mut ends = Batch::new();
                 self.put_answered(&mut ends, user, &ticket).await?;
                 self.put_browsers_end(&mut ends, user).await?;
-                let proof = Proof { factor: new.kind().word().to_owned(), ..Proof::by("browser") };
+                let factor = new.kind().word().to_owned();
+                // It is in the same login at a provider as before, which ends it.
+                let proof = Proof { factor, login: browser.login.clone(), ..Proof::by("browser") };
                 self.put_browser_over(ends, user, &row, &proof, true, put, way).await.map(Some)
             };
             match done {

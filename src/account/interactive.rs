@@ -391,12 +391,16 @@ impl Accounts {
     }
 }
 
-/// What tells an account from what it is after a change of its row, or after a recovery.
+/// What tells an account from what it is after a change of its row, after a recovery, or with a first factor: what was given
+/// while nothing was asked for beside the password is worth nothing from then on.
 pub(crate) fn stamp_with(user: &tables::UserRow, factors: &factor::Factors) -> [u8; 32] {
     let row = stamp_of(user, None, false);
-    match factors.recoveries() {
-        0 => row,
-        times => Sha256::new_with_prefix(row).chain_update(times.to_be_bytes()).finalize().into(),
+    match (factors.recoveries(), factors.is_any()) {
+        (0, false) => row,
+        (times, is_any) => {
+            let stamp = Sha256::new_with_prefix(row).chain_update(times.to_be_bytes());
+            stamp.chain_update([u8::from(is_any)]).finalize().into()
+        }
     }
 }
 

@@ -180,7 +180,7 @@ impl Accounts {
             let (used, change) = self.check_code(&user_id, &factors, code, None).await?;
             if used == Used::Handed {
                 // That is for whoever sets up a factor with it, on a page.
-                return self.refuse_with_factor(&mut batch, &user_id, &row).await.map(|()| user_id);
+                return self.refuse_with_factor(&mut batch, &user_id, &row).await.map(|_| user_id);
             }
             change.put(&mut batch);
             match self.commit(batch).await {

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use audit::{Action, Actor};
 use base::{Address, Attempts};
+use factor::Factors;
 use ruma::{DeviceId, OwnedUserId, ServerName, UserId};
 use store::Batch;
 
 use crate::{
     Accounts, Asked, Browser, Credentials, Error, InBrowser, ProviderLogin, Unfinished,
     failures::Attempt,
-    interactive::{stamp_of, stamp_with},
+    interactive::stamp_with,
     password::DEAR_ATTEMPTS,
     sessions::parse_user,
     signing_in::{Proof, SignedIn},
@@ -73,10 +74,10 @@ impl Accounts {
         let mut batch = Batch::new();
         batch.require(&tables::USERS, user.as_str(), Some(&row));
         // A session and a password are no factor; his other client signs in by itself, or by a code that this one shows.
-        self.refuse_with_factor(&mut batch, user, &row).await?;
+        let factors = self.refuse_with_factor(&mut batch, user, &row).await?;
         settled.end(&mut batch);
         let login = self.provider_login(user, device).await?;
-        let token = self.put_login_token(&mut batch, user, &row, login, LIFETIME);
+        let token = self.put_login_token(&mut batch, user, (&row, &factors), login, LIFETIME);
         let by = Actor::user(user, row.admin, settled.from).on(device);
         self.deed(Action::GiveLoginToken, &by, user).write(&mut batch, user.server_name());
         self.commit(batch).await?;
@@ -116,7 +117,7 @@ impl Accounts {
                 }
             }
             factors.require(&mut batch);
-            let token = self.put_login_token(&mut batch, &user, &row, None, LIFETIME_OF_REDIRECT);
+            let token = self.put_login_token(&mut batch, &user, (&row, &factors), None, LIFETIME_OF_REDIRECT);
             let by = Actor::user(&user, row.admin, browser.from);
             let mut deed = self.deed(Action::GiveLoginToken, &by, &user).after("proof", "password");
             if let Some(agent) = browser.agent {
@@ -157,7 +158,7 @@ impl Accounts {
                 return Err(Error::Stale);
             }
             let login = browser.login.clone();
-            let token = self.put_login_token(&mut batch, user, &row, login, LIFETIME_OF_REDIRECT);
+            let token = self.put_login_token(&mut batch, user, (&row, &factors), login, LIFETIME_OF_REDIRECT);
             let by = Actor::user(user, row.admin, from);
             let mut deed = self.deed(Action::GiveLoginToken, &by, user).after("proof", "browser");
             if let Some(agent) = agent {
@@ -176,13 +177,13 @@ impl Accounts {
         &self,
         batch: &mut Batch,
         user: &UserId,
-        row: &UserRow,
+        (row, factors): (&UserRow, &Factors),
         login: Option<ProviderLogin>,
         lifetime: Duration,
     ) -> LoginToken {
         let token = tokens::new_token(&self.inner.random, "ylt");
         let expires_ms = self.now_ms().saturating_add(millis(lifetime));
-        let stamp = stamp_of(row, None, false);
+        let stamp = stamp_with(row, factors);
         let made = LoginTokenRow { user: user.to_string(), expires_ms, stamp, login };
         batch.put(&tables::LOGIN_TOKENS, &tokens::hash(&token), &made);
         // So that a recovery, which ends those that there are, notices this one.
@@ -216,7 +217,9 @@ impl Accounts {
             return Err(refused(None, "login_token"));
         }
         let account = self.find_user_row(&user).await?;
-        let Some(account) = account.filter(|account| stamp_of(account, None, false) == row.stamp) else {
+        // With a first factor since, it is one of another time as well.
+        let factors = self.factors(&user).await?;
+        let Some(account) = account.filter(|account| stamp_with(account, &factors) == row.stamp) else {
             return Err(refused(Some(user), "login_token_of_another_time"));
         };
         // In either direction: a calendar that was set back must not keep a token for years.
@@ -224,7 +227,7 @@ impl Accounts {
         if left.is_none_or(|left| left == 0 || left > millis(LIFETIME)) {
             return Err(refused(Some(user), "login_token_too_late"));
         }
-        Ok((user, account, Spending { hash, row }))
+        Ok((user, account, Spending { hash, row, factors }))
     }
 
     /// Removes the login tokens whose time is over; returns how many.

@@ -82,6 +82,9 @@ impl Accounts {
                 if let Err(error) = accounts.sweep_provider_sign_outs().await {
                     tracing::warn!(error = %error, "could not forget old sign-outs at identity providers");
                 }
+                if let Err(error) = accounts.sweep_recoveries().await {
+                    tracing::warn!(error = %error, "could not forget recoveries that nobody agreed to");
+                }
                 if let Err(error) = accounts.sweep_validations().await {
                     tracing::warn!(error = %error, "could not remove old sessions of addresses");
                 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use audit::{Action, Actor};
 use base::{Address, Attempts};
+use factor::Factors;
 use ruma::{
     ServerName, UserId,
     api::client::uiaa::{AuthFlow, AuthType, UiaaInfo},
@@ -21,7 +22,7 @@ use crate::{
     Accounts, Browser, Error,
     failures::Attempt,
     guesses::Guesser,
-    interactive::Settled,
+    interactive::{Settled, stamp_with},
     password::DEAR_ATTEMPTS,
     sessions::Ended,
     tables::{self, UserRow, millis},
@@ -79,7 +80,7 @@ impl Accounts {
         let by = Actor::user(&browser.user_id, browser.admin, from);
         let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
         loop {
-            let row = self.confirm_in_browser(browser, password, from).await?;
+            let (row, _) = self.confirm_in_browser(browser, password, from).await?;
             match self.try_to_close(&browser.user_id, &row, remains, &by).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
@@ -88,7 +89,7 @@ impl Accounts {
     }
 
     /// Gives whoever is signed in in a browser another password, by the old one. All browsers are signed out, this one too;
-    /// with `sign_out` all devices as well, in the same commit.
+    /// with `sign_out` all devices as well, in the same commit. The stamp of the account from then on.
     ///
     /// # Errors
     /// [`Error::WeakPassword`], [`Error::Forbidden`] for somebody who has no password, and as [`Accounts::close_own`].
@@ -99,13 +100,13 @@ impl Accounts {
         new_password: &str,
         sign_out: bool,
         from: Option<Address>,
-    ) -> Result<(), Error> {
+    ) -> Result<[u8; 32], Error> {
         let user = &browser.user_id;
         self.check_password_rules(user.server_name(), new_password)?;
         let mut hash = None;
         let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
         loop {
-            let row = self.confirm_in_browser(browser, password, from).await?;
+            let (row, factors) = self.confirm_in_browser(browser, password, from).await?;
             if row.password.is_none() {
                 return Err(Error::Forbidden("this account has no password"));
             }
@@ -114,6 +115,8 @@ impl Accounts {
             }
             let mut batch = Batch::new();
             replace_password(&mut batch, user, &row, hash.clone());
+            factors.require(&mut batch);
+            let stamp = stamp_with(&UserRow { password: hash.clone(), ..row.clone() }, &factors);
             let ended = match sign_out {
                 true => self.end_devices(&mut batch, user, |_| true).await?,
                 false => Ended::default(),
@@ -123,7 +126,7 @@ impl Accounts {
             deed.write(&mut batch, user.server_name());
             match self.commit_end(batch, &ended).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
-                done => return done,
+                done => return done.map(|()| stamp),
             }
         }
     }
@@ -141,10 +144,11 @@ impl Accounts {
     ) -> Result<(), Error> {
         let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
         loop {
-            let row = self.confirm_in_browser(browser, password, from).await?;
+            let (row, factors) = self.confirm_in_browser(browser, password, from).await?;
             let (user, now) = (&browser.user_id, self.now_ms());
             let mut batch = Batch::new();
             batch.require(&tables::USERS, user.as_str(), Some(&row));
+            factors.require(&mut batch);
             batch.put(&tables::RESETS, user.as_str(), &now);
             let by = Actor::user(user, browser.admin, from);
             self.deed(Action::AgreeToReset, &by, user).write(&mut batch, user.server_name());
@@ -158,7 +162,7 @@ impl Accounts {
     /// Whether whoever is signed in in a browser may do something grave: the password again, or having signed in a moment ago.
     ///
     /// # Errors
-    /// As [`Accounts::close_own`].
+    /// [`Error::Stale`] where the account is another one than when the browser was looked up, as after a recovery; else as [`Accounts::close_own`].
     pub async fn confirm_own(
         &self,
         browser: &Browser,
@@ -173,19 +177,24 @@ impl Accounts {
         browser: &Browser,
         password: &str,
         from: Option<Address>,
-    ) -> Result<UserRow, Error> {
+    ) -> Result<(UserRow, Factors), Error> {
         let user = &browser.user_id;
         let row = self.get_user_row(user).await?;
         refuse_closed(user, Some(&row))?;
+        let factors = self.factors(user).await?;
+        if stamp_with(&row, &factors) != browser.stamp {
+            // A recovery has ended it since, or another password.
+            return Err(Error::Stale);
+        }
         let Some(hash) = row.password.as_deref() else {
             return match self.is_fresh(browser) {
-                true => Ok(row),
+                true => Ok((row, factors)),
                 false => Err(Error::Forbidden("sign in again, and confirm this within five minutes")),
             };
         };
         let checked = self.check_password(user, password, Some(hash), Guesser::LogIn(from)).await;
         let reason = match &checked {
-            Ok(true) => return Ok(row),
+            Ok(true) => return Ok((row, factors)),
             Ok(false) => "wrong_password",
             Err(error) if error.is_too_often() => "too_often",
             Err(_) => {

@@ -36,6 +36,12 @@ impl Accounts {
         Ok(factor::list_recoveries(&self.inner.store, authority, self.inner.clock.now()).await?)
     }
 
+    /// Forgets recoveries that nobody agreed to in time.
+    pub(crate) async fn sweep_recoveries(&self) -> Result<(), Error> {
+        factor::sweep_recoveries(&self.inner.store, self.inner.clock.now()).await?;
+        Ok(())
+    }
+
     /// Asks for the recovery of a user, as `by` is an administrator, `asker`; nothing is done yet.
     ///
     /// # Errors

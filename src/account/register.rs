@@ -295,6 +295,12 @@ impl Accounts {
         let mut batch = Batch::new();
         batch.require(&tables::USERS, user_id.as_str(), Some(&row));
         batch.require(&tables::DEVICES, &(user_id.as_str(), device.as_str()), Some(&device_row));
+        let factors = self.factors(&user_id).await?;
+        factors.require(&mut batch);
+        if factors.is_any() {
+            // Its owner has signed in by another way since, and is asked for more by now.
+            return Err(over);
+        }
         let ended = self.end_tokens(&mut batch, &user_id, |ended| ended == device).await?;
         let device_id: OwnedDeviceId = device.as_str().into();
         let issued = self.put_log_in(&mut batch, &user_id, device, wish.refresh_token);

@@ -94,17 +94,17 @@ impl Accounts {
         batch: &mut Batch,
         user: &UserId,
         row: &UserRow,
-    ) -> Result<(), Error> {
+    ) -> Result<Factors, Error> {
         let factors = self.factors(user).await?;
         factors.require(batch);
         if factors.is_any() || self.must_have_factor(user, row).await? {
             let page = self.settings(user.server_name()).account_page.clone();
             return Err(Error::FactorNeeded { page });
         }
-        Ok(())
+        Ok(factors)
     }
 
-    /// Lets somebody in who has shown who he is, or says what is missing; `strong` is that he need not show a factor.
+    /// Lets somebody in who has shown who he is, or says what is missing; `strong` is that a provider has asked him for a factor.
     pub(crate) async fn go_on(
         &self,
         user: &UserId,
@@ -114,17 +114,31 @@ impl Accounts {
         browser: &InBrowser<'_>,
     ) -> Result<SignedIn, Error> {
         let factors = self.factors(user).await?;
+        // Not after a recovery: what the account is known by at the provider may have been linked by whoever it was to shut out.
+        let strong = strong && (factors.recoveries() == 0 || !factors.is_any());
+        self.go_on_as(user, (row, &factors), proof, strong, browser).await
+    }
+
+    /// The same as the account of this row with these factors, or not at all; `strong` is that he need not show one.
+    pub(crate) async fn go_on_as(
+        &self,
+        user: &UserId,
+        (row, factors): (&UserRow, &Factors),
+        proof: Proof,
+        strong: bool,
+        browser: &InBrowser<'_>,
+    ) -> Result<SignedIn, Error> {
         if strong {
             let secret = self.put_browser(user, row, &proof, true, |batch| factors.require(batch), browser);
             return Ok(SignedIn::Done(user.to_owned(), secret.await?));
         }
         if factors.is_any() {
-            let ticket = self.seal(For::Factor, user, (row, &factors), proof, browser)?;
-            return Ok(SignedIn::Unfinished(self.unfinished_of(ticket, &factors)));
+            let ticket = self.seal(For::Factor, user, (row, factors), proof, browser)?;
+            return Ok(SignedIn::Unfinished(self.unfinished_of(ticket, factors)));
         }
         if self.must_have_factor(user, row).await? {
-            let ticket = self.seal(For::First, user, (row, &factors), proof, browser)?;
-            return Ok(SignedIn::Unfinished(self.unfinished_of(ticket, &factors)));
+            let ticket = self.seal(For::First, user, (row, factors), proof, browser)?;
+            return Ok(SignedIn::Unfinished(self.unfinished_of(ticket, factors)));
         }
         let secret = self.put_browser(user, row, &proof, false, |batch| factors.require(batch), browser);
         Ok(SignedIn::Done(user.to_owned(), secret.await?))
@@ -329,7 +343,8 @@ impl Accounts {
             };
             let mut batch = Batch::new();
             self.put_answered(&mut batch, &user, &ticket).await?;
-            self.put_fewer_browsers(&mut batch, &user).await?;
+            // Those that came without a factor would be hidden only, to come back once it is removed.
+            self.put_browsers_end(&mut batch, &user).await?;
             match self.put_browser_over(batch, &user, &row, &ticket.proof, true, put, browser).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return Ok((user, done?, codes)),

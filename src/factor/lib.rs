@@ -31,6 +31,8 @@ pub use factors::{
 };
 pub use passkey::{Asserted, CHALLENGE, Challenge, Made, Party, handle_of};
 pub use qr::{in_base32, link_for_app, svg_of};
-pub use recoveries::{Recovery, find_recovery, list_recoveries, put_no_recovery, put_recovery};
+pub use recoveries::{
+    Recovery, find_recovery, list_recoveries, put_no_recovery, put_recovery, sweep_recoveries,
+};
 pub use tables::{SECRET, Secret, checks};
 pub use totp::code_at;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base::Timestamp;
 use ruma::{ServerName, UserId};
-use store::{Batch, Order, Range, Store};
+use store::{Batch, CommitError, Order, Range, Store};
 
 use crate::tables::{RECOVERIES, RecoveryRow};
 
@@ -15,6 +15,9 @@ const WAITS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Recoveries that are listed.
 const MOST_LISTED: usize = 100;
+
+/// Rows that are read at a time.
+const PAGE: usize = 200;
 
 /// A recovery that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +40,8 @@ fn waits(row: &RecoveryRow, now: Timestamp) -> bool {
     now.millis().abs_diff(row.asked_ms) < most
 }
 
-/// The users of an authority whose recovery waits for somebody to agree: the first hundred.
+/// The users of an authority whose recovery waits for somebody to agree: the first hundred. Those that nobody agreed to in time
+/// hide none, however many there are.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -46,9 +50,18 @@ pub async fn list_recoveries(
     authority: &ServerName,
     now: Timestamp,
 ) -> Result<Vec<String>, store::Error> {
-    let range = Range::prefix(authority.as_str());
-    let rows = store.scan(&RECOVERIES, range, Order::Ascending, MOST_LISTED).await?;
-    Ok(rows.into_iter().filter(|(_, row)| waits(row, now)).map(|((_, user), _)| user).collect())
+    let (mut found, mut rest) = (Vec::new(), Range::prefix(authority.as_str()));
+    loop {
+        let rows = store.scan(&RECOVERIES, rest, Order::Ascending, PAGE).await?;
+        let next = rows.get(PAGE - 1).map(|(last, _)| Range::prefix(authority.as_str()).after(last));
+        found.extend(rows.into_iter().filter(|(_, row)| waits(row, now)).map(|((_, user), _)| user));
+        match next {
+            Some(next) if found.len() < MOST_LISTED => rest = next,
+            _ => break,
+        }
+    }
+    found.truncate(MOST_LISTED);
+    Ok(found)
 }
 
 /// The recovery of a user that waits for somebody to agree.
@@ -77,4 +90,35 @@ pub fn put_no_recovery(batch: &mut Batch, user: &UserId, recovery: Option<&Recov
         batch.require(&RECOVERIES, &key(user), Some(&recovery.row));
     }
     batch.delete(&RECOVERIES, &key(user));
+}
+
+/// Forgets recoveries that nobody agreed to in time; how many.
+///
+/// # Errors
+/// When the store cannot be read or written.
+pub async fn sweep_recoveries(store: &Store, now: Timestamp) -> Result<usize, store::Error> {
+    let (mut count, mut rest) = (0, Range::all());
+    loop {
+        let rows = store.scan(&RECOVERIES, rest, Order::Ascending, PAGE).await?;
+        let next = rows.get(PAGE - 1).map(|(last, _)| Range::all().after(last));
+        let mut batch = Batch::new();
+        let over = rows.iter().filter(|(_, row)| !waits(row, now));
+        let over = over.inspect(|(key, row)| {
+            // One that is asked for again meanwhile stays.
+            batch.require(&RECOVERIES, key, Some(row));
+            batch.delete(&RECOVERIES, key);
+        });
+        let over = over.count();
+        if over > 0 {
+            match store.commit(batch).await {
+                Ok(_) => count += over,
+                Err(CommitError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into_error()),
+            }
+        }
+        match next {
+            Some(next) => rest = next,
+            None => return Ok(count),
+        }
+    }
 }

@@ -40,4 +40,9 @@ impl Bounds {
         let taken = self.accepted.take(&authority, now);
         taken.map_err(|retry_after| NotSignedOut::Busy { retry_after })
     }
+
+    /// It was there before.
+    pub(crate) fn was_no_good_one(&self, authority: &ServerName, now: Instant) {
+        self.accepted.put_back(&authority, now);
+    }
 }

@@ -165,13 +165,20 @@ impl Provider {
         }
         let mut asking = self.asking.lock().await;
         let now = self.clock.instant();
-        let is_to_wait = |until: Option<Instant>| until.is_some_and(|until| until > now);
-        let is_too_soon = is_to_wait(asking.keys_not_before)
-            || bringer == Bringer::Anybody && is_to_wait(asking.strangers_not_before);
-        if let Some(known) = self.known(USABLE)
-            && (token.names_one_of(&known.keys) || is_too_soon)
-        {
-            return Ok(known.keys);
+        let strangers_not_before = asking.strangers_not_before.filter(|_| bringer == Bringer::Anybody);
+        let not_before = asking.keys_not_before.max(strangers_not_before).filter(|until| *until > now);
+        if let Some(known) = self.known(USABLE) {
+            if token.names_one_of(&known.keys) {
+                return Ok(known.keys);
+            }
+            match (not_before, bringer) {
+                (None, _) => {}
+                (Some(_), Bringer::We) => return Ok(known.keys),
+                // It may be by a key that is new indeed: that it is bad nobody knows, so it is to come again.
+                (Some(until), Bringer::Anybody) => {
+                    return Err(Error::Busy { retry_after: until.since(now) });
+                }
+            }
         }
         asking.keys_not_before = Some(now + ROTATION);
         if bringer == Bringer::Anybody {

@@ -48,6 +48,17 @@ impl Upstream {
         bounds.count_good(authority, now)?;
         Ok(told)
     }
+
+    /// A token that was read was acted on before. It takes no place of those that are to be acted on, and counts as a bad one:
+    /// whoever has come by one, as another client that it is for as well, keeps no other one out with it.
+    ///
+    /// # Errors
+    /// [`NotSignedOut::TooOften`].
+    pub fn was_acted_on(&self, authority: &ServerName, from: Option<Address>) -> Result<(), NotSignedOut> {
+        let now = self.clock.instant();
+        self.bounds.was_no_good_one(authority, now);
+        self.bounds.count_bad(from, now)
+    }
 }
 
 /// Looks at the signature by keys that the provider has still to be asked for.

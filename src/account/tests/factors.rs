@@ -11,7 +11,7 @@ pub(super) fn code_at(secret: &factor::Secret, ms: u64) -> String {
     factor::code_at(secret, base::Timestamp(ms))
 }
 
-fn at(ip: &str) -> InBrowser<'static> {
+pub(super) fn at(ip: &str) -> InBrowser<'static> {
     InBrowser { key: [5; 32], from: ip.parse().ok().map(Address::of), agent: None }
 }
 
@@ -41,7 +41,7 @@ impl Town {
 }
 
 /// The ticket that a password gives.
-async fn ticket(accounts: &Accounts, way: &InBrowser<'_>) -> String {
+pub(super) async fn ticket(accounts: &Accounts, way: &InBrowser<'_>) -> String {
     let credentials =
         Credentials::NameAndPassword { name: "hanako".to_owned(), password: PASSWORD.to_owned() };
     match accounts.sign_in_browser(kanazawa(), &credentials, way).await.unwrap() {
@@ -50,7 +50,11 @@ async fn ticket(accounts: &Accounts, way: &InBrowser<'_>) -> String {
     }
 }
 
-async fn show(accounts: &Accounts, code: &str, way: &InBrowser<'_>) -> Result<BrowserSecret, Error> {
+pub(super) async fn show(
+    accounts: &Accounts,
+    code: &str,
+    way: &InBrowser<'_>,
+) -> Result<BrowserSecret, Error> {
     let ticket = ticket(accounts, way).await;
     let shown = accounts.show_code(kanazawa(), &ticket, code, way).await?;
     Ok(shown.done().unwrap().1)

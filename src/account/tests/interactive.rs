@@ -3,7 +3,7 @@
 use super::*;
 use crate::tables;
 
-async fn begin_to_register(town: &Town, request: Value) -> String {
+pub(super) async fn begin_to_register(town: &Town, request: Value) -> String {
     session_of(town.accounts.register(kanazawa(), asked(request, None)).await)
 }
 

@@ -13,6 +13,7 @@ mod register;
 mod rooms;
 mod sessions;
 mod sign_outs;
+mod ways_in;
 
 use std::{sync::Arc, time::Duration};
 

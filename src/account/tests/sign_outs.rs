@@ -222,7 +222,8 @@ async fn between_the_provider_and_the_second_step_a_login_ends_too_and_what_come
     town.clock.advance(Duration::from_secs(30));
     let secret = show(&ticket_of("s-3").await).await.unwrap();
     let browser = town.accounts.find_browser(kanazawa(), &secret.0).await.unwrap().unwrap();
-    let renewed = town.accounts.renew_browser(&browser, "password", &nowhere()).await.unwrap();
+    let renewed =
+        town.accounts.renew_browser((&browser, browser.stamp), "password", &nowhere()).await.unwrap();
     let (_, renewed) = renewed.done().unwrap();
     let tokens = town.session_of(&browser, "A").await;
     town.end(&sign_out(None, Some("s-3"), "t-2")).await;
@@ -418,4 +419,16 @@ async fn a_sign_out_leaves_a_row_with_what_ended_and_so_do_those_that_were_not_b
             "session.sign_out_refused  stranger ".to_owned(),
         ]
     );
+}
+
+#[tokio::test]
+async fn a_browser_in_which_a_first_factor_is_set_up_stays_one_of_its_login() {
+    let town = town_with_provider().await;
+    let hanako = identity(&town, "hanako", Some("s-1"));
+    let browser = town.browser_of(&hanako).await;
+    let secret = town.set_up(&browser, &nowhere()).await.unwrap();
+    let renewed = town.accounts.find_browser(kanazawa(), &secret.0).await.unwrap().unwrap();
+    assert!(renewed.strong && renewed.login.as_ref() == Some(&hanako.login));
+    assert_eq!(town.end(&sign_out(None, Some("s-1"), "t-1")).await, Some(1));
+    assert!(town.accounts.find_browser(kanazawa(), &secret.0).await.unwrap().is_none());
 }

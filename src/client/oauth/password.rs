@@ -67,16 +67,17 @@ pub(super) async fn change(
         }
         false => Err(PageError::bad_request("二つのパスワードが一致しません。", "The two passwords differ.")),
     };
-    if let Err(error) = done {
-        if error.status().is_server_error() {
-            return Err(error);
+    let stamp = match done {
+        Ok(stamp) => stamp,
+        Err(error) if error.status().is_server_error() => return Err(error),
+        Err(error) => {
+            let page = page(api, &visit, browser, Some(&error)).await?;
+            return Ok(visit.page(page));
         }
-        let page = page(api, &visit, browser, Some(&error)).await?;
-        return Ok(visit.page(page));
-    }
+    };
     let agent = visit.call.user_agent();
     let way = in_browser(&visit, agent.as_deref());
-    match api.accounts.renew_browser(browser, "password", &way).await? {
+    match api.accounts.renew_browser((browser, stamp), "password", &way).await? {
         SignedIn::Done(_, secret) => visit.begin(&api.pages, secret).await?,
         unfinished @ SignedIn::Unfinished(_) => return arrive(&api.pages, visit, unfinished, ACCOUNT).await,
     }

@@ -48,6 +48,9 @@ pub(crate) async fn take(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Resp
     match api.accounts.end_provider_logins(authority, &token.sign_out(), from).await {
         Ok(Some(_)) => Ok(uncached(Response::new(Body::empty()))),
         Ok(None) => {
+            if let Err(too_often) = api.upstream.was_acted_on(authority, from) {
+                return Ok(refused(&too_often));
+            }
             api.accounts.note_refused_sign_out(authority, from, "logout_token_again");
             Ok(refusal(StatusCode::BAD_REQUEST, "jti was there before", None))
         }

@@ -4,6 +4,7 @@ mod authenticator;
 mod codes;
 mod factors;
 mod passkeys;
+mod recoveries;
 mod totp;
 
 use base::{Metrics, Random, Tasks, Timestamp};

@@ -180,6 +180,7 @@ async fn strangers_make_us_ask_the_provider_seldom_and_ever_more_seldom() {
     desk.read(&desk.token(|_| {})).await.unwrap();
     assert_eq!(desk.asked(), 2);
     // From everywhere, for forty minutes, once a second, each with another key.
+    let mut looked = 0;
     for second in 0..2_400_u32 {
         let mut claims = logout_claims();
         claims["iat"] = json!(NOW + u64::from(second));
@@ -187,11 +188,17 @@ async fn strangers_make_us_ask_the_provider_seldom_and_ever_more_seldom() {
         let token = signed(&desk.key, json!({ "alg": "ES256", "kid": format!("made up {second}") }), &claims);
         let from = address(u8::try_from(second % 250).unwrap());
         let refused = desk.upstream.read_logout_token(here(), &token, from).await;
-        assert!(matches!(refused, Err(NotSignedOut::Bad(Bad::Signature))), "{second} {refused:?}");
+        match refused {
+            Err(NotSignedOut::Bad(Bad::Signature)) => looked += 1,
+            // Nobody has looked, so it is to come again.
+            Err(NotSignedOut::Busy { retry_after }) => assert!(retry_after <= Duration::from_secs(600)),
+            other => panic!("{second} {other:?}"),
+        }
         desk.hand.advance(Duration::from_secs(1));
     }
     // A minute, two, four, eight, ten, ten, each by half at most less; whoever signs in would have had none either.
     assert!((5..=12).contains(&(desk.asked() - 2)), "{}", desk.asked());
+    assert_eq!(looked, desk.asked() - 2);
 
     // A key that is new indeed is found by one of them, at the latest when that pause is over.
     let new = p256();
@@ -201,6 +208,28 @@ async fn strangers_make_us_ask_the_provider_seldom_and_ever_more_seldom() {
     (claims["iat"], claims["exp"]) = (json!(NOW + 3_000), json!(NOW + 3_100));
     let token = signed(&new, json!({ "alg": "ES256", "kid": "new" }), &claims);
     desk.read(&token).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_by_a_new_key_is_to_come_again_where_strangers_have_used_up_the_question() {
+    let desk = Desk::new();
+    desk.read(&desk.token(|_| {})).await.unwrap();
+    let by_key = |key: &(EcdsaKeyPair, SystemRandom), kid: &str| {
+        signed(key, json!({ "alg": "ES256", "kid": kid }), &logout_claims())
+    };
+    let made_up = by_key(&desk.key, "made up");
+    let stranger = desk.upstream.read_logout_token(here(), &made_up, address(9)).await;
+    assert!(matches!(stranger, Err(NotSignedOut::Bad(Bad::Signature))), "the provider has no such key");
+    // It has another key a moment later, and nobody has signed in since.
+    let new = p256();
+    *desk.site.keys.lock() = json!([public(&new.0, "new")]);
+    let told = by_key(&new, "new");
+    let Err(NotSignedOut::Busy { retry_after }) = desk.read(&told).await else {
+        panic!("it may be good, and nobody has looked")
+    };
+    assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(60), "{retry_after:?}");
+    desk.hand.advance(retry_after + Duration::from_millis(1));
+    desk.read(&told).await.unwrap();
 }
 
 #[tokio::test]
