@@ -135,6 +135,9 @@ impl Cases {
             if old.state != State::Returned {
                 return Err(Self::not_now(&old.state));
             }
+            if old.expires <= self.inner.clock.now() {
+                return Err(Self::expired());
+            }
             if old.version >= MOST_LINES {
                 return Err(Error::Refused(words!(
                     "差し戻しの回数が多すぎます。取り下げて、新しい案件として申請してください。",

@@ -299,6 +299,14 @@ impl Cases {
         }
     }
 
+    /// Its time is over, though it was not seen to yet.
+    pub(crate) fn expired() -> Error {
+        Error::Refused(words!(
+            "この案件は期限が過ぎました。必要なときは、新しい案件として申請してください。",
+            "The time of this case is over; please ask in a new case if it is needed still."
+        ))
+    }
+
     /// The state of a case, where it has to be another one for what is wanted.
     pub(crate) fn not_now(state: &State) -> Error {
         let told = state.words();

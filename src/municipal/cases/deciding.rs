@@ -212,6 +212,9 @@ impl Cases {
         let Some(decider) = deciders.find(user).cloned() else {
             return Ok(Err(No::NotHis(why_not(&context, &new, user))));
         };
+        if old.expires <= context.now {
+            return Ok(Err(No::Refused(Self::expired())));
+        }
         if let Some(for_whom) = &decider.for_whom {
             demands.push(self.demand_deputies(authority, for_whom).await?);
             // Read again behind what was demanded: it may have been taken away in between.

@@ -277,6 +277,9 @@ impl Cases {
         if !matches!(old.state, State::Failed(_)) {
             return Err(Self::not_now(&old.state));
         }
+        if old.expires <= self.inner.clock.now() {
+            return Err(Self::expired());
+        }
         let new = Case { state: State::Approved, ..old.clone() };
         let mut batch = Batch::new();
         self.deed(Action::RetryCase, &by.actor, id, &new).write(&mut batch, authority);

@@ -61,13 +61,14 @@ impl Cases {
     }
 
     pub(crate) async fn list_waiting(&self, authority: &ServerName, by: &By) -> Result<Answer, Error> {
-        let user = by.account()?;
+        let (user, now) = (by.account()?, self.inner.clock.now());
         let (name, store) = (authority.as_str(), &self.inner.store);
         let rows = store.scan(&OPEN, Range::prefix(name), Direction::Ascending, MOST_OPEN).await?;
         let keys: Vec<_> = rows.iter().map(|((_, id), ())| (name, *id)).collect();
         let cases = store.get_many(&CASES, &keys).await?;
         let both = keys.iter().zip(cases).filter_map(|((_, id), case)| Some((*id, case?)));
-        let cases: Vec<(CaseId, Case)> = both.filter(|(_, case)| case.state == State::Asked).collect();
+        let cases: Vec<(CaseId, Case)> =
+            both.filter(|(_, case)| case.state == State::Asked && case.expires > now).collect();
         let all: Vec<&Case> = cases.iter().map(|(_, case)| case).collect();
         let context = self.context(authority, &all, &[user]).await?;
         let mut lines = Vec::new();
@@ -166,7 +167,8 @@ impl Cases {
         if case.state == State::Asked {
             self.void(&context, &mut current);
         }
-        let at = current.step().filter(|_| case.state == State::Asked);
+        let is_over = case.expires <= context.now;
+        let at = current.step().filter(|_| case.state == State::Asked && !is_over);
         let deciders = at.map(|at| context.deciders(&current, at, None)).unwrap_or_default();
         let own = user.and_then(|user| deciders.find(user));
         let mut may: Vec<&str> = Vec::new();
@@ -174,7 +176,7 @@ impl Cases {
             may.extend(["approve", "return", "refuse"]);
         }
         let is_asker = user.is_some_and(|user| case.asker == user);
-        if is_asker && case.state == State::Returned {
+        if is_asker && case.state == State::Returned && !is_over {
             may.push("ask_again");
         }
         if (is_asker || user.is_none())
@@ -184,7 +186,7 @@ impl Cases {
         }
         let can_be_undone = self.kind(&case.kind).is_some_and(|kind| kind.can_be_undone());
         let ends = match &case.state {
-            State::Failed(_) => Some("retry"),
+            State::Failed(_) if !is_over => Some("retry"),
             State::Done if can_be_undone => Some("undo"),
             _ => None,
         };

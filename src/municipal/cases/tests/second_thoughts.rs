@@ -1,0 +1,62 @@
+//! What was found by attacking cases once more: deadlines, deputies, retries, and reminders that are late or stale.
+
+use std::time::Duration;
+
+use organisation::Absence;
+
+use super::*;
+use crate::{
+    State,
+    limits::{MOST_LINES, MOST_OPEN_OF_ONE},
+    tables::{TOLD, TellRow, Why},
+    tests::{
+        effects::{deed, done},
+        town::day,
+    },
+};
+
+fn name(deputy: &str) -> Order {
+    Order::NameDeputy { deputy: deputy.to_owned(), from: day("2026-03-01"), until: day("2026-06-30") }
+}
+
+fn told(town: &Town) -> Vec<String> {
+    town.people.told.lock().iter().map(|((user, _), text)| format!("{user}: {text}")).collect()
+}
+
+async fn away(town: &Town, name: &str) {
+    let all = organisation::Organisations::new(&town.store);
+    let person = all.load(kanazawa()).await.unwrap().organisation.owner(name).unwrap();
+    town.by_hand("2026-03-01", |by_hand, _| by_hand.away(person, Absence::Leave, None).unwrap()).await;
+}
+
+#[tokio::test]
+async fn what_has_expired_is_decided_by_nobody_though_nobody_has_seen_to_it_yet() {
+    let town = Town::with_people().await;
+    let id = town.ask("hanako", deed("deed", "防災課", "x")).await;
+    let returned = town.ask("hanako", deed("deed", "防災課", "y")).await;
+    let back = Order::Return { id: returned, text: "短く".to_owned(), seen: None };
+    town.of("bosai-cho", back).await.unwrap();
+    let failed = town.ask("hanako", deed("deed", "防災課", "refused")).await;
+    town.of("bosai-cho", approve(failed, None)).await.unwrap();
+    town.of("p", approve(failed, None)).await.unwrap();
+    town.noon_of("2026-03-20");
+    for order in [
+        approve(id, None),
+        Order::Refuse { id, text: "だめ".to_owned(), seen: None },
+        Order::Return { id, text: "短く".to_owned(), seen: None },
+    ] {
+        assert!(refusal(town.of("bosai-cho", order).await).contains("期限"));
+    }
+    let Answer::List { lines, .. } = town.of("bosai-cho", Order::Waiting).await.unwrap() else { panic!() };
+    assert!(lines.is_empty(), "{lines:?}");
+    let Order::Ask { fields, reason, .. } = deed("deed", "防災課", "y") else { panic!() };
+    let again = Order::AskAgain { id: returned, fields, reason, seen: None };
+    assert!(refusal(town.of("hanako", again).await).contains("期限"));
+    let retry = Order::Retry { id: failed, seen: None };
+    assert!(refusal(town.of("hanako", retry).await).contains("期限"));
+    town.see_to().await;
+    for id in [id, returned, failed] {
+        assert_eq!(town.state(id).await, State::Expired);
+    }
+    assert_eq!(done(&town, "x", id).await, 0);
+}
