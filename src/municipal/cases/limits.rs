@@ -11,7 +11,7 @@ pub const MOST_OPEN_OF_ONE: usize = 20;
 /// Cases that one person asks for within a day, so that nobody fills the rooms of those who decide.
 pub const MOST_A_DAY: usize = 40;
 
-/// Lines of a case's history, after which it is not asked again: a new case is.
+/// Lines of a case's history, after which it is neither asked nor tried again: a new case is.
 pub const MOST_LINES: u32 = 300;
 
 /// Letters of a reason, a remark or a sentence.

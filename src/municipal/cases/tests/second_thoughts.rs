@@ -60,3 +60,22 @@ async fn what_has_expired_is_decided_by_nobody_though_nobody_has_seen_to_it_yet(
     }
     assert_eq!(done(&town, "x", id).await, 0);
 }
+
+#[tokio::test]
+async fn what_fails_is_not_tried_without_end_by_one_person() {
+    let town = Town::with_people().await;
+    let id = town.ask("hanako", deed("deed", "防災課", "refused")).await;
+    town.of("bosai-cho", approve(id, None)).await.unwrap();
+    town.of("p", approve(id, None)).await.unwrap();
+    let mut last = Ok(Answer::Done);
+    for _ in 0..MOST_LINES {
+        last = town.of("hanako", Order::Retry { id, seen: None }).await;
+        if last.is_err() {
+            break;
+        }
+    }
+    assert!(refusal(last).contains("多すぎます"));
+    let lines = town.look(id).await.history.len();
+    assert!(lines <= MOST_LINES as usize + 2, "{lines}");
+    town.of("hanako", Order::Withdraw { id, text: String::new(), seen: None }).await.unwrap();
+}
