@@ -160,7 +160,7 @@ impl Cases {
         let user = by.user.as_deref();
         let context = self.context(authority, &[&case], user.as_slice()).await?;
         let history = self.history(authority, id).await?;
-        if !self.may_see(&context, (&case, &history), by) {
+        if !self.sees(authority, &context, (&case, &history), by).await? {
             return Err(Error::NoCase);
         }
         let mut current = case.clone();
@@ -226,14 +226,35 @@ impl Cases {
         Ok(rows.into_iter().map(|(_, event)| event).collect())
     }
 
-    /// Whether somebody may see a case: who asked, whom it is about, who decides or has decided, whoever sees all of them.
+    /// Whether somebody may see a case: who has a part in it, and who may try it again or undo it, since nobody does so unseen.
+    async fn sees(
+        &self,
+        authority: &ServerName,
+        context: &Context,
+        (case, history): (&Case, &[Event]),
+        by: &By,
+    ) -> Result<bool, Error> {
+        if self.may_see(context, (case, history), by) {
+            return Ok(true);
+        }
+        let can_be_ended = match &case.state {
+            State::Failed(_) => true,
+            State::Done => self.kind(&case.kind).is_some_and(|kind| kind.can_be_undone()),
+            _ => false,
+        };
+        Ok(can_be_ended && self.may_end(authority, case, by).await?)
+    }
+
+    /// Whether somebody has a part in a case: who asked, whom it is about, who decides or has decided, whoever sees all of them.
     fn may_see(&self, context: &Context, (case, history): (&Case, &[Event]), by: &By) -> bool {
         let Some(user) = by.user.as_deref() else { return true };
         let is_his = case.asker == user || case.subjects.iter().any(|subject| subject == user);
         if is_his || context.sees_all(user) {
             return true;
         }
-        let decided = |deed| matches!(deed, Deed::Approved | Deed::Returned | Deed::Refused);
+        let decided = |deed| {
+            matches!(deed, Deed::Approved | Deed::Returned | Deed::Refused | Deed::Retried | Deed::Undone)
+        };
         if history.iter().any(|event| event.by == user.as_str() && decided(event.deed)) {
             return true;
         }
@@ -256,7 +277,7 @@ impl Cases {
     ) -> Result<Error, Error> {
         let context = self.context(authority, &[case], by.user.as_deref().as_slice()).await?;
         let history = self.history(authority, id).await?;
-        Ok(if self.may_see(&context, (case, &history), by) { error } else { Error::NoCase })
+        Ok(if self.sees(authority, &context, (case, &history), by).await? { error } else { Error::NoCase })
     }
 
     /// Whether what somebody wants is what he has just done: a form that is sent twice is answered with how things stand.

@@ -79,3 +79,20 @@ async fn what_fails_is_not_tried_without_end_by_one_person() {
     assert!(lines <= MOST_LINES as usize + 2, "{lines}");
     town.of("hanako", Order::Withdraw { id, text: String::new(), seen: None }).await.unwrap();
 }
+
+#[tokio::test]
+async fn who_may_try_again_what_failed_sees_it_and_is_shown_what_came_of_it() {
+    let town = Town::with_people().await;
+    let id = town.ask("hanako", deed("deed", "防災課", "refused")).await;
+    town.of("bosai-cho", approve(id, None)).await.unwrap();
+    town.of("p", approve(id, None)).await.unwrap();
+    assert!(town.of("bucho", Order::Case { id }).await.is_err());
+    assert!(town.of("bucho", Order::Retry { id, seen: None }).await.is_err());
+    // She who agreed is there no more: it is his who heads the unit above.
+    town.account("bosai-cho", None).await;
+    let case = shown(town.of("bucho", Order::Case { id }).await.unwrap());
+    assert!(case.may.contains(&"retry".to_owned()), "{:?}", case.may);
+    let case = shown(town.of("bucho", Order::Retry { id, seen: None }).await.unwrap());
+    assert_eq!(case.case.state, State::Asked, "her approval counts no more");
+    assert!(town.of("taro", Order::Case { id }).await.is_err());
+}
