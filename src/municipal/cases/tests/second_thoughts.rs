@@ -96,3 +96,14 @@ async fn who_may_try_again_what_failed_sees_it_and_is_shown_what_came_of_it() {
     assert_eq!(case.case.state, State::Asked, "her approval counts no more");
     assert!(town.of("taro", Order::Case { id }).await.is_err());
 }
+
+#[tokio::test]
+async fn who_is_away_decides_for_nobody_else_either() {
+    let town = Town::with_people().await;
+    town.of("bosai-cho", name("taro")).await.unwrap();
+    let id = town.ask("hanako", deed("deed", "防災課", "x")).await;
+    assert_eq!(town.deciders(id).await, ["bosai-cho", "taro for bosai-cho"]);
+    away(&town, "taro").await;
+    assert_eq!(town.deciders(id).await, ["bosai-cho"]);
+    assert!(town.of("taro", approve(id, None)).await.is_err());
+}
