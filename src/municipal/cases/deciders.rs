@@ -40,6 +40,11 @@ pub(crate) struct Deciders {
 }
 
 impl Deciders {
+    /// Whether a user may decide for himself, or else for this one.
+    pub(crate) fn has(&self, user: &UserId, for_whom: Option<&UserId>) -> bool {
+        self.people.iter().any(|decider| decider.user == user && decider.for_whom.as_deref() == for_whom)
+    }
+
     /// As whom a user decides: for himself, if he may so.
     pub(crate) fn find(&self, user: &UserId) -> Option<&Decider> {
         let own = self.people.iter().filter(|decider| decider.user == user);

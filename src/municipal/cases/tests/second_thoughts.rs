@@ -107,3 +107,20 @@ async fn who_is_away_decides_for_nobody_else_either() {
     assert_eq!(town.deciders(id).await, ["bosai-cho"]);
     assert!(town.of("taro", approve(id, None)).await.is_err());
 }
+
+#[tokio::test]
+async fn what_a_deputy_agreed_to_counts_for_whom_it_was_given_and_not_for_another_one() {
+    let town = Town::with_people().await;
+    town.of("bosai-cho", name("taro")).await.unwrap();
+    town.of("bucho", name("taro")).await.unwrap();
+    away(&town, "bosai-cho").await;
+    let id = town.ask("hanako", deed("deed", "防災課", "x")).await;
+    assert_eq!(town.deciders(id).await, ["taro for bosai-cho"]);
+    town.of("taro", approve(id, None)).await.unwrap();
+    assert_eq!(town.deciders(id).await, ["p"]);
+    // She takes it from him. He is another one's deputy still, who has not been asked.
+    town.of("bosai-cho", Order::EndDeputy { deputy: user("taro") }).await.unwrap();
+    assert!(town.of("p", approve(id, None)).await.is_err());
+    assert_eq!(town.deciders(id).await, ["bucho", "taro for bucho"]);
+    assert_eq!(done(&town, "x", id).await, 0);
+}
