@@ -56,9 +56,9 @@ impl Cases {
         let Some(case) = self.inner.store.get(&CASES, &(authority.as_str(), id)).await? else {
             return self.forget(authority, (id, line), row).await;
         };
-        let Some(to) = row.to.clone() else {
+        let Some(mut to) = row.to.clone() else {
             // Who is told is noted before anybody is: whoever goes on tells the same people.
-            let to = self.recipients(authority, &case, row.why).await?;
+            let to = self.recipients(authority, (id, line), &case, row.why).await?;
             let found = TellRow { to: Some(to), not_before: Timestamp(0), ..row.clone() };
             let mut batch = Batch::new();
             batch.replace(&TOLD, &key, row, &found);
@@ -67,6 +67,11 @@ impl Cases {
             }
             return Ok(());
         };
+        if row.tries > 0 {
+            // Some minutes have passed: whom it does not wait for any more is not told that it does.
+            let still = self.recipients(authority, (id, line), &case, row.why).await?;
+            to.retain(|user| still.contains(user));
+        }
         let mut left = Vec::new();
         for user in &to {
             let message = Message {
@@ -117,6 +122,7 @@ impl Cases {
     async fn recipients(
         &self,
         authority: &ServerName,
+        (id, line): (CaseId, u32),
         case: &Case,
         why: Why,
     ) -> Result<Vec<OwnedUserId>, Error> {
@@ -125,6 +131,13 @@ impl Cases {
             return Ok(standing.map(|_| case.asker.clone()).into_iter().collect());
         }
         if case.state != State::Asked {
+            return Ok(Vec::new());
+        }
+        // Whoever it began to wait for since is told by the row of that.
+        let name = authority.as_str();
+        let range = Range::prefix(&(name, id)).after(&(name, id, line));
+        let later = self.inner.store.scan(&TOLD, range, Order::Ascending, PAGE).await?;
+        if later.iter().any(|(_, later)| later.why == Why::Waits) {
             return Ok(Vec::new());
         }
         let context = self.context(authority, &[case], &[] as &[&UserId]).await?;

@@ -124,3 +124,23 @@ async fn what_a_deputy_agreed_to_counts_for_whom_it_was_given_and_not_for_anothe
     assert_eq!(town.deciders(id).await, ["bucho", "taro for bucho"]);
     assert_eq!(done(&town, "x", id).await, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_is_asked_in_the_second_step_is_told_once_however_late_the_first_is_told() {
+    let town = Town::with_people().await;
+    let id = town.ask("hanako", deed("deed", "防災課", "x")).await;
+    town.of("bosai-cho", approve(id, None)).await.unwrap();
+    town.see_to().await;
+    assert_eq!(told(&town), ["p: 案件 1「x」があなたの承認を待っています。 /_yakuba/counter/cases/1"]);
+    // Who could not be told in time is not told of what waits for him no more.
+    let id = town.ask("taro", deed("deed", "防災課", "y")).await;
+    *town.people.is_down.lock() = true;
+    town.see_to().await;
+    town.of("bosai-cho", approve(id, None)).await.unwrap();
+    *town.people.is_down.lock() = false;
+    town.hand.advance(Duration::from_secs(61));
+    town.see_to().await;
+    let all = told(&town);
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert!(all.iter().all(|told| told.starts_with("p: ")), "{all:?}");
+}
