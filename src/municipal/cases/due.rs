@@ -122,20 +122,7 @@ impl Cases {
                 let new = Case { state: State::Expired, approvals: Vec::new(), ..case.clone() };
                 self.end(authority, (id, &case), new, (Deed::Expired, Action::ExpireCase)).await
             }
-            State::Asked => {
-                let mut batch = Batch::new();
-                let change = Change {
-                    id,
-                    old: Some(&case),
-                    new: Case { reminded: true, ..case.clone() },
-                    events: Vec::new(),
-                    tells: Some(Why::StillWaits),
-                    again_at: None,
-                };
-                self.write(&mut batch, authority, change);
-                self.inner.store.commit(batch).await?;
-                Ok(())
-            }
+            State::Asked => self.see_to_asked(authority, id, &case).await,
             State::Approved => self.carry_on(authority, id).await,
             State::Done => {
                 let by = By { actor: Actor::server(), user: None };
@@ -166,6 +153,32 @@ impl Cases {
                 Ok(())
             }
         }
+    }
+
+    /// Takes out what counts no more, so that whom it waits for anew is told; else reminds whom it waits for, when it is time.
+    async fn see_to_asked(&self, authority: &ServerName, id: CaseId, case: &Case) -> Result<(), Error> {
+        let demands = self.demands(authority, case, None).await?;
+        let context = self.context(authority, &[case], &[]).await?;
+        let mut new = case.clone();
+        let events = self.void(&context, &mut new);
+        let is_time = case.reminds_at().is_some_and(|at| at <= context.now);
+        let mut batch = Batch::new();
+        let tells = match (events.is_empty(), is_time) {
+            (false, _) => {
+                demands.iter().for_each(|demand| demand(&mut batch));
+                self.voided(id, case, &events).iter().for_each(|deed| deed.write(&mut batch, authority));
+                Some(Why::Waits)
+            }
+            (true, true) => {
+                new.reminded = true;
+                Some(Why::StillWaits)
+            }
+            (true, false) => None,
+        };
+        let change = Change { id, old: Some(case), new, events, tells, again_at: None };
+        self.write(&mut batch, authority, change);
+        self.inner.store.commit(batch).await?;
+        Ok(())
     }
 
     async fn end(

@@ -50,5 +50,8 @@ pub const BETWEEN_REMINDERS: Duration = Duration::from_millis(200);
 /// After so long what could not be done for now is tried again.
 pub const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
+/// So often it is looked whether what was agreed to counts still, so that whoever has to agree in somebody's place hears of it.
+pub const LOOKED_AT_AFTER: Duration = Duration::from_secs(86_400);
+
 /// After a failure so long at least a case stays, for somebody to look at.
 pub const FAILED_STAYS: Duration = Duration::from_secs(14 * 86_400);

@@ -144,3 +144,25 @@ async fn who_is_asked_in_the_second_step_is_told_once_however_late_the_first_is_
     assert_eq!(all.len(), 2, "{all:?}");
     assert!(all.iter().all(|told| told.starts_with("p: ")), "{all:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_an_approval_counts_no_more_whoever_is_asked_anew_hears_of_it_by_himself() {
+    let town = Town::with_people().await;
+    let id = town.ask("hanako", deed("deed", "防災課", "x")).await;
+    town.of("bosai-cho", approve(id, None)).await.unwrap();
+    town.see_to().await;
+    town.noon_of("2026-03-03");
+    town.see_to().await;
+    assert_eq!(told(&town).len(), 2, "p, and once more");
+    town.account("bosai-cho", Some((false, false))).await;
+    town.noon_of("2026-03-05");
+    town.see_to().await;
+    let all = told(&town);
+    assert!(all.iter().any(|told| told.starts_with("bucho: ")), "{all:?}");
+    assert_eq!(town.log("case.void_approval").await.len(), 1);
+    town.see_to().await;
+    assert_eq!(told(&town).len(), all.len());
+    town.of("bucho", approve(id, None)).await.unwrap();
+    town.of("p", approve(id, None)).await.unwrap();
+    assert_eq!(town.state(id).await, State::Done);
+}
