@@ -80,12 +80,22 @@ impl Cases {
         }
     }
 
-    /// Tells people in all authorities what they have still to be told.
+    /// Tells people in all authorities what they have still to be told: some of each in turn, so that one that has thousands to
+    /// tell holds up no other.
     pub(crate) async fn tell_everybody(&self) {
-        for authority in self.inner.authorities.keys() {
-            if let Err(error) = self.tell_all(authority).await {
-                warn!(%authority, %error, "people could not be reminded, it is tried again later");
+        let mut left: Vec<_> = self.inner.authorities.keys().map(|authority| (authority, None)).collect();
+        while !left.is_empty() {
+            let mut more = Vec::with_capacity(left.len());
+            for (authority, after) in left {
+                match self.tell_some(authority, after).await {
+                    Ok(None) => {}
+                    Ok(last) => more.push((authority, last)),
+                    Err(error) => {
+                        warn!(%authority, %error, "people could not be reminded, it is tried again later");
+                    }
+                }
             }
+            left = more;
         }
     }
 

@@ -23,27 +23,33 @@ use crate::{
 /// How often somebody is tried to be told: for as many minutes.
 const MOST_TRIES: u8 = 20;
 
-/// Rows that are read at once.
-const PAGE: usize = 50;
+/// Rows of an authority that have their turn at once: a minute or two at most.
+const PAGE: usize = 10;
+
+/// Where a row is: authority, case, line of its history.
+pub(crate) type TellKey = (String, CaseId, u32);
 
 impl Cases {
-    pub(crate) async fn tell_all(&self, authority: &ServerName) -> Result<(), Error> {
+    /// Tells of a page of rows behind one; the last of them, where more may follow. Those who are told later must neither hide
+    /// the others nor be asked for without a pause: so it goes page by page to the end.
+    pub(crate) async fn tell_some(
+        &self,
+        authority: &ServerName,
+        after: Option<TellKey>,
+    ) -> Result<Option<TellKey>, Error> {
         let mut range = Range::prefix(authority.as_str());
-        // Page by page to the end: those who are told later must neither hide the others nor be asked for without a pause.
-        loop {
-            let rows = self.inner.store.scan(&TOLD, range, Order::Ascending, PAGE).await?;
-            let last = rows.last().map(|(key, _)| key.clone()).filter(|_| rows.len() == PAGE);
-            for ((_, id, line), row) in rows {
-                if row.not_before > self.inner.clock.now() {
-                    continue;
-                }
-                self.tell_one(authority, (id, line), &row).await?;
-            }
-            match last {
-                Some(last) => range = Range::prefix(authority.as_str()).after(&last),
-                None => return Ok(()),
-            }
+        if let Some(after) = &after {
+            range = range.after(after);
         }
+        let rows = self.inner.store.scan(&TOLD, range, Order::Ascending, PAGE).await?;
+        let last = rows.last().map(|(key, _)| key.clone()).filter(|_| rows.len() == PAGE);
+        for ((_, id, line), row) in rows {
+            if row.not_before > self.inner.clock.now() {
+                continue;
+            }
+            self.tell_one(authority, (id, line), &row).await?;
+        }
+        Ok(last)
     }
 
     async fn tell_one(

@@ -166,3 +166,29 @@ async fn where_an_approval_counts_no_more_whoever_is_asked_anew_hears_of_it_by_h
     town.of("p", approve(id, None)).await.unwrap();
     assert_eq!(town.state(id).await, State::Done);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_authority_with_thousands_to_tell_holds_up_no_other() {
+    let town = Town::with_people().await;
+    let id = town.ask("hanako", deed("deed", "防災課", "x")).await;
+    let many: Vec<_> = (0..30).map(|n| user(&format!("n{n}"))).collect();
+    let row = |to: &[ruma::OwnedUserId]| TellRow {
+        why: Why::Asker,
+        to: Some(to.to_vec()),
+        not_before: base::Timestamp(0),
+        tries: 0,
+    };
+    let case = town.look(id).await.case;
+    let mut batch = store::Batch::new();
+    for line in 1..1_000 {
+        batch.put(&TOLD, &(kanazawa().as_str(), id, line), &row(&many));
+    }
+    let theirs: ruma::OwnedUserId = "@theirs:nonoichi.test".try_into().unwrap();
+    batch.put(&crate::tables::CASES, &("nonoichi.test", CaseId(1)), &case);
+    batch.put(&TOLD, &("nonoichi.test", CaseId(1), 0), &row(std::slice::from_ref(&theirs)));
+    town.store.commit(batch).await.unwrap();
+    let telling = town.cases.tell_everybody();
+    let waited = tokio::time::timeout(Duration::from_secs(600), telling).await;
+    assert!(waited.is_err(), "it takes longer");
+    assert!(told(&town).iter().any(|told| told.starts_with("theirs: ")));
+}
