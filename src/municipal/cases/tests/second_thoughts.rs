@@ -217,3 +217,25 @@ async fn what_is_not_to_be_seen_is_no_reason_and_turns_or_breaks_no_line() {
     assert_eq!(case.title.ja, "葛\u{e0100}城 👩\u{200d}🚒");
     assert_eq!(case.reason, "辻\u{e0101}さんの件");
 }
+
+#[tokio::test]
+async fn nobody_has_more_cases_open_for_having_asked_for_many_since() {
+    let town = Town::with_people().await;
+    let mut asked = 0;
+    for n in 1..MOST_OPEN_OF_ONE {
+        town.ask("hanako", duty_for("hanako", ["reading", "audit"][n % 2])).await;
+        asked += 1;
+    }
+    for day in 2..16 {
+        while asked < 40 {
+            let id = town.ask("hanako", duty_for("hanako", "reading")).await;
+            town.of("hanako", Order::Withdraw { id, text: String::new(), seen: None }).await.unwrap();
+            asked += 1;
+        }
+        town.noon_of(&format!("2026-03-{day:02}"));
+        town.hand.advance(Duration::from_secs(1));
+        asked = 0;
+    }
+    town.ask("hanako", duty_for("hanako", "reading")).await;
+    assert!(refusal(town.of("hanako", duty_for("hanako", "reading")).await).contains("20 件まで"));
+}
