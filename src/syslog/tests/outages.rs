@@ -363,3 +363,22 @@ async fn who_asks_for_our_certificate_is_shown_it_and_whoever_refuses_it_has_got
         }
     }
 }
+
+#[tokio::test]
+async fn one_that_takes_the_connection_and_says_nothing_of_tls_is_given_up_in_time_and_tried_again() {
+    let ours = Ca::new("ours");
+    let receiver = Receiver::new().await;
+    let mut settings = Settings { tls: Some(client(&ours, None)), ..to(receiver.port()) };
+    settings.bounds.connecting = Duration::from_millis(200);
+    let mut office = Office::sending_to(settings).await;
+    office.rows(1..=1).await;
+    office.forwarder.start();
+    let silent = receiver.accept_raw().await;
+    let status = office.until(|status| status.failing.is_some()).await;
+    assert!(matches!(status.failing, Some((_, Fault::Silent))), "{status:?}");
+    assert_eq!(status.sent, 0);
+    drop(silent);
+    // Nor does it hold up the end of the process.
+    let office = office.crash(to(receiver.port())).await;
+    assert_eq!(office.status().await.sent, 0);
+}

@@ -204,15 +204,13 @@ async fn what_is_not_to_be_seen_is_no_reason_and_turns_or_breaks_no_line() {
         refusal(town.of("hanako", ask("x", nothing)).await);
         refusal(town.of("hanako", ask(nothing, "理由")).await);
     }
-    for odd in
-        ["a\u{2028}b", "a\u{2029}b", "\u{200f}abc", "a\u{61c}b", "a\u{200e}b", "a\u{e0041}b", "a\u{fffa}b"]
+    for odd in ["a\u{2028}b", "a\u{2029}b", "\u{200f}abc", "a\u{61c}b", "a\u{200e}b", "a\u{e0041}b", "a\u{fffa}b"]
     {
         refusal(town.of("hanako", ask("x", odd)).await);
         refusal(town.of("hanako", ask(odd, "理由")).await);
     }
     // Variants of kanji and joined pictures are letters that people type; what text from elsewhere brings along goes.
-    let id =
-        town.ask("hanako", ask("葛\u{e0100}城 👩\u{200d}🚒", "辻\u{e0101}\u{200b}さん\u{feff}の件")).await;
+    let id = town.ask("hanako", ask("葛\u{e0100}城 👩\u{200d}🚒", "辻\u{e0101}\u{200b}さん\u{feff}の件")).await;
     let case = town.look(id).await.case;
     assert_eq!(case.title.ja, "葛\u{e0100}城 👩\u{200d}🚒");
     assert_eq!(case.reason, "辻\u{e0101}さんの件");
