@@ -190,7 +190,7 @@ impl Cases {
         match order {
             Order::Kinds => self.list_kinds(authority).await,
             Order::Mine { before, limit } => self.list_own(authority, by, before, limit).await,
-            Order::Waiting => self.list_waiting(authority, by).await,
+            Order::Waiting { after } => self.list_waiting(authority, by, after).await,
             Order::All { kind, state, text, before, limit } => {
                 self.search(authority, by, (kind, state, &text), before, limit).await
             }

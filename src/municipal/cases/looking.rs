@@ -60,10 +60,19 @@ impl Cases {
         Ok(Answer::List { lines, before })
     }
 
-    pub(crate) async fn list_waiting(&self, authority: &ServerName, by: &By) -> Result<Answer, Error> {
+    pub(crate) async fn list_waiting(
+        &self,
+        authority: &ServerName,
+        by: &By,
+        after: Option<CaseId>,
+    ) -> Result<Answer, Error> {
         let (user, now) = (by.account()?, self.inner.clock.now());
         let (name, store) = (authority.as_str(), &self.inner.store);
-        let rows = store.scan(&OPEN, Range::prefix(name), Direction::Ascending, MOST_OPEN).await?;
+        let mut range = Range::prefix(name);
+        if let Some(after) = after {
+            range = range.after(&(name, after));
+        }
+        let rows = store.scan(&OPEN, range, Direction::Ascending, MOST_OPEN).await?;
         let keys: Vec<_> = rows.iter().map(|((_, id), ())| (name, *id)).collect();
         let cases = store.get_many(&CASES, &keys).await?;
         let both = keys.iter().zip(cases).filter_map(|((_, id), case)| Some((*id, case?)));
@@ -71,19 +80,21 @@ impl Cases {
             both.filter(|(_, case)| case.state == State::Asked && case.expires > now).collect();
         let all: Vec<&Case> = cases.iter().map(|(_, case)| case).collect();
         let context = self.context(authority, &all, &[user]).await?;
-        let mut lines = Vec::new();
+        let (mut lines, mut last) = (Vec::<Line>::new(), None);
         for (id, case) in &cases {
             let mut case = case.clone();
             self.void(&context, &mut case);
             let Some(at) = case.step() else { continue };
             if let Some(decider) = context.deciders(&case, at, None).find(user) {
+                // One more there is: so the page is not the last one.
+                if lines.len() >= MOST_LISTED {
+                    last = lines.last().map(|line| line.id);
+                    break;
+                }
                 lines.push(self.line(*id, &case, decider.for_whom.clone()));
             }
-            if lines.len() >= MOST_LISTED {
-                break;
-            }
         }
-        Ok(Answer::List { lines, before: None })
+        Ok(Answer::List { lines, before: last })
     }
 
     pub(crate) async fn search(

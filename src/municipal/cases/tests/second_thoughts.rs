@@ -47,7 +47,10 @@ async fn what_has_expired_is_decided_by_nobody_though_nobody_has_seen_to_it_yet(
     ] {
         assert!(refusal(town.of("bosai-cho", order).await).contains("期限"));
     }
-    let Answer::List { lines, .. } = town.of("bosai-cho", Order::Waiting).await.unwrap() else { panic!() };
+    let Answer::List { lines, .. } = town.of("bosai-cho", Order::Waiting { after: None }).await.unwrap()
+    else {
+        panic!()
+    };
     assert!(lines.is_empty(), "{lines:?}");
     let Order::Ask { fields, reason, .. } = deed("deed", "防災課", "y") else { panic!() };
     let again = Order::AskAgain { id: returned, fields, reason, seen: None };
@@ -204,13 +207,15 @@ async fn what_is_not_to_be_seen_is_no_reason_and_turns_or_breaks_no_line() {
         refusal(town.of("hanako", ask("x", nothing)).await);
         refusal(town.of("hanako", ask(nothing, "理由")).await);
     }
-    for odd in ["a\u{2028}b", "a\u{2029}b", "\u{200f}abc", "a\u{61c}b", "a\u{200e}b", "a\u{e0041}b", "a\u{fffa}b"]
+    for odd in
+        ["a\u{2028}b", "a\u{2029}b", "\u{200f}abc", "a\u{61c}b", "a\u{200e}b", "a\u{e0041}b", "a\u{fffa}b"]
     {
         refusal(town.of("hanako", ask("x", odd)).await);
         refusal(town.of("hanako", ask(odd, "理由")).await);
     }
     // Variants of kanji and joined pictures are letters that people type; what text from elsewhere brings along goes.
-    let id = town.ask("hanako", ask("葛\u{e0100}城 👩\u{200d}🚒", "辻\u{e0101}\u{200b}さん\u{feff}の件")).await;
+    let id =
+        town.ask("hanako", ask("葛\u{e0100}城 👩\u{200d}🚒", "辻\u{e0101}\u{200b}さん\u{feff}の件")).await;
     let case = town.look(id).await.case;
     assert_eq!(case.title.ja, "葛\u{e0100}城 👩\u{200d}🚒");
     assert_eq!(case.reason, "辻\u{e0101}さんの件");
@@ -236,4 +241,25 @@ async fn nobody_has_more_cases_open_for_having_asked_for_many_since() {
     }
     town.ask("hanako", duty_for("hanako", "reading")).await;
     assert!(refusal(town.of("hanako", duty_for("hanako", "reading")).await).contains("20 件まで"));
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_hundred_others_is_on_the_next_page() {
+    let town = Town::with_people().await;
+    for name in ["bucho", "hanako", "taro", "jiro", "jinji-cho", "p"] {
+        for n in 0..20 {
+            town.ask(name, deed("deed", "防災課", &n.to_string())).await;
+        }
+    }
+    let (mut after, mut seen, mut pages) = (None, Vec::new(), 0);
+    loop {
+        let waiting = town.of("bosai-cho", Order::Waiting { after }).await.unwrap();
+        let Answer::List { lines, before } = waiting else { panic!() };
+        seen.extend(lines.iter().map(|line| line.id.0));
+        (after, pages) = (before, pages + 1);
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((seen, pages), ((1..=120).collect::<Vec<_>>(), 2));
 }
