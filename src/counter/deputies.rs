@@ -6,7 +6,7 @@ use ::account::Browser;
 use cases::{Answer, Deputy, Order};
 use intake::Date;
 use organisation::calendar::{before, day_of};
-use pages::{Form, PageError, Visit, field, html, table, text};
+use pages::{Form, PageError, Visit, field, html, of_password, password_field, table, text};
 use ruma::UserId;
 use web::{ApiError, Open, RawCall, Response};
 
@@ -53,17 +53,20 @@ async fn carry_out(
             "Please type a day such as 2026-04-01.",
         )
     };
+    // Agreeing asks for the password: so does saying who may agree in one's place. Taking that back gives nobody anything.
     let order = match form.find("end") {
         Some(deputy) => Order::EndDeputy { deputy: UserId::parse(deputy).map_err(|_| no_day())? },
         None => {
             let day = |name: &str| -> Result<Date, PageError> {
                 form.get(name).trim().parse().map_err(|_| no_day())
             };
-            Order::NameDeputy {
-                deputy: form.get("deputy").to_owned(),
-                from: day("from")?,
-                until: day("until")?,
+            let (deputy, from, until) = (form.get("deputy").to_owned(), day("from")?, day("until")?);
+            let confirmed =
+                counter.accounts.confirm_own(browser, form.get("password"), visit.address()).await;
+            if let Err(error) = confirmed {
+                return Err(of_password(error)?);
             }
+            Order::NameDeputy { deputy, from, until }
         }
     };
     counter.order(visit, browser, order).await.map(drop)
@@ -80,6 +83,7 @@ async fn one(
         return Err(unexpected());
     };
     let say = |japanese, english| visit.say(japanese, english);
+    let password = password_field(&counter.accounts, visit, browser).await?;
     let day = |day: Option<Date>| {
         day.map_or_else(String::new, |day| visit.language().pick(day.in_era(), day.to_string()))
     };
@@ -120,6 +124,7 @@ async fn one(
             (field("until", say("いつまで（この日を含む）", "Until (the last day)"), "", html! {
                 input id="until" name="until" type="date" required value=(typed.get("until"));
             }))
+            (password)
             div.actions { button { (say("代理者を指定する", "Name the deputy")) } }
         }
         h2 { (say("あなたが代理している人", "For whom you decide")) }

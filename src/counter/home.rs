@@ -19,9 +19,11 @@ const PAGE: usize = 30;
 
 pub(crate) async fn show(counter: Arc<Counter>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let handler = async |visit: Visit, browser: ::account::Browser| {
-        let waiting = counter.order(&visit, &browser, Order::Waiting).await?;
+        let after = visit.query()?.get("after").parse().ok().map(CaseId);
+        let waiting = counter.order(&visit, &browser, Order::Waiting { after }).await?;
         let own = counter.order(&visit, &browser, Order::Mine { before: None, limit: FEW }).await?;
-        let (Answer::List { lines: waiting, .. }, Answer::List { lines: own, before }) = (waiting, own)
+        let (Answer::List { lines: waiting, before: next }, Answer::List { lines: own, before }) =
+            (waiting, own)
         else {
             return Err(unexpected());
         };
@@ -29,6 +31,9 @@ pub(crate) async fn show(counter: Arc<Counter>, call: RawCall<Open>) -> Result<R
         let body = html! {
             h2 { (say("あなたの承認を待つ案件", "Cases that wait for your approval")) }
             @if waiting.is_empty() { p { (say("ありません。", "There are none.")) } } @else { (listed(&visit, &waiting)) }
+            @if let Some(next) = next {
+                p { a href=(link(HOME, &[("after", &next.0.to_string())])) { (say("それより後", "Later ones")) } }
+            }
             h2 { (say("自分の案件", "My cases")) }
             @if own.is_empty() { p { (say("ありません。", "There are none.")) } } @else { (listed(&visit, &own)) }
             @if before.is_some() { p { a href=(CASES) { (say("すべて見る", "All of them")) } } }

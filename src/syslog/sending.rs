@@ -1,10 +1,12 @@
-//! One destination: rows are read, written, and count as sent once the connection has stood long enough after them.
+//! One destination: rows are read, written, and count as sent once the other system has confirmed them and the connection has
+//! stood long enough after that.
 
 use std::{collections::VecDeque, time::Duration};
 
 use audit::{Chained, chained, chained_count, chained_topic};
 use base::{Backoff, Clock, Gauge, Instant, Random, Timestamp};
 use ruma::OwnedServerName;
+use socket2::Socket;
 use store::{Batch, Store, Term};
 use tokio::io::{AsyncWriteExt, WriteHalf, split};
 use tracing::{info, warn};
@@ -14,7 +16,7 @@ use crate::{
     frame::frame,
     settings::Settings,
     tables::{SENT, SentRow},
-    wire::{Stream, connect, listen, told},
+    wire::{Stream, Way, connect, listen, told, unconfirmed},
 };
 
 /// How often it is looked whether there are rows, though nothing told of any: a process that lags far behind the one that
@@ -41,8 +43,8 @@ pub(crate) struct Lane {
 
 /// What was written to a connection and does not count as sent yet.
 struct Written {
-    /// When.
-    at: Instant,
+    /// Where it ends, in octets of the connection.
+    end: u64,
     /// The number of its last row.
     last: u64,
     /// When its first row was done.
@@ -52,10 +54,37 @@ struct Written {
 /// A connection and what is under way on it.
 struct Flow {
     writer: WriteHalf<Box<dyn Stream>>,
+    socket: Socket,
     /// The number of the last row that was written.
     written: u64,
-    unsettled: VecDeque<Written>,
+    /// Octets that were written, before TLS.
+    octets: u64,
+    /// What the other system has not confirmed yet, in order.
+    under_way: VecDeque<Written>,
+    /// What it has confirmed, with when that was seen.
+    unsettled: VecDeque<(Instant, Written)>,
     noted: Instant,
+}
+
+impl Flow {
+    /// The first of what does not count as sent yet.
+    fn first(&self) -> Option<&Written> {
+        self.unsettled.front().map(|(_, first)| first).or_else(|| self.under_way.front())
+    }
+
+    /// Looks how much the other system has confirmed. Of what it has not, no octet before TLS is more than one on the wire: so
+    /// what is as far from the end is confirmed for certain.
+    fn confirm(&mut self, now: Instant) -> Result<(), Fault> {
+        if self.under_way.is_empty() {
+            return Ok(());
+        }
+        let left = unconfirmed(&self.socket).map_err(|error| Fault::Closed(told(&error)))?;
+        let confirmed = self.octets.saturating_sub(left);
+        while let Some(first) = self.under_way.pop_front_if(|first| first.end <= confirmed) {
+            self.unsettled.push_back((now, first));
+        }
+        Ok(())
+    }
 }
 
 /// Takes back what the metrics say once another process sends.
@@ -99,13 +128,21 @@ impl Lane {
         };
         self.wait_for_rows(term, sent).await?;
         let bounds = &self.settings.bounds;
-        let stream = connect(&self.settings, &self.clock).await?;
+        let Way { stream, socket } = connect(&self.settings, &self.clock).await?;
         let (mut reader, writer) = split(stream);
-        let mut flow =
-            Flow { writer, written: sent.number, unsettled: VecDeque::new(), noted: self.clock.instant() };
+        let mut flow = Flow {
+            writer,
+            socket,
+            written: sent.number,
+            octets: 0,
+            under_way: VecDeque::new(),
+            unsettled: VecDeque::new(),
+            noted: self.clock.instant(),
+        };
         // Before the first read: a link in between must not be missed.
         let mut watch = self.store.watch(vec![chained_topic(&self.authority)]);
         loop {
+            flow.confirm(self.clock.instant())?;
             if self.settle(term, &mut flow, sent).await {
                 backoff.reset();
             }
@@ -117,15 +154,18 @@ impl Lane {
             self.show(&flow, sent, rows.first()).await?;
             if rows.is_empty() {
                 let now = self.clock.instant();
-                let settled = flow.unsettled.front().map(|first| (first.at + bounds.settle).since(now));
+                let settled = flow.unsettled.front().map(|(at, _)| (*at + bounds.settle).since(now));
+                // Nobody tells when something is confirmed.
+                let confirmed = (!flow.under_way.is_empty()).then(|| bounds.settle / WRITTEN_DOWN);
+                let look = settled.into_iter().chain(confirmed).min().unwrap_or(LOOK);
                 tokio::select! {
-                    fault = listen(&mut reader) => match flow.unsettled.is_empty() {
+                    fault = listen(&mut reader) => match flow.first().is_none() {
                         // Whoever has everything may go.
                         true => return Ok(()),
                         false => return Err(fault),
                     },
                     () = watch.changed(), if has_room => {}
-                    () = self.clock.sleep(settled.unwrap_or(LOOK)) => {}
+                    () = self.clock.sleep(look) => {}
                 }
                 continue;
             }
@@ -173,38 +213,44 @@ impl Lane {
         let Some(last) = rows.last() else { return Ok(()) };
         let enterprise = self.settings.enterprise;
         let page: String = rows.iter().map(|row| frame(&self.authority, enterprise, row)).collect();
-        let writing = async {
-            flow.writer.write_all(page.as_bytes()).await?;
-            flow.writer.flush().await
-        };
-        match self.clock.timeout(self.settings.bounds.writing, writing).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(Fault::Closed(told(&error))),
-            Err(_) => return Err(Fault::Stalled),
+        let mut left = page.as_bytes();
+        while !left.is_empty() {
+            let count = self.in_time(flow.writer.write(left)).await?;
+            left = left.get(count..).filter(|_| count > 0).ok_or_else(|| Fault::Closed("EOF".to_owned()))?;
         }
+        self.in_time(flow.writer.flush()).await?;
         flow.written = last.number;
-        flow.unsettled.push_back(Written {
-            at: self.clock.instant(),
+        flow.octets = flow.octets.saturating_add(u64::try_from(page.len()).unwrap_or(u64::MAX));
+        flow.under_way.push_back(Written {
+            end: flow.octets,
             last: last.number,
             first_done: rows.first().and_then(|row| row.row.record.as_ref()).map(|record| record.at),
         });
         Ok(())
     }
 
-    /// Counts as sent what was written long enough ago, and now and then writes down how far that is; whether something was
+    /// What some of a page takes, or the last of it: whoever is slow for hours is no stranger, whoever reads nothing is.
+    async fn in_time<T>(&self, writing: impl Future<Output = std::io::Result<T>>) -> Result<T, Fault> {
+        match self.clock.timeout(self.settings.bounds.writing, writing).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(Fault::Closed(told(&error))),
+            Err(_) => Err(Fault::Stalled),
+        }
+    }
+
+    /// Counts as sent what was confirmed long enough ago, and now and then writes down how far that is; whether something was
     /// counted. Where it cannot be written down, it is sent again by whoever goes on.
     async fn settle(&self, term: &Term, flow: &mut Flow, sent: &mut SentRow) -> bool {
         let (now, settle) = (self.clock.instant(), self.settings.bounds.settle);
         let before = sent.number;
-        while let Some(first) = flow.unsettled.front().filter(|first| now.since(first.at) >= settle) {
+        while let Some((_, first)) = flow.unsettled.pop_front_if(|(at, _)| now.since(*at) >= settle) {
             sent.number = first.last;
-            flow.unsettled.pop_front();
         }
         let has_moved = sent.number > before;
         if has_moved {
             sent.at = Some(self.clock.now());
         }
-        let is_due = flow.unsettled.is_empty()
+        let is_due = flow.first().is_none()
             || sent.failing.is_some()
             || now.since(flow.noted) >= settle / WRITTEN_DOWN;
         if has_moved && is_due {
@@ -253,7 +299,7 @@ impl Lane {
     }
 
     async fn show(&self, flow: &Flow, sent: &SentRow, next: Option<&Chained>) -> Result<(), Fault> {
-        let first = match flow.unsettled.front() {
+        let first = match flow.first() {
             Some(first) => first.first_done,
             None => next.and_then(|next| next.row.record.as_ref()).map(|record| record.at),
         };

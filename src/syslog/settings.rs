@@ -58,13 +58,13 @@ impl fmt::Display for Place {
 pub struct Bounds {
     /// How long a connection may take to be there, with TLS.
     pub connecting: Duration,
-    /// How long it may take to hand a page of rows to the connection.
+    /// How long it may take nothing of a page of rows.
     pub writing: Duration,
     /// How long what was sent may be unconfirmed by the network. Less than [`Bounds::settle`].
     pub confirming: Duration,
-    /// How long the connection has to stand after a row was written until the row counts as sent.
+    /// How long the connection has to stand after a row was confirmed by the network until the row counts as sent.
     pub settle: Duration,
-    /// Rows that were written and do not count as sent yet.
+    /// Rows that were written and do not count as sent yet, at most.
     pub unsettled: u64,
     /// Rows that are read at once.
     pub page: usize,

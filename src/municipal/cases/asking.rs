@@ -21,15 +21,12 @@ use crate::{
         LONGEST_TEXT, MOST_A_DAY, MOST_FIELDS, MOST_LINES, MOST_OF_A_STEP, MOST_OPEN, MOST_OPEN_OF_ONE,
         MOST_STEPS,
     },
-    tables::{ASKED, CASES, COUNTS, HEADS, HeadRow, Why},
+    tables::{ASKED, CASES, COUNTS, HEADS, HeadRow, OPEN, Why},
     words::words,
 };
 
 /// What was typed: fields, reason.
 type Typed<'a> = (&'a [(String, String)], &'a str);
-
-/// Cases of one person that are looked at for how many he has open.
-const OWN_LOOKED_AT: usize = 500;
 
 impl Cases {
     /// Makes a case of what somebody asks for.
@@ -134,6 +131,9 @@ impl Cases {
             }
             if old.state != State::Returned {
                 return Err(Self::not_now(&old.state));
+            }
+            if old.expires <= self.inner.clock.now() {
+                return Err(Self::expired());
             }
             if old.version >= MOST_LINES {
                 return Err(Error::Refused(words!(
@@ -292,14 +292,17 @@ impl Cases {
 
     /// Whether somebody may ask for one more.
     async fn must_have_room(&self, authority: &ServerName, user: &UserId) -> Result<(), Error> {
-        let store = &self.inner.store;
-        let range = Range::prefix(&(authority.as_str(), user.as_str()));
-        let rows = store.scan(&ASKED, range, Direction::Descending, OWN_LOOKED_AT).await?;
-        let keys: Vec<_> = rows.iter().map(|((_, _, id), ())| (authority.as_str(), *id)).collect();
-        let cases: Vec<Case> = store.get_many(&CASES, &keys).await?.into_iter().flatten().collect();
-        let open = cases.iter().filter(|case| case.state.is_open()).count();
+        let (store, name) = (&self.inner.store, authority.as_str());
+        // All that are open are looked through: what he has asked for since hides none.
+        let rows = store.scan(&OPEN, Range::prefix(name), Direction::Ascending, MOST_OPEN).await?;
+        let keys: Vec<_> = rows.iter().map(|((_, id), ())| (name, user.as_str(), *id)).collect();
+        let open = store.get_many(&ASKED, &keys).await?.into_iter().flatten().count();
+        let range = Range::prefix(&(name, user.as_str()));
+        let rows = store.scan(&ASKED, range, Direction::Descending, MOST_A_DAY).await?;
+        let keys: Vec<_> = rows.iter().map(|((_, _, id), ())| (name, *id)).collect();
         let since = self.inner.clock.now().before(Duration::from_secs(86_400));
-        let of_late = cases.iter().filter(|case| case.asked_at > since).count();
+        let cases = store.get_many(&CASES, &keys).await?.into_iter().flatten();
+        let of_late = cases.filter(|case| case.asked_at > since).count();
         if open >= MOST_OPEN_OF_ONE || of_late >= MOST_A_DAY {
             return Err(Error::Refused(words!(
                 "申請中の案件は {MOST_OPEN_OF_ONE} 件まで、一日の申請は {MOST_A_DAY} 件までです。",

@@ -7,7 +7,10 @@ use organisation::{PersonId, PostId, UnitId};
 use ruma::OwnedUserId;
 use serde::{Deserialize, Serialize};
 
-use crate::words::{Told, words};
+use crate::{
+    limits::LOOKED_AT_AFTER,
+    words::{Told, words},
+};
 
 /// Who may decide a step. New ones are added at the end: rows have their places.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,15 +198,18 @@ impl Case {
         usize::from(step.count).saturating_sub(given)
     }
 
+    /// When those whom it waits for are reminded, if they were not.
+    pub(crate) fn reminds_at(&self) -> Option<Timestamp> {
+        let step = self.step().and_then(|at| self.steps.get(at)).filter(|_| !self.reminded)?;
+        Some(after(self.waits_since, Duration::from_secs(u64::from(step.reminds_after_hours) * 3_600)))
+    }
+
     /// When something has to be done next, as it stands.
     pub(crate) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
         match &self.state {
             State::Asked => {
-                let step = self.step().and_then(|at| self.steps.get(at)).filter(|_| !self.reminded);
-                let reminds = step.map(|step| {
-                    after(self.waits_since, Duration::from_secs(u64::from(step.reminds_after_hours) * 3_600))
-                });
-                Some(reminds.map_or(self.expires, |at| at.min(self.expires)))
+                let looked_at = (!self.approvals.is_empty()).then(|| after(now, LOOKED_AT_AFTER));
+                self.reminds_at().into_iter().chain(looked_at).chain([self.expires]).min()
             }
             State::Returned | State::Failed(_) => Some(self.expires),
             State::Approved => Some(now),

@@ -190,7 +190,7 @@ impl Cases {
         match order {
             Order::Kinds => self.list_kinds(authority).await,
             Order::Mine { before, limit } => self.list_own(authority, by, before, limit).await,
-            Order::Waiting => self.list_waiting(authority, by).await,
+            Order::Waiting { after } => self.list_waiting(authority, by, after).await,
             Order::All { kind, state, text, before, limit } => {
                 self.search(authority, by, (kind, state, &text), before, limit).await
             }
@@ -297,6 +297,14 @@ impl Cases {
             text: text.to_owned(),
             fields: Vec::new(),
         }
+    }
+
+    /// Its time is over, though it was not seen to yet.
+    pub(crate) fn expired() -> Error {
+        Error::Refused(words!(
+            "この案件は期限が過ぎました。必要なときは、新しい案件として申請してください。",
+            "The time of this case is over; please ask in a new case if it is needed still."
+        ))
     }
 
     /// The state of a case, where it has to be another one for what is wanted.

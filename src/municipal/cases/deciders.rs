@@ -40,6 +40,11 @@ pub(crate) struct Deciders {
 }
 
 impl Deciders {
+    /// Whether a user may decide for himself, or else for this one.
+    pub(crate) fn has(&self, user: &UserId, for_whom: Option<&UserId>) -> bool {
+        self.people.iter().any(|decider| decider.user == user && decider.for_whom.as_deref() == for_whom)
+    }
+
     /// As whom a user decides: for himself, if he may so.
     pub(crate) fn find(&self, user: &UserId) -> Option<&Decider> {
         let own = self.people.iter().filter(|decider| decider.user == user);
@@ -147,16 +152,19 @@ impl Context {
             }
             let deputies = self.deputies.get(&candidate.user).into_iter().flatten();
             for deputy in deputies.filter(|deputy| deputy.holds(self.now)) {
-                let serves = self
-                    .known
-                    .owner(&deputy.user)
-                    .is_some_and(|person| self.known.organisation.serves(person, self.day));
-                if serves && self.can_act(&deputy.user) {
+                if self.is_there(&deputy.user) && self.can_act(&deputy.user) {
                     found.extend(self.decider(&deputy.user, Some(&candidate.user), out));
                 }
             }
         }
         found
+    }
+
+    /// Whether somebody has a post today and is not away from it.
+    fn is_there(&self, user: &UserId) -> bool {
+        let Some(person) = self.known.owner(user) else { return false };
+        let posts = self.known.organisation.posts_of(person, self.day);
+        posts.iter().any(|holder| holder.away.is_none())
     }
 
     fn decider(&self, user: &UserId, for_whom: Option<&UserId>, out: &Out) -> Option<Decider> {

@@ -212,6 +212,9 @@ impl Cases {
         let Some(decider) = deciders.find(user).cloned() else {
             return Ok(Err(No::NotHis(why_not(&context, &new, user))));
         };
+        if old.expires <= context.now {
+            return Ok(Err(No::Refused(Self::expired())));
+        }
         if let Some(for_whom) = &decider.for_whom {
             demands.push(self.demand_deputies(authority, for_whom).await?);
             // Read again behind what was demanded: it may have been taken away in between.
@@ -230,11 +233,11 @@ impl Cases {
         Ok(Ok(Decidable { new, events, at, decider, demands }))
     }
 
-    /// Takes out of a case what counts no more: approvals by those who may not decide that step now.
+    /// Takes out of a case what counts no more: approvals by those who may not decide that step now, for whom they did.
     pub(crate) fn void(&self, context: &Context, case: &mut Case) -> Vec<Event> {
         let counts = |(at, approval): (usize, &Approval)| {
             let deciders = context.deciders(case, usize::from(approval.step), Some(at));
-            deciders.find(&approval.user).is_some()
+            deciders.has(&approval.user, approval.for_whom.as_deref())
         };
         let (kept, gone): (Vec<_>, Vec<_>) =
             case.approvals.iter().enumerate().partition(|(at, approval)| counts((*at, approval)));

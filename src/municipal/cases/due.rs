@@ -80,12 +80,22 @@ impl Cases {
         }
     }
 
-    /// Tells people in all authorities what they have still to be told.
+    /// Tells people in all authorities what they have still to be told: some of each in turn, so that one that has thousands to
+    /// tell holds up no other.
     pub(crate) async fn tell_everybody(&self) {
-        for authority in self.inner.authorities.keys() {
-            if let Err(error) = self.tell_all(authority).await {
-                warn!(%authority, %error, "people could not be reminded, it is tried again later");
+        let mut left: Vec<_> = self.inner.authorities.keys().map(|authority| (authority, None)).collect();
+        while !left.is_empty() {
+            let mut more = Vec::with_capacity(left.len());
+            for (authority, after) in left {
+                match self.tell_some(authority, after).await {
+                    Ok(None) => {}
+                    Ok(last) => more.push((authority, last)),
+                    Err(error) => {
+                        warn!(%authority, %error, "people could not be reminded, it is tried again later");
+                    }
+                }
             }
+            left = more;
         }
     }
 
@@ -122,20 +132,7 @@ impl Cases {
                 let new = Case { state: State::Expired, approvals: Vec::new(), ..case.clone() };
                 self.end(authority, (id, &case), new, (Deed::Expired, Action::ExpireCase)).await
             }
-            State::Asked => {
-                let mut batch = Batch::new();
-                let change = Change {
-                    id,
-                    old: Some(&case),
-                    new: Case { reminded: true, ..case.clone() },
-                    events: Vec::new(),
-                    tells: Some(Why::StillWaits),
-                    again_at: None,
-                };
-                self.write(&mut batch, authority, change);
-                self.inner.store.commit(batch).await?;
-                Ok(())
-            }
+            State::Asked => self.see_to_asked(authority, id, &case).await,
             State::Approved => self.carry_on(authority, id).await,
             State::Done => {
                 let by = By { actor: Actor::server(), user: None };
@@ -166,6 +163,32 @@ impl Cases {
                 Ok(())
             }
         }
+    }
+
+    /// Takes out what counts no more, so that whom it waits for anew is told; else reminds whom it waits for, when it is time.
+    async fn see_to_asked(&self, authority: &ServerName, id: CaseId, case: &Case) -> Result<(), Error> {
+        let demands = self.demands(authority, case, None).await?;
+        let context = self.context(authority, &[case], &[]).await?;
+        let mut new = case.clone();
+        let events = self.void(&context, &mut new);
+        let is_time = case.reminds_at().is_some_and(|at| at <= context.now);
+        let mut batch = Batch::new();
+        let tells = match (events.is_empty(), is_time) {
+            (false, _) => {
+                demands.iter().for_each(|demand| demand(&mut batch));
+                self.voided(id, case, &events).iter().for_each(|deed| deed.write(&mut batch, authority));
+                Some(Why::Waits)
+            }
+            (true, true) => {
+                new.reminded = true;
+                Some(Why::StillWaits)
+            }
+            (true, false) => None,
+        };
+        let change = Change { id, old: Some(case), new, events, tells, again_at: None };
+        self.write(&mut batch, authority, change);
+        self.inner.store.commit(batch).await?;
+        Ok(())
     }
 
     async fn end(

@@ -16,7 +16,7 @@ use crate::{
     field::text,
     ids::CaseId,
     kind::{Beside, Effect, It, KindError},
-    limits::{AGAIN_AFTER, FAILED_STAYS, LONGEST_TEXT},
+    limits::{AGAIN_AFTER, FAILED_STAYS, LONGEST_TEXT, MOST_LINES},
     people::Demand,
     tables::Why,
     words::{Told, words},
@@ -276,6 +276,15 @@ impl Cases {
         }
         if !matches!(old.state, State::Failed(_)) {
             return Err(Self::not_now(&old.state));
+        }
+        if old.expires <= self.inner.clock.now() {
+            return Err(Self::expired());
+        }
+        if old.version >= MOST_LINES {
+            return Err(Error::Refused(words!(
+                "この案件は、やり直しの回数が多すぎます。取り下げて、新しい案件として申請してください。",
+                "It was tried too often; please withdraw it and ask in a new case."
+            )));
         }
         let new = Case { state: State::Approved, ..old.clone() };
         let mut batch = Batch::new();

@@ -12,6 +12,9 @@ use crate::{
     words::{Told, words},
 };
 
+/// Letters of an id.
+const LONGEST_ID: usize = 255;
+
 /// A field of a kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Field {
@@ -138,30 +141,48 @@ impl Fields {
                 let (why_ja, why_en) = (why.ja, why.en);
                 words!("「{ja}」: {why_ja}", "\"{en}\": {why_en}")
             })?;
-            read.insert(field.word.clone(), value);
+            match (value.is_empty(), field.optional) {
+                (false, _) => drop(read.insert(field.word.clone(), value)),
+                (true, true) => {}
+                (true, false) => {
+                    return Err(words!("「{ja}」を入力してください。", "Please fill in \"{en}\"."));
+                }
+            }
         }
         Ok(Self(read))
     }
 }
 
-/// A text without what cannot be seen in it, within its bound.
+/// A text without what cannot be seen in it, within its bound; empty where nothing is left to be seen.
 pub(crate) fn text(value: &str, most: usize, lines: bool) -> Result<String, Told> {
-    let value = value.trim().replace("\r\n", "\n");
+    let mut value = value.replace("\r\n", "\n");
+    // Comes along with what is copied from elsewhere, and says nothing.
+    value.retain(|letter| !matches!(letter, '\u{ad}' | '\u{200b}' | '\u{2060}' | '\u{feff}'));
+    let value = value.trim();
     let most = most.min(LONGEST_TEXT);
     if value.chars().count() > most {
         return Err(words!("{most} 文字までです。", "At most {most} letters."));
     }
-    let is_hidden = |letter: char| {
-        (letter.is_control() && !(lines && matches!(letter, '\n' | '\t')))
-            || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let is_harmful = |letter: char| match letter {
+        '\n' | '\t' => !lines,
+        // What turns what stands around it, ends lines for some, or hides words.
+        '\u{61c}' | '\u{180e}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' => true,
+        '\u{2061}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => true,
+        letter => letter.is_control(),
     };
-    if value.contains(is_hidden) {
+    if value.contains(is_harmful) {
         return Err(words!(
             "使えない文字(制御文字など)が入っています。",
             "It holds letters that cannot be seen."
         ));
     }
-    Ok(value)
+    let is_blank = |letter: char| {
+        letter.is_whitespace()
+            // Joiners and selectors of variants, which do something to other letters alone, and letters that are blank.
+            || matches!(letter, '\u{200c}' | '\u{200d}' | '\u{34f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
+            || matches!(letter, '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}')
+    };
+    Ok(if value.chars().all(is_blank) { String::new() } else { value.to_owned() })
 }
 
 fn person(value: &str, authority: &ServerName) -> Result<String, Told> {
@@ -216,7 +237,8 @@ pub(crate) fn path_of(organisation: &Organisation, unit: UnitId, day: Date) -> S
 }
 
 fn room(value: &str) -> Result<String, Told> {
-    OwnedRoomId::try_from(value).map(|room| room.to_string()).map_err(|_| {
+    // It stands in what the case is called, and others choose it.
+    OwnedRoomId::try_from(text(value, LONGEST_ID, false)?).map(|room| room.to_string()).map_err(|_| {
         words!(
             "「!」で始まるルーム ID を入力してください。",
             "Please type the id of a room, which begins with `!`."

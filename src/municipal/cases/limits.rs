@@ -11,7 +11,7 @@ pub const MOST_OPEN_OF_ONE: usize = 20;
 /// Cases that one person asks for within a day, so that nobody fills the rooms of those who decide.
 pub const MOST_A_DAY: usize = 40;
 
-/// Lines of a case's history, after which it is not asked again: a new case is.
+/// Lines of a case's history, after which it is neither asked nor tried again: a new case is.
 pub const MOST_LINES: u32 = 300;
 
 /// Letters of a reason, a remark or a sentence.
@@ -49,6 +49,9 @@ pub const BETWEEN_REMINDERS: Duration = Duration::from_millis(200);
 
 /// After so long what could not be done for now is tried again.
 pub const AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// So often it is looked whether what was agreed to counts still, so that whoever has to agree in somebody's place hears of it.
+pub const LOOKED_AT_AFTER: Duration = Duration::from_secs(86_400);
 
 /// After a failure so long at least a case stays, for somebody to look at.
 pub const FAILED_STAYS: Duration = Duration::from_secs(14 * 86_400);

@@ -60,29 +60,41 @@ impl Cases {
         Ok(Answer::List { lines, before })
     }
 
-    pub(crate) async fn list_waiting(&self, authority: &ServerName, by: &By) -> Result<Answer, Error> {
-        let user = by.account()?;
+    pub(crate) async fn list_waiting(
+        &self,
+        authority: &ServerName,
+        by: &By,
+        after: Option<CaseId>,
+    ) -> Result<Answer, Error> {
+        let (user, now) = (by.account()?, self.inner.clock.now());
         let (name, store) = (authority.as_str(), &self.inner.store);
-        let rows = store.scan(&OPEN, Range::prefix(name), Direction::Ascending, MOST_OPEN).await?;
+        let mut range = Range::prefix(name);
+        if let Some(after) = after {
+            range = range.after(&(name, after));
+        }
+        let rows = store.scan(&OPEN, range, Direction::Ascending, MOST_OPEN).await?;
         let keys: Vec<_> = rows.iter().map(|((_, id), ())| (name, *id)).collect();
         let cases = store.get_many(&CASES, &keys).await?;
         let both = keys.iter().zip(cases).filter_map(|((_, id), case)| Some((*id, case?)));
-        let cases: Vec<(CaseId, Case)> = both.filter(|(_, case)| case.state == State::Asked).collect();
+        let cases: Vec<(CaseId, Case)> =
+            both.filter(|(_, case)| case.state == State::Asked && case.expires > now).collect();
         let all: Vec<&Case> = cases.iter().map(|(_, case)| case).collect();
         let context = self.context(authority, &all, &[user]).await?;
-        let mut lines = Vec::new();
+        let (mut lines, mut last) = (Vec::<Line>::new(), None);
         for (id, case) in &cases {
             let mut case = case.clone();
             self.void(&context, &mut case);
             let Some(at) = case.step() else { continue };
             if let Some(decider) = context.deciders(&case, at, None).find(user) {
+                // One more there is: so the page is not the last one.
+                if lines.len() >= MOST_LISTED {
+                    last = lines.last().map(|line| line.id);
+                    break;
+                }
                 lines.push(self.line(*id, &case, decider.for_whom.clone()));
             }
-            if lines.len() >= MOST_LISTED {
-                break;
-            }
         }
-        Ok(Answer::List { lines, before: None })
+        Ok(Answer::List { lines, before: last })
     }
 
     pub(crate) async fn search(
@@ -159,14 +171,15 @@ impl Cases {
         let user = by.user.as_deref();
         let context = self.context(authority, &[&case], user.as_slice()).await?;
         let history = self.history(authority, id).await?;
-        if !self.may_see(&context, (&case, &history), by) {
+        if !self.sees(authority, &context, (&case, &history), by).await? {
             return Err(Error::NoCase);
         }
         let mut current = case.clone();
         if case.state == State::Asked {
             self.void(&context, &mut current);
         }
-        let at = current.step().filter(|_| case.state == State::Asked);
+        let is_over = case.expires <= context.now;
+        let at = current.step().filter(|_| case.state == State::Asked && !is_over);
         let deciders = at.map(|at| context.deciders(&current, at, None)).unwrap_or_default();
         let own = user.and_then(|user| deciders.find(user));
         let mut may: Vec<&str> = Vec::new();
@@ -174,7 +187,7 @@ impl Cases {
             may.extend(["approve", "return", "refuse"]);
         }
         let is_asker = user.is_some_and(|user| case.asker == user);
-        if is_asker && case.state == State::Returned {
+        if is_asker && case.state == State::Returned && !is_over {
             may.push("ask_again");
         }
         if (is_asker || user.is_none())
@@ -184,7 +197,7 @@ impl Cases {
         }
         let can_be_undone = self.kind(&case.kind).is_some_and(|kind| kind.can_be_undone());
         let ends = match &case.state {
-            State::Failed(_) => Some("retry"),
+            State::Failed(_) if !is_over => Some("retry"),
             State::Done if can_be_undone => Some("undo"),
             _ => None,
         };
@@ -224,14 +237,35 @@ impl Cases {
         Ok(rows.into_iter().map(|(_, event)| event).collect())
     }
 
-    /// Whether somebody may see a case: who asked, whom it is about, who decides or has decided, whoever sees all of them.
+    /// Whether somebody may see a case: who has a part in it, and who may try it again or undo it, since nobody does so unseen.
+    async fn sees(
+        &self,
+        authority: &ServerName,
+        context: &Context,
+        (case, history): (&Case, &[Event]),
+        by: &By,
+    ) -> Result<bool, Error> {
+        if self.may_see(context, (case, history), by) {
+            return Ok(true);
+        }
+        let can_be_ended = match &case.state {
+            State::Failed(_) => true,
+            State::Done => self.kind(&case.kind).is_some_and(|kind| kind.can_be_undone()),
+            _ => false,
+        };
+        Ok(can_be_ended && self.may_end(authority, case, by).await?)
+    }
+
+    /// Whether somebody has a part in a case: who asked, whom it is about, who decides or has decided, whoever sees all of them.
     fn may_see(&self, context: &Context, (case, history): (&Case, &[Event]), by: &By) -> bool {
         let Some(user) = by.user.as_deref() else { return true };
         let is_his = case.asker == user || case.subjects.iter().any(|subject| subject == user);
         if is_his || context.sees_all(user) {
             return true;
         }
-        let decided = |deed| matches!(deed, Deed::Approved | Deed::Returned | Deed::Refused);
+        let decided = |deed| {
+            matches!(deed, Deed::Approved | Deed::Returned | Deed::Refused | Deed::Retried | Deed::Undone)
+        };
         if history.iter().any(|event| event.by == user.as_str() && decided(event.deed)) {
             return true;
         }
@@ -254,7 +288,7 @@ impl Cases {
     ) -> Result<Error, Error> {
         let context = self.context(authority, &[case], by.user.as_deref().as_slice()).await?;
         let history = self.history(authority, id).await?;
-        Ok(if self.may_see(&context, (case, &history), by) { error } else { Error::NoCase })
+        Ok(if self.sees(authority, &context, (case, &history), by).await? { error } else { Error::NoCase })
     }
 
     /// Whether what somebody wants is what he has just done: a form that is sent twice is answered with how things stand.

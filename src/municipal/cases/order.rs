@@ -20,7 +20,10 @@ pub enum Order {
         limit: usize,
     },
     /// What waits for his decision, the oldest first.
-    Waiting,
+    Waiting {
+        /// Those after this one.
+        after: Option<CaseId>,
+    },
     /// All cases, for those who may see them, the newest first.
     All {
         /// Of this kind alone.

@@ -23,27 +23,33 @@ use crate::{
 /// How often somebody is tried to be told: for as many minutes.
 const MOST_TRIES: u8 = 20;
 
-/// Rows that are read at once.
-const PAGE: usize = 50;
+/// Rows of an authority that have their turn at once: a minute or two at most.
+const PAGE: usize = 10;
+
+/// Where a row is: authority, case, line of its history.
+pub(crate) type TellKey = (String, CaseId, u32);
 
 impl Cases {
-    pub(crate) async fn tell_all(&self, authority: &ServerName) -> Result<(), Error> {
+    /// Tells of a page of rows behind one; the last of them, where more may follow. Those who are told later must neither hide
+    /// the others nor be asked for without a pause: so it goes page by page to the end.
+    pub(crate) async fn tell_some(
+        &self,
+        authority: &ServerName,
+        after: Option<TellKey>,
+    ) -> Result<Option<TellKey>, Error> {
         let mut range = Range::prefix(authority.as_str());
-        // Page by page to the end: those who are told later must neither hide the others nor be asked for without a pause.
-        loop {
-            let rows = self.inner.store.scan(&TOLD, range, Order::Ascending, PAGE).await?;
-            let last = rows.last().map(|(key, _)| key.clone()).filter(|_| rows.len() == PAGE);
-            for ((_, id, line), row) in rows {
-                if row.not_before > self.inner.clock.now() {
-                    continue;
-                }
-                self.tell_one(authority, (id, line), &row).await?;
-            }
-            match last {
-                Some(last) => range = Range::prefix(authority.as_str()).after(&last),
-                None => return Ok(()),
-            }
+        if let Some(after) = &after {
+            range = range.after(after);
         }
+        let rows = self.inner.store.scan(&TOLD, range, Order::Ascending, PAGE).await?;
+        let last = rows.last().map(|(key, _)| key.clone()).filter(|_| rows.len() == PAGE);
+        for ((_, id, line), row) in rows {
+            if row.not_before > self.inner.clock.now() {
+                continue;
+            }
+            self.tell_one(authority, (id, line), &row).await?;
+        }
+        Ok(last)
     }
 
     async fn tell_one(
@@ -56,9 +62,9 @@ impl Cases {
         let Some(case) = self.inner.store.get(&CASES, &(authority.as_str(), id)).await? else {
             return self.forget(authority, (id, line), row).await;
         };
-        let Some(to) = row.to.clone() else {
+        let Some(mut to) = row.to.clone() else {
             // Who is told is noted before anybody is: whoever goes on tells the same people.
-            let to = self.recipients(authority, &case, row.why).await?;
+            let to = self.recipients(authority, (id, line), &case, row.why).await?;
             let found = TellRow { to: Some(to), not_before: Timestamp(0), ..row.clone() };
             let mut batch = Batch::new();
             batch.replace(&TOLD, &key, row, &found);
@@ -67,6 +73,11 @@ impl Cases {
             }
             return Ok(());
         };
+        if row.tries > 0 {
+            // Some minutes have passed: whom it does not wait for any more is not told that it does.
+            let still = self.recipients(authority, (id, line), &case, row.why).await?;
+            to.retain(|user| still.contains(user));
+        }
         let mut left = Vec::new();
         for user in &to {
             let message = Message {
@@ -117,6 +128,7 @@ impl Cases {
     async fn recipients(
         &self,
         authority: &ServerName,
+        (id, line): (CaseId, u32),
         case: &Case,
         why: Why,
     ) -> Result<Vec<OwnedUserId>, Error> {
@@ -125,6 +137,13 @@ impl Cases {
             return Ok(standing.map(|_| case.asker.clone()).into_iter().collect());
         }
         if case.state != State::Asked {
+            return Ok(Vec::new());
+        }
+        // Whoever it began to wait for since is told by the row of that.
+        let name = authority.as_str();
+        let range = Range::prefix(&(name, id)).after(&(name, id, line));
+        let later = self.inner.store.scan(&TOLD, range, Order::Ascending, PAGE).await?;
+        if later.iter().any(|(_, later)| later.why == Why::Waits) {
             return Ok(Vec::new());
         }
         let context = self.context(authority, &[case], &[] as &[&UserId]).await?;

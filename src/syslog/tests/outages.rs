@@ -130,6 +130,64 @@ async fn one_that_never_reads_is_given_up_after_a_while_with_bounded_memory_and_
     assert_eq!(numbers(&receiver.frames(2).await), [1, 2]);
 }
 
+/// A log server that has room for a row or two in its system.
+fn narrow() -> Receiver {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(2_048).unwrap();
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(8).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    Receiver::of(tokio::net::TcpListener::from_std(socket.into()).unwrap())
+}
+
+#[tokio::test]
+async fn what_lies_in_our_own_system_does_not_count_as_sent_however_long_the_connection_stands() {
+    let receiver = narrow();
+    let mut settings = to(receiver.port());
+    settings.place.host = "127.0.0.1".to_owned();
+    settings.bounds = Bounds { page: 1, unsettled: 60, ..quick() };
+    let mut office = Office::sending_to(settings).await;
+    office.rows(1..=100).await;
+    office.forwarder.start();
+    let mut slow = receiver.accept_raw().await;
+    // It has read nothing, and what its system has room for is little.
+    let all = office.until(|status| status.sent >= 60);
+    assert!(timeout(Duration::from_secs(2), all).await.is_err(), "{:?}", office.status().await);
+    // It takes a few slowly, which is no fault, and dies.
+    let kept = numbers(&some(&mut slow, 5).await);
+    assert_eq!(kept, [1, 2, 3, 4, 5]);
+    assert_eq!(office.status().await.failing, None);
+    drop(slow);
+    let mut stream = receiver.accept().await.unwrap();
+    let first = numbers(&some(&mut stream, 1).await)[0];
+    assert!(first <= 20, "what its system had confirmed at most is not sent again: {first}");
+    let rest = numbers(&some(&mut stream, usize::try_from(100 - first).unwrap()).await);
+    assert_eq!(rest, (first + 1..=100).collect::<Vec<u64>>());
+    office.until(|status| status.sent == 100).await;
+}
+
+#[tokio::test]
+async fn one_that_reads_slowly_for_longer_than_a_page_may_stall_gets_everything_on_one_connection() {
+    let receiver = Receiver::new().await;
+    let mut settings = to(receiver.port());
+    settings.bounds = Bounds { page: 20_000, writing: Duration::from_millis(500), ..quick() };
+    let mut office = Office::sending_to(settings).await;
+    office.rows(1..=20_000).await;
+    office.forwarder.start();
+    let mut slow = receiver.accept_raw().await;
+    let (mut part, mut text) = (vec![0; 32 * 1024], Vec::new());
+    // Slow on purpose: a page takes some seconds.
+    while !text.ends_with(b"}")
+        || !String::from_utf8_lossy(&text[text.len() - 4_000..]).contains("number=\"20000\"")
+    {
+        let count = slow.read(&mut part).await.unwrap();
+        assert!(count > 0, "it was given up: {:?}", office.status().await.failing);
+        text.extend_from_slice(&part[..count]);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    office.until(|status| status.sent == 20_000 && status.failing.is_none()).await;
+}
+
 #[tokio::test]
 async fn one_that_takes_connections_and_ends_them_gets_everything_once_it_keeps_one() {
     let receiver = Receiver::new().await;
@@ -304,4 +362,23 @@ async fn who_asks_for_our_certificate_is_shown_it_and_whoever_refuses_it_has_got
             assert_eq!(status.sent, 0);
         }
     }
+}
+
+#[tokio::test]
+async fn one_that_takes_the_connection_and_says_nothing_of_tls_is_given_up_in_time_and_tried_again() {
+    let ours = Ca::new("ours");
+    let receiver = Receiver::new().await;
+    let mut settings = Settings { tls: Some(client(&ours, None)), ..to(receiver.port()) };
+    settings.bounds.connecting = Duration::from_millis(200);
+    let mut office = Office::sending_to(settings).await;
+    office.rows(1..=1).await;
+    office.forwarder.start();
+    let silent = receiver.accept_raw().await;
+    let status = office.until(|status| status.failing.is_some()).await;
+    assert!(matches!(status.failing, Some((_, Fault::Silent))), "{status:?}");
+    assert_eq!(status.sent, 0);
+    drop(silent);
+    // Nor does it hold up the end of the process.
+    let office = office.crash(to(receiver.port())).await;
+    assert_eq!(office.status().await.sent, 0);
 }

@@ -93,6 +93,10 @@ impl Receiver {
         Receiver { listener: TcpListener::bind("localhost:0").await.unwrap(), acceptor: None }
     }
 
+    pub(crate) fn of(listener: TcpListener) -> Receiver {
+        Receiver { listener, acceptor: None }
+    }
+
     pub(crate) async fn over_tls(config: ServerConfig) -> Receiver {
         Receiver { acceptor: Some(TlsAcceptor::from(Arc::new(config))), ..Receiver::new().await }
     }

@@ -152,8 +152,15 @@ impl Kind for AdoptRoom {
     }
 
     async fn carry_out(&self, it: It<'_>) -> Result<Effect, KindError> {
-        let Case { fields, .. } = it.case;
+        let Case { fields, steps, asker, .. } = it.case;
         let Wish { room, unit, rule, key } = Wish::of(&Fields::of(fields))?;
+        // One agreed, since he who asked moderated the room: that was some days ago.
+        if steps.len() == 1 && !self.moderators.moderates(asker, &room).await? {
+            return Err(KindError::Refused(words!(
+                "申請者は、いまはこのルームのモデレーターではありません。",
+                "Who asked does not moderate the room any more."
+            )));
+        }
         let (rules, authority, by) = (self.rules.clone(), it.authority.to_owned(), it.by.clone());
         let act = move |beside: Beside| -> futures_util::future::BoxFuture<'static, Result<(), KindError>> {
             Box::pin(async move {

@@ -20,7 +20,9 @@ async fn a_deputy_decides_for_the_days_that_were_named_and_it_says_for_whom() {
     assert_eq!(town.deciders(id).await, ["bosai-cho"]);
     town.noon_of("2026-03-02");
     assert_eq!(town.deciders(id).await, ["bosai-cho", "taro for bosai-cho"]);
-    let Answer::List { lines, .. } = town.of("taro", Order::Waiting).await.unwrap() else { panic!() };
+    let Answer::List { lines, .. } = town.of("taro", Order::Waiting { after: None }).await.unwrap() else {
+        panic!()
+    };
     assert_eq!(lines[0].for_whom, Some(user("bosai-cho")));
     let done = shown(town.of("taro", approve(id, None)).await.unwrap());
     assert_eq!(done.case.approvals[0].for_whom, Some(user("bosai-cho")));

@@ -109,9 +109,13 @@ async fn who_sees_a_case_has_a_part_in_it_or_a_duty_to_see_all() {
         let all = Order::All { kind: None, state: None, text: String::new(), before: None, limit: 10 };
         assert_eq!(town.of(name, all).await.is_ok(), ["a", "k"].contains(&name), "{name}");
     }
-    let Answer::List { lines, .. } = town.of("hanako", Order::Waiting).await.unwrap() else { panic!() };
+    let Answer::List { lines, .. } = town.of("hanako", Order::Waiting { after: None }).await.unwrap() else {
+        panic!()
+    };
     assert!(lines.is_empty());
-    let Answer::List { lines, .. } = town.of("b", Order::Waiting).await.unwrap() else { panic!() };
+    let Answer::List { lines, .. } = town.of("b", Order::Waiting { after: None }).await.unwrap() else {
+        panic!()
+    };
     assert_eq!(lines.len(), 1);
     let search = |text: &str, state: Option<&str>| Order::All {
         kind: Some("duty".to_owned()),

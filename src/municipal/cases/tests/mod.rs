@@ -8,6 +8,7 @@ mod deputies;
 mod effects;
 mod life;
 mod random;
+mod second_thoughts;
 mod telling;
 mod town;
 

@@ -21,7 +21,7 @@ pub(crate) async fn run(command: &CaseCommand) -> anyhow::Result<()> {
         CaseCommand::List(args) => {
             let (before, limit) = (args.before.map(CaseId), args.limit);
             let order = if args.waiting {
-                Order::Waiting
+                Order::Waiting { after: before }
             } else if args.mine {
                 Order::Mine { before, limit }
             } else {

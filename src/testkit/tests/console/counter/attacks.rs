@@ -217,3 +217,31 @@ async fn no_request_is_a_fault_of_ours() {
             || chief.open(&case).await.contains("却下")
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_finds_a_browser_open_names_nobody_who_decides_in_its_owners_place() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let [mut chief, ..] = chiefs(&server).await;
+    let mut officer = crate::holder(&server, "jinji", Duty::Personnel).await.1;
+    let (mut hanako, _) = (staff(&server, "hanako").await, staff(&server, "taro").await);
+    crate::changes::apply(&server, (&mut officer, &mut chief), crate::changes::FILE).await;
+    let place = "/_yakuba/counter/deputies";
+    let name = [("deputy", "taro"), ("from", "2026-04-01"), ("until", "2026-04-30")];
+    for password in [None, Some(""), Some("wrong")] {
+        let mut fields = name.to_vec();
+        fields.extend(password.map(|password| ("password", password)));
+        let answer = hanako.post(place, place, &fields).await;
+        assert!(answer.status.is_client_error(), "{password:?}: {}", answer.status);
+        assert!(answer.text.contains("value=\"taro\""), "what was typed stays: {}", answer.text);
+    }
+    assert_eq!(rows(&server, server.name(), "deputy.name").await, []);
+    let fields = [name.as_slice(), &[("password", PASSWORD)]].concat();
+    assert_eq!(hanako.post(place, place, &fields).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(rows(&server, server.name(), "deputy.name").await.len(), 1);
+    // Taking it back needs none: it gives nobody anything.
+    assert_eq!(
+        hanako.post(place, place, &[("end", "@taro:kanazawa.test")]).await.status,
+        StatusCode::SEE_OTHER
+    );
+}

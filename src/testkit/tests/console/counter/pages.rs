@@ -98,7 +98,8 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     row("/_yakuba/counter/cases/{id}", "case.withdraw").await;
 
     let deputies = "/_yakuba/counter/deputies";
-    let fields = [("deputy", "taro"), ("from", "2026-04-01"), ("until", "2026-04-30")];
+    let fields =
+        [("deputy", "taro"), ("from", "2026-04-01"), ("until", "2026-04-30"), ("password", PASSWORD)];
     let answer = hanako.post(deputies, deputies, &fields).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
     row(deputies, "deputy.name").await;
