@@ -19,6 +19,7 @@ mod listeners;
 mod log;
 mod log_servers;
 mod organisation;
+mod presence;
 mod providers;
 mod rates;
 mod scim;
@@ -47,13 +48,14 @@ pub use self::ldap::{LdapConfig, LdapKind};
 pub use self::listeners::{Listener, ListenerTls, Serves};
 pub use self::log::Log;
 pub use self::organisation::OrganisationConfig;
+pub use self::presence::PresenceSettings;
 pub use self::scim::ScimConfig;
 pub use self::syslog::{SyslogConfig, SyslogSecurity};
 pub use self::types::{
     Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, LimitsConfig,
-    MediaSettings, OldKey, PeersSetting, PresenceSettings, PrivateAddresses, ProxiesConfig,
-    ProxyHeaderSetting, PushMails, PushSettings, RateSetting, Registration, RegistrationMode, Rooms, Secret,
-    StoreConfig, StoreTls, TlsFiles, TrustSetting,
+    MediaSettings, OldKey, PeersSetting, PrivateAddresses, ProxiesConfig, ProxyHeaderSetting, PushMails,
+    PushSettings, RateSetting, Registration, RegistrationMode, Rooms, Secret, StoreConfig, StoreTls,
+    TlsFiles, TrustSetting,
 };
 pub use self::upstream::UpstreamConfig;
 pub use self::zones::{FilesSetting, ZoneConfig};

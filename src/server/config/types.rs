@@ -9,8 +9,8 @@ use web::Class;
 
 use super::{
     BucketConfig, CasesConfig, ClassConfig, FactorsConfig, GatewayConfig, LdapConfig, Listener, Log,
-    MailConfig, OrganisationConfig, ScimConfig, SupportConfig, SyslogConfig, TermsConfig, UpstreamConfig,
-    ZoneConfig, rates,
+    MailConfig, OrganisationConfig, PresenceSettings, ScimConfig, SupportConfig, SyslogConfig, TermsConfig,
+    UpstreamConfig, ZoneConfig, rates,
 };
 
 /// The whole configuration of a process.
@@ -337,22 +337,6 @@ pub enum Durability {
     Fsync,
     /// Once the operating system has it: a power cut can lose the last moments.
     Os,
-}
-
-/// Whether it is shown who is there, and to whom it is told.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PresenceSettings {
-    /// Whether it is at all.
-    pub enabled: bool,
-    /// In rooms with more members nobody is told.
-    pub largest_room: u64,
-}
-
-impl Default for PresenceSettings {
-    fn default() -> PresenceSettings {
-        PresenceSettings { enabled: false, largest_room: 100 }
-    }
 }
 
 /// How passwords are guarded against guessing.
