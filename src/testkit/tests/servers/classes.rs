@@ -119,7 +119,7 @@ fn direct_with(users: &[&User]) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_class_may_not_is_refused_from_the_day_on_which_somebody_is_of_it_until_he_is_of_another() {
+async fn what_a_class_may_not_is_refused_while_the_organisation_has_somebody_in_it() {
     let net = net();
     let (server, other) = (net.server("kanazawa.test").await, net.server("wajima.test").await);
     let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
@@ -131,7 +131,7 @@ async fn what_a_class_may_not_is_refused_from_the_day_on_which_somebody_is_of_it
     assert_eq!(refused(&taro, &hanako, &jiro).await, [true; 9]);
     assert_eq!(refused(&hanako, &taro, &jiro).await, [false; 9]);
 
-    // A set that waits changes nothing before its day, and midnight of that day alone changes it.
+    // A set that waits changes nothing before it is applied.
     let file = format!(
         "{HEADER}1,氏名 hanako,総務部　防災課,主事,2026-05-01,hanako,正規職員\n2,氏名 taro,総務部　防災課,主事,2026-05-01,taro,正規職員\n"
     );
