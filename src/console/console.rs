@@ -20,6 +20,7 @@ pub(crate) const HOME: &str = "/_yakuba/console";
 /// The pages of all staff, which are wherever these are.
 pub(crate) const COUNTER: &str = "/_yakuba/counter";
 pub(crate) const ORGANISATION: &str = "/_yakuba/console/organisation";
+pub(crate) const EDIT: &str = "/_yakuba/console/organisation/edit";
 pub(crate) const PEOPLE: &str = "/_yakuba/console/people";
 pub(crate) const CHANGES: &str = "/_yakuba/console/changes";
 pub(crate) const IMPORT: &str = "/_yakuba/console/import";

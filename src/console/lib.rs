@@ -8,10 +8,12 @@
 //! No page needs a script. What is sent is a form that only this browser was given (`pages`), and its answer leads to a page
 //! that shows how things stand: so whoever sends twice is told how they stand, or why it is not done again.
 //!
-//! Reading order: [`Console`], `powers`, `frame`, then the pages: `home`, `organisation`, `changes`, `columns`, `set`,
+//! Reading order: [`Console`], `powers`, `frame`, then the pages: `home`, `organisation`, `editing` with
+//! `acts`, `changes`, `columns`, `set`,
 //! `people`, `rooms`, `accounts`, `cases`, `audit_log`, `holders`.
 
 mod accounts;
+mod acts;
 mod agreeing;
 mod asked;
 mod audit_log;
@@ -20,6 +22,7 @@ mod changes;
 mod columns;
 mod console;
 mod csv;
+mod editing;
 mod frame;
 mod holders;
 mod home;

@@ -11,7 +11,7 @@ use web::{ApiError, Open, RawCall, Response};
 
 use crate::{
     asked::asked_day,
-    console::{Console, ORGANISATION, unexpected},
+    console::{Console, EDIT, ORGANISATION, unexpected},
     csv,
     frame::{day, field, link, page, say, table, text},
     powers::Powers,
@@ -47,6 +47,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         };
         let body = html! {
             (form(&visit, &shown, unit.as_deref()))
+            @if powers.changes_organisation() { (edits(&visit, &shown, unit.is_some())) }
             @if shown.bodies.is_empty() {
                 p { (visit.say(
                     "この日の組織はまだ登録されていません。人事ファイルを取り込むと、ここに表示されます。",
@@ -90,6 +91,26 @@ fn form(visit: &Visit, shown: &Shown, unit: Option<&str>) -> Markup {
     }
 }
 
+/// Where the organisation is changed by hand: this unit, or a new one.
+fn edits(visit: &Visit, shown: &Shown, is_one: bool) -> Markup {
+    let shown_unit = shown.bodies.iter().flat_map(|body| &body.units).next().filter(|_| is_one);
+    let number = shown_unit.map(|unit| format!("{UNIT_NUMBER}{}", unit.unit.0)).unwrap_or_default();
+    let day = shown.day.to_string();
+    let to = |deed: &str| link(EDIT, &[("deed", deed), ("unit", &number), ("day", &day)]);
+    html! {
+        p { @match shown_unit {
+            None => a.button.second href=(to("")) { (visit.say("組織を手で変える（機構改革など）", "Change it by hand")) }
+            Some(_) => {
+                a href=(to("rename_unit")) { (visit.say("名称を変える", "Rename it")) } " "
+                a href=(to("move_unit")) { (visit.say("移管する", "Move it")) } " "
+                a href=(to("split_unit")) { (visit.say("分割する", "Split it")) } " "
+                a href=(to("close_unit")) { (visit.say("廃止する", "Close it")) } " "
+                a href=(to("charge")) { (visit.say("担当業務を決める", "Say what it is responsible for")) }
+            }
+        } }
+    }
+}
+
 /// The units of a body, each below the one that it belongs to.
 fn tree(visit: &Visit, units: &[ShownUnit], query: &Form) -> Markup {
     html! {
@@ -107,6 +128,9 @@ fn people(visit: &Visit, unit: &ShownUnit) -> Markup {
     let heads = heads(visit);
     html! {
         h3 { (unit.name) @if let Some(code) = &unit.code { " " small.id { (code) } } }
+        @if !unit.charges.is_empty() {
+            p { (visit.say("担当業務: ", "Responsible for: ")) (unit.charges.join(visit.say("、", ", "))) }
+        }
         @if unit.members.is_empty() {
             p { (visit.say("誰もいません。", "Nobody is here.")) }
         } @else {
@@ -115,12 +139,13 @@ fn people(visit: &Visit, unit: &ShownUnit) -> Markup {
     }
 }
 
-fn heads(visit: &Visit) -> [&'static str; 8] {
+fn heads(visit: &Visit) -> [&'static str; 9] {
     [
         visit.say("職員番号", "Number"),
         visit.say("氏名", "Name"),
         visit.say("フリガナ", "Reading"),
         visit.say("職名", "Post"),
+        visit.say("担当業務", "Responsible for"),
         visit.say("本務・兼務", "Main or not"),
         visit.say("任用区分", "Class"),
         visit.say("期間", "Span"),
@@ -128,7 +153,7 @@ fn heads(visit: &Visit) -> [&'static str; 8] {
     ]
 }
 
-fn cells(visit: &Visit, member: &Member) -> [String; 8] {
+fn cells(visit: &Visit, member: &Member) -> [String; 9] {
     let tenure = match member.tenure {
         Tenure::Main => visit.say("本務", "main").to_owned(),
         Tenure::Additional => visit.say("兼務", "additional").to_owned(),
@@ -146,6 +171,7 @@ fn cells(visit: &Visit, member: &Member) -> [String; 8] {
         format!("{}{away}", member.called),
         member.reading.clone().unwrap_or_default(),
         member.title.clone(),
+        member.charges.join(visit.say("、", ", ")),
         tenure,
         class,
         span,

@@ -32,13 +32,14 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             say("氏名", "Name"),
             say("フリガナ", "Reading"),
             say("所属と職名", "Units and posts"),
+            say("担当業務", "Responsible for"),
             say("アカウント", "Account"),
         ];
         let body = html! {
             form.card method="get" action=(PEOPLE) role="search" {
                 (field(
                     "q",
-                    say("氏名、フリガナ、所属、職名", "Name, reading, unit or post"),
+                    say("氏名、フリガナ、所属、職名、担当業務", "Name, reading, unit, post, or what it is responsible for"),
                     say(
                         "空白で区切ると、すべてに当てはまる人を探します。髙と高、かなとカナは区別しません。",
                         "Several words have to be met by the same person. Variants of letters do not matter.",
@@ -70,6 +71,7 @@ fn cells(person: &FoundPerson) -> Vec<pages::Markup> {
         text(&person.called),
         text(person.reading.as_deref().unwrap_or_default()),
         html! { ul.plain { @for post in &posts { li { (post) } } } },
+        text(person.charges.join("、")),
         text(person.account.as_deref().unwrap_or_default()),
     ]
 }

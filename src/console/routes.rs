@@ -10,10 +10,10 @@ use web::{ApiError, LateCall, Method, Response, Routes};
 use crate::{
     accounts, agreeing, audit_log, cases, changes, columns,
     console::{
-        ACCOUNT, ACCOUNTS, AUDIT, AUDIT_FILE, CASES, CHANGE, CHANGES, Console, DUTIES, HOME, IMPORT,
+        ACCOUNT, ACCOUNTS, AUDIT, AUDIT_FILE, CASES, CHANGE, CHANGES, Console, DUTIES, EDIT, HOME, IMPORT,
         MAPPINGS, ORGANISATION, PEOPLE, RECOVERY, ROOMS, UNDO,
     },
-    holders, home, organisation, people,
+    editing, holders, home, organisation, people,
     powers::Powers,
     rooms, set,
 };
@@ -28,6 +28,8 @@ pub fn routes(console: Arc<Console>) -> Routes<()> {
         .raw(Method::GET, HOME, home::show)
         .raw(Method::GET, "/_yakuba/console/", home::lead)
         .raw(Method::GET, ORGANISATION, organisation::show)
+        .raw(Method::GET, EDIT, editing::ask)
+        .raw(Method::POST, EDIT, editing::gather)
         .raw(Method::GET, PEOPLE, people::show)
         .raw(Method::GET, CHANGES, changes::show)
         .raw(Method::GET, IMPORT, changes::ask)

@@ -257,6 +257,8 @@ pub(crate) struct MediaArgs {
 enum OrgCommand {
     /// 職員名簿のファイルから変更案を作る。承認されるまで何も変わらない / makes a change set of a personnel file; nothing changes before it is approved
     Import(OrgImportArgs),
+    /// 機構改革などを手で行う変更案を作る / makes a change set of what is done by hand: units made, renamed, merged, people away
+    Edit(OrgEditArgs),
     /// ファイルの列の意味を推測し、必要なら保存する / tells what the columns of a file probably mean, and saves that if wanted
     Columns(OrgColumnsArgs),
     /// 変更案の一覧 / lists the change sets, the newest first
@@ -335,6 +337,23 @@ pub(crate) struct OrgImportArgs {
     /// 文字コード。なければ判定する / The encoding; found without it
     #[arg(long, value_parser = commands::org::parse_encoding)]
     pub(crate) encoding: Option<Encoding>,
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OrgEditArgs {
+    /// 変更の一覧 (JSON)。例: [{"rename_unit": {"unit": "総務部/防災課", "name": "危機管理課"}}] / What is done, as JSON
+    pub(crate) file: PathBuf,
+    /// いつから。なければ今日 / From which day on; today without it
+    #[arg(long, value_parser = commands::org::parse_day)]
+    pub(crate) as_of: Option<Date>,
+    /// 適用する時刻 (日本時間)。なければその日の 0 時 / When it is applied, in Japan; without it when that day begins
+    #[arg(long, value_parser = commands::org::parse_minute)]
+    pub(crate) at: Option<Timestamp>,
+    /// 変更案を作らずに、何が変わるかを見る / Show what would change, and make no change set
+    #[arg(long = "try")]
+    pub(crate) tries: bool,
     #[command(flatten)]
     pub(crate) which: WhichAuthority,
 }
@@ -636,6 +655,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Search(SearchCommand::Rebuild(args)) => run_async(commands::search::rebuild(&args))?,
         Command::Org(OrgCommand::Import(args)) => run_async(commands::org::import(&args))?,
+        Command::Org(OrgCommand::Edit(args)) => run_async(commands::org::edit(&args))?,
         Command::Org(OrgCommand::Columns(args)) => run_async(commands::org::columns(&args))?,
         Command::Org(OrgCommand::List(args)) => run_async(commands::org::list(&args))?,
         Command::Org(OrgCommand::Diff(args)) => run_async(commands::org::diff(&args))?,

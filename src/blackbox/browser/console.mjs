@@ -112,6 +112,23 @@ export function consoleWays({ server, browser, pictures }, screen, counter) {
             await person.opens(at("/rooms"), "console-rooms");
             await person.sends({}, pick(/変わることを見る/, /See what changes/), "console-rooms-preview");
         },
+        async "the console: the organisation by hand, act by act"() {
+            await comes("jinji");
+            await person.opens(at("/organisation"), "console-organisation-again");
+            await person.follows(pick("組織を手で変える", "Change it by hand"), "console-edit");
+            const ADD = pick(/^加える$/, /^Add$/), OF = { rename: pick("所属の名称変更", "Rename a unit"), charge: pick("担当業務（事務分掌）", "Who is responsible for what") };
+            await person.sends({}, new RegExp(`^${OF.rename}$`), "console-edit-rename");
+            await person.sends({ unit: "総務部/無い課", name: "危機管理課" }, ADD, "console-edit-refused", 400);
+            assert.equal(await person.page.locator("[name=name]").inputValue(), "危機管理課");
+            await person.sends({ unit: "総務部/防災課", name: "危機管理課" }, ADD, "console-edit-renamed");
+            await person.sends({}, new RegExp(`^${OF.charge}$`), "console-edit-charge");
+            await person.sends({ unit: "危機管理課", matters: "避難所\n備蓄" }, ADD, "console-edit-charged");
+            await says("避難所、備蓄", "避難所, 備蓄");
+            await person.sends({}, pick(/変更案を作る/, /Make a change set/), "console-edit-set");
+            await says("機構改革|名称変更", "renamed");
+            await person.sends({}, pick(/取り下げる/, /Take it back/), "console-edit-withdrawn");
+            await comes("chief");
+        },
         async "the console: a transfer day at its minute, and one line undone"() {
             const moved = ROWS.map((row) => row.map((cell) => (row[0] === "00002" && cell.includes("防災課") ? "総務部　人事課" : cell)));
             await person.opens(at("/import"), "console-transfer");

@@ -12,7 +12,7 @@ use crate::{
     limits::MAX_DEPTH,
     organisation::{Key, Organisation},
     span::Span,
-    statement::{Absence, Body, Person, Post, Tenure, Unit, What},
+    statement::{Absence, Body, Charged, Person, Post, Tenure, Unit, What},
 };
 
 /// Somebody in a post on a day.
@@ -132,6 +132,13 @@ impl Organisation {
             _ => None,
         });
         people.filter_map(|person| Some((person.account.as_deref()?, person.class?))).collect()
+    }
+
+    /// What a unit or a post is responsible for on a day.
+    #[must_use]
+    pub fn charges(&self, of: Charged, day: Date) -> &[String] {
+        let mut charges = self.charges_under(&Key::ChargesOf(of)).filter(|(_, span, _)| span.holds(day));
+        charges.next().map_or(&[], |(.., charge)| &charge.words)
     }
 
     /// Who has a post on a day.

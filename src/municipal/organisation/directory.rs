@@ -17,9 +17,9 @@ use memchr::memmem::Finder;
 use crate::{
     as_of::Holder,
     ids::{BodyId, PersonId, PostId, UnitId},
-    limits::{MAX_DEPTH, MAX_NAME, MAX_WORDS},
+    limits::{MAX_CHARGES, MAX_DEPTH, MAX_NAME, MAX_WORDS},
     organisation::Organisation,
-    statement::{Absence, Tenure, What},
+    statement::{Absence, Charged, Tenure, What},
 };
 
 /// A post as a directory shows it.
@@ -37,6 +37,8 @@ pub struct ListedPost<'a> {
     pub tenure: Tenure,
     /// Its place among the posts of a list, the higher ones first.
     pub order: u32,
+    /// What the post is responsible for, and then its unit.
+    pub charges: [&'a [String]; 2],
 }
 
 impl<'a> ListedPost<'a> {
@@ -85,7 +87,9 @@ struct Seat {
     unit: UnitId,
     body: BodyId,
     path: Vec<String>,
-    /// The whole path: 総務部防災課 finds it as 防災課 does.
+    /// What it is responsible for.
+    charges: Vec<String>,
+    /// The whole path, and a line for each matter: 総務部防災課 finds it as 防災課 does.
     key: String,
 }
 
@@ -93,6 +97,8 @@ struct Seat {
 #[derive(Clone, Debug)]
 struct Title {
     title: String,
+    /// What the post is responsible for.
+    charges: Vec<String>,
     key: String,
 }
 
@@ -168,8 +174,9 @@ impl Directory {
         let shown = listed.posts.iter().filter_map(|held| {
             let (seat, title) = (self.seat(*held)?, self.titles.get(usize::try_from(held.title).ok()?)?);
             let Held { tenure, order, .. } = *held;
+            let charges = [title.charges.as_slice(), seat.charges.as_slice()];
             let (path, title) = (seat.path.as_slice(), title.title.as_str());
-            Some(ListedPost { unit: seat.unit, body: seat.body, path, title, tenure, order })
+            Some(ListedPost { unit: seat.unit, body: seat.body, path, title, tenure, order, charges })
         });
         shown.filter(move |post| bodies.is_none_or(|bodies| bodies.contains(&post.body)))
     }
@@ -179,7 +186,8 @@ impl Directory {
     }
 
     /// Who is meant by a few words, among the people of some bodies: each of the first [`MAX_WORDS`] is in his name, his
-    /// reading, his account's name, a unit of his in those bodies, one above it or his title there. Those whose name or reading
+    /// reading, his account's name, a unit of his in those bodies, one above it, his title there, or what that unit or post is
+    /// responsible for. Those whose name or reading
     /// begins with the first word come first, then the higher posts, then by reading. At most so many are given, and how many
     /// more there are is counted. Nobody, if there is no word.
     #[must_use]
@@ -232,10 +240,11 @@ impl Directory {
         });
         let seats = self.seats.iter().map(|seat| {
             let path: usize = seat.path.iter().map(|name| size_of::<String>() + name.capacity()).sum();
-            size_of::<Seat>() + seat.key.capacity() + path
+            size_of::<Seat>() + seat.key.capacity() + path + of_charges(&seat.charges)
         });
-        let titles =
-            self.titles.iter().map(|one| size_of::<Title>() + one.title.capacity() + one.key.capacity());
+        let titles = self.titles.iter().map(|one| {
+            size_of::<Title>() + one.title.capacity() + one.key.capacity() + of_charges(&one.charges)
+        });
         people.chain(seats).chain(titles).sum()
     }
 }
@@ -316,7 +325,9 @@ impl Making<'_> {
         let body = path.last()?.body;
         let path: Vec<String> = path.iter().map(|unit| unit.name.clone()).collect();
         let seat = u32::try_from(self.made.seats.len()).ok()?;
-        self.made.seats.push(Seat { unit, body, key: folded_key(&path.concat()), path });
+        let charges = self.known.charges(Charged::Unit(unit), self.day).to_vec();
+        let key = with_charges(folded_key(&path.concat()), &charges);
+        self.made.seats.push(Seat { unit, body, path, charges, key });
         self.seats.insert(unit, seat);
         Some(seat)
     }
@@ -326,11 +337,13 @@ impl Making<'_> {
             return Some(*title);
         }
         let text = &holder.post.title;
+        let charges = self.known.charges(Charged::Post(holder.post.post), self.day);
         // There are far fewer titles than posts.
-        let known = self.made.titles.iter().position(|one| one.title == *text);
+        let known = self.made.titles.iter().position(|one| one.title == *text && one.charges == charges);
         let title = u32::try_from(known.unwrap_or(self.made.titles.len())).ok()?;
         if known.is_none() {
-            self.made.titles.push(Title { title: text.clone(), key: folded_key(text) });
+            let key = with_charges(folded_key(text), charges);
+            self.made.titles.push(Title { title: text.clone(), charges: charges.to_vec(), key });
         }
         self.titles.insert(holder.post.post, title);
         Some(title)
@@ -347,6 +360,20 @@ impl Listed {
     fn place(&self) -> (bool, Option<&str>, &str, PersonId) {
         (self.reading.is_none(), self.reading.as_deref(), &self.called, self.person)
     }
+}
+
+/// A key, and a line for each matter: no word goes over the end of one.
+fn with_charges(mut key: String, charges: &[String]) -> String {
+    for matter in charges.iter().take(MAX_CHARGES) {
+        key.push('\n');
+        key.push_str(&folded_key(matter));
+    }
+    key
+}
+
+/// The bytes that matters take.
+fn of_charges(charges: &[String]) -> usize {
+    charges.iter().map(|matter| size_of::<String>() + matter.capacity()).sum()
 }
 
 fn folded_key(text: &str) -> String {

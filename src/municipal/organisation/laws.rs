@@ -7,10 +7,10 @@ use intake::Date;
 use crate::{
     calendar::before,
     ids::{BodyId, PersonId, PostId, UnitId},
-    limits::{MAX_DEPTH, MAX_NAME},
+    limits::{MAX_CHARGES, MAX_DEPTH, MAX_NAME},
     organisation::{Key, Organisation},
     span::Span,
-    statement::{Absence, Appointment, Away, Statement, Succession, Tenure, What},
+    statement::{Absence, Appointment, Away, Charged, Statement, Succession, Tenure, What},
     words::{Words, words},
 };
 
@@ -44,6 +44,10 @@ pub enum Breach {
     SharedNumber(String),
     /// Two people have had one account.
     SharedAccount(String),
+    /// A unit or a post is responsible for more than [`MAX_CHARGES`] matters.
+    ManyCharges,
+    /// What a unit or a post is responsible for is said twice for one day.
+    TwofoldCharges,
 }
 
 impl Breach {
@@ -98,6 +102,14 @@ impl Breach {
                 "アカウント名「{account}」はほかの職員のものです。一度使ったアカウント名は別の人に使えません。",
                 "The account \"{account}\" is or was another person's, and is never given to a second one."
             ),
+            Self::ManyCharges => words!(
+                "担当業務は、一つの所属または職につき {MAX_CHARGES} 件までです。",
+                "A unit or a post is responsible for {MAX_CHARGES} matters at most."
+            ),
+            Self::TwofoldCharges => words!(
+                "一つの所属または職の担当業務が、同じ日に二重に登録されています。",
+                "What a unit or a post is responsible for is said twice for one day."
+            ),
         }
     }
 }
@@ -110,6 +122,7 @@ pub(crate) struct Touched {
     posts: BTreeSet<PostId>,
     people: BTreeSet<PersonId>,
     names: BTreeSet<String>,
+    charged: BTreeSet<Charged>,
 }
 
 impl Touched {
@@ -153,6 +166,10 @@ impl Touched {
                 self.people.insert(*person);
             }
             What::Succession(Succession { from, to }) => self.units.extend([*from, *to]),
+            What::Charge(charge) => {
+                charge.words.iter().map(String::as_str).for_each(&mut named);
+                self.charged.insert(charge.of);
+            }
         }
     }
 }
@@ -173,6 +190,7 @@ impl Organisation {
         touched.units.iter().for_each(|unit| self.unit_breaches(*unit, &mut found));
         touched.posts.iter().for_each(|post| self.post_breaches(*post, &mut found));
         touched.people.iter().for_each(|person| self.person_breaches(*person, &mut found));
+        touched.charged.iter().for_each(|of| self.charge_breaches(*of, &mut found));
         found.into_iter().collect()
     }
 
@@ -252,6 +270,17 @@ impl Organisation {
             if !span.is_covered_by(&own) {
                 found.insert(Breach::AppointedToNothing(self.name_of(appointment.person)));
             }
+        }
+    }
+
+    /// Days on which a unit or a post is responsible for something and is not there do no harm: nobody is found by them.
+    fn charge_breaches(&self, of: Charged, found: &mut BTreeSet<Breach>) {
+        let all: Vec<_> = self.charges_under(&Key::ChargesOf(of)).collect();
+        if all.iter().any(|(.., charge)| charge.words.len() > MAX_CHARGES) {
+            found.insert(Breach::ManyCharges);
+        }
+        if overlap(&all.iter().map(|(_, span, _)| *span).collect::<Vec<_>>()) {
+            found.insert(Breach::TwofoldCharges);
         }
     }
 

@@ -18,6 +18,7 @@
 mod applying;
 mod as_of;
 pub mod calendar;
+mod charging;
 mod compare;
 mod directory;
 mod edit;
@@ -55,6 +56,7 @@ pub use reorganise::{NewUnit, Refused, Reorganisation};
 pub use set::{Approval, ChangeSet, Refusal, Role, Signer, State};
 pub use span::Span;
 pub use statement::{
-    Absence, Appointment, Away, Body, Person, Post, Statement, Succession, Tenure, Unit, What,
+    Absence, Appointment, Away, Body, Charge, Charged, Person, Post, Statement, Succession, Tenure, Unit,
+    What,
 };
 pub use tables::{Entry, ItemRow, ItemState, checks};

@@ -36,5 +36,8 @@ pub const EMPTIED: usize = 3;
 /// Most people whom a search of a page gives; how many more there are is counted.
 pub const MAX_FOUND: usize = 50;
 
+/// Most matters that one unit or post is responsible for.
+pub const MAX_CHARGES: usize = 30;
+
 /// Most words that a search looks for.
 pub const MAX_WORDS: usize = 8;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     ids::{BodyId, PersonId, PostId, RecordId, UnitId},
     span::Span,
-    statement::{Appointment, Away, Body, Person, Post, Statement, Succession, Unit, What},
+    statement::{Appointment, Away, Body, Charge, Charged, Person, Post, Statement, Succession, Unit, What},
 };
 
 /// By what records are looked up.
@@ -34,6 +34,7 @@ pub(crate) enum Key {
     AbsencesOf(PersonId),
     Successors(UnitId),
     Predecessors(UnitId),
+    ChargesOf(Charged),
 }
 
 /// What is said of bodies, units, posts, people and appointments.
@@ -153,6 +154,16 @@ impl Organisation {
             _ => None,
         })
     }
+
+    pub(crate) fn charges_under(
+        &self,
+        key: &Key,
+    ) -> impl Iterator<Item = (RecordId, Span, &Charge)> + use<'_> {
+        self.under(key).filter_map(|(record, said)| match &said.what {
+            What::Charge(charge) => Some((record, said.span, charge)),
+            _ => None,
+        })
+    }
 }
 
 /// The keys under which a statement is found.
@@ -175,5 +186,6 @@ fn keys(what: &What) -> Vec<Key> {
         }
         What::Away(away) => vec![Key::AbsencesOf(away.person)],
         What::Succession(Succession { from, to }) => vec![Key::Successors(*from), Key::Predecessors(*to)],
+        What::Charge(charge) => vec![Key::ChargesOf(charge.of)],
     }
 }

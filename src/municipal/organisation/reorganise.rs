@@ -16,7 +16,7 @@ use crate::{
     laws::Breach,
     organisation::{Key, Organisation},
     span::Span,
-    statement::{Absence, Appointment, Away, Body, Person, Post, Statement, Succession, Unit, What},
+    statement::{Absence, Appointment, Away, Body, Charged, Person, Post, Statement, Succession, Unit, What},
     words::{Words, listed, words},
 };
 
@@ -106,8 +106,8 @@ pub struct NewUnit {
 
 /// What somebody does by hand: each verb gives an item, and the next one is tried on what that leaves.
 pub struct Reorganisation<'a> {
-    edit: Edit<'a>,
-    day: Date,
+    pub(crate) edit: Edit<'a>,
+    pub(crate) day: Date,
 }
 
 impl<'a> Reorganisation<'a> {
@@ -122,7 +122,7 @@ impl<'a> Reorganisation<'a> {
         &self.edit.next
     }
 
-    fn item(&mut self, kind: Kind, about: String, told: Words) -> Result<Item, Refused> {
+    pub(crate) fn item(&mut self, kind: Kind, about: String, told: Words) -> Result<Item, Refused> {
         let changes = self.edit.take().map_err(Refused::Breaches)?;
         Ok(Item { kind, about, rows: Vec::new(), told: vec![told.into()], changes })
     }
@@ -219,6 +219,7 @@ impl<'a> Reorganisation<'a> {
         for old in units {
             self.move_posts(*old, |_| Some(unit));
             self.move_units_below(*old, unit);
+            self.join_charges(Charged::Unit(*old), Charged::Unit(unit));
             self.succeed(*old, &[unit]);
         }
         let told = words!(
@@ -229,7 +230,7 @@ impl<'a> Reorganisation<'a> {
     }
 
     /// Splits a unit into several that are made. `goes` says of each who is in it, by the place in `parts`, where he
-    /// goes. Units below it go below the first part.
+    /// goes. Units below it go below the first part, which is responsible for what it was.
     ///
     /// # Errors
     /// [`Refused`]; then nothing is done.
@@ -256,6 +257,7 @@ impl<'a> Reorganisation<'a> {
         self.move_posts(unit, |person| goes.get(&person).and_then(|part| made.get(*part)).copied());
         if let Some(first) = made.first() {
             self.move_units_below(unit, *first);
+            self.join_charges(Charged::Unit(unit), Charged::Unit(*first));
         }
         self.succeed(unit, &made);
         let told =
@@ -369,7 +371,9 @@ impl<'a> Reorganisation<'a> {
                 .collect();
             for (record, span, appointment) in appointments {
                 let Some(unit) = goes(appointment.person) else { continue };
+                let old = post.post;
                 let post = self.like(unit, &post);
+                self.join_charges(Charged::Post(old), Charged::Post(post));
                 // Two posts of the same title, in two units that are merged, are one post: it is his once.
                 self.edit.end(record, self.day);
                 if let Some(span) = span.after(self.day) {

@@ -38,6 +38,8 @@ pub enum What {
     Away(Away),
     /// A unit took another's place.
     Succession(Succession),
+    /// What a unit or a post is responsible for.
+    Charge(Charge),
 }
 
 /// A body (実施機関: 首長部局, 教育委員会, 議会, 消防団): it has a directory of its own.
@@ -166,4 +168,22 @@ pub struct Succession {
     pub from: UnitId,
     /// The unit that is.
     pub to: UnitId,
+}
+
+/// What a unit, or a post in it, is responsible for (事務分掌): words by which it is found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Charge {
+    /// Of what.
+    pub of: Charged,
+    /// One matter each: 空き家対策. At most [`crate::limits::MAX_CHARGES`].
+    pub words: Vec<String>,
+}
+
+/// What is responsible for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Charged {
+    /// A unit.
+    Unit(UnitId),
+    /// A post: whoever has it.
+    Post(PostId),
 }

@@ -111,7 +111,9 @@ mod tests {
         item::{Kind, Told},
         set::{Approval, Role, State},
         span::Span,
-        statement::{Absence, Appointment, Away, Body, Person, Post, Succession, Tenure, Unit, What},
+        statement::{
+            Absence, Appointment, Away, Body, Charge, Charged, Person, Post, Succession, Tenure, Unit, What,
+        },
     };
 
     fn says(what: What) -> Vec<u8> {
@@ -167,6 +169,8 @@ mod tests {
         let away = Away { person: PersonId(1), why: Absence::Seconded { to: "a".into() } };
         is(What::Away(away), b"\x05\x01\x02\x01a");
         is(What::Succession(Succession { from: UnitId(1), to: UnitId(2) }), b"\x06\x01\x02");
+        let charge = Charge { of: Charged::Post(PostId(1)), words: vec!["a".into()] };
+        is(What::Charge(charge), b"\x07\x01\x01\x01\x01a");
     }
 
     #[test]

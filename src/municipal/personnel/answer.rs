@@ -14,6 +14,8 @@ pub enum Answer {
     Columns(Box<Columns>),
     /// What became of a file.
     Imported(Box<Imported>),
+    /// What acts would do.
+    Tried(Tried),
     /// Change sets.
     List(Vec<(SetId, ChangeSet)>),
     /// A change set, as it is now.
@@ -53,6 +55,8 @@ pub struct FoundPerson {
     pub account: Option<String>,
     /// The units of his posts, each with those above it, and his title there; the main post first.
     pub posts: Vec<(Vec<String>, String)>,
+    /// What those posts and units are responsible for.
+    pub charges: Vec<String>,
     /// Why he is away, if he is.
     pub away: Option<Absence>,
 }
@@ -81,6 +85,30 @@ pub struct Imported {
     pub set: Option<(SetId, ChangeSet)>,
     /// How many people and units stay as they are.
     pub unchanged: usize,
+}
+
+/// What acts would do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tried {
+    /// From this day on.
+    pub day: Date,
+    /// A line for each act.
+    pub lines: Vec<TriedLine>,
+    /// The bodies that there are then.
+    pub bodies: Vec<String>,
+    /// The units that there are then, each with those above it, as they may be named.
+    pub units: Vec<String>,
+}
+
+/// What one act would do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TriedLine {
+    /// What becomes of it.
+    pub kind: Kind,
+    /// Whom or what it is about.
+    pub about: String,
+    /// What is done.
+    pub told: Vec<Told>,
 }
 
 /// One line of a change set.
@@ -141,6 +169,8 @@ pub struct ShownUnit {
     pub name: String,
     /// 所属コード
     pub code: Option<String>,
+    /// What it is responsible for (事務分掌).
+    pub charges: Vec<String>,
     /// Who has a post in it.
     pub members: Vec<Member>,
 }
@@ -160,6 +190,8 @@ pub struct Member {
     pub account: Option<String>,
     /// 職名
     pub title: String,
+    /// What the post is responsible for.
+    pub charges: Vec<String>,
     /// 本務 or 兼務
     pub tenure: Tenure,
     /// Since when; none if that is not known.

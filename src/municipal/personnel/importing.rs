@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 
 use audit::Action;
-use base::folded;
+use base::{Timestamp, folded};
 use intake::{Date, How, Intake, Sheet};
 use organisation::{
-    BodyId, Draft, Error as OrganisationError, Ids, Item, Kind, NewUnits, Organisation, Proposal,
-    Reorganisation, SetId, Source, Terms, Which, calendar::begin_of, compare,
+    BodyId, ChangeSet, Draft, Error as OrganisationError, Ids, Item, Kind, Known as KnownOrganisation,
+    NewUnits, Organisation, Proposal, Reorganisation, SetId, Source, Terms, Which, calendar::begin_of,
+    compare,
 };
 use ruma::ServerName;
 
@@ -25,7 +26,7 @@ use crate::{
 };
 
 /// How often it is compared anew because somebody else changed something meanwhile.
-const MOST_ATTEMPTS: usize = 5;
+pub(crate) const MOST_ATTEMPTS: usize = 5;
 
 /// Most letters of a body's name that are compared.
 const LONGEST_NAME: usize = 100;
@@ -94,24 +95,54 @@ impl Personnel {
             draft.items.insert(0, item);
         }
 
+        let (source, body, at) = (Some(source.name), Some(spoken_of.name), import.at);
+        let forward = Forward { draft, ids, source, body, day, at };
+        let set = self.put_forward(authority, &known, forward, by).await?;
+        Ok(Answer::Imported(Box::new(Imported { set: Some(set), unchanged })))
+    }
+
+    /// Stores a draft as a change set, with the row of who puts it forward.
+    pub(crate) async fn put_forward(
+        &self,
+        authority: &ServerName,
+        known: &KnownOrganisation,
+        forward: Forward,
+        by: &By,
+    ) -> Result<(SetId, ChangeSet), Error> {
+        let Forward { draft, ids, source, body, day, at } = forward;
         let now = self.inner.clock.now();
-        let at = import.at.unwrap_or_else(|| begin_of(day).map_or(now, |begin| begin.max(now)));
+        let at = at.unwrap_or_else(|| begin_of(day).map_or(now, |begin| begin.max(now)));
         // The number that the proposal takes next.
         let id = SetId(ids.next());
-        let deed = self
-            .deed(Action::ProposeChanges, by, id)
-            .after("source", &source.name)
-            .after("body", &spoken_of.name)
+        let mut deed = self.deed(Action::ProposeChanges, by, id);
+        for (what, name) in [("source", &source), ("body", &body)] {
+            if let Some(name) = name {
+                deed = deed.after(what, name);
+            }
+        }
+        let deed = deed
             .after("day", day.to_string())
             .after("at", moment(at).en)
             .after("lines", counted(&draft))
             .after("warnings", warned(&draft));
-        let proposal = Proposal { source: Some(source.name), day, at, by: by.name().to_owned(), now };
+        let proposal = Proposal { source, day, at, by: by.name().to_owned(), now };
         let deed = by.written(&deed, authority);
-        let id = self.inner.organisations.propose(authority, &known, ids, draft, proposal, deed).await?;
-        let set = self.inner.organisations.change_set(authority, id).await?;
-        Ok(Answer::Imported(Box::new(Imported { set: Some((id, set)), unchanged })))
+        let id = self.inner.organisations.propose(authority, known, ids, draft, proposal, deed).await?;
+        Ok((id, self.inner.organisations.change_set(authority, id).await?))
     }
+}
+
+/// What is put forward for others to approve.
+pub(crate) struct Forward {
+    pub(crate) draft: Draft,
+    /// What the draft left of its numbers.
+    pub(crate) ids: Ids,
+    /// Whose file it comes from, and of which body that tells; none if somebody wrote it here.
+    pub(crate) source: Option<String>,
+    pub(crate) body: Option<String>,
+    pub(crate) day: Date,
+    /// When it is applied; else when the day begins, or as soon as it is approved.
+    pub(crate) at: Option<Timestamp>,
 }
 
 fn terms(import: &Import, day: Date) -> Terms {

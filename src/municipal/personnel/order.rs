@@ -8,6 +8,8 @@ use organisation::{GuardKind, Role, SetId};
 use ruma::serde::{Base64, base64::Standard};
 use serde::{Deserialize, Serialize};
 
+use crate::act::Act;
+
 /// A file as it lies on somebody's disk; in base64 where it is sent as JSON.
 pub type FileBytes = Base64<Standard, Vec<u8>>;
 
@@ -32,6 +34,10 @@ pub enum Order {
     },
     /// A change set of a file.
     Import(Box<Import>),
+    /// A change set of what somebody does by hand.
+    Edit(Box<Edit>),
+    /// To be told what that would do; nothing is stored.
+    Try(Box<Edit>),
     /// The change sets, the newest first.
     List {
         /// Those before this one.
@@ -119,6 +125,17 @@ impl Order {
         }
         self
     }
+}
+
+/// What somebody does to the organisation by hand.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Edit {
+    /// What, one after another: each may name what those before it have made. At most [`crate::MOST_ACTS`].
+    pub acts: Vec<Act>,
+    /// From which day on it holds; today where none is said.
+    pub day: Option<Date>,
+    /// When it is applied; else when that day begins, or as soon as it is approved.
+    pub at: Option<Timestamp>,
 }
 
 /// A personnel file of which a change set is to be made.

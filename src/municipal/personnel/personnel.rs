@@ -101,7 +101,9 @@ impl Personnel {
         let authority = authority.ok_or(Error::NoAuthority)?.clone();
         let turns = match order {
             Order::Import(_) | Order::Columns { .. } => Some(&self.inner.files),
-            Order::Known | Order::Find { .. } | Order::Show { .. } => Some(&self.inner.looks),
+            Order::Known | Order::Find { .. } | Order::Show { .. } | Order::Edit(_) | Order::Try(_) => {
+                Some(&self.inner.looks)
+            }
             _ => None,
         };
         let turn = match turns {
@@ -124,6 +126,8 @@ impl Personnel {
             Order::Columns { file, how } => Self::columns(file.as_bytes(), how),
             Order::SaveMapping { name, mapping } => self.save_mapping(authority, &name, &mapping, by).await,
             Order::Import(import) => self.import(authority, &import, by).await,
+            Order::Edit(edit) => self.edit(authority, &edit, by).await,
+            Order::Try(edit) => self.try_edit(authority, &edit).await,
             Order::List { before, limit } => {
                 let limit = limit.min(MOST_LISTED);
                 Ok(Answer::List(organisations.change_sets(authority, before, limit).await?))

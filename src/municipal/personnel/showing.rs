@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use base::folded;
 use intake::Date;
-use organisation::{Directory, Holder, Organisation, Unit};
+use organisation::{Charged, Directory, Holder, Listed, Organisation, Unit};
 use ruma::ServerName;
 
 use crate::{
@@ -49,6 +49,7 @@ impl Personnel {
                 .posts(listed, None)
                 .map(|post| (post.path.to_vec(), post.title.to_owned()))
                 .collect(),
+            charges: charges(&directory, listed),
             away: listed.away.clone(),
         });
         Ok(Answer::Found { people: people.collect(), more: found.more })
@@ -75,6 +76,19 @@ impl Personnel {
         }
         Ok(Answer::Shown(Shown { day, bodies, more }))
     }
+}
+
+/// What somebody is responsible for, by his posts and then by his units, each matter once.
+fn charges(directory: &Directory, listed: &Listed) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for post in directory.posts(listed, None) {
+        for matter in post.charges.into_iter().flatten() {
+            if !all.contains(matter) {
+                all.push(matter.clone());
+            }
+        }
+    }
+    all
 }
 
 /// The bodies with their units and people, of one unit and those below it if that is named; and how many more people there
@@ -106,7 +120,8 @@ fn bodies(known: &Organisation, day: Date, wanted: Option<&str>) -> (Vec<ShownBo
                     depth: path.len().saturating_sub(1),
                     name: unit.name.clone(),
                     code: unit.code.clone(),
-                    members: members.iter().map(member).collect(),
+                    charges: known.charges(Charged::Unit(unit.unit), day).to_vec(),
+                    members: members.iter().map(|holder| member(known, holder, day)).collect(),
                 });
             }
         }
@@ -117,7 +132,7 @@ fn bodies(known: &Organisation, day: Date, wanted: Option<&str>) -> (Vec<ShownBo
     (told, more)
 }
 
-fn member(holder: &Holder<'_>) -> Member {
+fn member(known: &Organisation, holder: &Holder<'_>, day: Date) -> Member {
     Member {
         number: holder.person.number.clone(),
         called: holder.person.called().to_owned(),
@@ -125,6 +140,7 @@ fn member(holder: &Holder<'_>) -> Member {
         class: holder.person.class,
         account: holder.person.account.clone(),
         title: holder.post.title.clone(),
+        charges: known.charges(Charged::Post(holder.post.post), day).to_vec(),
         tenure: holder.tenure,
         from: holder.span.from(),
         until: holder.span.until(),

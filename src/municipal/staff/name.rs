@@ -160,7 +160,15 @@ mod tests {
     use super::*;
 
     fn post<'a>(path: &'a [String], title: &'a str) -> ListedPost<'a> {
-        ListedPost { unit: UnitId(1), body: BodyId(1), path, title, tenure: Tenure::Main, order: 1 }
+        ListedPost {
+            unit: UnitId(1),
+            body: BodyId(1),
+            path,
+            title,
+            tenure: Tenure::Main,
+            order: 1,
+            charges: [&[], &[]],
+        }
     }
 
     #[test]

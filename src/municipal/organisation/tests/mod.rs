@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod charging;
 mod comparing;
 mod crashing;
 mod listing;

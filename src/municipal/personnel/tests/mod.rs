@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod deciding;
+mod editing;
 mod importing;
 mod mapping;
 

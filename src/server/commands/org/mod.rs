@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use base::Timestamp;
 use intake::{Date, Encoding, How, Mapping};
 use organisation::{GuardKind, Role, SetId, State, calendar::minute_of};
-use personnel::{Answer, FileBytes, Import, Order};
+use personnel::{Act, Answer, Edit, FileBytes, Import, Order};
 
 pub(crate) use self::office::Office;
 pub(crate) use self::office::{over, unexpected};
@@ -20,8 +20,8 @@ use crate::{
     ask::person,
     causes,
     cli::{
-        OrgApplyArgs, OrgApproveArgs, OrgColumnsArgs, OrgDiffArgs, OrgFindArgs, OrgImportArgs, OrgListArgs,
-        OrgShowArgs, OrgUndoArgs, OrgWhichArgs,
+        OrgApplyArgs, OrgApproveArgs, OrgColumnsArgs, OrgDiffArgs, OrgEditArgs, OrgFindArgs, OrgImportArgs,
+        OrgListArgs, OrgShowArgs, OrgUndoArgs, OrgWhichArgs,
     },
     commands::{say, user::read_password},
     texts::tr,
@@ -44,6 +44,28 @@ pub(crate) async fn import(args: &OrgImportArgs) -> anyhow::Result<()> {
     over(&args.which, async |office| match office.ask(Order::Import(Box::new(import))).await? {
         Answer::Imported(imported) => print::imported(&imported),
         _ => unexpected(),
+    })
+    .await
+}
+
+/// Makes a change set of what is done by hand.
+pub(crate) async fn edit(args: &OrgEditArgs) -> anyhow::Result<()> {
+    let bytes = file(&args.file)?;
+    let acts: Vec<Act> = serde_json::from_slice(bytes.as_bytes()).map_err(|error| {
+        anyhow::anyhow!(tr!(
+            "{path} を変更の一覧として読めません: {error}",
+            "{path} is no list of acts: {error}",
+            path = args.file.display()
+        ))
+    })?;
+    let edit = Box::new(Edit { acts, day: args.as_of, at: args.at });
+    over(&args.which, async |office| {
+        if args.tries {
+            let Answer::Tried(tried) = office.ask(Order::Try(edit)).await? else { return unexpected() };
+            return print::tried(&tried);
+        }
+        let (id, set) = set(office, Order::Edit(edit)).await?;
+        print::made(id, &set)
     })
     .await
 }

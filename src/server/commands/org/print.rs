@@ -3,7 +3,7 @@
 use audit::written;
 use intake::Confidence;
 use organisation::{Absence, ChangeSet, ItemState, Kind, Role, SetId, State, Tenure, Told, calendar::before};
-use personnel::{Columns, FoundPerson, Imported, Line, Member, Shown};
+use personnel::{Columns, FoundPerson, Imported, Line, Member, Shown, Tried};
 use serde_json::json;
 
 use crate::{
@@ -35,7 +35,23 @@ pub(super) fn imported(imported: &Imported) -> anyhow::Result<()> {
         ))?;
         return Ok(());
     };
-    set(*id, made)?;
+    self::made(*id, made)
+}
+
+/// What acts would do.
+pub(super) fn tried(tried: &Tried) -> anyhow::Result<()> {
+    for line in &tried.lines {
+        let (kind, about) = (kind_in_words(line.kind), &line.about);
+        let told: Vec<_> = line.told.iter().map(said).collect();
+        let told = told.join(" ");
+        say(&format!("{kind}  {about}  {told}"))?;
+    }
+    Ok(())
+}
+
+/// A change set that was made just now, and what has to be done with it.
+pub(super) fn made(id: SetId, made: &ChangeSet) -> anyhow::Result<()> {
+    set(id, made)?;
     let id = id.0;
     say(&tr!(
         "`yakuba org diff {id}` で内容を確かめ、二人がそれぞれの役割で承認します: `yakuba org approve {id} --as personnel`、`yakuba org approve {id} --as administrator`",

@@ -37,9 +37,10 @@ const VALUES: [&str; 22] = [
     "＝1＋1",
 ];
 
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 26] = [
     "q", "day", "unit", "as", "before", "from", "all", "line", "user", "do", "state", "since", "until",
-    "who", "what", "text", "at", "role", "password", "base", "column-1", "header-1",
+    "who", "what", "text", "at", "role", "password", "base", "column-1", "header-1", "acts", "deed",
+    "person", "parts",
 ];
 
 fn check(what: &str, answer: &crate::browser::Answer) {
@@ -67,6 +68,7 @@ async fn no_request_is_a_fault_of_ours() {
     let pages = [
         "",
         "/organisation",
+        "/organisation/edit",
         "/people",
         "/changes",
         "/rooms",
@@ -90,7 +92,9 @@ async fn no_request_is_a_fault_of_ours() {
         let query = ruma::exports::serde_html_form::to_string(&fields).unwrap();
         check(&format!("{page}?{query}"), &chief.get(&format!("{page}?{query}")).await);
         let all: Vec<_> = fields.iter().copied().chain([("proof", &*proof)]).collect();
-        for path in [&set, &format!("{set}/undo"), "/_yakuba/console/mappings", "/_yakuba/console/account"] {
+        for path in
+            [&set, &format!("{set}/undo"), EDIT, "/_yakuba/console/mappings", "/_yakuba/console/account"]
+        {
             check(&format!("{path} {fields:?}"), &chief.post_as_is(path, &all).await);
         }
         let upload: Vec<_> = all.iter().copied().filter(|(name, _)| *name != "do").collect();

@@ -47,6 +47,13 @@ async fn until(server: &Server, browser: &mut Browser, set: &str, text: &str) {
     assert!(server.is_up());
 }
 
+/// Has two people approve a set, and waits until it is applied.
+pub(crate) async fn applied(server: &Server, (officer, chief): (&mut Browser, &mut Browser), set: &str) {
+    officer.post(set, set, &approval("personnel", PASSWORD)).await;
+    chief.post(set, set, &approval("administrator", PASSWORD)).await;
+    until(server, chief, set, "適用済み").await;
+}
+
 /// The fields of an approval of a set whose hour is that at which these tests begin.
 fn approval<'a>(role: &'a str, password: &'a str) -> [(&'a str, &'a str); 4] {
     [("do", "approve"), ("role", role), ("password", password), ("at", NOW)]
@@ -138,9 +145,7 @@ async fn one_line_is_undone_and_the_others_stay() {
         FILE.replace("髙橋 太郎,タカハシ タロウ,総務部　防災課", "髙橋 太郎,タカハシ タロウ,総務部　人事課"),
     ] {
         let set = propose(&mut officer, &FIRST, &file).await;
-        officer.post(&set, &set, &approval("personnel", PASSWORD)).await;
-        chief.post(&set, &set, &approval("administrator", PASSWORD)).await;
-        until(&server, &mut chief, &set, "適用済み").await;
+        applied(&server, (&mut officer, &mut chief), &set).await;
     }
     let page = officer.open(&format!("{CHANGES}?")).await;
     let set = page.split("href=\"").find(|rest| rest.starts_with("/_yakuba/console/changes/")).unwrap();

@@ -7,6 +7,7 @@ mod bad_input;
 mod browser;
 mod changes;
 mod counter;
+mod editing;
 mod powers;
 mod recovery;
 mod walk;

@@ -12,13 +12,14 @@ use crate::{
 };
 
 /// The pages, and who may see them: administrators, personnel officers, auditors, readers.
-const PAGES: [(&str, [bool; 4]); 11] = [
+const PAGES: [(&str, [bool; 4]); 12] = [
     ("/_yakuba/console", [true, true, true, true]),
     ("/_yakuba/console/organisation", [true, true, false, true]),
     ("/_yakuba/console/people?q=a", [true, true, false, true]),
     ("/_yakuba/console/changes", [true, true, false, true]),
     ("/_yakuba/console/rooms?do=preview", [true, true, false, true]),
     ("/_yakuba/console/import", [true, true, false, false]),
+    ("/_yakuba/console/organisation/edit", [true, true, false, false]),
     ("/_yakuba/console/accounts", [true, false, false, false]),
     ("/_yakuba/console/account?user=@chief:kanazawa.test", [true, false, false, false]),
     ("/_yakuba/console/duties", [true, false, false, false]),

@@ -16,6 +16,7 @@ use crate::{
     administrator,
     browser::Browser,
     changes::{FILE, FIRST, propose},
+    editing::EDIT,
     holder,
     recovery::with_app,
 };
@@ -61,6 +62,10 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
 
     let set = propose(&mut officer, &FIRST, FILE).await;
     seen(IMPORT, "organisation.propose", &[]).await;
+    let acts = "[{\"make_body\":{\"name\":\"議会\"}}]";
+    let answer = officer.post(EDIT, EDIT, &[("do", "propose"), ("acts", acts)]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    seen(EDIT, "organisation.propose", &[]).await;
     let base = serde_json::to_string(&intake::Mapping::default()).unwrap();
     let fields = [
         ("base", base.as_str()),
@@ -185,6 +190,7 @@ async fn walk(cases: usize) {
         &own_undo,
         "/_yakuba/console",
         "/_yakuba/console/organisation",
+        EDIT,
         "/_yakuba/console/people",
         "/_yakuba/console/changes",
         "/_yakuba/console/rooms",
@@ -201,11 +207,28 @@ async fn walk(cases: usize) {
         "/_yakuba/console/recovery",
         "/_yakuba/console/mappings",
         "/_yakuba/console/audit/file",
+        EDIT,
     ];
-    let names = ["q", "unit", "user", "who", "text", "what", "state", "before", "from", "as", "day", "line"];
+    let names = [
+        "q", "unit", "user", "who", "text", "what", "state", "before", "from", "as", "day", "line", "person",
+        "parent", "deed",
+    ];
     let deeds = [
-        "approve", "withdraw", "time", "apply", "undo", "lock", "suspend", "sign_out", "csv", "lines", "ask",
+        "approve",
+        "withdraw",
+        "time",
+        "apply",
+        "undo",
+        "lock",
+        "suspend",
+        "sign_out",
+        "csv",
+        "lines",
+        "ask",
         "agree",
+        "add",
+        "propose",
+        "deed:move_unit",
     ];
     let number = their_set.rsplit('/').next().unwrap();
     let proof = ours.proof_at("/_yakuba/console").await;

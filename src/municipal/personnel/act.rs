@@ -1,0 +1,399 @@
+//! What somebody does to an organisation by hand (機構改革, 休職, 事務分掌), as he names it: units and people by what he calls them.
+
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use base::folded;
+use intake::Date;
+use organisation::{
+    Absence, BodyId, Charged, Item, NewUnit, Organisation, PersonId, Reorganisation, Unit, UnitId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    showing::UNIT_NUMBER,
+    words::{Words, names, words},
+};
+
+/// Most letters of a name that are compared.
+const LONGEST_NAME: usize = 100;
+
+/// Most letters of what somebody calls a unit, with those above it.
+const LONGEST_PATH: usize = 1_000;
+
+/// Of several units of one name so many are told.
+const MOST_NAMED: usize = 5;
+
+/// What somebody does by hand. A unit is named by its 所属コード, its name, the names above it before that (`総務部/防災課`), or
+/// its number (`unit:12`); a person by his account or 職員番号.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Act {
+    /// A new body.
+    MakeBody {
+        /// Its name.
+        name: String,
+    },
+    /// A new unit, the last among its sisters.
+    MakeUnit {
+        /// Its name.
+        name: String,
+        /// 所属コード
+        #[serde(default)]
+        code: Option<String>,
+        /// The unit above it; none at the top.
+        #[serde(default)]
+        parent: Option<String>,
+        /// The body, where it is at the top and there are several.
+        #[serde(default)]
+        body: Option<String>,
+    },
+    /// Another name for a unit.
+    RenameUnit {
+        /// Which.
+        unit: String,
+        /// The name.
+        name: String,
+    },
+    /// A unit goes below another one.
+    MoveUnit {
+        /// Which.
+        unit: String,
+        /// Below which; to the top where none is said.
+        #[serde(default)]
+        parent: Option<String>,
+    },
+    /// Units become one, which is made in the place of the first.
+    MergeUnits {
+        /// Which.
+        units: Vec<String>,
+        /// The name of the new one.
+        name: String,
+        /// 所属コード
+        #[serde(default)]
+        code: Option<String>,
+    },
+    /// A unit becomes several.
+    SplitUnit {
+        /// Which.
+        unit: String,
+        /// The names of the new ones.
+        parts: Vec<String>,
+        /// Where everybody goes: the name of a part, by who he is.
+        goes: BTreeMap<String, String>,
+    },
+    /// A unit without people is closed.
+    CloseUnit {
+        /// Which.
+        unit: String,
+    },
+    /// What a unit, or a post in it, is responsible for (事務分掌).
+    Charge {
+        /// Which unit.
+        unit: String,
+        /// 職名, where it is a post.
+        #[serde(default)]
+        title: Option<String>,
+        /// The matters; none takes back what was said.
+        matters: Vec<String>,
+    },
+    /// Somebody is away from his posts.
+    Away {
+        /// Who.
+        person: String,
+        /// Why.
+        why: Why,
+        /// The day on which he is there again, where that is known.
+        #[serde(default)]
+        until: Option<Date>,
+    },
+    /// Somebody is there again.
+    Back {
+        /// Who.
+        person: String,
+    },
+    /// The name that somebody uses at work (旧姓使用).
+    UseName {
+        /// Who.
+        person: String,
+        /// The name; his legal one where none is said.
+        #[serde(default)]
+        name: Option<String>,
+    },
+}
+
+/// Why somebody is away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Why {
+    /// 休職
+    Suspended,
+    /// 育児休業・介護休業
+    Leave,
+    /// 出向
+    Seconded {
+        /// To whom.
+        to: String,
+    },
+}
+
+impl Act {
+    /// How many names it has.
+    pub(crate) fn names(&self) -> usize {
+        match self {
+            Self::MergeUnits { units, .. } => units.len(),
+            Self::SplitUnit { parts, goes, .. } => parts.len().saturating_add(goes.len()),
+            Self::Charge { matters, .. } => matters.len(),
+            _ => 1,
+        }
+    }
+
+    /// Does it, on what the acts before it have left: one line of a change set.
+    ///
+    /// # Errors
+    /// The sentence that says why not; then nothing is done.
+    pub(crate) fn done(&self, by_hand: &mut Reorganisation<'_>, day: Date) -> Result<Item, Words> {
+        let named = Named { known: by_hand.known(), day, units: OnceCell::new() };
+        let done = match self {
+            Self::MakeBody { name } => by_hand.make_body(&clean(name)).map(|(_, item)| item),
+            Self::MakeUnit { name, code, parent, body } => {
+                let parent = parent.as_deref().map(|parent| named.unit(parent)).transpose()?;
+                let body = match parent {
+                    Some(parent) => parent.body,
+                    None => named.body(body.as_deref())?,
+                };
+                let new = named.new_unit(body, parent.map(|unit| unit.unit), name, code.as_deref());
+                by_hand.make_unit(new).map(|(_, item)| item)
+            }
+            Self::RenameUnit { unit, name } => {
+                let unit = named.unit(unit)?.unit;
+                by_hand.rename_unit(unit, &clean(name))
+            }
+            Self::MoveUnit { unit, parent } => {
+                let unit = named.unit(unit)?.unit;
+                let parent = parent.as_deref().map(|parent| named.unit(parent)).transpose()?;
+                let parent = parent.map(|parent| parent.unit);
+                by_hand.move_unit(unit, parent)
+            }
+            Self::MergeUnits { units, name, code } => {
+                let units = units.iter().map(|unit| named.unit(unit)).collect::<Result<Vec<_>, _>>()?;
+                let Some(first) = units.first() else { return Err(no_units()) };
+                let into = named.new_unit(first.body, first.parent, name, code.as_deref());
+                let into = NewUnit { order: first.order, ..into };
+                let units: BTreeSet<UnitId> = units.iter().map(|unit| unit.unit).collect();
+                by_hand.merge_units(&units, into).map(|(_, item)| item)
+            }
+            Self::SplitUnit { unit, parts, goes } => {
+                let unit = named.unit(unit)?;
+                let place = |part: &str| parts.iter().position(|name| clean(name) == clean(part));
+                let mut people = BTreeMap::new();
+                for (person, part) in goes {
+                    let part = place(part).ok_or_else(|| {
+                        let part = short(part);
+                        words!("分割後の所属に「{part}」はありません。", "\"{part}\" is none of the parts.")
+                    })?;
+                    people.insert(named.person(person)?, part);
+                }
+                let new = |name: &String| named.new_unit(unit.body, unit.parent, name, None);
+                let parts = parts.iter().map(new).collect();
+                let unit = unit.unit;
+                by_hand.split_unit(unit, parts, &people).map(|(_, item)| item)
+            }
+            Self::CloseUnit { unit } => {
+                let unit = named.unit(unit)?.unit;
+                by_hand.close_unit(unit)
+            }
+            Self::Charge { unit, title, matters } => {
+                let of = named.charged(unit, title.as_deref())?;
+                let matters: Vec<_> =
+                    matters.iter().map(|matter| clean(matter)).filter(|matter| !matter.is_empty()).collect();
+                by_hand.charge(of, &matters)
+            }
+            Self::Away { person, why, until } => {
+                let person = named.person(person)?;
+                let why = match why {
+                    Why::Suspended => Absence::Suspended,
+                    Why::Leave => Absence::Leave,
+                    Why::Seconded { to } => Absence::Seconded { to: clean(to) },
+                };
+                by_hand.away(person, why, *until)
+            }
+            Self::Back { person } => {
+                let person = named.person(person)?;
+                by_hand.back(person)
+            }
+            Self::UseName { person, name } => {
+                let person = named.person(person)?;
+                by_hand.use_name(person, name.as_deref().map(clean).as_deref())
+            }
+        };
+        done.map_err(|refused| refused.words())
+    }
+}
+
+/// What is typed, without the spaces around it.
+fn clean(text: &str) -> String {
+    text.trim().to_owned()
+}
+
+/// As much of a name as can be one.
+fn short(name: &str) -> String {
+    name.trim().chars().take(LONGEST_PATH).collect()
+}
+
+fn no_units() -> Words {
+    words!("統合する所属を選んでください。", "Please choose the units that are merged.")
+}
+
+/// Who and what is meant on a day.
+struct Named<'a> {
+    known: &'a Organisation,
+    day: Date,
+    /// The units of the day, each with its name as it is compared; gathered once, where a unit is named.
+    units: OnceCell<Vec<(&'a Unit, String)>>,
+}
+
+impl<'a> Named<'a> {
+    fn body(&self, name: Option<&str>) -> Result<BodyId, Words> {
+        let bodies: Vec<_> = self.known.bodies(self.day).collect();
+        let found = match name {
+            Some(name) => bodies.iter().find(|body| key(&body.name) == key(name)),
+            None if bodies.len() == 1 => bodies.first(),
+            None => None,
+        };
+        let all: Vec<_> = bodies.iter().map(|body| body.name.as_str()).collect();
+        let all = names(&all);
+        found
+            .map(|body| body.body)
+            .ok_or_else(|| words!("機関を選んでください: {all}", "Please choose a body: {all}"))
+    }
+
+    /// The one unit that is called so.
+    fn unit(&self, name: &str) -> Result<&'a Unit, Words> {
+        let name = &*short(name);
+        let all = self.units.get_or_init(|| {
+            let tops = self.known.bodies(self.day).flat_map(|body| self.known.top_units(body.body, self.day));
+            let units = tops.flat_map(|top| self.known.subtree(top.unit, self.day));
+            units.map(|unit| (unit, key(&unit.name))).collect()
+        });
+        let found: Vec<_> = match name.trim().strip_prefix(UNIT_NUMBER) {
+            Some(number) => {
+                let units = all.iter().map(|(unit, _)| *unit);
+                units.filter(|unit| number.parse() == Ok(unit.unit.0)).collect()
+            }
+            None => self.called(all, name.trim()),
+        };
+        match found[..] {
+            [unit] => Ok(unit),
+            [] => {
+                let era = self.day.in_era();
+                let day = self.day;
+                Err(words!(
+                    "{era}に「{name}」という所属はありません。",
+                    "On {day} there is no unit \"{name}\"."
+                ))
+            }
+            _ => {
+                let paths: Vec<_> = found
+                    .iter()
+                    .take(MOST_NAMED)
+                    .map(|unit| path_of(self.known, unit.unit, self.day))
+                    .collect();
+                let paths = paths.join("、");
+                Err(words!(
+                    "「{name}」という所属が複数あります。上の所属から「/」で区切って指定してください: {paths}",
+                    "Several units are called \"{name}\"; please write those above it before it: {paths}"
+                ))
+            }
+        }
+    }
+
+    fn called(&self, all: &[(&'a Unit, String)], name: &str) -> Vec<&'a Unit> {
+        let by_code: Vec<_> =
+            all.iter().map(|(unit, _)| *unit).filter(|unit| unit.code.as_deref() == Some(name)).collect();
+        if !by_code.is_empty() {
+            return by_code;
+        }
+        let parts: Vec<_> = name.split(['/', '\u{ff0f}', '>']).map(key).collect();
+        let Some(last) = parts.last().filter(|last| !last.is_empty()) else { return Vec::new() };
+        let is_meant = |unit: &Unit| {
+            let path: Vec<_> =
+                self.known.path(unit.unit, self.day).iter().map(|above| key(&above.name)).collect();
+            path.ends_with(&parts)
+        };
+        let called = all.iter().filter(|(_, name)| name == last).map(|(unit, _)| *unit);
+        let called: Vec<_> = called.filter(|unit| is_meant(unit)).collect();
+        // The whole way from the top names one unit, also where another one's way ends in the same names.
+        let whole = |unit: &&Unit| self.known.path(unit.unit, self.day).len() == parts.len();
+        match called.iter().filter(|unit| whole(unit)).count() {
+            1 if parts.len() > 1 => called.into_iter().filter(|unit| whole(unit)).collect(),
+            _ => called,
+        }
+    }
+
+    fn charged(&self, unit: &str, title: Option<&str>) -> Result<Charged, Words> {
+        let unit = self.unit(unit)?;
+        let Some(title) = title.map(str::trim).filter(|title| !title.is_empty()) else {
+            return Ok(Charged::Unit(unit.unit));
+        };
+        let posts = self.known.posts(unit.unit, self.day);
+        let found = posts.iter().find(|post| key(&post.title) == key(title));
+        let title = short(title);
+        let titles: Vec<_> =
+            posts.iter().map(|post| post.title.as_str()).filter(|one| !one.is_empty()).collect();
+        let (unit, titles) = (&unit.name, names(&titles));
+        found.map(|post| Charged::Post(post.post)).ok_or_else(|| {
+            words!(
+                "「{unit}」に「{title}」という職はありません(ある職: {titles})。",
+                "There is no post \"{title}\" in \"{unit}\" (there are: {titles})."
+            )
+        })
+    }
+
+    /// The one person of this account or number.
+    fn person(&self, name: &str) -> Result<PersonId, Words> {
+        let name = &*short(name);
+        let account = name.strip_prefix('@').map_or(name, |id| id.split(':').next().unwrap_or(id));
+        if let Some(person) = self.known.owner(account)
+            && self.known.person(person, self.day).is_some()
+        {
+            return Ok(person);
+        }
+        let bodies = self.known.bodies(self.day);
+        let found = bodies.filter_map(|body| self.known.numbered(body.body, name, self.day));
+        let found: Vec<_> = found.map(|person| person.person).collect();
+        match found[..] {
+            [person] => Ok(person),
+            [] => Err(words!(
+                "「{name}」という職員番号またはアカウントの職員はいません。",
+                "Nobody has the number or the account \"{name}\"."
+            )),
+            _ => Err(words!(
+                "職員番号「{name}」の職員が複数の機関にいます。アカウント名で指定してください。",
+                "People of several bodies have the number \"{name}\"; please say the account."
+            )),
+        }
+    }
+
+    fn new_unit(&self, body: BodyId, parent: Option<UnitId>, name: &str, code: Option<&str>) -> NewUnit {
+        let sisters = match parent {
+            Some(parent) => self.known.units_below(parent, self.day),
+            None => self.known.top_units(body, self.day),
+        };
+        let order = sisters.iter().map(|unit| unit.order).max().map_or(0, |last| last.saturating_add(1));
+        let code = code.map(clean).filter(|code| !code.is_empty());
+        NewUnit { body, parent, code, name: clean(name), order }
+    }
+}
+
+/// A unit with those above it, as it is named.
+pub(crate) fn path_of(known: &Organisation, unit: UnitId, day: Date) -> String {
+    let path: Vec<_> = known.path(unit, day).iter().map(|above| above.name.as_str()).collect();
+    path.join("/")
+}
+
+fn key(name: &str) -> String {
+    folded(name.trim(), LONGEST_NAME)
+}

@@ -1,0 +1,113 @@
+//! What somebody does to an organisation by hand becomes a change set, or is tried first.
+
+use intake::Date;
+use organisation::{
+    Draft, Error as OrganisationError, Ids, Item, Known as KnownOrganisation, Organisation, Reorganisation,
+};
+use ruma::ServerName;
+
+use crate::{
+    act::{Act, path_of},
+    answer::{Answer, Tried, TriedLine},
+    by::By,
+    error::Error,
+    importing::{Forward, MOST_ATTEMPTS},
+    order::Edit,
+    personnel::Personnel,
+    words::words,
+};
+
+/// Most acts of one change set: a reform of a whole prefecture has some hundred.
+pub const MOST_ACTS: usize = 500;
+
+/// Most names in them: a department of so many people is split.
+const MOST_NAMES: usize = 5_000;
+
+impl Personnel {
+    /// What the acts would do, and the units as they are called then.
+    pub(crate) async fn try_edit(&self, authority: &ServerName, edit: &Edit) -> Result<Answer, Error> {
+        let day = self.day_of(edit)?;
+        let known = self.inner.organisations.load(authority).await?;
+        let mut ids = known.ids();
+        let (items, after) = done(&known.organisation, edit, day, &mut ids)?;
+        let lines =
+            items.into_iter().map(|item| TriedLine { kind: item.kind, about: item.about, told: item.told });
+        let bodies = after.bodies(day).map(|body| body.name.clone()).collect();
+        let tops = after.bodies(day).flat_map(|body| after.top_units(body.body, day));
+        let units = tops.flat_map(|top| after.subtree(top.unit, day));
+        let units = units.map(|unit| path_of(&after, unit.unit, day)).collect();
+        Ok(Answer::Tried(Tried { day, lines: lines.collect(), bodies, units }))
+    }
+
+    /// Stores what the acts do as a change set.
+    pub(crate) async fn edit(&self, authority: &ServerName, edit: &Edit, by: &By) -> Result<Answer, Error> {
+        if edit.acts.is_empty() {
+            return Err(Error::Refused(words!(
+                "変更する内容がありません。",
+                "There is nothing that is to be changed."
+            )));
+        }
+        let day = self.day_of(edit)?;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let known = self.inner.organisations.load(authority).await?;
+            match self.edit_of(authority, &known, (edit, day), by).await {
+                Err(Error::Organisation(OrganisationError::Changed)) if attempts < MOST_ATTEMPTS => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn edit_of(
+        &self,
+        authority: &ServerName,
+        known: &KnownOrganisation,
+        (edit, day): (&Edit, Date),
+        by: &By,
+    ) -> Result<Answer, Error> {
+        let mut ids = known.ids();
+        let (items, _) = done(&known.organisation, edit, day, &mut ids)?;
+        let forward = Forward { draft: Draft::of(items), ids, source: None, body: None, day, at: edit.at };
+        let (id, set) = self.put_forward(authority, known, forward, by).await?;
+        Ok(Answer::Set(id, Box::new(set)))
+    }
+
+    fn day_of(&self, edit: &Edit) -> Result<Date, Error> {
+        let names: usize = edit.acts.iter().map(Act::names).sum();
+        if edit.acts.len() > MOST_ACTS || names > MOST_NAMES {
+            return Err(Error::Refused(words!(
+                "一つの変更案に入れられる変更は {MOST_ACTS} 件、所属や職員の指定は {MOST_NAMES} 件までです。",
+                "A change set takes {MOST_ACTS} acts at most, with {MOST_NAMES} names."
+            )));
+        }
+        match edit.day {
+            Some(day) => Ok(day),
+            None => self.today(),
+        }
+    }
+}
+
+/// Does the acts one after another, each on what those before it have left.
+fn done(
+    known: &Organisation,
+    edit: &Edit,
+    day: Date,
+    ids: &mut Ids,
+) -> Result<(Vec<Item>, Organisation), Error> {
+    let mut by_hand = Reorganisation::of(known, day, ids);
+    let mut items = Vec::new();
+    for (number, act) in (1..).zip(&edit.acts) {
+        let number: usize = number;
+        let item = act.done(&mut by_hand, day).map_err(|why| {
+            let (ja, en) = (why.ja, why.en);
+            // Who does one thing need not be told which one.
+            Error::Refused(match edit.acts.len() {
+                1 => words!("{ja}", "{en}"),
+                _ => words!("{number} 件目: {ja}", "Act {number}: {en}"),
+            })
+        })?;
+        items.push(item);
+    }
+    Ok((items, by_hand.known().clone()))
+}
