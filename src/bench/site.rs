@@ -174,16 +174,8 @@ impl Site {
 
     /// Runs a command of the program over the same configuration; returns what it says.
     pub(crate) async fn command(&self, arguments: &[&str]) -> Result<String> {
-        self.command_by(None, arguments).await
-    }
-
-    /// The same as one of several people of this machine, who come by `sudo`.
-    pub(crate) async fn command_by(&self, person: Option<u32>, arguments: &[&str]) -> Result<String> {
         let mut command = tokio::process::Command::new(&self.program);
         command.args(arguments).arg("--config").arg(self.directory.join("yakuba.toml")).env("LC_ALL", "C");
-        if let Some(person) = person {
-            command.env("SUDO_UID", person.to_string()).env("SUDO_USER", format!("staff{person}"));
-        }
         let done = command.stdin(std::process::Stdio::null()).kill_on_drop(true).output().await?;
         let said = String::from_utf8_lossy(&done.stdout).into_owned();
         let complained = String::from_utf8_lossy(&done.stderr);

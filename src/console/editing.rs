@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ::account::Browser;
 use pages::{Form, Markup, PageError, Visit, html};
-use personnel::{Act, Answer, Edit, MOST_ACTS, Order, Tried};
+use personnel::{Act, Answer, Edit, Order, Tried};
 use web::{ApiError, Open, RawCall, Response};
 
 use crate::{
@@ -18,8 +18,11 @@ use crate::{
     short::path_of,
 };
 
-/// Most bytes of the acts that a form carries from page to page.
-const LARGEST_ACTS: usize = 256 * 1024;
+/// What stands before the number of an act that a form carries from page to page.
+const CARRIED: &str = "act-";
+
+/// So many acts a form can carry beside its other fields.
+const MOST_CARRIED: usize = 450;
 
 /// What was gathered so far, and what is typed for the next act.
 struct Gathered<'a> {
@@ -83,18 +86,14 @@ pub(crate) async fn gather(console: Arc<Console>, call: RawCall<Open>) -> Result
     console.answer(call, Powers::changes_organisation, handler).await
 }
 
-/// The acts that a form carries.
+/// The acts that a form carries, each in a field of its own, in their order.
 fn acts(form: &Form) -> Result<Vec<Act>, PageError> {
-    let text = form.get("acts");
-    let acts = match text.is_empty() {
-        true => Some(Vec::new()),
-        false => (text.len() <= LARGEST_ACTS).then(|| serde_json::from_str(text).ok()).flatten(),
-    };
-    let acts = acts.filter(|acts: &Vec<Act>| acts.len() <= MOST_ACTS);
-    acts.ok_or_else(|| {
+    let carried = form.fields().filter(|(name, _)| name.starts_with(CARRIED));
+    let acts: Option<Vec<Act>> = carried.map(|(_, act)| serde_json::from_str(act).ok()).collect();
+    acts.filter(|acts| acts.len() <= MOST_CARRIED).ok_or_else(|| {
         PageError::bad_request(
-            format!("変更の一覧を読み取れないか、{MOST_ACTS} 件を超えています。"),
-            format!("The acts cannot be read, or there are more than {MOST_ACTS}."),
+            format!("変更の一覧を読み取れないか、{MOST_CARRIED} 件を超えています。"),
+            format!("The acts cannot be read, or there are more than {MOST_CARRIED}."),
         )
     })
 }
@@ -170,11 +169,8 @@ async fn answer(
         Err(cannot) if cannot.status().is_server_error() => return Err(cannot),
         Err(cannot) => (self::tried(console, visit, browser, (&[], day)).await?, Some(cannot)),
     };
-    let acts = match gathered.acts.is_empty() {
-        true => String::new(),
-        false => serde_json::to_string(&gathered.acts).map_err(|_| unexpected())?,
-    };
-    let form = Hidden { acts: &acts, tried: &tried };
+    let acts: Result<Vec<String>, _> = gathered.acts.iter().map(serde_json::to_string).collect();
+    let form = Hidden { acts: acts.map_err(|_| unexpected())?, tried: &tried };
     let say = |japanese, english| visit.say(japanese, english);
     let problem = error.or(cannot.as_ref());
     let body = html! {
@@ -195,7 +191,7 @@ async fn answer(
 
 /// What each form carries along.
 struct Hidden<'a> {
-    acts: &'a str,
+    acts: Vec<String>,
     tried: &'a Tried,
 }
 
@@ -203,7 +199,9 @@ impl Hidden<'_> {
     fn fields(&self, visit: &Visit, with_day: bool) -> Markup {
         html! {
             (visit.proof())
-            input type="hidden" name="acts" value=(self.acts);
+            @for (place, act) in self.acts.iter().enumerate() {
+                input type="hidden" name={ (CARRIED) (place) } value=(act);
+            }
             @if with_day { input type="hidden" name="day" value=(self.tried.day); }
         }
     }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use organisation::{ChangeSet, SetId, State};
+use organisation::{ChangeSet, SetId};
 use pages::{Markup, Visit, html};
 use personnel::{Answer, Order};
 use web::{ApiError, Open, RawCall, Response};
 
 use crate::{
-    console::{Console, HOME, unexpected},
-    frame::{links, page, text},
+    console::{COUNTER, Console, HOME, unexpected},
+    frame::{links, page, say, text},
     powers::Powers,
     recovery,
     short::{hour, in_short, path_of},
@@ -24,18 +24,12 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             };
             waiting = sets;
         }
-        let account = browser.user_id.localpart();
-        let (mine, others): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(|(_, set)| waits_for(set, &powers, account));
         let say = |japanese, english| visit.say(japanese, english);
         let body = html! {
             @if powers.reads_organisation() {
-                h2 { (say("あなたの承認を待つ変更案", "Change sets that wait for your approval")) }
-                (listed(&visit, &mine))
-                @if !others.is_empty() {
-                    h2 { (say("ほかの承認や適用を待つ変更案", "Change sets that wait for others, or for their hour")) }
-                    (listed(&visit, &others))
-                }
+                h2 { (say("承認や適用を待つ変更案", "Change sets that wait for approval, or for their hour")) }
+                (listed(&visit, &waiting))
+                p { a href=(COUNTER) { (say("あなたの承認を待つ案件は、窓口にあります。", "What waits for your approval is at the counter.")) } }
             }
             @if powers.administers() { (recovery::waiting(&console, &visit).await?) }
             h2 { (say("できること", "What you can do")) }
@@ -53,14 +47,6 @@ pub(crate) async fn lead(console: Arc<Console>, call: RawCall<Open>) -> Result<R
     console.pages.answer(call, async |visit: Visit| Ok(visit.redirect(HOME))).await
 }
 
-/// Whether an approval of this visitor's is what is missing.
-fn waits_for(set: &ChangeSet, powers: &Powers, account: &str) -> bool {
-    let is_open = |role| set.approvals.iter().all(|approval| approval.role != role);
-    set.state == State::Preview
-        && set.approvals.iter().all(|approval| approval.account != account)
-        && powers.approves_as().into_iter().any(is_open)
-}
-
 fn listed(visit: &Visit, sets: &[(SetId, ChangeSet)]) -> Markup {
     html! {
         @if sets.is_empty() {
@@ -69,7 +55,7 @@ fn listed(visit: &Visit, sets: &[(SetId, ChangeSet)]) -> Markup {
             ul { @for (id, set) in sets {
                 li {
                     a href=(path_of(*id)) { (visit.say("変更案", "Change set")) " " (id.0) }
-                    " " (text(in_short(visit, set)))
+                    " " (self::say(visit, set.state.words())) " " (text(in_short(visit, set)))
                     " " small { (visit.say("適用: ", "applied: ")) (hour(visit, set)) }
                 }
             } }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use audit::Action;
 use intake::Date;
-use organisation::{Tenure, calendar::before};
+use organisation::{Tenure, UNIT_NUMBER, calendar::before};
 use pages::{Form, Markup, Visit, html};
-use personnel::{Answer, Member, Order, Shown, ShownUnit, UNIT_NUMBER};
+use personnel::{Answer, Member, Order, Shown, ShownUnit};
 use web::{ApiError, Open, RawCall, Response};
 
 use crate::{

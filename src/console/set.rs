@@ -1,24 +1,25 @@
-//! One change set: what it does line by line, who has approved it, and what is decided about it.
+//! One change set: what it does line by line, who has approved it, where that is asked for, and what one person may decide.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use ::account::Browser;
 use audit::Action;
-use base::Timestamp;
-use organisation::{ChangeSet, GuardKind, ItemState, Role, SetId, State};
+use organisation::{ChangeSet, ItemState, SetId, State};
 use pages::{Form, Markup, PageError, Visit, html};
 use personnel::{Answer, Line, Order};
 use web::{ApiError, Open, RawCall, Response, StatusCode};
 
 use crate::{
-    asked::asked_minute,
-    console::{Console, unexpected},
+    console::{COUNTER, Console, unexpected},
     csv,
-    frame::{day, field, link, moment, page, password_field, said, say, table, text},
+    frame::{day, link, moment, page, password_field, said, say, table, text},
     powers::Powers,
     short::{hour, in_short, path_of},
-    told::of_password,
+    told::{of_password, told},
 };
+
+/// The kind of cases by which sets are applied.
+const KIND: &str = "changes";
 
 /// Lines on one page, as the desk gives them.
 const PAGE: usize = 500;
@@ -95,7 +96,7 @@ async fn one(
     let body = html! {
         (visit.problem(error))
         (summary(visit, id, &set))
-        @if powers.changes_organisation() { (deeds(console, visit, (browser, powers), (id, &set), query).await?) }
+        @if powers.changes_organisation() { (deeds(console, visit, (id, &set)).await?) }
         h2 { (say("内容", "Lines")) }
         @if lines.is_empty() {
             p { (say("変わるものはありません。", "Nothing changes.")) }
@@ -131,13 +132,12 @@ fn summary(visit: &Visit, id: SetId, set: &ChangeSet) -> Markup {
             dt { (say("取込元", "Source")) } dd { (set.source.as_deref().unwrap_or("-")) }
             dt { (say("作成", "Made")) } dd { (moment(visit, set.made_at)) " " span.id { (set.made_by) } }
             dt { (say("内容", "Lines")) } dd { (in_short(visit, set)) }
+            @for guard in &set.guards {
+                dt { (say("警告", "Warning")) } dd { strong { (said(visit.language(), &guard.told)) } }
+            }
             @for approval in &set.approvals {
                 dt { (self::say(visit, approval.role.words())) (say("の承認", "'s approval")) }
                 dd { span.id { (approval.account) } " " (moment(visit, approval.at)) }
-            }
-            @if set.state == State::Preview {
-                dt { (say("まだない承認", "Approvals that are missing")) }
-                dd { (missing(visit, set)) }
             }
             @if let Some((by, at)) = &set.ended_by {
                 dt { (say("取り下げ・取り消しをした人", "Ended by")) } dd { span.id { (by) } " " (moment(visit, *at)) }
@@ -148,13 +148,6 @@ fn summary(visit: &Visit, id: SetId, set: &ChangeSet) -> Markup {
             }
         } }
     }
-}
-
-/// As what somebody still has to approve.
-fn missing(visit: &Visit, set: &ChangeSet) -> String {
-    let is_missing = |role: &Role| set.approvals.iter().all(|approval| approval.role != *role);
-    let names = Role::ALL.into_iter().filter(is_missing).map(|role| say(visit, role.words()));
-    names.collect::<Vec<_>>().join(visit.say("、", ", "))
 }
 
 fn cells(visit: &Visit, id: SetId, line: &Line, undoes: bool) -> Vec<Markup> {
@@ -190,66 +183,19 @@ fn cells(visit: &Visit, id: SetId, line: &Line, undoes: bool) -> Vec<Markup> {
 async fn deeds(
     console: &Console,
     visit: &Visit,
-    (browser, powers): (&Browser, &Powers),
     (id, set): (SetId, &ChangeSet),
-    typed: &Form,
 ) -> Result<Markup, PageError> {
     let say = |japanese, english| visit.say(japanese, english);
     let path = path_of(id);
-    let roles = open_roles(set, powers, browser);
-    let password = password_field(&console.accounts, visit, browser).await?;
-    let guards = html! {
-        @for guard in &set.guards {
-            @let name = format!("means-{}", guard.kind.word());
-            label.check { input type="checkbox" name=(name) value="yes" checked[typed.get(&name) == "yes"];
-                span { (said(visit.language(), &guard.told)) " "
-                    strong { (say("確認しました", "This is meant")) } } }
-        }
-    };
+    let case = consent(console, visit, (id, set)).await?;
     Ok(html! {
-        @if !roles.is_empty() {
-            form.card method="post" action=(path) {
-                (visit.proof())
-                h2 { (say("承認", "Approve")) }
-                input type="hidden" name="at" value=(set.at.millis());
-                @if !set.guards.is_empty() { p { (say(
-                    "次の警告をすべて確認し、印を付けてください。",
-                    "Please read all of these warnings, and mark them if they are meant so.",
-                )) } }
-                (guards)
-                @if let [role] = roles[..] {
-                    input type="hidden" name="role" value=(role.word());
-                } @else {
-                    (field("role", say("どの役割で", "As what"), "", html! {
-                        select id="role" name="role" { @for role in &roles {
-                            option value=(role.word()) { (self::say(visit, role.words())) }
-                        } }
-                    }))
-                }
-                (password)
-                div.actions { button name="do" value="approve" {
-                    @if let [role] = roles[..] { (self::say(visit, role.words())) (say("として", ": ")) }
-                    (say("承認する", "Approve"))
-                } }
-            }
-        }
+        (case)
         @if set.waits() {
-            details.card open[typed.get("do") == "time"] {
-                summary { (say("時刻を変える・取り下げる", "Another hour, or take it back")) }
+            details.card {
+                summary { (say("この変更案を取り下げる", "Take this change set back")) }
                 form method="post" action=(path) {
                     (visit.proof())
-                    (field(
-                        "at",
-                        say("適用する日時（日本時間）", "When it is applied (in Japan)"),
-                        say("変えると、承認はやり直しになります。", "It has to be approved anew then."),
-                        html! { input id="at" name="at" type="datetime-local" required aria-describedby="at-remark"
-                            value=[(typed.get("do") == "time").then(|| typed.get("at"))]; },
-                    ))
-                    div.actions { button.second name="do" value="time" { (say("時刻を変える", "Change the hour")) } }
-                }
-                form method="post" action=(path) {
-                    (visit.proof())
-                    button.danger name="do" value="withdraw" { (say("取り下げる", "Take it back")) }
+                    div.actions { button.danger name="do" value="withdraw" { (say("取り下げる", "Take it back")) } }
                 }
             }
         }
@@ -268,21 +214,40 @@ async fn deeds(
     })
 }
 
-/// In which of his roles a visitor can still approve.
-fn open_roles(set: &ChangeSet, powers: &Powers, browser: &Browser) -> Vec<Role> {
-    let account = browser.user_id.localpart();
-    if set.state != State::Preview || set.approvals.iter().any(|approval| approval.account == account) {
-        return Vec::new();
-    }
-    let is_open = |role: &Role| set.approvals.iter().all(|approval| approval.role != *role);
-    powers.approves_as().into_iter().filter(is_open).collect()
+/// The case that has it applied: where it is decided, or where it can be asked for.
+async fn consent(
+    console: &Console,
+    visit: &Visit,
+    (id, set): (SetId, &ChangeSet),
+) -> Result<Markup, PageError> {
+    let say = |japanese, english| visit.say(japanese, english);
+    let thing = id.0.to_string();
+    let last = console.cases.last_about(visit.authority(), KIND, &thing).await.map_err(told)?;
+    let ask = (set.state == State::Preview && last.as_ref().is_none_or(|(_, state)| !state.is_open()))
+        .then(|| link(&format!("{COUNTER}/ask/{KIND}"), &[("field-set", &thing)]));
+    Ok(html! {
+        @if let Some((case, state)) = &last {
+            @let told = state.words();
+            p { (say("承認の案件: ", "Case: ")) a href={ (COUNTER) "/cases/" (case.0) } { (say("案件", "case")) " " (case.0) }
+                " (" (visit.language().pick(told.ja, told.en)) ")" }
+        }
+        @if let Some(ask) = ask {
+            p { a.button href=(ask) { (say("承認を求める", "Ask for approval")) } }
+        }
+        @if set.state == State::Approved {
+            p.note { (say(
+                "適用する時刻を変えるときは、承認の案件を取り消し、別の時刻で申請し直してください。",
+                "For another hour the case that approved it is undone, and asked for anew.",
+            )) }
+        }
+    })
 }
 
 /// Does what a form says. It leads to the set, so that whoever sends it twice sees how it stands.
 pub(crate) async fn decide(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let handler = async |visit: Visit, browser: Browser, powers: Powers| {
         let (id, form) = (id(&visit)?, visit.form()?);
-        match carry_out(&console, &visit, (&browser, &powers), id, &form).await {
+        match carry_out(&console, &visit, &browser, id, &form).await {
             Ok(()) => Ok(visit.redirect(&path_of(id))),
             Err(error) if error.status().is_server_error() || error.status() == StatusCode::NOT_FOUND => {
                 Err(error)
@@ -296,33 +261,16 @@ pub(crate) async fn decide(console: Arc<Console>, call: RawCall<Open>) -> Result
 async fn carry_out(
     console: &Console,
     visit: &Visit,
-    (browser, powers): (&Browser, &Powers),
+    browser: &Browser,
     id: SetId,
     form: &Form,
 ) -> Result<(), PageError> {
     let order = match form.get("do") {
-        "approve" => {
-            let role = powers.approves_as().into_iter().find(|role| role.word() == form.get("role"));
-            let role = role.ok_or_else(|| {
-                PageError::forbidden("その役割では承認できません。", "You cannot approve in that role.")
-            })?;
-            confirm(console, visit, browser, form).await?;
-            let is_meant = |kind: &GuardKind| form.get(&format!("means-{}", kind.word())) == "yes";
-            let means: BTreeSet<_> = GuardKind::ALL.into_iter().filter(is_meant).collect();
-            let seen: u64 = form.get("at").parse().map_err(|_| PageError::not_found())?;
-            let person = browser.user_id.localpart().to_owned();
-            Order::Approve { id, role, person, means, at: Some(Timestamp(seen)) }
-        }
-        "time" => Order::SetTime { id, at: asked_minute(form)?.ok_or_else(PageError::not_found)? },
         "withdraw" => Order::Withdraw { id },
         "apply" => Order::Apply { id },
         _ => return Err(PageError::not_found()),
     };
-    let may = |powers: &Powers| match &order {
-        Order::Approve { role, .. } => powers.approves_as().contains(role),
-        _ => powers.changes_organisation(),
-    };
-    console.order(visit, browser, may, order.clone()).await.map(drop)
+    console.order(visit, browser, Powers::changes_organisation, order).await.map(drop)
 }
 
 /// The password again, or a sign-in a moment ago.

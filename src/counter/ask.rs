@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use ::account::Browser;
 use cases::{Answer, CaseId, Field, FieldKind, KindTold, Order, Shown, limits::LONGEST_TEXT};
-use pages::{Form, Markup, PageError, Visit, field, html};
+use pages::{Form, Markup, PageError, Visit, field, html, of_password, password_field};
 use web::{ApiError, Open, RawCall, Response};
 
 use crate::{
     counter::{ASK, Counter, case_of, id, unexpected},
-    frame::{page, path_of, said, signed_out},
+    frame::{asked_to_mean, means, page, path_of, said, signed_out},
 };
 
 /// What can be asked for.
@@ -36,7 +36,7 @@ pub(crate) async fn show(counter: Arc<Counter>, call: RawCall<Open>) -> Result<R
         let kind = kind(&counter, &visit, &browser, &kind_of_path(&visit)?).await?;
         let typed = visit.query()?;
         let path = format!("{ASK}/{}", kind.word);
-        Ok(form(&visit, &kind, (&path, None), &typed, None))
+        form(&counter, &visit, &browser, (&kind, &path, None), &typed, None).await
     };
     counter.answer(call, handler).await
 }
@@ -50,8 +50,9 @@ pub(crate) async fn send(counter: Arc<Counter>, call: RawCall<Open>) -> Result<R
         let (typed, done) = match visit.form() {
             Ok(typed) => {
                 let (fields, reason) = said_in(&typed, &kind);
-                let order = Order::Ask { kind: word, fields, reason };
-                (typed, counter.order(&visit, &browser, order).await)
+                let order = Order::Ask { kind: word, fields, reason, means: means(&typed) };
+                let done = give(&counter, &visit, &browser, (&kind, &typed), order).await;
+                (typed, done)
             }
             // Whoever has signed in anew meanwhile looks at what he typed once more.
             Err(error) => (visit.typed().ok_or_else(PageError::not_found)?, Err(error)),
@@ -59,7 +60,7 @@ pub(crate) async fn send(counter: Arc<Counter>, call: RawCall<Open>) -> Result<R
         match done {
             Ok(answer) => Ok(visit.redirect(&path_of(case_of(answer)?.id))),
             Err(error) if error.status().is_server_error() => Err(error),
-            Err(error) => Ok(form(&visit, &kind, (&path, None), &typed, Some(&error))),
+            Err(error) => form(&counter, &visit, &browser, (&kind, &path, None), &typed, Some(&error)).await,
         }
     };
     counter.pages.answer(call, answer).await
@@ -81,7 +82,8 @@ pub(crate) async fn show_again(counter: Arc<Counter>, call: RawCall<Open>) -> Re
             &typed.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>(),
         );
         let typed = Form::of_query(query.strip_prefix('?'))?;
-        Ok(form(&visit, &kind, (&path, Some(shown.case.version)), &typed, None))
+        let seen = Some(shown.case.version);
+        form(&counter, &visit, &browser, (&kind, &path, seen), &typed, None).await
     };
     counter.answer(call, handler).await
 }
@@ -95,18 +97,39 @@ pub(crate) async fn send_again(counter: Arc<Counter>, call: RawCall<Open>) -> Re
         let (typed, done) = match visit.form() {
             Ok(typed) => {
                 let ((fields, reason), seen) = (said_in(&typed, &kind), typed.get("seen").parse().ok());
-                let order = Order::AskAgain { id, fields, reason, seen };
-                (typed, counter.order(&visit, &browser, order).await)
+                let order = Order::AskAgain { id, fields, reason, seen, means: means(&typed) };
+                let done = give(&counter, &visit, &browser, (&kind, &typed), order).await;
+                (typed, done)
             }
             Err(error) => (visit.typed().ok_or_else(PageError::not_found)?, Err(error)),
         };
         match done {
             Ok(_) => Ok(visit.redirect(&path_of(id))),
             Err(error) if error.status().is_server_error() => Err(error),
-            Err(error) => Ok(form(&visit, &kind, (&path, Some(shown.case.version)), &typed, Some(&error))),
+            Err(error) => {
+                let seen = Some(shown.case.version);
+                form(&counter, &visit, &browser, (&kind, &path, seen), &typed, Some(&error)).await
+            }
         }
     };
     counter.pages.answer(call, answer).await
+}
+
+/// Gives an order; who agrees by asking shows once more that it is he.
+async fn give(
+    counter: &Counter,
+    visit: &Visit,
+    browser: &Browser,
+    (kind, typed): (&KindTold, &Form),
+    order: Order,
+) -> Result<Answer, PageError> {
+    if kind.asking_agrees
+        && let Err(error) =
+            counter.accounts.confirm_own(browser, typed.get("password"), visit.address()).await
+    {
+        return Err(of_password(error)?);
+    }
+    counter.order(visit, browser, order).await
 }
 
 /// What a field of a case was typed as: a unit by the names that it is shown with.
@@ -157,13 +180,21 @@ fn said_in(form: &Form, kind: &KindTold) -> (Vec<(String, String)>, String) {
 }
 
 /// The form, with what was typed before; why it was not taken, where it was not.
-fn form(
+async fn form(
+    counter: &Counter,
     visit: &Visit,
-    kind: &KindTold,
-    (path, seen): (&str, Option<u32>),
+    browser: &Browser,
+    (kind, path, seen): (&KindTold, &str, Option<u32>),
     typed: &Form,
     error: Option<&PageError>,
-) -> Response {
+) -> Result<Response, PageError> {
+    let (fields, _) = said_in(typed, kind);
+    let order = Order::Meant { kind: kind.word.clone(), fields };
+    let Answer::Meant(meant) = counter.order(visit, browser, order).await? else { return Err(unexpected()) };
+    let password = match kind.asking_agrees {
+        true => password_field(&counter.accounts, visit, browser).await?,
+        false => html! {},
+    };
     let say = |japanese, english| visit.say(japanese, english);
     let body = html! {
         (visit.problem(error))
@@ -180,11 +211,13 @@ fn form(
                 textarea id="reason" name="reason" rows="4" required maxlength=(LONGEST_TEXT)
                     aria-describedby="reason-remark" { (typed.get("reason")) }
             }))
+            (asked_to_mean(visit, &meant, typed))
+            (password)
             div.actions { button { (say("申請する", "Ask for it")) } }
         }
     };
     let page = page(visit, said(visit, &kind.name), body);
-    visit.page(page.status_of(error).again_at(path.to_owned()))
+    Ok(visit.page(page.status_of(error).again_at(path.to_owned())))
 }
 
 fn input(visit: &Visit, field: &Field, name: &str, value: &str) -> Markup {
@@ -206,6 +239,9 @@ fn input(visit: &Visit, field: &Field, name: &str, value: &str) -> Markup {
         },
         FieldKind::Date { .. } => html! {
             input id=(name) name=(name) type="date" value=(value) required[required] aria-describedby=[described];
+        },
+        FieldKind::Minute => html! {
+            input id=(name) name=(name) type="datetime-local" value=(value) required[required] aria-describedby=[described];
         },
         FieldKind::Number { least, most } => html! {
             input id=(name) name=(name) type="number" min=(least) max=(most) value=(value) required[required]

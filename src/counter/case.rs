@@ -9,7 +9,7 @@ use web::{ApiError, Open, RawCall, Response, StatusCode};
 
 use crate::{
     counter::{Counter, id},
-    frame::{deputy, moment, page, path_of, person, said, signed_out},
+    frame::{asked_to_mean, deputy, means, moment, page, path_of, person, said, signed_out},
 };
 
 pub(crate) async fn show(counter: Arc<Counter>, call: RawCall<Open>) -> Result<Response, ApiError> {
@@ -53,7 +53,7 @@ async fn carry_out(
 ) -> Result<(), PageError> {
     let (text, seen) = (form.get("text").to_owned(), form.get("seen").parse().ok());
     let order = match form.get("do") {
-        "approve" => Order::Approve { id, text, seen },
+        "approve" => Order::Approve { id, text, seen, means: means(form) },
         "return" => Order::Return { id, text, seen },
         "refuse" => Order::Refuse { id, text, seen },
         "withdraw" => Order::Withdraw { id, text, seen },
@@ -106,6 +106,9 @@ async fn one(
                     dt { (say("終了", "Ends at")) } dd { (moment(visit, until)) }
                 }
             }
+        }
+        @if let Some(page) = &shown.page {
+            p { a href=(page) { (say("内容を詳しく見る", "Look at it in detail")) } }
         }
         (waits_for(visit, &shown))
         (forms(visit, &shown, typed, &password))
@@ -169,6 +172,7 @@ fn forms(visit: &Visit, shown: &Shown, typed: &Form, password: &Markup) -> Marku
                 (visit.proof())
                 input type="hidden" name="seen" value=(shown.case.version);
                 @if let Some(of) = &shown.for_whom { p { (deputy(visit, of.as_str())) } }
+                (asked_to_mean(visit, &shown.meant, typed))
                 (remark("text", say("一言・理由", "Remark or reason"), say(
                     "差し戻しと却下では必ず入力してください。申請者に伝わります。",
                     "Needed to give it back or refuse it. Who asked reads it.",

@@ -1,9 +1,11 @@
 //! What the pages of the counter have in common.
 
+use std::collections::BTreeSet;
+
 use base::Timestamp;
-use cases::{CaseId, Line, Named};
+use cases::{CaseId, Line, Meant, Named};
 use organisation::Told;
-use pages::{Markup, Page, PageError, Visit, html, table, text};
+use pages::{Form, Markup, Page, PageError, Visit, html, table, text};
 use web::Response;
 
 use crate::counter::{ASK, CASES, DEPUTIES, HOME, SIGN_IN};
@@ -112,4 +114,28 @@ pub(crate) fn signed_out(visit: &Visit, path: &str) -> Result<Response, PageErro
     };
     let page = Page::new(say("サインインしてください", "Please sign in"), body);
     Ok(visit.page(page.status_of(Some(&error)).again_at(HOME.to_owned())))
+}
+
+/// Checkboxes for what somebody has to say that he means.
+pub(crate) fn asked_to_mean(visit: &Visit, meant: &[Meant], typed: &Form) -> Markup {
+    html! {
+        @if !meant.is_empty() { p { (visit.say(
+            "次の警告をすべて確認し、承知のうえであれば印を付けてください。",
+            "Please read all of these warnings, and mark them if they are meant so.",
+        )) } }
+        @for one in meant {
+            @let name = format!("{MEANS}{}", one.word);
+            label.check { input type="checkbox" name=(name) value="yes" checked[typed.get(&name) == "yes"];
+                span { (said(visit, &one.told)) " " strong { (visit.say("確認しました", "This is meant")) } } }
+        }
+    }
+}
+
+/// What stands before the word of what is meant, in the names of fields.
+const MEANS: &str = "means-";
+
+/// What a form says that is meant.
+pub(crate) fn means(form: &Form) -> BTreeSet<String> {
+    let meant = form.fields().filter(|(_, value)| *value == "yes");
+    meant.filter_map(|(name, _)| name.strip_prefix(MEANS).map(str::to_owned)).collect()
 }

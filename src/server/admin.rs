@@ -258,9 +258,6 @@ pub(crate) struct AuditListOrder {
 pub(crate) struct OrganisationOrder {
     pub(crate) authority: OwnedServerName,
     pub(crate) order: personnel::Order,
-    /// Of an account, where somebody shows that it is his.
-    #[serde(default)]
-    pub(crate) proof: Option<Proof>,
 }
 
 /// What is wanted of the rules of an authority's rooms.
@@ -295,39 +292,6 @@ pub(crate) struct Proof {
     /// Of a second factor, where the account has one.
     #[serde(default)]
     pub(crate) code: Option<String>,
-}
-
-impl Proof {
-    /// An order as one of this account, and who gives it.
-    ///
-    /// # Errors
-    /// As [`Accounts::prove`]; [`account::Error::Forbidden`] for an approval in a role that the account has not.
-    pub(crate) async fn sign(
-        &self,
-        (accounts, duties): (&Accounts, &Duties),
-        authority: &ServerName,
-        order: personnel::Order,
-    ) -> Result<(personnel::Order, Actor), account::Error> {
-        let shown = (self.user.as_str(), self.password.as_str());
-        let user = accounts.prove(authority, shown, self.code.as_deref()).await?;
-        if let personnel::Order::Approve { role, .. } = &order {
-            let held = duties.of(&user).await.map_err(|error| match error {
-                duties::Error::Store(error) => account::Error::from(error),
-                duties::Error::TooMany(_) | duties::Error::Commit(_) => account::Error::Contended,
-            })?;
-            let administers = accounts.find_account(&user).await?.is_some_and(|account| account.admin);
-            let may = match role {
-                organisation::Role::Personnel => held.contains(&Duty::Personnel),
-                organisation::Role::Administrator => administers && held.contains(&Duty::Approval),
-            };
-            if !may {
-                return Err(account::Error::Forbidden(
-                    "this account does not approve in that role (`yakuba user duty`)",
-                ));
-            }
-        }
-        Ok((order.signed_by(user.localpart()), Actor::user(&user, false, None)))
-    }
 }
 
 impl Proof {
@@ -647,12 +611,8 @@ async fn audit_status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Respons
 /// Does what is wanted of an organisation. The body may be a whole file, so who asks is looked at before it is read.
 async fn change_organisation(api: Arc<AdminApi>, call: RawCall<Operator>) -> Result<Response, ApiError> {
     api.desk.admit(&call)?;
-    let OrganisationOrder { authority, order, proof } = call.json()?;
-    let (order, by) = match proof {
-        Some(proof) => proof.sign((&api.accounts, &api.duties), &authority, order).await?,
-        None => (order, operator(&call)),
-    };
-    let answer = api.personnel.carry_out(&authority, order, &by).await?;
+    let OrganisationOrder { authority, order } = call.json()?;
+    let answer = api.personnel.carry_out(&authority, order, &operator(&call)).await?;
     Ok(json_response(StatusCode::OK, &answer))
 }
 

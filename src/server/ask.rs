@@ -35,12 +35,6 @@ pub(crate) fn operator() -> String {
     if before.is_empty() { format!("uid {uid}") } else { format!("uid {uid} (sudo {before})") }
 }
 
-/// Who runs this command, as one person whether he came here by `sudo` or not.
-pub(crate) fn person() -> String {
-    let before = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse::<u32>().ok());
-    format!("uid {}", before.unwrap_or_else(|| rustix::process::getuid().as_raw()))
-}
-
 impl Asker {
     /// Asks the server at this URL, `http://` with host and port.
     pub(crate) fn new(base: impl Into<String>) -> Asker {

@@ -8,7 +8,6 @@ use base::Timestamp;
 use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use duties::Duty;
 use intake::{Date, Encoding};
-use organisation::{GuardKind, Role};
 use ruma::{OwnedRoomId, OwnedServerName};
 
 use crate::{
@@ -265,8 +264,6 @@ enum OrgCommand {
     List(OrgListArgs),
     /// 変更案の内容 / shows what a change set does, line by line
     Diff(OrgDiffArgs),
-    /// 変更案を承認する。二人が別の役割で / approves a change set; two people do, each in a role
-    Approve(OrgApproveArgs),
     /// 時刻の来た変更案を適用する。動いているサーバーは自分で適用する / applies a change set whose hour has come; a running server does so by itself
     Apply(OrgApplyArgs),
     /// 適用前の変更案を取り下げる / takes a change set back that is not applied yet
@@ -417,35 +414,9 @@ pub(crate) struct OrgDiffArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct OrgApproveArgs {
-    /// 変更案の番号 / The number of the change set
-    pub(crate) id: u64,
-    /// 役割: personnel (人事担当) か administrator (全体管理者) / As what: personnel or administrator
-    #[arg(long = "as", value_parser = commands::org::parse_role)]
-    pub(crate) role: Role,
-    /// 承知した警告の名前。警告の数だけ / A warning that is meant so; once for each of them
-    #[arg(long, value_parser = commands::org::parse_guard)]
-    pub(crate) meant: Vec<GuardKind>,
-    /// 自分のアカウントとして承認する。なければ、このマシンの利用者として / As this account, which is mine; without it, as the user of this machine
-    #[arg(long, requires = "password_file")]
-    pub(crate) user: Option<String>,
-    /// そのアカウントのパスワードのファイル。`-` は標準入力 / A file with the password of that account; `-` is standard input
-    #[arg(long, requires = "user")]
-    pub(crate) password_file: Option<PathBuf>,
-    /// 二要素認証の確認コード / The code of a second factor, where the account has one
-    #[arg(long, requires = "user")]
-    pub(crate) code: Option<String>,
-    #[command(flatten)]
-    pub(crate) which: WhichAuthority,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct OrgApplyArgs {
     /// 変更案の番号 / The number of the change set
     pub(crate) id: u64,
-    /// 適用する時刻 (日本時間) を変える。承認はやり直しになる / Give it another hour, in Japan, such as 2026-04-01T00:00; it has to be approved anew then
-    #[arg(long, value_parser = commands::org::parse_minute)]
-    pub(crate) at: Option<Timestamp>,
     #[command(flatten)]
     pub(crate) which: WhichAuthority,
 }
@@ -659,7 +630,6 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Org(OrgCommand::Columns(args)) => run_async(commands::org::columns(&args))?,
         Command::Org(OrgCommand::List(args)) => run_async(commands::org::list(&args))?,
         Command::Org(OrgCommand::Diff(args)) => run_async(commands::org::diff(&args))?,
-        Command::Org(OrgCommand::Approve(args)) => run_async(commands::org::approve(&args))?,
         Command::Org(OrgCommand::Apply(args)) => run_async(commands::org::apply(&args))?,
         Command::Org(OrgCommand::Withdraw(args)) => run_async(commands::org::withdraw(&args))?,
         Command::Org(OrgCommand::Undo(args)) => run_async(commands::org::undo(&args))?,

@@ -10,7 +10,7 @@ use admin_api::AdminApi as SynapseApi;
 use anyhow::{Context, anyhow};
 use appservice::AppServices;
 use base::{Clock, Metrics, Random, Tasks};
-use cases::{AdoptRoom, Cases, GiveDuty};
+use cases::{AdoptRoom, ApplyChanges, Cases, GiveDuty};
 use classes::Classes;
 use client::{ClientApi, MediaApi, MediaConfig, OAuthApi};
 use console::Console;
@@ -24,6 +24,7 @@ use ldap::Ldap;
 use mail::Mails;
 use media::{Media, Naming};
 use oauth::OAuth;
+use organisation::Organisations;
 use pages::Pages;
 use pdu::Authorities;
 use personnel::Personnel;
@@ -508,6 +509,12 @@ impl House {
             kinds: vec![
                 Arc::new(GiveDuty { duties: duties.clone(), people: for_cases.clone() }),
                 Arc::new(AdoptRoom { rules: rules.clone(), moderators: for_cases.clone() }),
+                Arc::new(ApplyChanges {
+                    organisations: Organisations::new(&store),
+                    personnel: personnel.clone(),
+                    duties: duties.clone(),
+                    people: for_cases.clone(),
+                }),
             ],
             people: for_cases,
             duties: duties.clone(),

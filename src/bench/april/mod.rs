@@ -178,8 +178,10 @@ impl April<'_> {
             })
             .await?;
         let mut wire = Wire::to(prefecture.site.address);
-        let chief = Arc::new(Person::register(&mut wire, NAME, "chief").await?);
-        prefecture.site.command(&["user", "admin", "chief", "--grant"]).await?;
+        let chief = Person::register_with(&mut wire, NAME, prefecture::CHIEF, Some(prefecture::PASSWORD));
+        let chief = Arc::new(chief.await?);
+        Person::register_with(&mut wire, NAME, prefecture::OFFICER, Some(prefecture::PASSWORD)).await?;
+        prefecture.give_duties().await?;
         let writer = Arc::new(Person::register(&mut wire, NAME, "kakarichou").await?);
         let room = writer.create_room(&mut wire, "係の部屋").await?;
         Ok(Cast { people, chief, writer, room })
@@ -281,10 +283,10 @@ impl April<'_> {
     async fn apply(&mut self, prefecture: &Prefecture, sending: &Steady<'_>, set: &str) -> Result<()> {
         let steps = self.office.steps();
         let already = prefecture.steps().await?;
-        prefecture.approve_once(set, 0).await?;
+        let case = prefecture.ask(set).await?;
         let (cost, begun) = (Cost::start(&prefecture.site.processes), Instant::now());
         let work = async {
-            prefecture.approve_once(set, 1).await?;
+            prefecture.agree(&case).await?;
             prefecture.applied(set).await?;
             let organisation = begun.elapsed();
             prefecture.follow(Followed::Steps(already + steps), self.limit).await?;

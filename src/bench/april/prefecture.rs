@@ -10,8 +10,11 @@ use serde_json::Value;
 
 use crate::site::Site;
 
-/// Who approves: two people of this machine.
-const APPROVERS: [(u32, &str); 2] = [(2_001, "personnel"), (2_002, "administrator")];
+/// Who asks for it and who approves, and the password of both.
+pub(super) const OFFICER: &str = "jinji";
+pub(super) const CHIEF: &str = "chief";
+pub(super) const PASSWORD: &str = "a long password of both";
+
 /// What they have seen of a set and mean.
 const MEANT: [&str; 6] = ["empty", "many_end", "unit_emptied", "duplicates", "many_wrong", "unread"];
 /// How often is looked how far rooms are.
@@ -50,18 +53,43 @@ impl Prefecture {
         number.with_context(|| format!("no change set was made: {said}"))
     }
 
-    /// Two people approve a set.
-    pub(super) async fn approve(&self, set: &str) -> Result<()> {
-        self.approve_once(set, 0).await?;
-        self.approve_once(set, 1).await
+    /// Says who has which duty, once both have accounts.
+    pub(super) async fn give_duties(&self) -> Result<()> {
+        fs::write(self.site.file("password"), PASSWORD)?;
+        self.site.command(&["user", "admin", CHIEF, "--grant"]).await?;
+        for (who, duty) in [(OFFICER, "personnel"), (CHIEF, "approval")] {
+            self.site.command(&["user", "duty", who, "--give", duty]).await?;
+        }
+        Ok(())
     }
 
-    /// One of the two approves a set.
-    pub(super) async fn approve_once(&self, set: &str, who: usize) -> Result<()> {
-        let (person, role) = APPROVERS[who];
-        let mut arguments = vec!["org", "approve", set, "--as", role];
-        arguments.extend(MEANT.iter().flat_map(|guard| ["--meant", guard]));
-        self.site.command_by(Some(person), &arguments).await.map(drop)
+    /// Two people agree to a set.
+    pub(super) async fn approve(&self, set: &str) -> Result<()> {
+        let case = self.ask(set).await?;
+        self.agree(&case).await
+    }
+
+    /// The first of the two agrees by asking; returns the number of the case.
+    pub(super) async fn ask(&self, set: &str) -> Result<String> {
+        let field = format!("set={set}");
+        let said = self.of_cases(OFFICER, &["ask", "changes", "--field", &field, "--reason", "異動"]).await?;
+        let rest = said.split_once("case ").and_then(|(_, rest)| rest.split_once(' '));
+        rest.map(|(number, _)| number.to_owned()).with_context(|| format!("no case was made: {said}"))
+    }
+
+    /// The second of the two agrees.
+    pub(super) async fn agree(&self, case: &str) -> Result<()> {
+        self.of_cases(CHIEF, &["approve", case]).await.map(drop)
+    }
+
+    async fn of_cases(&self, who: &str, arguments: &[&str]) -> Result<String> {
+        let password = self.site.file("password");
+        let password = password.to_str().context("a directory whose name is no text")?;
+        let mut all = vec!["case"];
+        all.extend(arguments);
+        all.extend(["--user", who, "--password-file", password]);
+        all.extend(MEANT.iter().flat_map(|guard| ["--meant", guard]));
+        self.site.command(&all).await
     }
 
     /// Waits until a set that is approved is applied.

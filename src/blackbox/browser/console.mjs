@@ -25,8 +25,8 @@ export function consoleWays({ server, browser, pictures }, screen, counter) {
     const named = (what) => `${what}-${screen.name}`;
     const at = (path = "") => `${server.url(WAJIMA)}/_yakuba/console${path}`;
     const SIGN_IN = pick(/^サインイン$/, /^Sign in$/), FIND = pick(/^探す$/, /^Find$/);
-    const APPROVE = pick(/承認する$/, /Approve$/);
-    let person, set;
+    const ASK = pick(/^申請する$/, /^Ask for it$/), APPROVE = pick(/^承認する$/, /^Approve$/);
+    let person, set, asked;
     const says = async (japanese, english) => assert.match(await person.text(), new RegExp(pick(japanese, english)));
     /** Another person's browser, who is led to the console by signing in. */
     const comes = async (who) => {
@@ -34,6 +34,18 @@ export function consoleWays({ server, browser, pictures }, screen, counter) {
         person = await Person.of(browser, screen, pictures, counter);
         await person.opens(at(), `console-sign-in-${who}`);
         await person.sends({ name: named(who), password: PASSWORD }, SIGN_IN, `console-${who}`);
+    };
+    /** Asks for the set to be applied. */
+    const asks = async (name) => {
+        await person.follows(pick("承認を求める", "Ask for approval"), `${name}-ask`);
+        await person.sends({ reason: "四月の異動", password: PASSWORD }, ASK, `${name}-asked`);
+        asked = person.page.url();
+    };
+    /** Agrees to what was asked for, and looks at the set again. */
+    const agrees = async (name) => {
+        await person.opens(asked, `${name}-case`);
+        await person.sends({ password: PASSWORD }, APPROVE, `${name}-agreed`);
+        await person.opens(set, `${name}-set`);
     };
     /** Looks at the set until it says so. */
     const until = async (japanese, english) => {
@@ -85,16 +97,19 @@ export function consoleWays({ server, browser, pictures }, screen, counter) {
             await person.sends({ file: file(odd), ...upload, mapping: saved }, pick(/変更案を作る/, /Make a change set/), "console-set");
             set = person.page.url();
             await says("00002 髙橋 太郎", "00002 髙橋 太郎");
-            await person.sends({ password: "wrong wrong" }, APPROVE, "console-set-wrong", 403);
-            await person.sends({ password: PASSWORD }, APPROVE, "console-set-approved");
-            await says("人事担当の承認", "personnel officer's approval");
+            await person.follows(pick("承認を求める", "Ask for approval"), "console-set-ask");
+            await person.sends({ reason: "四月の異動", password: "wrong wrong" }, ASK, "console-set-wrong", 403);
+            assert.equal(await person.page.locator("[name=reason]").inputValue(), "四月の異動");
+            await person.sends({ password: PASSWORD }, ASK, "console-set-asked");
+            asked = person.page.url();
+            await says("承認待ち", "waits for approvals");
         },
         async "the console: a second person approves, on this screen, and it is applied"() {
             await comes("chief");
             await person.page.locator("main li a").first().click();
             await person.page.waitForLoadState("load");
             assert.equal(person.page.url(), set, "it waits on the first page");
-            await person.sends({ password: PASSWORD }, APPROVE, "console-set-both");
+            await agrees("console-set");
             await until("適用済み", "State\\s+applied");
             await person.opens(set, "console-set-applied");
         },
@@ -135,10 +150,9 @@ export function consoleWays({ server, browser, pictures }, screen, counter) {
             await person.sends({ file: file(moved), source: "人事システム", day: "2026-04-01" }, pick(/変更案を作る/, /Make a change set/), "console-transfer-set");
             set = person.page.url();
             await says("異動", "moved");
-            await person.sends({ password: PASSWORD }, APPROVE, "console-transfer-one");
+            await asks("console-transfer");
             await comes("jinji");
-            await person.opens(set, "console-transfer-two");
-            await person.sends({ password: PASSWORD }, APPROVE, "console-transfer-approved");
+            await agrees("console-transfer");
             await until("適用済み", "State\\s+applied");
             await person.opens(at("/organisation?day=2026-03-31&unit=%E9%98%B2%E7%81%BD%E8%AA%B2"), "console-before");
             assert.ok((await person.text()).includes("髙橋 太郎"), "where he was the day before");

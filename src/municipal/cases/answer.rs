@@ -20,6 +20,8 @@ pub enum Answer {
     Done,
     /// What can be asked for.
     Kinds(Vec<KindTold>),
+    /// What has to be meant.
+    Meant(Vec<Meant>),
     /// Cases.
     List {
         /// A page of them.
@@ -49,6 +51,17 @@ pub struct KindTold {
     pub about: Told,
     /// What is asked.
     pub fields: Vec<Field>,
+    /// Whether who asks agrees by that, and shows that it is he.
+    pub asking_agrees: bool,
+}
+
+/// What somebody has to say that he means.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Meant {
+    /// Its word.
+    pub word: String,
+    /// What people are told.
+    pub told: Told,
 }
 
 /// A case in a list.
@@ -121,6 +134,10 @@ pub struct Shown {
     pub missing: usize,
     /// What the reader may do, by the words of orders.
     pub may: Vec<String>,
+    /// The page on which more of it is to be read.
+    pub page: Option<String>,
+    /// What he would have to say that he means, agreeing.
+    pub meant: Vec<Meant>,
     /// For whom he would decide, where he is a deputy.
     pub for_whom: Option<OwnedUserId>,
     /// Whether he has agreed already.

@@ -1,6 +1,6 @@
 //! Asking for something, asking again for what was returned, taking it back.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use audit::Action;
 use base::Attempts;
@@ -21,12 +21,12 @@ use crate::{
         LONGEST_TEXT, MOST_A_DAY, MOST_FIELDS, MOST_LINES, MOST_OF_A_STEP, MOST_OPEN, MOST_OPEN_OF_ONE,
         MOST_STEPS,
     },
-    tables::{ASKED, CASES, COUNTS, HEADS, HeadRow, OPEN, Why},
+    tables::{ASKED, CASES, COUNTS, HEADS, HeadRow, OPEN, THINGS, ThingRow, Why},
     words::words,
 };
 
-/// What was typed: fields, reason.
-type Typed<'a> = (&'a [(String, String)], &'a str);
+/// What was typed: fields, reason, and what is meant.
+type Typed<'a> = (&'a [(String, String)], &'a str, &'a BTreeSet<String>);
 
 impl Cases {
     /// Makes a case of what somebody asks for.
@@ -46,6 +46,7 @@ impl Cases {
             let demand = self.inner.people.demand(user).await?;
             let context = self.context(authority, &[], &[user]).await?;
             let (fields, reason, plan) = self.planned(&*kind, &context, user, typed).await?;
+            let thing = self.one_about(authority, &*kind, &fields).await?;
             let head = self.inner.store.get(&HEADS, authority.as_str()).await?;
             let open = self.inner.store.get(&COUNTS, authority.as_str()).await?.map_or(0, |count| count.0);
             if usize::try_from(open).unwrap_or(0) >= MOST_OPEN {
@@ -87,6 +88,13 @@ impl Cases {
                 None => batch.insert(&HEADS, authority.as_str(), &next),
             };
             batch.put(&ASKED, &(authority.as_str(), user.as_str(), id), &());
+            if let Some((thing, last)) = &thing {
+                let (key, row) = ((authority.as_str(), kind.word(), thing.as_str()), ThingRow { case: id });
+                match last {
+                    Some(last) => batch.replace(&THINGS, &key, last, &row),
+                    None => batch.insert(&THINGS, &key, &row),
+                };
+            }
             let change = Change {
                 id,
                 old: None,
@@ -114,7 +122,8 @@ impl Cases {
         &self,
         authority: &ServerName,
         id: CaseId,
-        (typed, reason, seen): (&[(String, String)], &str, Option<u32>),
+        typed: Typed<'_>,
+        seen: Option<u32>,
         by: &By,
     ) -> Result<Answer, Error> {
         let user = by.account()?;
@@ -150,7 +159,13 @@ impl Cases {
             let kind = self.kind(&old.kind).ok_or_else(none)?.clone();
             let demand = self.inner.people.demand(user).await?;
             let context = self.context(authority, &[], &[user]).await?;
-            let (fields, reason, plan) = self.planned(&*kind, &context, user, (typed, reason)).await?;
+            let (fields, reason, plan) = self.planned(&*kind, &context, user, typed).await?;
+            if kind.thing(&fields) != kind.thing(&Fields::of(&old.fields)) {
+                return Err(Error::Refused(words!(
+                    "別の対象については、新しい案件として申請してください。",
+                    "Something else has to be asked for in a new case."
+                )));
+            }
             let now = self.inner.clock.now();
             let new = Case {
                 title: plan.title,
@@ -240,7 +255,7 @@ impl Cases {
         kind: &dyn Kind,
         context: &Context,
         user: &UserId,
-        (typed, reason): Typed<'_>,
+        (typed, reason, means): Typed<'_>,
     ) -> Result<(Fields, String, Plan), Error> {
         let authority = &*context.authority;
         let all = kind.fields(authority).await?;
@@ -277,6 +292,7 @@ impl Cases {
             now: context.now,
         };
         let plan = kind.plan(&asked).await?;
+        self.must_mean(kind, authority, &fields, means).await?;
         let is_sound = |count: u8| count > 0 && count <= MOST_OF_A_STEP;
         if plan.steps.is_empty()
             || plan.steps.len() > MOST_STEPS
@@ -288,6 +304,71 @@ impl Cases {
             )));
         }
         Ok((fields, reason, plan))
+    }
+
+    /// Refuses who does not say of all that has to be meant that it is.
+    pub(crate) async fn must_mean(
+        &self,
+        kind: &dyn Kind,
+        authority: &ServerName,
+        fields: &Fields,
+        means: &BTreeSet<String>,
+    ) -> Result<(), Error> {
+        let all = kind.meant(authority, fields).await?.into_iter();
+        let left = all.filter(|(word, _)| !means.contains(word)).map(|(word, told)| (word, told.ja, told.en));
+        let left: Vec<_> = left.collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        let told: Vec<_> = left.iter().map(|(word, ja, _)| format!("{ja}({word})")).collect();
+        let told_en: Vec<_> = left.iter().map(|(word, _, en)| format!("{en} ({word})")).collect();
+        let (told, told_en) = (told.join(" "), told_en.join(" "));
+        Err(Error::Refused(words!(
+            "確認が必要な警告があります。内容を読み、それぞれ承知したうえで印を付けてください(コマンドでは --meant): {told}",
+            "There are warnings; please read each of them and say that it is meant (--meant at the command line): {told_en}"
+        )))
+    }
+
+    /// What there may be one open case about, with the last one about it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where that is open.
+    async fn one_about(
+        &self,
+        authority: &ServerName,
+        kind: &dyn Kind,
+        fields: &Fields,
+    ) -> Result<Option<(String, Option<ThingRow>)>, Error> {
+        let Some(thing) = kind.thing(fields) else { return Ok(None) };
+        let last = self.inner.store.get(&THINGS, &(authority.as_str(), kind.word(), thing.as_str())).await?;
+        if let Some(ThingRow { case: id }) = &last
+            && self.get(authority, *id).await?.state.is_open()
+        {
+            let number = id.0;
+            return Err(Error::Refused(words!(
+                "これについては、案件 {number} がまだ終わっていません。",
+                "Case {number} about this is still open."
+            )));
+        }
+        Ok(Some((thing, last)))
+    }
+
+    /// The last case of a kind about a thing, and how far it has come: for pages that show the thing.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn last_about(
+        &self,
+        authority: &ServerName,
+        kind: &str,
+        thing: &str,
+    ) -> Result<Option<(CaseId, State)>, Error> {
+        let Some(ThingRow { case }) =
+            self.inner.store.get(&THINGS, &(authority.as_str(), kind, thing)).await?
+        else {
+            return Ok(None);
+        };
+        Ok(Some((case, self.get(authority, case).await?.state)))
     }
 
     /// Whether somebody may ask for one more.

@@ -187,19 +187,25 @@ impl Cases {
 
     async fn answer(&self, authority: &ServerName, order: Order, by: &By) -> Result<Answer, Error> {
         self.must_act(by).await?;
+        let by = &self.with_duties(by).await?;
         match order {
-            Order::Kinds => self.list_kinds(authority).await,
+            Order::Kinds => self.list_kinds(authority, by).await,
             Order::Mine { before, limit } => self.list_own(authority, by, before, limit).await,
             Order::Waiting { after } => self.list_waiting(authority, by, after).await,
             Order::All { kind, state, text, before, limit } => {
                 self.search(authority, by, (kind, state, &text), before, limit).await
             }
             Order::Case { id } => self.show(authority, id, by).await,
-            Order::Ask { kind, fields, reason } => self.ask(authority, &kind, (&fields, &reason), by).await,
-            Order::AskAgain { id, fields, reason, seen } => {
-                self.ask_again(authority, id, (&fields, &reason, seen), by).await
+            Order::Ask { kind, fields, reason, means } => {
+                self.ask(authority, &kind, (&fields, &reason, &means), by).await
             }
-            Order::Approve { id, text, seen } => self.approve(authority, id, (&text, seen), by).await,
+            Order::Meant { kind, fields } => self.list_meant(authority, &kind, &fields, by).await,
+            Order::AskAgain { id, fields, reason, seen, means } => {
+                self.ask_again(authority, id, (&fields, &reason, &means), seen, by).await
+            }
+            Order::Approve { id, text, seen, means } => {
+                self.approve(authority, id, (&text, seen), &means, by).await
+            }
             Order::Return { id, text, seen } => self.give_back(authority, id, (&text, seen), by).await,
             Order::Refuse { id, text, seen } => self.refuse(authority, id, (&text, seen), by).await,
             Order::Withdraw { id, text, seen } => self.withdraw(authority, id, (&text, seen), by).await,
@@ -211,6 +217,14 @@ impl Cases {
             }
             Order::EndDeputy { deputy } => self.end_deputy(authority, &deputy, by).await,
         }
+    }
+
+    /// The same with the duties that he has now, for the audit log.
+    async fn with_duties(&self, by: &By) -> Result<By, Error> {
+        let Some(user) = by.user.as_deref() else { return Ok(by.clone()) };
+        let duties = self.inner.duties.of(user).await?;
+        let actor = by.actor.clone().having(duties.iter().map(|duty| duty.word()));
+        Ok(By { actor, user: by.user.clone() })
     }
 
     /// Refuses whose account is closed, locked or suspended, guests, and the server's own.

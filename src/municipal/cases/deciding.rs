@@ -13,7 +13,7 @@ use crate::{
     cases::{By, Cases, Change},
     deciders::{Context, Decider},
     error::Error,
-    field::text,
+    field::{Fields, text},
     ids::CaseId,
     limits::LONGEST_TEXT,
     people::Demand,
@@ -46,6 +46,7 @@ impl Cases {
         authority: &ServerName,
         id: CaseId,
         (remark, seen): Said<'_>,
+        means: &BTreeSet<String>,
         by: &By,
     ) -> Result<Answer, Error> {
         let (user, remark) = (by.account()?, text(remark, LONGEST_TEXT, true).map_err(Error::Refused)?);
@@ -65,6 +66,9 @@ impl Cases {
                 Err(No::Refused(error)) => return Err(error),
                 Err(No::NotHis(error)) => return Err(self.hidden_or(authority, id, &old, by, error).await?),
             };
+            if let Some(kind) = self.kind(&old.kind) {
+                self.must_mean(&**kind, authority, &Fields::of(&old.fields), means).await?;
+            }
             let now = self.inner.clock.now();
             let step = u8::try_from(at).unwrap_or(u8::MAX);
             let mut event = self.event(by, Deed::Approved, &remark);

@@ -48,6 +48,7 @@ impl Cases {
                     Change { id, old: Some(old), new, events, tells: Some(Why::Asker), again_at: None };
                 self.write(&mut batch, authority, change);
                 self.inner.store.commit(batch).await?;
+                self.settled(&old.kind);
                 Ok(())
             }
             Ok(Effect::After(_)) => {
@@ -98,6 +99,12 @@ impl Cases {
         };
         let kind = self.kind(&case.kind).ok_or_else(none)?;
         kind.carry_out(It { authority, id, case, by, now }).await
+    }
+
+    fn settled(&self, kind: &str) {
+        if let Some(kind) = self.kind(kind) {
+            kind.settled();
+        }
     }
 
     fn done(&self, case: &mut Case, by: &Actor) -> Event {
@@ -163,6 +170,7 @@ impl Cases {
                     Change { id, old: Some(old), new, events, tells: Some(Why::Asker), again_at: None };
                 self.write(&mut batch, authority, change);
                 self.inner.store.commit(batch).await?;
+                self.settled(&old.kind);
                 Ok(())
             }
             Ok(Effect::After(act)) => {

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use base::Timestamp;
 use intake::Date;
-use organisation::{Organisation, UnitId, What, calendar::begin_of};
+use organisation::{
+    Organisation, UnitId, UnitNames,
+    calendar::{begin_of, minute_of},
+};
 use ruma::{OwnedRoomId, OwnedUserId, ServerName, UserId};
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +55,8 @@ pub enum FieldKind {
         /// Days.
         most_ahead: u64,
     },
+    /// A minute, in Japan.
+    Minute,
     /// A number.
     Number {
         /// The least.
@@ -103,6 +109,12 @@ impl Fields {
         self.get(word).parse().ok()
     }
 
+    /// The minute of a field.
+    #[must_use]
+    pub fn minute(&self, word: &str) -> Option<Timestamp> {
+        minute_of(self.get(word))
+    }
+
     /// As they are kept.
     pub(crate) fn kept(&self) -> Vec<(String, String)> {
         self.0.iter().map(|(word, value)| (word.clone(), value.clone())).collect()
@@ -134,6 +146,7 @@ impl Fields {
                 FieldKind::Unit => unit(value, organisation, day),
                 FieldKind::Room => room(value),
                 FieldKind::Date { most_ahead } => date(value, day, *most_ahead),
+                FieldKind::Minute => minute(value),
                 FieldKind::Number { least, most } => number(value, *least, *most),
                 FieldKind::Choice(all) => choice(value, all),
             };
@@ -200,34 +213,8 @@ fn person(value: &str, authority: &ServerName) -> Result<String, Told> {
 
 /// A unit of a day by its code, its name or its whole path.
 fn unit(value: &str, organisation: &Organisation, day: Date) -> Result<String, Told> {
-    let mut found = Vec::new();
-    let units = organisation.records().filter_map(|(_, said)| match &said.what {
-        What::Unit(unit) if said.span.holds(day) => Some(unit),
-        _ => None,
-    });
-    for unit in units {
-        let is_it = unit.name == value
-            || unit.code.as_deref() == Some(value)
-            || (value.ends_with(unit.name.as_str())
-                && path_of(organisation, unit.unit, day) == spaced(value));
-        if is_it {
-            found.push(unit.unit);
-        }
-    }
-    found.sort_unstable();
-    found.dedup();
-    match found[..] {
-        [UnitId(unit)] => Ok(unit.to_string()),
-        [] => Err(words!("その名前の所属はありません。", "There is no unit of this name.")),
-        _ => Err(words!(
-            "同じ名前の所属が複数あります。所属コードか、上位からの名前(総務部 防災課)を入力してください。",
-            "Several units have this name; please type the code, or the names from the top."
-        )),
-    }
-}
-
-fn spaced(value: &str) -> String {
-    value.split_whitespace().collect::<Vec<_>>().join(" ")
+    let found = UnitNames::of(organisation, None, day).find(value);
+    found.map(|unit| unit.unit.0.to_string()).map_err(Told::from)
 }
 
 /// The names of a unit and those above it.
@@ -258,6 +245,16 @@ fn date(value: &str, today: Date, most_ahead: u64) -> Result<String, Told> {
         return Err(words!("{most_ahead} 日先までです。", "At most {most_ahead} days ahead."));
     }
     Ok(date.to_string())
+}
+
+fn minute(value: &str) -> Result<String, Told> {
+    match minute_of(value) {
+        Some(_) => Ok(value.replace(' ', "T")),
+        None => Err(words!(
+            "2026-04-01T00:00 のような日本時間の時刻を入力してください。",
+            "Please type a time in Japan such as 2026-04-01T00:00."
+        )),
+    }
 }
 
 fn number(value: &str, least: i64, most: i64) -> Result<String, Told> {

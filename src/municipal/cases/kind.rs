@@ -123,6 +123,38 @@ pub trait Kind: Send + Sync {
     /// What it is for, and who decides, in a sentence or two.
     fn about(&self) -> Told;
 
+    /// Whether somebody can ask for it at all: it is offered to nobody else.
+    fn is_for(&self, _standing: Standing, _duties: &BTreeSet<Duty>) -> bool {
+        true
+    }
+
+    /// Whether who asks agrees by that, in place of one of those who decide: so he shows once more that it is he.
+    fn asking_agrees(&self) -> bool {
+        false
+    }
+
+    /// What it is about, if there may be one open case at most about that.
+    fn thing(&self, _fields: &Fields) -> Option<String> {
+        None
+    }
+
+    /// The page on which more of it is to be read, for those who decide.
+    fn page(&self, _fields: &Fields) -> Option<String> {
+        None
+    }
+
+    /// What everybody who asks for it or agrees has to say that he means: words for programs, and what people are told.
+    ///
+    /// # Errors
+    /// [`KindError`].
+    async fn meant(
+        &self,
+        _authority: &ServerName,
+        _fields: &Fields,
+    ) -> Result<Vec<(String, Told)>, KindError> {
+        Ok(Vec::new())
+    }
+
     /// What is asked, beside the reason.
     ///
     /// # Errors
@@ -140,6 +172,9 @@ pub trait Kind: Send + Sync {
     /// # Errors
     /// [`KindError`].
     async fn carry_out(&self, it: It<'_>) -> Result<Effect, KindError>;
+
+    /// Told when what it is about has been written.
+    fn settled(&self) {}
 
     /// Whether what was done can be undone.
     fn can_be_undone(&self) -> bool {

@@ -43,14 +43,14 @@ mod telling;
 mod tests;
 mod words;
 
-pub use answer::{Answer, KindTold, Line, Named, Shown, ShownField};
+pub use answer::{Answer, KindTold, Line, Meant, Named, Shown, ShownField};
 pub use case::{Approval, Case, Deed, Event, State, Step, Who};
 pub use cases::{By, Cases, Parts};
 pub use error::Error;
 pub use field::{Field, FieldKind, Fields};
 pub use ids::CaseId;
 pub use kind::{Asked, Beside, Effect, It, Kind, KindError, Plan};
-pub use kinds::{AdoptRoom, GiveDuty, Moderators};
+pub use kinds::{AdoptRoom, ApplyChanges, GiveDuty, Moderators};
 pub use order::Order;
 pub use people::{Demand, Message, People, PortError, Standing};
 pub use tables::{Deputy, checks};

@@ -1,20 +1,23 @@
 //! What people are shown of cases, and who is shown which.
 
+use std::sync::Arc;
+
 use organisation::UnitId;
 use ruma::{OwnedUserId, ServerName, UserId};
 use store::{Order as Direction, Range};
 
 use crate::{
-    answer::{Answer, KindTold, Line, Named, Shown, ShownField},
+    answer::{Answer, KindTold, Line, Meant, Named, Shown, ShownField},
     case::{Case, Deed, Event, State},
     cases::{By, Cases},
     deciders::Context,
     error::Error,
     field::{FieldKind, Fields, path_of},
     ids::CaseId,
-    limits::{MOST_LISTED, MOST_OPEN, MOST_SEARCHED, MOST_TOLD},
+    kind::{Kind, KindError},
+    limits::{MOST_FIELDS, MOST_LISTED, MOST_OPEN, MOST_SEARCHED, MOST_TOLD},
     tables::{ASKED, CASES, HISTORY, OPEN},
-    words::{Told, words},
+    words::{Told, moment, words},
 };
 
 /// Those who may decide that are named.
@@ -24,18 +27,66 @@ const NAMED: usize = 10;
 const PAGE: usize = 200;
 
 impl Cases {
-    pub(crate) async fn list_kinds(&self, authority: &ServerName) -> Result<Answer, Error> {
+    pub(crate) async fn list_kinds(&self, authority: &ServerName, by: &By) -> Result<Answer, Error> {
         let mut told = Vec::new();
-        for kind in &self.inner.kinds {
+        for kind in self.kinds_for(authority, by).await? {
             let fields = kind.fields(authority).await?;
             told.push(KindTold {
                 word: kind.word().to_owned(),
                 name: kind.names(),
                 about: kind.about(),
                 fields,
+                asking_agrees: kind.asking_agrees(),
             });
         }
         Ok(Answer::Kinds(told))
+    }
+
+    /// The kinds that somebody can ask for; all of them, at the command line.
+    async fn kinds_for(&self, authority: &ServerName, by: &By) -> Result<Vec<&Arc<dyn Kind>>, Error> {
+        let all = self.inner.kinds.iter();
+        let Some(user) = by.user.as_deref() else { return Ok(all.collect()) };
+        let context = self.context(authority, &[], &[user]).await?;
+        let Some(standing) = context.standing.get(user).copied() else { return Ok(Vec::new()) };
+        let duties = context.duties(user);
+        Ok(all.filter(|kind| kind.is_for(standing, &duties)).collect())
+    }
+
+    /// What who asks for this has to say that he means; nothing where that cannot be asked for.
+    pub(crate) async fn list_meant(
+        &self,
+        authority: &ServerName,
+        kind: &str,
+        typed: &[(String, String)],
+        by: &By,
+    ) -> Result<Answer, Error> {
+        let kinds = self.kinds_for(authority, by).await?;
+        let Some(kind) = kinds.into_iter().find(|one| one.word() == kind) else {
+            return Ok(Answer::Meant(Vec::new()));
+        };
+        let context = self.context(authority, &[], by.user.as_deref().as_slice()).await?;
+        let all = kind.fields(authority).await?;
+        let place = (authority, &context.known.organisation, context.day);
+        let read = Fields::read(typed.get(..MOST_FIELDS.min(typed.len())).unwrap_or_default(), &all, place);
+        let meant = match read {
+            Ok(fields) => self.meant(&**kind, authority, &fields).await?,
+            Err(_) => Vec::new(),
+        };
+        Ok(Answer::Meant(meant))
+    }
+
+    /// What has to be meant; nothing of what cannot be done anyway.
+    async fn meant(
+        &self,
+        kind: &dyn Kind,
+        authority: &ServerName,
+        fields: &Fields,
+    ) -> Result<Vec<Meant>, Error> {
+        match kind.meant(authority, fields).await {
+            Ok(all) => Ok(all.into_iter().map(|(word, told)| Meant { word, told }).collect()),
+            Err(KindError::Refused(_)) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(crate) async fn list_own(
@@ -212,6 +263,10 @@ impl Cases {
             for_whom,
             name: name_of(&context, user),
         };
+        let meant = match self.kind(&case.kind).filter(|_| own.is_some()) {
+            Some(kind) => self.meant(&**kind, authority, &Fields::of(&case.fields)).await?,
+            None => Vec::new(),
+        };
         let people = deciders.people.iter().take(NAMED);
         let shown = Shown {
             id,
@@ -223,6 +278,8 @@ impl Cases {
             fell: deciders.fell,
             missing: at.map_or(0, |at| current.missing(at)),
             may: may.into_iter().map(str::to_owned).collect(),
+            page: self.kind(&case.kind).and_then(|kind| kind.page(&Fields::of(&case.fields))),
+            meant,
             for_whom: own.and_then(|decider| decider.for_whom.clone()),
             decided,
             history,
@@ -336,6 +393,7 @@ impl Cases {
                 Some(FieldKind::Date { .. }) => {
                     kept.day(word).map(|day| Told { ja: day.in_era(), en: day.to_string() })
                 }
+                Some(FieldKind::Minute) => kept.minute(word).map(moment),
                 Some(FieldKind::Person) => kept.user(word).and_then(|user| {
                     let name = name_of(context, &user)?;
                     Some(plain(&format!("{name} ({user})")))

@@ -1,5 +1,7 @@
 //! What somebody wants of the cases of an authority.
 
+use std::collections::BTreeSet;
+
 use intake::Date;
 use ruma::OwnedUserId;
 use serde::{Deserialize, Serialize};
@@ -50,6 +52,16 @@ pub enum Order {
         fields: Vec<(String, String)>,
         /// Why.
         reason: String,
+        /// What he says that he means.
+        #[serde(default)]
+        means: BTreeSet<String>,
+    },
+    /// To be told what who asks for this has to say that he means.
+    Meant {
+        /// The kind, by its word.
+        kind: String,
+        /// What is typed.
+        fields: Vec<(String, String)>,
     },
     /// To ask again, differently, for what was returned.
     AskAgain {
@@ -61,6 +73,9 @@ pub enum Order {
         reason: String,
         /// The version that he has seen.
         seen: Option<u32>,
+        /// What he says that he means.
+        #[serde(default)]
+        means: BTreeSet<String>,
     },
     /// To agree.
     Approve {
@@ -70,6 +85,9 @@ pub enum Order {
         text: String,
         /// The version that he has seen.
         seen: Option<u32>,
+        /// What he says that he means.
+        #[serde(default)]
+        means: BTreeSet<String>,
     },
     /// To give it back to who asked.
     Return {

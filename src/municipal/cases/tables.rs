@@ -37,6 +37,10 @@ pub(crate) static DEPUTIES: Table<(String, String), DeputiesRow> =
 pub(crate) static REPRESENTS: Table<(String, String, String), ()> =
     Table::new(389, "cases.represents", Tuning::Small);
 
+/// The last case about a thing of which there may be one open case at most; key: authority, kind, thing.
+pub(crate) static THINGS: Table<(String, String, String), ThingRow> =
+    Table::new(390, "cases.things", Tuning::Small);
+
 /// How many cases of an authority are open.
 pub(crate) static COUNTS: Table<String, Counter> = Table::new(388, "cases.counts", Tuning::Small);
 
@@ -48,6 +52,12 @@ pub(crate) static TOLD: Table<(String, CaseId, u32), TellRow> = Table::new(387, 
 pub(crate) struct HeadRow {
     /// The number of the last one.
     pub(crate) last: u64,
+}
+
+/// The last case about a thing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ThingRow {
+    pub(crate) case: CaseId,
 }
 
 /// Somebody who decides for another one.
@@ -105,6 +115,7 @@ row!(Event, schema = 1);
 row!(HeadRow, schema = 1);
 row!(DeputiesRow, schema = 1);
 row!(TellRow, schema = 1);
+row!(ThingRow, schema = 1);
 
 /// The checks of all tables of this crate, for `verify` of the store.
 pub fn checks() -> Vec<TableCheck> {
@@ -119,6 +130,7 @@ pub fn checks() -> Vec<TableCheck> {
         DEPUTIES.check(),
         REPRESENTS.check(),
         TOLD.check(),
+        THINGS.check(),
     ]
 }
 
@@ -196,6 +208,7 @@ mod tests {
         assert_eq!(&DeputiesRow { deputies: vec![deputy] }.encode()[..], b"\x01\x01\x04@a:b\x01\x02\x01c");
         let tell =
             TellRow { why: Why::Asker, to: Some(vec![user("@a:b")]), not_before: Timestamp(3), tries: 4 };
+        assert_eq!(&ThingRow { case: CaseId(300) }.encode()[..], b"\x01\xac\x02");
         assert_eq!(&tell.encode()[..], b"\x01\x02\x01\x01\x04@a:b\x03\x04");
     }
 

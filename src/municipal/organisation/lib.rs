@@ -18,6 +18,7 @@
 mod applying;
 mod as_of;
 pub mod calendar;
+mod calling;
 mod charging;
 mod compare;
 mod directory;
@@ -42,6 +43,7 @@ mod titles;
 mod words;
 
 pub use as_of::Holder;
+pub use calling::{UNIT_NUMBER, UnitNames};
 pub use compare::{Draft, Guard, GuardKind, NewUnits, Source, Terms, Which, compare};
 pub use directory::{Directory, Found, Listed, ListedPost};
 pub use error::Error;
@@ -53,7 +55,7 @@ pub use organisation::Organisation;
 pub use organisations::{Known, Organisations};
 pub use proposing::Proposal;
 pub use reorganise::{NewUnit, Refused, Reorganisation};
-pub use set::{Approval, ChangeSet, Refusal, Role, Signer, State};
+pub use set::{Approval, ChangeSet, Refusal, Role, State};
 pub use span::Span;
 pub use statement::{
     Absence, Appointment, Away, Body, Charge, Charged, Person, Post, Statement, Succession, Tenure, Unit,

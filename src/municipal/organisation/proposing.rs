@@ -1,8 +1,8 @@
-//! Change sets as they are stored: proposed, looked at, approved, taken back.
+//! Change sets as they are stored: proposed, looked at, decided, taken back.
 //!
 //! The batch that a caller hands over begins with what belongs into the same commit, as the row of the audit log does.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use base::Timestamp;
 use intake::Date;
@@ -10,13 +10,13 @@ use ruma::ServerName;
 use store::{Batch, Order, Range};
 
 use crate::{
-    compare::{Draft, GuardKind},
+    compare::Draft,
     error::Error,
     ids::{Ids, SetId},
     item::Kind,
     limits::{MAX_CHANGES, MAX_ITEMS, MAX_RECORDS, MAX_WAITING, SLICE},
     organisations::{Known, Organisations, advance},
-    set::{ChangeSet, Refusal, Signer, State, minute},
+    set::{Approval, ChangeSet, Refusal, State, minute},
     tables::{Head, ITEMS, ItemRow, ItemState, SETS},
 };
 
@@ -186,36 +186,28 @@ impl Organisations {
         Ok(rows.into_iter().map(|((.., number), row)| (number, row)).collect())
     }
 
-    /// Notes that somebody agrees to a set, and says of each of these guards that it is meant. Answers with the set as it
-    /// is then.
+    /// What a batch writes by which a set is decided: by whom, and when it is applied.
     ///
     /// # Errors
-    /// [`Error::Refused`] with the reason; [`Error::Changed`] when somebody else did something at once.
-    pub async fn approve(
+    /// [`Error::Refused`] where it does not wait for that.
+    pub async fn decided(
         &self,
         authority: &ServerName,
         id: SetId,
-        by: &Signer,
-        means: &BTreeSet<GuardKind>,
-        now: Timestamp,
-        deed: Batch,
-    ) -> Result<ChangeSet, Error> {
-        let person = self.load(authority).await?.organisation.owner(&by.account);
-        self.change(authority, id, deed, |set| set.approve(by, person, means, now)).await
+        approvals: Vec<Approval>,
+        at: Timestamp,
+    ) -> Result<Batch, Error> {
+        self.changing(authority, id, Batch::new(), |set| set.decide(approvals, at))
+            .await
+            .map(|(batch, _)| batch)
     }
 
-    /// Sets another minute for a set, which has to be approved again then.
+    /// What a batch writes by which a set is decided no more.
     ///
     /// # Errors
-    /// [`Error::Refused`] with the reason; [`Error::Changed`] when somebody else did something at once.
-    pub async fn set_time(
-        &self,
-        authority: &ServerName,
-        id: SetId,
-        at: Timestamp,
-        deed: Batch,
-    ) -> Result<ChangeSet, Error> {
-        self.change(authority, id, deed, |set| set.set_time(at)).await
+    /// [`Error::Refused`] where it is applied by now.
+    pub async fn undecided(&self, authority: &ServerName, id: SetId) -> Result<Batch, Error> {
+        self.changing(authority, id, Batch::new(), ChangeSet::undecide).await.map(|(batch, _)| batch)
     }
 
     /// Takes a set back that is not applied yet.
@@ -235,22 +227,24 @@ impl Organisations {
         head.waits_no_more(id);
         let mut batch = deed;
         advance(&mut batch, authority, Some(&old), &head);
-        self.change(authority, id, batch, |set| set.withdraw(by, now)).await
+        let (batch, set) = self.changing(authority, id, batch, |set| set.withdraw(by, now)).await?;
+        self.store.commit(batch).await?;
+        Ok(set)
     }
 
-    async fn change(
+    /// A batch that changes a set as well, and the set as it is then.
+    async fn changing(
         &self,
         authority: &ServerName,
         id: SetId,
         mut batch: Batch,
         change: impl FnOnce(&mut ChangeSet) -> Result<(), Refusal>,
-    ) -> Result<ChangeSet, Error> {
+    ) -> Result<(Batch, ChangeSet), Error> {
         let old = self.change_set(authority, id).await?;
         let mut new = old.clone();
         change(&mut new)?;
         batch.replace(&SETS, &(authority.as_str(), id), &old, &new);
-        self.store.commit(batch).await?;
-        Ok(new)
+        Ok((batch, new))
     }
 
     /// Takes away sets that were never written to their end.

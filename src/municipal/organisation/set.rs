@@ -1,23 +1,21 @@
 //! Change sets: what is to be done to an organisation, from the first look until it may be undone.
 //!
 //! A set is looked at (preview), approved by two people in two roles, applied at its minute, and can be undone. What it does
-//! never changes once it can be looked at: whoever approves knows what he approves. Only its hour may be set anew, and then both
-//! are asked again.
-
-use std::collections::BTreeSet;
+//! never changes once it can be looked at: whoever approves knows what he approves. Who has to agree, and to which hour, is
+//! decided elsewhere, as a case; here it is noted what was decided.
 
 use base::Timestamp;
 use intake::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    compare::{Guard, GuardKind},
+    compare::Guard,
     ids::PersonId,
     item::Kind,
     words::{Words, words},
 };
 
-/// As what somebody approves. A set wants each of these once.
+/// As what somebody has approved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// 人事担当
@@ -47,17 +45,6 @@ impl Role {
             Self::Administrator => words!("全体管理者", "administrator"),
         }
     }
-}
-
-/// Somebody who acts in a role. Whoever calls has made sure that it is he and that the role is his.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signer {
-    /// His account, or his name on the machine.
-    pub account: String,
-    /// As what he acts.
-    pub role: Role,
-    /// The hour of the set that he has seen, where that is known: he agrees to no other.
-    pub seen: Option<Timestamp>,
 }
 
 /// That somebody agreed.
@@ -161,14 +148,6 @@ pub struct ChangeSet {
 pub enum Refusal {
     /// It is not in a state in which that can be done.
     State(State),
-    /// Nobody has said that these are meant.
-    Guards(Vec<GuardKind>),
-    /// It has another hour by now than whoever agrees has seen.
-    OtherHour,
-    /// Somebody has approved in this role before.
-    RoleTaken(Role),
-    /// The same person has approved in another role.
-    SamePerson,
     /// These items were changed by others since, so they cannot be undone.
     ChangedSince(Vec<u32>),
     /// Others lean on what would be undone.
@@ -187,22 +166,6 @@ impl Refusal {
             Self::State(_) => words!(
                 "この変更案は、いまその操作ができる段階ではありません。",
                 "That cannot be done to this change set as it is now."
-            ),
-            Self::Guards(_) => words!(
-                "確認が必要な警告があります。内容を読み、それぞれ承知したうえで承認してください。",
-                "There are warnings; please read each of them and say that it is meant."
-            ),
-            Self::OtherHour => words!(
-                "表示したあとに適用する時刻が変わりました。内容をもう一度確かめてください。",
-                "Its hour was changed since you opened it; please look at it once more."
-            ),
-            Self::RoleTaken(role) => {
-                let Words { ja, en } = role.words();
-                words!("「{ja}」としての承認は済んでいます。", "Somebody has approved as {en} already.")
-            }
-            Self::SamePerson => words!(
-                "一人で二つの承認はできません。別の人の承認が必要です。",
-                "One person cannot approve twice; another one has to."
             ),
             Self::ChangedSince(items) => {
                 let count = items.len();
@@ -229,53 +192,28 @@ impl Refusal {
 }
 
 impl ChangeSet {
-    /// Notes that somebody agrees. `person` is who he is, if the organisation knows.
-    ///
-    /// # Errors
-    /// [`Refusal`]; then nothing is noted.
-    pub fn approve(
-        &mut self,
-        by: &Signer,
-        person: Option<PersonId>,
-        means: &BTreeSet<GuardKind>,
-        now: Timestamp,
-    ) -> Result<(), Refusal> {
-        if self.state != State::Preview {
-            return Err(Refusal::State(self.state));
-        }
-        if by.seen.is_some_and(|seen| minute(seen) != self.at) {
-            return Err(Refusal::OtherHour);
-        }
-        let open: Vec<_> =
-            self.guards.iter().map(|guard| guard.kind).filter(|kind| !means.contains(kind)).collect();
-        if !open.is_empty() {
-            return Err(Refusal::Guards(open));
-        }
-        let is_same =
-            |other: &Approval| other.account == by.account || (person.is_some() && other.person == person);
-        if self.approvals.iter().any(is_same) {
-            return Err(Refusal::SamePerson);
-        }
-        if self.approvals.iter().any(|other| other.role == by.role) {
-            return Err(Refusal::RoleTaken(by.role));
-        }
-        self.approvals.push(Approval { role: by.role, account: by.account.clone(), person, at: now });
-        let has = |role: &Role| self.approvals.iter().any(|approval| approval.role == *role);
-        if Role::ALL.iter().all(has) {
-            self.state = State::Approved;
-        }
-        Ok(())
-    }
-
-    /// Sets another minute; what was approved for the old one has to be approved again.
+    /// Notes that it is decided: by whom, and at which minute it is applied.
     ///
     /// # Errors
     /// [`Refusal::State`]; then nothing is changed.
-    pub fn set_time(&mut self, at: Timestamp) -> Result<(), Refusal> {
-        self.must_wait()?;
-        self.at = minute(at);
-        self.approvals.clear();
+    pub fn decide(&mut self, approvals: Vec<Approval>, at: Timestamp) -> Result<(), Refusal> {
+        if self.state != State::Preview {
+            return Err(Refusal::State(self.state));
+        }
+        (self.state, self.at, self.approvals) = (State::Approved, minute(at), approvals);
+        Ok(())
+    }
+
+    /// Takes back that it is decided, so that it can be decided anew, for another hour.
+    ///
+    /// # Errors
+    /// [`Refusal::State`] where it is applied by now, or never was decided; then nothing is changed.
+    pub fn undecide(&mut self) -> Result<(), Refusal> {
+        if self.state != State::Approved {
+            return Err(Refusal::State(self.state));
+        }
         self.state = State::Preview;
+        self.approvals.clear();
         Ok(())
     }
 
@@ -315,10 +253,8 @@ pub(crate) fn minute(at: Timestamp) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::item::Told;
 
-    fn set(guards: &[GuardKind]) -> ChangeSet {
-        let told = || Told { ja: "警告".to_owned(), en: "a warning".to_owned() };
+    fn set() -> ChangeSet {
         ChangeSet {
             source: None,
             day: Date::new(2026, 4, 1).unwrap_or_else(|| panic!("a day")),
@@ -328,62 +264,31 @@ mod tests {
             state: State::Preview,
             items: 1,
             counts: Vec::new(),
-            guards: guards.iter().map(|kind| Guard { kind: *kind, told: told() }).collect(),
+            guards: Vec::new(),
             approvals: Vec::new(),
             stale: Vec::new(),
             ended_by: None,
         }
     }
 
-    fn signer(account: &str, role: Role) -> Signer {
-        Signer { account: account.to_owned(), role, seen: None }
+    fn approval(account: &str, role: Role) -> Approval {
+        Approval { role, account: account.to_owned(), person: None, at: Timestamp(2) }
     }
 
     #[test]
-    fn two_people_in_two_roles_are_needed() {
-        let none = BTreeSet::new();
-        let mut set = set(&[]);
-        let (hana, now) = (signer("hana", Role::Personnel), Timestamp(2));
-        assert_eq!(set.approve(&hana, Some(PersonId(1)), &none, now), Ok(()));
-        // Neither by the same account in another role, nor by another account of hers, nor by another in her role.
-        let again = signer("hana", Role::Administrator);
-        assert_eq!(set.approve(&again, None, &none, now), Err(Refusal::SamePerson));
-        let other_account = signer("hana-admin", Role::Administrator);
-        assert_eq!(set.approve(&other_account, Some(PersonId(1)), &none, now), Err(Refusal::SamePerson));
-        let other_person = signer("taro", Role::Personnel);
-        let taken = Err(Refusal::RoleTaken(Role::Personnel));
-        assert_eq!(set.approve(&other_person, Some(PersonId(2)), &none, now), taken);
-        assert!(!set.is_due(Timestamp(u64::MAX)));
+    fn what_is_decided_is_due_at_its_minute_and_can_be_decided_anew_until_then() {
+        let mut set = set();
+        assert!(!set.is_due(Timestamp(u64::MAX)), "nobody has decided it");
+        assert_eq!(set.undecide(), Err(Refusal::State(State::Preview)));
+        let both = vec![approval("hana", Role::Personnel), approval("taro", Role::Administrator)];
+        assert_eq!(set.decide(both.clone(), Timestamp(120_001)), Ok(()));
+        assert_eq!((set.state, set.at), (State::Approved, Timestamp(120_000)));
+        assert!(!set.is_due(Timestamp(119_999)) && set.is_due(Timestamp(120_000)));
+        assert_eq!(set.decide(both, Timestamp(1)), Err(Refusal::State(State::Approved)), "once");
 
-        let taro = signer("taro", Role::Administrator);
-        assert_eq!(set.approve(&taro, Some(PersonId(2)), &none, now), Ok(()));
-        assert_eq!(set.state, State::Approved);
-        assert!(!set.is_due(Timestamp(59_999)) && set.is_due(Timestamp(60_000)));
-    }
-
-    #[test]
-    fn each_who_approves_says_of_each_guard_that_it_is_meant() {
-        let mut set = set(&[GuardKind::Empty, GuardKind::ManyEnd]);
-        let one = BTreeSet::from([GuardKind::Empty]);
-        let both = BTreeSet::from([GuardKind::Empty, GuardKind::ManyEnd]);
-        let (hana, taro) = (signer("hana", Role::Personnel), signer("taro", Role::Administrator));
-        let open = Err(Refusal::Guards(vec![GuardKind::ManyEnd]));
-        assert_eq!(set.approve(&hana, None, &one, Timestamp(2)), open);
-        assert_eq!(set.approve(&hana, None, &both, Timestamp(2)), Ok(()));
-        assert_eq!(set.approve(&taro, None, &one, Timestamp(2)), open);
-        assert_eq!(set.approve(&taro, None, &both, Timestamp(2)), Ok(()));
-    }
-
-    #[test]
-    fn another_hour_has_to_be_approved_again() {
-        let mut set = set(&[]);
-        let none = BTreeSet::new();
-        for by in [signer("hana", Role::Personnel), signer("taro", Role::Administrator)] {
-            assert_eq!(set.approve(&by, None, &none, Timestamp(2)), Ok(()));
-        }
-        assert_eq!(set.set_time(Timestamp(120_001)), Ok(()));
-        assert_eq!((set.state, set.at, set.approvals.len()), (State::Preview, Timestamp(120_000), 0));
+        assert_eq!(set.undecide(), Ok(()));
+        assert_eq!((set.state, set.approvals.len()), (State::Preview, 0));
         assert_eq!(set.withdraw("hana", Timestamp(3)), Ok(()));
-        assert_eq!(set.set_time(Timestamp(1)), Err(Refusal::State(State::Withdrawn)));
+        assert_eq!(set.decide(Vec::new(), Timestamp(1)), Err(Refusal::State(State::Withdrawn)));
     }
 }

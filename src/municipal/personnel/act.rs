@@ -8,23 +8,17 @@ use std::{
 use base::folded;
 use intake::Date;
 use organisation::{
-    Absence, BodyId, Charged, Item, NewUnit, Organisation, PersonId, Reorganisation, Unit, UnitId,
+    Absence, BodyId, Charged, Item, NewUnit, Organisation, PersonId, Reorganisation, Unit, UnitId, UnitNames,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    showing::UNIT_NUMBER,
-    words::{Words, names, words},
-};
+use crate::words::{Words, names, words};
 
 /// Most letters of a name that are compared.
 const LONGEST_NAME: usize = 100;
 
-/// Most letters of what somebody calls a unit, with those above it.
-const LONGEST_PATH: usize = 1_000;
-
-/// Of several units of one name so many are told.
-const MOST_NAMED: usize = 5;
+/// As many letters of what is named are told as can be a name.
+const LONGEST_TOLD: usize = 1_000;
 
 /// What somebody does by hand. A unit is named by its 所属コード, its name, the names above it before that (`総務部/防災課`), or
 /// its number (`unit:12`); a person by his account or 職員番号.
@@ -240,7 +234,7 @@ fn clean(text: &str) -> String {
 
 /// As much of a name as can be one.
 fn short(name: &str) -> String {
-    name.trim().chars().take(LONGEST_PATH).collect()
+    name.trim().chars().take(LONGEST_TOLD).collect()
 }
 
 fn no_units() -> Words {
@@ -251,8 +245,8 @@ fn no_units() -> Words {
 struct Named<'a> {
     known: &'a Organisation,
     day: Date,
-    /// The units of the day, each with its name as it is compared; gathered once, where a unit is named.
-    units: OnceCell<Vec<(&'a Unit, String)>>,
+    /// The units of the day; gathered once, where one is named.
+    units: OnceCell<UnitNames<'a>>,
 }
 
 impl<'a> Named<'a> {
@@ -272,65 +266,7 @@ impl<'a> Named<'a> {
 
     /// The one unit that is called so.
     fn unit(&self, name: &str) -> Result<&'a Unit, Words> {
-        let name = &*short(name);
-        let all = self.units.get_or_init(|| {
-            let tops = self.known.bodies(self.day).flat_map(|body| self.known.top_units(body.body, self.day));
-            let units = tops.flat_map(|top| self.known.subtree(top.unit, self.day));
-            units.map(|unit| (unit, key(&unit.name))).collect()
-        });
-        let found: Vec<_> = match name.trim().strip_prefix(UNIT_NUMBER) {
-            Some(number) => {
-                let units = all.iter().map(|(unit, _)| *unit);
-                units.filter(|unit| number.parse() == Ok(unit.unit.0)).collect()
-            }
-            None => self.called(all, name.trim()),
-        };
-        match found[..] {
-            [unit] => Ok(unit),
-            [] => {
-                let era = self.day.in_era();
-                let day = self.day;
-                Err(words!(
-                    "{era}に「{name}」という所属はありません。",
-                    "On {day} there is no unit \"{name}\"."
-                ))
-            }
-            _ => {
-                let paths: Vec<_> = found
-                    .iter()
-                    .take(MOST_NAMED)
-                    .map(|unit| path_of(self.known, unit.unit, self.day))
-                    .collect();
-                let paths = paths.join("、");
-                Err(words!(
-                    "「{name}」という所属が複数あります。上の所属から「/」で区切って指定してください: {paths}",
-                    "Several units are called \"{name}\"; please write those above it before it: {paths}"
-                ))
-            }
-        }
-    }
-
-    fn called(&self, all: &[(&'a Unit, String)], name: &str) -> Vec<&'a Unit> {
-        let by_code: Vec<_> =
-            all.iter().map(|(unit, _)| *unit).filter(|unit| unit.code.as_deref() == Some(name)).collect();
-        if !by_code.is_empty() {
-            return by_code;
-        }
-        let parts: Vec<_> = name.split(['/', '\u{ff0f}', '>']).map(key).collect();
-        let Some(last) = parts.last().filter(|last| !last.is_empty()) else { return Vec::new() };
-        let is_meant = |unit: &Unit| {
-            let path: Vec<_> =
-                self.known.path(unit.unit, self.day).iter().map(|above| key(&above.name)).collect();
-            path.ends_with(&parts)
-        };
-        let called = all.iter().filter(|(_, name)| name == last).map(|(unit, _)| *unit);
-        let called: Vec<_> = called.filter(|unit| is_meant(unit)).collect();
-        // The whole way from the top names one unit, also where another one's way ends in the same names.
-        let whole = |unit: &&Unit| self.known.path(unit.unit, self.day).len() == parts.len();
-        match called.iter().filter(|unit| whole(unit)).count() {
-            1 if parts.len() > 1 => called.into_iter().filter(|unit| whole(unit)).collect(),
-            _ => called,
-        }
+        self.units.get_or_init(|| UnitNames::of(self.known, None, self.day)).find(name)
     }
 
     fn charged(&self, unit: &str, title: Option<&str>) -> Result<Charged, Words> {
@@ -386,12 +322,6 @@ impl<'a> Named<'a> {
         let code = code.map(clean).filter(|code| !code.is_empty());
         NewUnit { body, parent, code, name: clean(name), order }
     }
-}
-
-/// A unit with those above it, as it is named.
-pub(crate) fn path_of(known: &Organisation, unit: UnitId, day: Date) -> String {
-    let path: Vec<_> = known.path(unit, day).iter().map(|above| above.name.as_str()).collect();
-    path.join("/")
 }
 
 fn key(name: &str) -> String {

@@ -1,19 +1,15 @@
-//! What people decide about a change set: that it is meant, when, that it is not, that it was a mistake.
-
-use std::collections::BTreeSet;
+//! What one person decides about a change set: that it is not meant, that it was a mistake. That it is applied others agree to as
+//! well, as to a case.
 
 use audit::Action;
-use base::Timestamp;
-use organisation::{GuardKind, Role, SetId, Signer, State};
+use organisation::SetId;
 use ruma::ServerName;
 
 use crate::{
     answer::{Answer, Line},
     by::By,
     error::Error,
-    mappings::named,
     personnel::Personnel,
-    words::moment,
 };
 
 /// Lines that are told at once.
@@ -49,49 +45,6 @@ impl Personnel {
                 return Ok(Answer::Lines(lines));
             }
         }
-    }
-
-    pub(crate) async fn approve(
-        &self,
-        authority: &ServerName,
-        id: SetId,
-        (role, person, seen): (Role, &str, Option<Timestamp>),
-        means: &BTreeSet<GuardKind>,
-        by: &By,
-    ) -> Result<Answer, Error> {
-        let account = named(person)?.to_owned();
-        let meant: Vec<_> = means.iter().map(|kind| kind.word()).collect();
-        let deed = self
-            .deed(Action::ApproveChanges, by, id)
-            .after("as", role.word())
-            .after("person", &account)
-            .after("meant", meant.join(", "));
-        let now = self.inner.clock.now();
-        let (signer, deed) = (Signer { account, role, seen }, by.written(&deed, authority));
-        let set = self.inner.organisations.approve(authority, id, &signer, means, now, deed).await?;
-        if set.state == State::Approved {
-            self.inner.look.notify_one();
-        }
-        Ok(Answer::Set(id, Box::new(set)))
-    }
-
-    /// Sets another minute. The one that it has already takes no approval away.
-    pub(crate) async fn set_time(
-        &self,
-        authority: &ServerName,
-        id: SetId,
-        at: Timestamp,
-        by: &By,
-    ) -> Result<Answer, Error> {
-        let old = self.inner.organisations.change_set(authority, id).await?;
-        if old.waits() && old.at.millis() / 60_000 == at.millis() / 60_000 {
-            return Ok(Answer::Set(id, Box::new(old)));
-        }
-        let deed =
-            self.deed(Action::TimeChanges, by, id).before("at", moment(old.at).en).after("at", moment(at).en);
-        let deed = by.written(&deed, authority);
-        let set = self.inner.organisations.set_time(authority, id, at, deed).await?;
-        Ok(Answer::Set(id, Box::new(set)))
     }
 
     pub(crate) async fn withdraw(&self, authority: &ServerName, id: SetId, by: &By) -> Result<Answer, Error> {

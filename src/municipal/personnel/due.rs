@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use audit::{Action, Actor, Deed};
-use organisation::{ChangeSet, Error as OrganisationError, Role, SetId, State};
+use organisation::{ChangeSet, Error as OrganisationError, SetId, State};
 use ruma::ServerName;
 use store::Batch;
 use tracing::{info, warn};
@@ -99,7 +99,7 @@ impl Personnel {
         for _ in 0..MOST_ATTEMPTS {
             let set = self.inner.organisations.change_set(authority, id).await?;
             match set.state {
-                State::Preview => return Err(not_approved(&set)),
+                State::Preview => return Err(not_approved()),
                 State::Approved if !set.is_due(self.inner.clock.now()) => return Err(not_yet(&set)),
                 State::Approved | State::Applying { .. } | State::Undoing { .. } => {
                     match self.apply_due(authority, by).await {
@@ -117,14 +117,10 @@ impl Personnel {
     }
 }
 
-fn not_approved(set: &ChangeSet) -> Error {
-    let is_missing = |role: &Role| !set.approvals.iter().any(|approval| approval.role == *role);
-    let missing = Role::ALL.into_iter().filter(is_missing).map(Role::words);
-    let (ja, en): (Vec<_>, Vec<_>) = missing.map(|words| (words.ja, words.en)).unzip();
-    let (ja, en) = (ja.join("、"), en.join(", "));
+fn not_approved() -> Error {
     Error::Refused(words!(
-        "まだ承認されていません。承認が必要な役割: {ja}",
-        "It is not approved yet; it lacks the approval of: {en}"
+        "まだ承認されていません。案件「変更案の適用」として申請し、承認を受けてください。",
+        "It is not approved yet; ask for that in a case (\"a change set is applied\")."
     ))
 }
 
@@ -132,7 +128,7 @@ fn not_yet(set: &ChangeSet) -> Error {
     let at = moment(set.at);
     let (ja, en) = (at.ja, at.en);
     Error::Refused(words!(
-        "{ja} に適用されます。時刻を変えるときは --at を付けてください(承認はやり直しになります)。",
-        "It is applied at {en}; --at gives it another hour, for which it has to be approved anew."
+        "{ja} に適用されます。時刻を変えるときは、承認の案件を取り消し、別の時刻で申請し直してください。",
+        "It is applied at {en}; for another hour the case that approved it is undone, and asked for anew."
     ))
 }

@@ -3,11 +3,12 @@
 use intake::Date;
 use organisation::{
     Draft, Error as OrganisationError, Ids, Item, Known as KnownOrganisation, Organisation, Reorganisation,
+    UnitNames,
 };
 use ruma::ServerName;
 
 use crate::{
-    act::{Act, path_of},
+    act::Act,
     answer::{Answer, Tried, TriedLine},
     by::By,
     error::Error,
@@ -33,9 +34,7 @@ impl Personnel {
         let lines =
             items.into_iter().map(|item| TriedLine { kind: item.kind, about: item.about, told: item.told });
         let bodies = after.bodies(day).map(|body| body.name.clone()).collect();
-        let tops = after.bodies(day).flat_map(|body| after.top_units(body.body, day));
-        let units = tops.flat_map(|top| after.subtree(top.unit, day));
-        let units = units.map(|unit| path_of(&after, unit.unit, day)).collect();
+        let units = UnitNames::of(&after, None, day).paths();
         Ok(Answer::Tried(Tried { day, lines: lines.collect(), bodies, units }))
     }
 

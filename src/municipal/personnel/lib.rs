@@ -1,7 +1,7 @@
 //! The personnel desk: what people do to the organisation of an authority, each deed with its row in the audit log.
 //!
-//! An [`Order`] says what somebody wants: that a personnel file, or what he does by hand, becomes a change set, that a set is shown, approved, given
-//! another hour, applied, undone or taken back, who is where on a day. [`Personnel::carry_out`] does it and gives an
+//! An [`Order`] says what somebody wants: that a personnel file, or what he does by hand, becomes a change set, that a set is shown,
+//! applied, undone or taken back, who is where on a day. [`Personnel::carry_out`] does it and gives an
 //! [`Answer`]; both are what the command line and the server say to each other, so that it is the same whether a server
 //! runs or not. What is approved is applied at its minute by the server ([`Personnel::start`]), which also goes on with
 //! what a crash has cut.
@@ -39,6 +39,5 @@ pub use editing::MOST_ACTS;
 pub use error::Error;
 pub use order::{Edit, FileBytes, Import, Order};
 pub use personnel::{Parts, Personnel};
-pub use showing::UNIT_NUMBER;
 pub use tables::checks;
 pub use words::moment;

@@ -1,10 +1,8 @@
 //! What somebody wants of the organisation of an authority.
 
-use std::collections::BTreeSet;
-
 use base::Timestamp;
 use intake::{Date, How, Mapping};
-use organisation::{GuardKind, Role, SetId};
+use organisation::SetId;
 use ruma::serde::{Base64, base64::Standard};
 use serde::{Deserialize, Serialize};
 
@@ -62,27 +60,6 @@ pub enum Order {
         #[serde(default)]
         briefly: bool,
     },
-    /// To agree to a change set.
-    Approve {
-        /// To which.
-        id: SetId,
-        /// As what.
-        role: Role,
-        /// Who: an account, or what this machine knows somebody by.
-        person: String,
-        /// Of which of its guards that is meant so.
-        means: BTreeSet<GuardKind>,
-        /// The hour that he has seen it to have, where that is known.
-        #[serde(default)]
-        at: Option<Timestamp>,
-    },
-    /// Another minute for a change set, which has to be approved anew then.
-    SetTime {
-        /// For which.
-        id: SetId,
-        /// When.
-        at: Timestamp,
-    },
     /// To take a change set back that is not applied yet.
     Withdraw {
         /// Which.
@@ -114,17 +91,6 @@ pub enum Order {
         /// In which unit and those below it, by name or code; everywhere where none is said.
         unit: Option<String>,
     },
-}
-
-impl Order {
-    /// The same, if it is an approval as one by this person, who has shown that it is he.
-    #[must_use]
-    pub fn signed_by(mut self, who: &str) -> Self {
-        if let Self::Approve { person, .. } = &mut self {
-            who.clone_into(person);
-        }
-        self
-    }
 }
 
 /// What somebody does to the organisation by hand.

@@ -36,7 +36,7 @@ pub(crate) struct Inner {
     pub(crate) authorities: Vec<OwnedServerName>,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
-    /// Told when a set is approved, or was left half way, so that nobody waits for the next look.
+    /// Told when a set is decided, or was left half way, so that nobody waits for the next look.
     pub(crate) look: Notify,
     /// Told when change sets came to their end: one for each who follows.
     pub(crate) applied: parking_lot::Mutex<Vec<Arc<Notify>>>,
@@ -64,6 +64,11 @@ impl Personnel {
             looks: Turns::new(LOOKS, MOST_WAITING),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Has nobody wait for the next look who sees to what is due: a set was decided.
+    pub fn wake(&self) {
+        self.inner.look.notify_one();
     }
 
     /// What is told when change sets were applied or undone, so that whoever follows the organisation need not wait for his
@@ -141,10 +146,6 @@ impl Personnel {
                 Ok(Answer::Set(id, Box::new(organisations.change_set(authority, id).await?)))
             }
             Order::Lines { id, from, briefly } => self.lines(authority, id, from, briefly).await,
-            Order::Approve { id, role, person, means, at } => {
-                self.approve(authority, id, (role, &person, at), &means, by).await
-            }
-            Order::SetTime { id, at } => self.set_time(authority, id, at, by).await,
             Order::Withdraw { id } => self.withdraw(authority, id, by).await,
             Order::Apply { id } => self.apply(authority, id, by).await,
             Order::Undo { id, line } => self.undo(authority, id, line, by).await,

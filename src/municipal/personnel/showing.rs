@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use base::folded;
 use intake::Date;
-use organisation::{Charged, Directory, Holder, Listed, Organisation, Unit};
+use organisation::{Charged, Directory, Holder, Listed, Organisation, UNIT_NUMBER, Unit};
 use ruma::ServerName;
 
 use crate::{
@@ -16,9 +16,6 @@ use crate::{
 
 /// Most people who are told at once; how many more there are is counted.
 const MOST_MEMBERS: usize = 50_000;
-
-/// What stands before the number of a unit where a unit is named: names may be several units'.
-pub const UNIT_NUMBER: &str = "unit:";
 
 /// Most people who are found at once.
 const MOST_FOUND: usize = 50;

@@ -1,7 +1,7 @@
 //! Rooms that somebody made come under a rule.
 
 use audit::{Action, Actor};
-use organisation::UnitId;
+use organisation::{UnitId, UnitNames};
 use ruma::{RoomId, ServerName};
 use serde_json::Value;
 use store::Batch;
@@ -11,7 +11,6 @@ use crate::{
     book::RuleId,
     deciding::{no_room, not_wanted},
     error::Error,
-    rule::unit_named,
     rules::Rules,
     running::{key, stand},
     tables::{PLACES, PlaceRow, STANDS},
@@ -133,7 +132,7 @@ impl Rules {
         let unit = match which {
             Which::Named(unit) => {
                 let organisation = self.inner.organisations.load(authority).await?.organisation;
-                unit_named(&organisation, None, unit, day).map_err(Error::Refused)?
+                UnitNames::of(&organisation, None, day).find(unit).map_err(Error::Refused)?.unit
             }
             Which::Unit(unit) => unit,
         };

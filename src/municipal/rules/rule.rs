@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use intake::Date;
-use organisation::{BodyId, Organisation, Post, Unit, UnitId};
+use organisation::{BodyId, Organisation, Post, UnitId, UnitNames};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -203,7 +203,8 @@ impl Wish {
     pub fn resolve(self, organisation: &Organisation, day: Date) -> Result<Rule, Words> {
         let Units { body, below, depth, named } = self.units;
         let body = body.map(|name| body_named(organisation, &name, day)).transpose()?;
-        let below = below.map(|name| unit_named(organisation, body, &name, day)).transpose()?;
+        let names = UnitNames::of(organisation, body, day);
+        let below = below.map(|name| names.find(&name).map(|unit| unit.unit)).transpose()?;
         let rule = Rule {
             title: self.title,
             units: Units { body, below, depth, named },
@@ -222,28 +223,6 @@ fn body_named(organisation: &Organisation, name: &str, day: Date) -> Result<Body
     found
         .map(|body| body.body)
         .ok_or_else(|| words!("「{name}」という機関はありません。", "There is no body \"{name}\"."))
-}
-
-/// A unit by its code or name, if there is one only.
-pub(crate) fn unit_named(
-    organisation: &Organisation,
-    body: Option<BodyId>,
-    name: &str,
-    day: Date,
-) -> Result<UnitId, Words> {
-    let bodies = organisation.bodies(day).filter(|one| body.is_none_or(|body| one.body == body));
-    let tops = bodies.flat_map(|body| organisation.top_units(body.body, day));
-    let all: Vec<&Unit> = tops.flat_map(|top| organisation.subtree(top.unit, day)).collect();
-    let coded: Vec<_> = all.iter().filter(|unit| unit.code.as_deref() == Some(name)).collect();
-    let named: Vec<_> = all.iter().filter(|unit| unit.name == name).collect();
-    match (&coded[..], &named[..]) {
-        ([unit], _) | ([], [unit]) => Ok(unit.unit),
-        ([], []) => Err(words!("「{name}」という所属はありません。", "There is no unit \"{name}\".")),
-        _ => Err(words!(
-            "「{name}」という所属は複数あります。所属コードで指定してください。",
-            "There are several units \"{name}\"; please say which by its code."
-        )),
-    }
 }
 
 impl Rule {

@@ -101,7 +101,7 @@ async fn run(args: &DemoArgs, directory: PathBuf) -> anyhow::Result<()> {
         if let Err(error) = desk::find_or_make(&place, &mut world).await {
             complain(&tr!("窓口を用意できません: {error:#}", "the desk cannot be made ready: {error:#}"));
         }
-        if let Err(error) = organisation::find_or_make(&place).await {
+        if let Err(error) = organisation::find_or_make(&place, &world).await {
             complain(&tr!(
                 "組織を用意できません: {error:#}",
                 "the organisation cannot be made ready: {error:#}"

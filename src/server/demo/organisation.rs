@@ -1,36 +1,39 @@
 //! The organisation of the prefecture, made as any authority makes its own: by files, change sets and two who approve; and who
 //! sees to it on the console.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, bail};
 use base::Clock;
+use cases::{Answer as CaseAnswer, Order as CaseOrder};
 use duties::Duty;
 use http::Method;
 use intake::{Date, How};
-use organisation::{Role, SetId};
+use organisation::SetId;
 use personnel::{Answer, FileBytes, Import, Order};
 use ruma::{ServerName, UserId};
 
 use super::{
-    place::Place,
+    place::{Account, Place, World},
     story::{BODY, CHIEF, OFFICER, ORGANISED, PERSONNEL, PersonnelFile},
 };
 use crate::{
-    admin::{AdminOrder, DutyOrder},
+    admin::{AdminOrder, DutyOrder, Proof},
     commands::{Running, org::Office},
     config::Config,
     texts::tr,
 };
 
 /// Makes what an earlier start has not made.
-pub(super) async fn find_or_make(place: &Place) -> anyhow::Result<()> {
+pub(super) async fn find_or_make(place: &Place, world: &World) -> anyhow::Result<()> {
     let server = &place.servers[ORGANISED];
     let config = Config::read(&server.config_file())?;
     let name = <&ServerName>::try_from(server.name)?;
+    give_duties(&config, name).await?;
     let office = Office::open(&config, name.to_owned()).await?;
-    let made = make(&office).await;
+    let made = make(&office, world).await;
     office.close().await;
-    made?;
-    give_duties(&config, name).await
+    made
 }
 
 /// Who runs the prefecture: what was so before stays.
@@ -47,18 +50,36 @@ async fn give_duties(config: &Config, name: &ServerName) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn make(office: &Office) -> anyhow::Result<()> {
+async fn make(office: &Office, world: &World) -> anyhow::Result<()> {
     for file in &PERSONNEL {
         // An earlier start has taken it: then nothing changes. One that was cut short left it for people to decide.
         if let Some(id) = import(office, file).await? {
-            for (role, person) in [(Role::Personnel, "demo 1"), (Role::Administrator, "demo 2")] {
-                let person = person.to_owned();
-                office.ask(Order::Approve { id, role, person, means: Default::default(), at: None }).await?;
-            }
+            let order = CaseOrder::Ask {
+                kind: "changes".to_owned(),
+                fields: vec![("set".to_owned(), id.0.to_string())],
+                reason: tr!("デモの異動", "the transfers of the demonstration"),
+                means: BTreeSet::new(),
+            };
+            let asked = office.ask_cases(order, Some(proof(world, OFFICER)?)).await?;
+            let CaseAnswer::Case(shown) = asked else {
+                bail!(tr!("答えが読めません", "the answer cannot be read"))
+            };
+            let order =
+                CaseOrder::Approve { id: shown.id, text: String::new(), seen: None, means: BTreeSet::new() };
+            office.ask_cases(order, Some(proof(world, CHIEF)?)).await?;
             office.ask(Order::Apply { id }).await?;
         }
     }
     Ok(())
+}
+
+/// By what somebody of the story shows who he is.
+fn proof(world: &World, localpart: &str) -> anyhow::Result<Proof> {
+    let is_his = |account: &&Account| account.user_id.starts_with(&format!("@{localpart}:"));
+    let account = world.accounts.iter().find(is_his);
+    let account =
+        account.with_context(|| tr!("アカウント {localpart} がありません", "no account {localpart}"))?;
+    Ok(Proof { user: localpart.to_owned(), password: account.password.clone(), code: None })
 }
 
 async fn import(office: &Office, file: &PersonnelFile) -> anyhow::Result<Option<SetId>> {

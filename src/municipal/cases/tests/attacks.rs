@@ -105,6 +105,7 @@ async fn what_is_typed_is_bounded_and_what_cannot_be_seen_is_refused() {
         kind: "duty".to_owned(),
         fields: fields.iter().map(|(word, value)| ((*word).to_owned(), (*value).to_owned())).collect(),
         reason: reason.to_owned(),
+        means: Default::default(),
     };
     let good = [("account", "hanako"), ("duty", "audit"), ("until", "2026-12-31")];
     for (reason, fields) in [
@@ -128,7 +129,7 @@ async fn what_is_typed_is_bounded_and_what_cannot_be_seen_is_refused() {
     // Lines stay, and what is around it goes.
     let id = town.ask("hanako", ask(" 一行目\r\n二行目 ", &good)).await;
     assert_eq!(town.look(id).await.case.reason, "一行目\n二行目");
-    let approve = Order::Approve { id, text: long, seen: None };
+    let approve = Order::Approve { id, text: long, seen: None, means: Default::default() };
     assert!(refusal(town.of("a", approve).await).contains("1000 文字まで"));
 }
 

@@ -96,7 +96,7 @@ impl Kind for Trial {
 pub(crate) fn deed(kind: &str, unit: &str, what: &str) -> Order {
     let field = |word: &str, value: &str| (word.to_owned(), value.to_owned());
     let fields = vec![field("unit", unit), field("what", what)];
-    Order::Ask { kind: kind.to_owned(), fields, reason: "試すため".to_owned() }
+    Order::Ask { kind: kind.to_owned(), fields, reason: "試すため".to_owned(), means: Default::default() }
 }
 
 /// How often a case's deed was done.

@@ -69,7 +69,7 @@ async fn a_case_is_returned_asked_again_refused_or_withdrawn() {
     assert_eq!((&returned.case.state, returned.case.approvals.len()), (&State::Returned, 0));
     assert!(refusal(town.of("c", approve(id, None)).await).contains("差し戻し"));
     let Order::Ask { fields, reason, .. } = duty_until("hanako", "audit", "2026-04-30") else { panic!() };
-    let again = Order::AskAgain { id, fields, reason, seen: None };
+    let again = Order::AskAgain { id, fields, reason, seen: None, means: Default::default() };
     assert!(town.of("taro", again.clone()).await.is_err());
     town.of("hanako", again).await.unwrap();
     town.of("a", approve(id, None)).await.unwrap();

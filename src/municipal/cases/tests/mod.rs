@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod attacks;
+mod changes;
 mod crashing;
 mod deputies;
 mod effects;
@@ -28,11 +29,12 @@ fn duty_until(account: &str, duty: &str, until: &str) -> Order {
         kind: "duty".to_owned(),
         fields: vec![field("account", account), field("duty", duty), field("until", until)],
         reason: "担当になったため".to_owned(),
+        means: Default::default(),
     }
 }
 
 fn approve(id: CaseId, seen: Option<u32>) -> Order {
-    Order::Approve { id, text: String::new(), seen }
+    Order::Approve { id, text: String::new(), seen, means: Default::default() }
 }
 
 fn shown(answer: Answer) -> Shown {

@@ -82,7 +82,7 @@ async fn walk(seed: u64, steps: usize) -> usize {
         let order = match pick(14) {
             0 | 1 => duty_for(PEOPLE[pick(PEOPLE.len())], ["reading", "audit", "personnel"][pick(3)]),
             2 => deed(["deed", "deed_alone"][pick(2)], ["防災課", "人事課", "総務部"][pick(3)], "x"),
-            3..=8 => Order::Approve { id, text, seen },
+            3..=8 => Order::Approve { id, text, seen, means: Default::default() },
             9 => Order::Return { id, text, seen },
             10 => Order::Withdraw { id, text, seen },
             11 => Order::Refuse { id, text, seen },

@@ -53,7 +53,7 @@ async fn what_has_expired_is_decided_by_nobody_though_nobody_has_seen_to_it_yet(
     };
     assert!(lines.is_empty(), "{lines:?}");
     let Order::Ask { fields, reason, .. } = deed("deed", "防災課", "y") else { panic!() };
-    let again = Order::AskAgain { id: returned, fields, reason, seen: None };
+    let again = Order::AskAgain { id: returned, fields, reason, seen: None, means: Default::default() };
     assert!(refusal(town.of("hanako", again).await).contains("期限"));
     let retry = Order::Retry { id: failed, seen: None };
     assert!(refusal(town.of("hanako", retry).await).contains("期限"));
@@ -201,7 +201,7 @@ async fn what_is_not_to_be_seen_is_no_reason_and_turns_or_breaks_no_line() {
     let town = Town::with_people().await;
     let ask = |what: &str, reason: &str| {
         let Order::Ask { kind, fields, .. } = deed("deed", "防災課", what) else { panic!() };
-        Order::Ask { kind, fields, reason: reason.to_owned() }
+        Order::Ask { kind, fields, reason: reason.to_owned(), means: Default::default() }
     };
     for nothing in ["\u{200b}", "\u{feff} \u{2060}", "\u{ad}", "\u{200d}\u{fe0f}", "\u{3164}"] {
         refusal(town.of("hanako", ask("x", nothing)).await);

@@ -1,9 +1,6 @@
 //! A town: its people, their accounts, a clock, and kinds that only tests have.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use audit::{Actor, Filter, Record};
@@ -11,8 +8,7 @@ use base::{Clock, ManualClock, Metrics, Random, Tasks, Timestamp};
 use duties::{Duties, Duty};
 use intake::{Date, How};
 use organisation::{
-    Draft, GuardKind, Item, Organisations, Proposal, Reorganisation, Role, Signer, State as SetState, UnitId,
-    What,
+    Draft, Item, Organisations, Proposal, Reorganisation, SetId, State as SetState, UnitId, What,
 };
 use parking_lot::Mutex;
 use personnel::{Answer as DeskAnswer, FileBytes, Import, Order as DeskOrder, Personnel};
@@ -20,8 +16,8 @@ use ruma::{OwnedUserId, ServerName, UserId, server_name};
 use store::{Backend, Batch, Counter, MemoryBackend, MemoryDisk, Position, Store, Table, Tuning, row};
 
 use crate::{
-    Answer, By, CaseId, Cases, Demand, Error, GiveDuty, Kind, Message, Order, Parts, People, PortError,
-    Shown, Standing, State,
+    Answer, ApplyChanges, By, CaseId, Cases, Demand, Error, GiveDuty, Kind, Message, Order, Parts, People,
+    PortError, Shown, Standing, State,
     tests::{effects::Trial, shown},
 };
 
@@ -171,6 +167,12 @@ impl Town {
         });
         let kinds: Vec<Arc<dyn Kind>> = vec![
             Arc::new(GiveDuty { duties: duties.clone(), people: people.clone() }),
+            Arc::new(ApplyChanges {
+                organisations: Organisations::new(&store),
+                personnel: desk.clone(),
+                duties: duties.clone(),
+                people: people.clone(),
+            }),
             Arc::new(Trial { store: store.clone(), adds_rows: true }),
             Arc::new(Trial { store: store.clone(), adds_rows: false }),
         ];
@@ -236,14 +238,19 @@ impl Town {
             panic!("no import")
         };
         let (id, _) = imported.set.unwrap();
-        for (role, person) in [(Role::Personnel, "uid 1001"), (Role::Administrator, "uid 1002")] {
-            let (person, means) = (person.to_owned(), BTreeSet::from(GuardKind::ALL));
-            desk(DeskOrder::Approve { id, role, person, means, at: None }).await;
-        }
+        self.decide(id).await;
         match desk(DeskOrder::Apply { id }).await {
             DeskAnswer::Set(_, set) => assert_eq!(set.state, SetState::Applied),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Notes that a set is decided, without a case.
+    async fn decide(&self, set: SetId) {
+        let all = Organisations::new(&self.store);
+        let at = all.change_set(kanazawa(), set).await.unwrap().at;
+        let batch = all.decided(kanazawa(), set, Vec::new(), at).await.unwrap();
+        self.store.commit(batch).await.unwrap();
     }
 
     /// Does something to the organisation by hand, at once.
@@ -267,11 +274,7 @@ impl Town {
         let proposal = Proposal { source: None, day, at: Timestamp(0), by: "root".to_owned(), now };
         let draft = Draft::of(vec![item]);
         let set = all.propose(kanazawa(), &known, ids, draft, proposal, Batch::new()).await.unwrap();
-        for (role, account) in [(Role::Personnel, "x"), (Role::Administrator, "y")] {
-            let signer = Signer { account: account.to_owned(), role, seen: None };
-            let means = BTreeSet::from(GuardKind::ALL);
-            all.approve(kanazawa(), set, &signer, &means, now, Batch::new()).await.unwrap();
-        }
+        self.decide(set).await;
         all.apply_due(kanazawa(), now, &|_, _| Batch::new()).await.unwrap();
     }
 
@@ -309,11 +312,16 @@ impl Town {
 
     /// The rows of the audit log of a case, as `what who`.
     pub(crate) async fn log(&self, what: &str) -> Vec<String> {
-        let page = audit::list(&self.store, kanazawa(), &Filter::default(), Position::START).await.unwrap();
-        let rows = page.found.into_iter().filter_map(|row| row.record);
-        let rows = rows.filter(|row: &Record| row.what.starts_with(what));
+        let rows = self.rows(what).await.into_iter();
         rows.map(|row| format!("{} {}", row.what, row.who.trim_start_matches('@').split(':').next().unwrap()))
             .collect()
+    }
+
+    /// The rows of the audit log of such deeds.
+    pub(crate) async fn rows(&self, what: &str) -> Vec<Record> {
+        let page = audit::list(&self.store, kanazawa(), &Filter::default(), Position::START).await.unwrap();
+        let rows = page.found.into_iter().filter_map(|row| row.record);
+        rows.filter(|row: &Record| row.what.starts_with(what)).collect()
     }
 
     /// What is due is seen to, as a process does by itself.

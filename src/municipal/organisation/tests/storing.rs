@@ -1,6 +1,6 @@
 //! Change sets in the store: proposed, approved, applied at their minute, undone.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use base::{Metrics, Tasks, Timestamp};
 use ruma::{ServerName, server_name};
@@ -8,7 +8,7 @@ use store::{Backend, Batch, MemoryBackend, MemoryDisk, Store};
 
 use super::*;
 use crate::{
-    Error, GuardKind, ItemState, Organisations, Proposal, Refusal, Role, SetId, Signer, State, Tenure,
+    Approval, Error, ItemState, Organisations, Proposal, Refusal, Role, SetId, State, Tenure,
     calendar::begin_of,
 };
 
@@ -77,18 +77,12 @@ impl Office {
     }
 
     pub(super) async fn approve(&self, set: SetId) {
-        let all = BTreeSet::from([
-            GuardKind::Empty,
-            GuardKind::ManyEnd,
-            GuardKind::UnitEmptied,
-            GuardKind::ManyWrong,
-            GuardKind::Duplicates,
-            GuardKind::Unread,
-        ]);
-        for (account, role) in [("hana", Role::Personnel), ("taro", Role::Administrator)] {
-            let by = Signer { account: account.to_owned(), role, seen: None };
-            self.all.approve(kanazawa(), set, &by, &all, Timestamp(1), Batch::new()).await.unwrap();
-        }
+        let both = [("hana", Role::Personnel), ("taro", Role::Administrator)].map(|(account, role)| {
+            Approval { role, account: account.to_owned(), person: None, at: Timestamp(1) }
+        });
+        let at = self.all.change_set(kanazawa(), set).await.unwrap().at;
+        let batch = self.all.decided(kanazawa(), set, both.into(), at).await.unwrap();
+        self.store.commit(batch).await.unwrap();
     }
 
     /// The sets that wait, as whoever looks for one that is due finds them.
@@ -163,30 +157,6 @@ async fn a_set_is_applied_at_its_minute_once_two_have_approved_it_and_not_before
     assert_eq!(posts(&office.known().await, office.body, "1", "2026-04-01"), ["防災課"]);
     let items = office.all.items(kanazawa(), set, 0, 100).await.unwrap();
     assert!(items.iter().all(|(_, row)| row.state == ItemState::Applied));
-}
-
-#[tokio::test]
-async fn two_accounts_of_one_person_do_not_approve_twice() {
-    let office = Office::new().await;
-    let known = office.all.load(kanazawa()).await.unwrap();
-    let mut ids = known.ids();
-    let csv = "職員番号,氏名,所属,アカウント名\n1,山田 花子,防災課,hana\n";
-    let source = Source { name: "人事給与".to_owned(), body: office.body };
-    let draft = compare(&known.organisation, &source, &read(csv), &Town::terms("2026-04-01"), &mut ids);
-    let set = office.propose_draft(&known, ids, draft, "2026-04-01").await.unwrap();
-    office.apply(set, "2026-04-01").await;
-
-    let set = office.propose(TWO, "2026-05-01").await;
-    let mut approved = Vec::new();
-    for (account, role) in [("hana", Role::Personnel), ("hana", Role::Administrator)] {
-        let by = Signer { account: account.to_owned(), role, seen: None };
-        approved.push(
-            office.all.approve(kanazawa(), set, &by, &BTreeSet::new(), Timestamp(1), Batch::new()).await,
-        );
-    }
-    assert_eq!(refusal(approved.pop().unwrap()), Refusal::SamePerson);
-    let approval = approved.pop().unwrap().unwrap().approvals.pop().unwrap();
-    assert_eq!(approval.person, office.known().await.owner("hana"));
 }
 
 #[tokio::test]
@@ -330,17 +300,12 @@ async fn what_belongs_to_a_deed_is_in_its_commit() {
     };
     let office = Office::new().await;
     let set = office.propose(TWO, "2026-04-01").await;
-    let by = Signer { account: "hana".to_owned(), role: Role::Personnel, seen: None };
-    let none = BTreeSet::new();
-    let approve = |deed| office.all.approve(kanazawa(), set, &by, &none, Timestamp(1), deed);
-    approve(note(1)).await.unwrap();
-    assert_eq!(office.store.get(&NOTES, &1).await.unwrap(), Some(1));
-    // Refused, so not noted.
-    approve(note(2)).await.unwrap_err();
-    assert_eq!(office.store.get(&NOTES, &2).await.unwrap(), None);
     office.all.withdraw(kanazawa(), set, "hana", Timestamp(2), note(3)).await.unwrap();
     assert_eq!(office.store.get(&NOTES, &3).await.unwrap(), Some(1));
     assert_eq!((office.state(set).await, office.waiting().await), (State::Withdrawn, Vec::new()));
+    // Refused, so not noted.
+    office.all.withdraw(kanazawa(), set, "hana", Timestamp(2), note(2)).await.unwrap_err();
+    assert_eq!(office.store.get(&NOTES, &2).await.unwrap(), None);
     // The list has the newest first, and goes on before one of them.
     let next = office.propose(TWO, "2026-05-01").await;
     let all = office.all.change_sets(kanazawa(), None, 2).await.unwrap();

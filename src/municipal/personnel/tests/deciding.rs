@@ -12,24 +12,13 @@ const MOVED: &str = "\
 00002,髙橋 一郎,ﾀｶﾊｼ ｲﾁﾛｳ,総務部　税務課,主査,R8.4.1\r\n";
 
 #[tokio::test]
-async fn two_people_approve_and_one_who_comes_twice_does_not() {
+async fn nothing_is_applied_before_it_is_decided_nor_before_its_hour() {
     let town = Town::new().await;
     let (id, _) = town.import(file(THREE), "2026-04-01").await.unwrap().unwrap();
-    assert!(refusal(town.set_after(Order::Apply { id }).await).contains("人事担当、全体管理者"));
-    town.set_after(approval(id, Role::Personnel, "uid 1001")).await.unwrap();
-    let again = town.set_after(approval(id, Role::Administrator, "uid 1001")).await;
-    assert!(refusal(again).contains("一人で二つの承認はできません"));
-    let same_role = town.set_after(approval(id, Role::Personnel, "uid 1002")).await;
-    assert!(refusal(same_role).contains("済んでいます"));
-    let set = town.set_after(approval(id, Role::Administrator, "uid 1002")).await.unwrap();
-    assert_eq!(set.state, State::Approved);
-
-    // The hour that it has takes no approval away, another one does.
-    let same = town.set_after(Order::SetTime { id, at: set.at }).await.unwrap();
-    assert_eq!(same.approvals.len(), 2);
-    let later = Timestamp(set.at.millis() + 60_000);
-    let other = town.set_after(Order::SetTime { id, at: later }).await.unwrap();
-    assert_eq!((other.state, other.at, other.approvals.len()), (State::Preview, later, 0));
+    assert!(refusal(town.set_after(Order::Apply { id }).await).contains("まだ承認されていません"));
+    town.approve(id).await;
+    assert!(refusal(town.set_after(Order::Apply { id }).await).contains("令和8年4月1日 0:00 に適用されます"));
+    assert_eq!(town.people("2026-04-01").await, [""; 0]);
     assert_eq!(town.set_after(Order::Withdraw { id }).await.unwrap().state, State::Withdrawn);
 }
 
@@ -63,10 +52,9 @@ async fn undoing_brings_back_the_same_organisation_whole_or_by_line() {
 async fn each_deed_is_in_the_audit_log_with_who_did_it_and_a_refused_one_is_not() {
     let town = Town::new().await;
     let id = town.take(file(THREE), "2026-04-01").await;
-    town.set_after(approval(id, Role::Personnel, "uid 1003")).await.unwrap_err();
+    town.set_after(Order::Withdraw { id }).await.unwrap_err();
     town.set_after(Order::Undo { id, line: None }).await.unwrap();
     let (other, _) = town.import(file(THREE), "2026-04-01").await.unwrap().unwrap();
-    town.set_after(Order::SetTime { id: other, at: Timestamp(MIDNIGHT * 2) }).await.unwrap();
     town.set_after(Order::Withdraw { id: other }).await.unwrap();
 
     let log = town.log(kanazawa()).await;
@@ -78,12 +66,9 @@ async fn each_deed_is_in_the_audit_log_with_who_did_it_and_a_refused_one_is_not(
         told,
         [
             ("organisation.propose", id.as_str(), by),
-            ("organisation.approve", id.as_str(), by),
-            ("organisation.approve", id.as_str(), by),
             ("organisation.apply", id.as_str(), by),
             ("organisation.undo", id.as_str(), by),
             ("organisation.propose", other.as_str(), by),
-            ("organisation.set_time", other.as_str(), by),
             ("organisation.withdraw", other.as_str(), by),
         ]
     );
@@ -91,8 +76,7 @@ async fn each_deed_is_in_the_audit_log_with_who_did_it_and_a_refused_one_is_not(
         row.after.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()).unwrap()
     };
     assert_eq!((fact(&log[0], "body"), fact(&log[0], "day")), ("首長部局".into(), "2026-04-01".into()));
-    assert_eq!((fact(&log[1], "as"), fact(&log[1], "person")), ("personnel".into(), "uid 1001".into()));
-    assert_eq!(fact(&log[3], "approved_by"), "uid 1001 (personnel), uid 1002 (administrator)");
+    assert_eq!(fact(&log[1], "approved_by"), "hana (personnel), taro (administrator)");
 }
 
 /// Waits until a set has come so far, on real threads that a clock does not steer.

@@ -80,14 +80,6 @@ async fn a_file_without_anybody_ends_nobody() {
     // All rows are wrong: whoever seems to be missing is not ended, and everybody has to say that he has seen it.
     let (id, set) = town.import(file(",佐藤 三郎,,,,\r\n"), "2026-04-02").await.unwrap().unwrap();
     assert!(set.guards.iter().any(|guard| guard.kind == GuardKind::Empty), "{:?}", set.guards);
-    let none = Order::Approve {
-        id,
-        role: Role::Personnel,
-        person: "uid 1001".into(),
-        means: BTreeSet::new(),
-        at: None,
-    };
-    assert!(refusal(town.set_after(none).await).contains("警告"));
     assert!(town.lines(id).await.iter().all(|line| line.changes == 0));
     assert_eq!(people(&before), town.people("2027-01-01").await);
 }
@@ -117,8 +109,6 @@ async fn one_authority_sees_and_changes_nothing_of_anothers() {
     let orders = [
         Order::Set { id },
         Order::Lines { id, from: 0, briefly: false },
-        approval(id, Role::Personnel, "uid 1001"),
-        Order::SetTime { id, at: Timestamp(MIDNIGHT) },
         Order::Withdraw { id },
         Order::Apply { id },
         Order::Undo { id, line: None },

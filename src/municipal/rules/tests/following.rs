@@ -1,13 +1,13 @@
 //! Reorganisations (機構改革), rules that change and end: what becomes of the rooms.
 
-use organisation::{Draft, Item, NewUnit, Proposal, Reorganisation, Signer, calendar::begin_of};
+use organisation::{Draft, Item, NewUnit, Proposal, Reorganisation, calendar::begin_of};
 use store::Batch;
 
 use super::*;
 
 impl Town {
     fn unit_of(organisation: &Organisation, name: &str, on: &str) -> UnitId {
-        crate::rule::unit_named(organisation, None, name, day(on)).unwrap()
+        organisation::UnitNames::of(organisation, None, day(on)).find(name).unwrap().unit
     }
 
     /// Something that somebody does by hand, on a day that has begun.
@@ -26,11 +26,7 @@ impl Town {
         let proposal = Proposal { source: None, day: day(on), at, by: "a".to_owned(), now };
         let draft = Draft::of(vec![item]);
         let id = all.propose(kanazawa(), &known, ids, draft, proposal, Batch::new()).await.unwrap();
-        for (role, account) in [(Role::Personnel, "p"), (Role::Administrator, "q")] {
-            let by = Signer { account: account.to_owned(), role, seen: None };
-            let means = BTreeSet::from(GuardKind::ALL);
-            all.approve(kanazawa(), id, &by, &means, now, Batch::new()).await.unwrap();
-        }
+        self.decide(id).await;
         assert_eq!(all.apply_due(kanazawa(), now, &|_, _| Batch::new()).await.unwrap(), [id]);
         id
     }

@@ -29,7 +29,7 @@ pub(crate) enum CaseCommand {
     /// 申請する / asks for something
     Ask(CaseAskArgs),
     /// 承認する / approves a case
-    Approve(Said),
+    Approve(CaseApproveArgs),
     /// 理由を付けて差し戻す / gives a case back to who asked, with a reason
     Return(Said),
     /// 理由を付けて却下する / refuses a case, with a reason
@@ -80,6 +80,15 @@ pub(crate) struct Said {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct CaseApproveArgs {
+    #[command(flatten)]
+    pub(crate) said: Said,
+    /// 承知した警告の名前。警告の数だけ / A warning that is meant so, by its word; once for each of them
+    #[arg(long)]
+    pub(crate) meant: Vec<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct CaseListArgs {
     /// 自分が申請した案件 / What this account has asked for
     #[arg(long, requires = "user", conflicts_with = "waiting")]
@@ -122,6 +131,9 @@ pub(crate) struct CaseAskArgs {
     /// 理由 / Why
     #[arg(long)]
     pub(crate) reason: String,
+    /// 承知した警告の名前。警告の数だけ / A warning that is meant so, by its word; once for each of them
+    #[arg(long)]
+    pub(crate) meant: Vec<String>,
     /// 差し戻された案件を修正して申請し直す / The number of a case that was returned, which is asked again so
     #[arg(long)]
     pub(crate) again: Option<u64>,

@@ -6,7 +6,7 @@ mod print;
 use cases::{Answer, CaseId, Order};
 
 pub(crate) use self::args::CaseCommand;
-use self::args::{Proven, Said, Which};
+use self::args::{CaseApproveArgs, Proven, Said, Which};
 use crate::{
     admin::Proof,
     cli::WhichAuthority,
@@ -37,13 +37,17 @@ pub(crate) async fn run(command: &CaseCommand) -> anyhow::Result<()> {
         }
         CaseCommand::Ask(args) => {
             let (kind, fields, reason) = (args.kind.clone(), args.fields.clone(), args.reason.clone());
+            let means = args.meant.iter().cloned().collect();
             let order = match args.again {
-                Some(id) => Order::AskAgain { id: CaseId(id), fields, reason, seen: None },
-                None => Order::Ask { kind: kind.unwrap_or_default(), fields, reason },
+                Some(id) => Order::AskAgain { id: CaseId(id), fields, reason, seen: None, means },
+                None => Order::Ask { kind: kind.unwrap_or_default(), fields, reason, means },
             };
             ask(&args.which, Some(&args.proven), order, false).await
         }
-        CaseCommand::Approve(said) => do_to(said, |id, text| Order::Approve { id, text, seen: None }).await,
+        CaseCommand::Approve(CaseApproveArgs { said, meant }) => {
+            let means = meant.iter().cloned().collect();
+            do_to(said, |id, text| Order::Approve { id, text, seen: None, means }).await
+        }
         CaseCommand::Return(said) => do_to(said, |id, text| Order::Return { id, text, seen: None }).await,
         CaseCommand::Refuse(said) => do_to(said, |id, text| Order::Refuse { id, text, seen: None }).await,
         CaseCommand::Withdraw(said) => do_to(said, |id, text| Order::Withdraw { id, text, seen: None }).await,
@@ -89,6 +93,7 @@ async fn ask(
         match answer {
             Answer::Done => Ok(say(&tr!("終わりました", "done"))?),
             Answer::Kinds(kinds) => print::kinds(&kinds),
+            Answer::Meant(meant) => print::meant(&meant),
             Answer::List { lines, before } => print::list(&lines, before),
             Answer::Case(shown) => print::case(&shown),
             Answer::Deputies { own, of } => print::deputies(&own, &of),

@@ -1,7 +1,7 @@
 //! Cases as commands print them.
 
 use base::Timestamp;
-use cases::{CaseId, Deputy, FieldKind, KindTold, Line, Shown};
+use cases::{CaseId, Deputy, FieldKind, KindTold, Line, Meant, Shown};
 use organisation::{
     Told,
     calendar::{before, day_of},
@@ -95,6 +95,7 @@ pub(super) fn case(shown: &Shown) -> anyhow::Result<()> {
             ))?;
         }
     }
+    meant(&shown.meant)?;
     for event in &shown.history {
         let (at, what) = (moment(event.at), event.deed.words());
         let (what, by, text) = (said(&what), &event.by, &event.text);
@@ -103,6 +104,18 @@ pub(super) fn case(shown: &Shown) -> anyhow::Result<()> {
             None => String::new(),
         };
         say(format!("  {at}  {what}  {by}{deputy}  {text}").trim_end())?;
+    }
+    Ok(())
+}
+
+/// What has to be meant.
+pub(super) fn meant(meant: &[Meant]) -> anyhow::Result<()> {
+    for Meant { word, told } in meant {
+        let told = said(told);
+        say(&tr!(
+            "  警告 {word}: {told}(承知のうえで承認するときは --meant {word})",
+            "  warning {word}: {told} (whoever approves and means it adds --meant {word})"
+        ))?;
     }
     Ok(())
 }

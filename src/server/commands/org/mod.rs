@@ -5,25 +5,23 @@ mod print;
 pub(crate) mod rules;
 pub(crate) mod rules_args;
 
-use std::{collections::BTreeSet, path::Path};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use base::Timestamp;
 use intake::{Date, Encoding, How, Mapping};
-use organisation::{GuardKind, Role, SetId, State, calendar::minute_of};
+use organisation::{SetId, State, calendar::minute_of};
 use personnel::{Act, Answer, Edit, FileBytes, Import, Order};
 
 pub(crate) use self::office::Office;
 pub(crate) use self::office::{over, unexpected};
 use crate::{
-    admin::Proof,
-    ask::person,
     causes,
     cli::{
-        OrgApplyArgs, OrgApproveArgs, OrgColumnsArgs, OrgDiffArgs, OrgEditArgs, OrgFindArgs, OrgImportArgs,
-        OrgListArgs, OrgShowArgs, OrgUndoArgs, OrgWhichArgs,
+        OrgApplyArgs, OrgColumnsArgs, OrgDiffArgs, OrgEditArgs, OrgFindArgs, OrgImportArgs, OrgListArgs,
+        OrgShowArgs, OrgUndoArgs, OrgWhichArgs,
     },
-    commands::{say, user::read_password},
+    commands::say,
     texts::tr,
 };
 
@@ -126,32 +124,10 @@ pub(crate) async fn diff(args: &OrgDiffArgs) -> anyhow::Result<()> {
     .await
 }
 
-/// Notes that somebody agrees to a change set.
-pub(crate) async fn approve(args: &OrgApproveArgs) -> anyhow::Result<()> {
-    let means: BTreeSet<GuardKind> = args.meant.iter().copied().collect();
-    let order = Order::Approve { id: SetId(args.id), role: args.role, person: person(), means, at: None };
-    let proof = match (&args.user, &args.password_file) {
-        (Some(user), Some(file)) => {
-            let (password, code) = (read_password(file)?, args.code.clone());
-            Some(Proof { user: user.clone(), password, code })
-        }
-        _ => None,
-    };
-    over(&args.which, async |office| match office.ask_as(order, proof).await? {
-        Answer::Set(id, set) => print::set(id, &set),
-        _ => unexpected(),
-    })
-    .await
-}
-
-/// Applies a change set whose minute has come, or gives it another one.
+/// Applies a change set whose minute has come.
 pub(crate) async fn apply(args: &OrgApplyArgs) -> anyhow::Result<()> {
     let id = SetId(args.id);
     over(&args.which, async |office| {
-        if let Some(at) = args.at {
-            let (id, set) = set(office, Order::SetTime { id, at }).await?;
-            return print::set(id, &set);
-        }
         let (id, set) = set(office, Order::Apply { id }).await?;
         print::set(id, &set)?;
         if set.state != State::Applied {
@@ -265,32 +241,6 @@ pub(crate) fn parse_minute(text: &str) -> Result<Timestamp, String> {
     })
 }
 
-/// Reads a role, by its word or its Japanese name.
-///
-/// # Errors
-/// Which there are.
-pub(crate) fn parse_role(text: &str) -> Result<Role, String> {
-    let found = Role::ALL.into_iter().find(|role| role.word() == text || role.words().ja == text);
-    found.ok_or_else(|| {
-        tr!(
-            "役割は personnel (人事担当) か administrator (全体管理者) です",
-            "a role is `personnel` or `administrator`"
-        )
-    })
-}
-
-/// Reads the word of a guard.
-///
-/// # Errors
-/// Which there are.
-pub(crate) fn parse_guard(text: &str) -> Result<GuardKind, String> {
-    let found = GuardKind::ALL.into_iter().find(|kind| kind.word() == text);
-    found.ok_or_else(|| {
-        let words = GuardKind::ALL.map(GuardKind::word).join(", ");
-        tr!("警告の名前は {words} のいずれかです", "a warning is one of {words}")
-    })
-}
-
 /// Reads the name of an encoding.
 ///
 /// # Errors
@@ -323,12 +273,5 @@ mod tests {
         {
             assert!(parse_minute(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_role_has_a_word_and_a_japanese_name() {
-        assert_eq!(parse_role("personnel"), Ok(Role::Personnel));
-        assert_eq!(parse_role("全体管理者"), Ok(Role::Administrator));
-        assert!(parse_role("root").is_err());
     }
 }

@@ -59,25 +59,13 @@ impl Office {
 
     /// Has an order carried out.
     pub(crate) async fn ask(&self, order: Order) -> anyhow::Result<Answer> {
-        self.ask_as(order, None).await
-    }
-
-    /// The same as one of the account that somebody shows to be his.
-    pub(crate) async fn ask_as(&self, order: Order, proof: Option<Proof>) -> anyhow::Result<Answer> {
         match &self.desk {
             Desk::Running(running) => {
-                let order = OrganisationOrder { authority: self.authority.clone(), order, proof };
+                let order = OrganisationOrder { authority: self.authority.clone(), order };
                 ask(running, ORGANISATION, &serde_json::to_value(&order)?).await
             }
             Desk::Here(house) => {
-                let (order, by) = match proof {
-                    Some(proof) => {
-                        let signed =
-                            proof.sign((&house.accounts, &house.duties), &self.authority, order).await;
-                        signed.map_err(|error| anyhow!(causes::of_account(&error)))?
-                    }
-                    None => (order, Actor::operator(&operator())),
-                };
+                let by = Actor::operator(&operator());
                 let done = house.personnel.carry_out(&self.authority, order, &by).await;
                 done.map_err(|error| match error.words() {
                     Some(words) => anyhow!(if japanese() { words.ja } else { words.en }),

@@ -54,8 +54,8 @@ pub(super) fn made(id: SetId, made: &ChangeSet) -> anyhow::Result<()> {
     set(id, made)?;
     let id = id.0;
     say(&tr!(
-        "`yakuba org diff {id}` で内容を確かめ、二人がそれぞれの役割で承認します: `yakuba org approve {id} --as personnel`、`yakuba org approve {id} --as administrator`",
-        "`yakuba org diff {id}` shows it; two people approve it, each in a role: `yakuba org approve {id} --as personnel`, `yakuba org approve {id} --as administrator`"
+        "`yakuba org diff {id}` で内容を確かめ、承認を求めます: `yakuba case ask changes --field set={id} --reason … --user …`。承認は `yakuba case approve` で、人事担当と全体管理者の二人が行います(申請者がどちらかであれば、もう一方)",
+        "`yakuba org diff {id}` shows it; then ask for approval: `yakuba case ask changes --field set={id} --reason … --user …`. A personnel officer and an administrator agree by `yakuba case approve`; who asks and is one of both has agreed by that"
     ))?;
     Ok(())
 }
@@ -66,8 +66,8 @@ pub(super) fn set(id: SetId, set: &ChangeSet) -> anyhow::Result<()> {
     for guard in &set.guards {
         let (word, told) = (guard.kind.word(), said(&guard.told));
         say(&tr!(
-            "  警告 {word}: {told}(承知のうえで承認するときは --meant {word})",
-            "  warning {word}: {told} (whoever approves and means it adds --meant {word})"
+            "  警告 {word}: {told}(承知のうえで申請・承認するときは --meant {word})",
+            "  warning {word}: {told} (whoever asks for it or approves, and means it, adds --meant {word})"
         ))?;
     }
     for approval in &set.approvals {

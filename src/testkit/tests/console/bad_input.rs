@@ -9,6 +9,7 @@ use crate::{
     administrator,
     browser::Browser,
     changes::{FILE, FIRST, propose},
+    editing::EDIT,
     holder,
 };
 
@@ -39,7 +40,7 @@ const VALUES: [&str; 22] = [
 
 const NAMES: [&str; 26] = [
     "q", "day", "unit", "as", "before", "from", "all", "line", "user", "do", "state", "since", "until",
-    "who", "what", "text", "at", "role", "password", "base", "column-1", "header-1", "acts", "deed",
+    "who", "what", "text", "at", "role", "password", "base", "column-1", "header-1", "act-0", "deed",
     "person", "parts",
 ];
 

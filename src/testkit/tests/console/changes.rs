@@ -5,14 +5,15 @@ use http::StatusCode;
 use serde_json::json;
 use testkit::{Net, Server};
 
-use crate::{PASSWORD, administrator, browser::Browser, holder, rows};
+use crate::{
+    PASSWORD, administrator,
+    browser::{Answer, Browser},
+    holder, rows,
+};
 
 const CHANGES: &str = "/_yakuba/console/changes";
 const IMPORT: &str = "/_yakuba/console/import";
 const ORGANISATION: &str = "/_yakuba/console/organisation";
-
-/// 2026-04-01 in Japan, when the clocks of the test kit begin.
-pub(crate) const NOW: &str = "1774969200000";
 
 pub(crate) const FILE: &str = "\
 職員番号,氏名,フリガナ,所属,職名,発令日,アカウント\n\
@@ -47,16 +48,50 @@ async fn until(server: &Server, browser: &mut Browser, set: &str, text: &str) {
     assert!(server.is_up());
 }
 
-/// Has two people approve a set, and waits until it is applied.
-pub(crate) async fn applied(server: &Server, (officer, chief): (&mut Browser, &mut Browser), set: &str) {
-    officer.post(set, set, &approval("personnel", PASSWORD)).await;
-    chief.post(set, set, &approval("administrator", PASSWORD)).await;
-    until(server, chief, set, "適用済み").await;
+/// Where it is asked for that a set is applied.
+pub(crate) const ASK: &str = "/_yakuba/counter/ask/changes";
+
+/// Asks for a set to be applied, with what is typed besides, and means all that has to be meant.
+pub(crate) async fn ask(browser: &mut Browser, set: &str, typed: &[(&str, &str)]) -> Answer {
+    let number = set.rsplit('/').next().unwrap();
+    let page = browser.open(&format!("{ASK}?field-set={number}")).await;
+    let usual = [("field-set", number), ("reason", "四月の異動"), ("password", PASSWORD)];
+    let is_typed = |name: &str| typed.iter().any(|(one, _)| *one == name);
+    let mut fields: Vec<_> = usual.into_iter().filter(|(name, _)| !is_typed(name)).collect();
+    fields.extend(typed);
+    let guards = guards(&page);
+    fields.extend(guards.iter().map(|guard| (guard.as_str(), "yes")));
+    browser.post(ASK, ASK, &fields).await
 }
 
-/// The fields of an approval of a set whose hour is that at which these tests begin.
-fn approval<'a>(role: &'a str, password: &'a str) -> [(&'a str, &'a str); 4] {
-    [("do", "approve"), ("role", role), ("password", password), ("at", NOW)]
+/// The same; where the case is shown.
+pub(crate) async fn asked(browser: &mut Browser, set: &str) -> String {
+    let answer = ask(browser, set, &[]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    answer.location.unwrap()
+}
+
+/// Agrees to a case, meaning all that has to be meant.
+pub(crate) async fn agree(browser: &mut Browser, case: &str) -> Answer {
+    let page = browser.open(case).await;
+    let seen = page.split("name=\"seen\" value=\"").nth(1).unwrap_or("").split('"').next().unwrap();
+    let guards = guards(&page);
+    let mut fields = vec![("do", "approve"), ("password", PASSWORD), ("seen", seen)];
+    fields.extend(guards.iter().map(|guard| (guard.as_str(), "yes")));
+    browser.post(case, case, &fields).await
+}
+
+fn guards(page: &str) -> Vec<String> {
+    let all = page.split("name=\"means-").skip(1);
+    all.map(|rest| format!("means-{}", rest.split('"').next().unwrap())).collect()
+}
+
+/// Has two people agree to a set, and waits until it is applied.
+pub(crate) async fn applied(server: &Server, (officer, chief): (&mut Browser, &mut Browser), set: &str) {
+    let case = asked(officer, set).await;
+    let answer = agree(chief, &case).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    until(server, chief, set, "適用済み").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,24 +110,34 @@ async fn a_file_is_uploaded_approved_by_two_applied_and_undone() {
         "it waits for the chief"
     );
 
-    // A wrong password approves nothing, and the page is there once more.
-    let answer = officer.post(&set, &set, &approval("personnel", "wrong")).await;
+    // Asking is agreeing: a wrong password asks for nothing, and the page is there once more.
+    let answer = ask(&mut officer, &set, &[("password", "wrong")]).await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
-    assert!(answer.text.contains("パスワードが違います。") && answer.text.contains("承認待ち"));
-    // Nor does a role that one has not.
-    let answer = officer.post(&set, &set, &approval("administrator", PASSWORD)).await;
-    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert!(answer.text.contains("パスワードが違います。") && answer.text.contains("四月の異動"));
+    let case = asked(&mut officer, &set).await;
+    assert!(officer.open(&set).await.contains(&format!("href=\"{case}\"")), "the set leads to its case");
+    assert!(chief.open(&case).await.contains(&format!("href=\"{set}\"")), "and the case to its set");
+    assert!(
+        chief.open("/_yakuba/counter").await.contains(&format!("href=\"{case}\"")),
+        "it waits for the chief"
+    );
+    // Nobody agrees twice, and nobody asks for the same twice.
+    assert!(!officer.open(&case).await.contains("value=\"approve\""));
+    assert!(!officer.open(&set).await.contains(ASK));
+    let answer = ask(&mut chief, &set, &[]).await;
+    assert!(
+        answer.status.is_client_error() && answer.text.contains("まだ終わっていません"),
+        "{}",
+        answer.text
+    );
     assert_eq!(rows(&server, server.name(), "organisation.approve").await, []);
-
-    let answer = officer.post(&set, &set, &approval("personnel", PASSWORD)).await;
-    assert_eq!((answer.status, answer.location.as_deref()), (StatusCode::SEE_OTHER, Some(&*set)));
-    assert!(!officer.open(&set).await.contains("value=\"approve\""), "nobody approves twice");
-    let answer = chief.post(&set, &set, &approval("administrator", PASSWORD)).await;
-    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    let answer = agree(&mut chief, &case).await;
+    assert_eq!((answer.status, answer.location.as_deref()), (StatusCode::SEE_OTHER, Some(&*case)));
     until(&server, &mut chief, &set, "適用済み").await;
     let approvals = rows(&server, server.name(), "organisation.approve").await;
-    let by: Vec<_> = approvals.iter().map(|row| (row.who.as_str(), row.role.as_str())).collect();
-    assert_eq!(by, [("@jinji:kanazawa.test", "user"), ("@chief:kanazawa.test", "administrator")]);
+    let by: Vec<_> =
+        approvals.iter().map(|row| (row.who.as_str(), row.role.as_str(), row.duty.as_deref())).collect();
+    assert_eq!(by, [("@chief:kanazawa.test", "administrator", Some("approval"))]);
 
     let page = chief.open(ORGANISATION).await;
     assert!(page.contains("防災課") && page.contains("2 人"), "{page}");
@@ -169,27 +214,32 @@ async fn a_warning_has_to_be_meant_and_another_hour_has_to_be_approved_anew() {
     let net = Net::new();
     let server = net.server("kanazawa.test").await;
     let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
+    let (_, mut chief) = administrator(&server, "kanazawa.test", "chief").await;
     // One number is written for two people.
     let twice = format!("{FILE}00001,別人 一郎,ベツジン イチロウ,総務部　人事課,主事,2020-04-01,\n");
     let set = propose(&mut officer, &FIRST, &twice).await;
-    assert!(officer.open(&set).await.contains("means-duplicates"));
-    let answer = officer.post(&set, &set, &approval("personnel", PASSWORD)).await;
+    let number = set.rsplit('/').next().unwrap();
+    let page = officer.open(&format!("{ASK}?field-set={number}")).await;
+    assert!(page.contains("means-duplicates"), "{page}");
+    let blind = [("field-set", number), ("reason", "x"), ("password", PASSWORD)];
+    let answer = officer.post(ASK, ASK, &blind).await;
     assert!(answer.status.is_client_error() && answer.text.contains("警告"), "{}", answer.text);
-    let means = approval("personnel", PASSWORD);
+    assert!(answer.text.contains("means-duplicates"), "what has to be meant is asked about: {}", answer.text);
+    let answer = ask(&mut officer, &set, &[("field-at", "2030-04-01T00:00")]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    let case = answer.location.unwrap();
+    let seen = [("do", "approve"), ("password", PASSWORD), ("seen", "1")];
+    let answer = chief.post(&case, &case, &seen).await;
+    assert!(answer.status.is_client_error() && answer.text.contains("警告"), "{}", answer.text);
+    assert_eq!(agree(&mut chief, &case).await.status, StatusCode::SEE_OTHER);
     let page = officer.open(&set).await;
-    let guards: Vec<String> = page
-        .split("name=\"means-")
-        .skip(1)
-        .map(|rest| format!("means-{}", rest.split('"').next().unwrap()))
-        .collect();
-    let fields: Vec<_> =
-        means.into_iter().chain(guards.iter().map(|guard| (guard.as_str(), "yes"))).collect();
-    assert_eq!(officer.post(&set, &set, &fields).await.status, StatusCode::SEE_OTHER);
-    assert!(officer.open(&set).await.contains("人事担当の承認"));
-    let later = [("do", "time"), ("at", "2030-04-01T00:00")];
-    assert_eq!(officer.post(&set, &set, &later).await.status, StatusCode::SEE_OTHER);
+    assert!(page.contains("令和12年4月1日 0:00") && page.contains("全体管理者の承認"), "{page}");
+    // Another hour is asked for anew, once the first is taken back.
+    let undo = [("do", "undo"), ("text", "時刻を変える"), ("password", PASSWORD)];
+    let answer = officer.post(&case, &case, &undo).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
     let page = officer.open(&set).await;
-    assert!(page.contains("令和12年4月1日 0:00") && !page.contains("人事担当の承認"), "{page}");
+    assert!(page.contains(ASK) && !page.contains("全体管理者の承認"), "{page}");
     assert_eq!(officer.post(&set, &set, &[("do", "withdraw")]).await.status, StatusCode::SEE_OTHER);
     assert!(officer.open(&set).await.contains("取り下げ"));
 }
@@ -244,51 +294,8 @@ pub(crate) async fn apply(
     file: &str,
 ) -> String {
     let set = propose(officer, &FIRST, file).await;
-    let fields = approved(officer, &set, "personnel").await;
-    officer.post(&set, &set, &fields.borrowed()).await;
-    let fields = approved(chief, &set, "administrator").await;
-    chief.post(&set, &set, &fields.borrowed()).await;
-    until(server, chief, &set, "適用済み").await;
+    applied(server, (officer, chief), &set).await;
     set
-}
-
-/// The fields of an approval of what a page shows.
-struct Approved(Vec<(String, String)>);
-
-impl Approved {
-    fn borrowed(&self) -> Vec<(&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
-    }
-}
-
-async fn approved(browser: &mut Browser, set: &str, role: &str) -> Approved {
-    let page = browser.open(set).await;
-    let at = page.split("name=\"at\" value=\"").nth(1).unwrap_or("").split('"').next().unwrap();
-    let fields = [("do", "approve"), ("role", role), ("password", PASSWORD), ("at", at)];
-    let mut fields: Vec<_> =
-        fields.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    for guard in page.split("name=\"means-").skip(1) {
-        fields.push((format!("means-{}", guard.split('"').next().unwrap()), "yes".to_owned()));
-    }
-    Approved(fields)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_approval_counts_for_the_hour_that_was_seen_and_for_no_other() {
-    let net = Net::new();
-    let server = net.server("kanazawa.test").await;
-    let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
-    let (_, mut chief) = administrator(&server, "kanazawa.test", "chief").await;
-    let set = propose(&mut officer, &FIRST, FILE).await;
-    let seen = approved(&mut chief, &set, "administrator").await;
-    officer.post(&set, &set, &[("do", "time"), ("at", "2030-04-01T00:00")]).await;
-    let answer = chief.post(&set, &set, &seen.borrowed()).await;
-    assert!(answer.status.is_client_error() && answer.text.contains("時刻が変わりました"), "{}", answer.text);
-    assert_eq!(rows(&server, server.name(), "organisation.approve").await, []);
-    let seen = approved(&mut chief, &set, "administrator").await;
-    let answer = chief.post(&set, &set, &seen.borrowed()).await;
-    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
-    assert!(chief.open(&set).await.contains("まだない承認</dt><dd>人事担当"), "who is asked for");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

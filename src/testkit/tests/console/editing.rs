@@ -2,7 +2,7 @@
 
 use duties::Duty;
 use http::StatusCode;
-use testkit::{Net, PASSWORD};
+use testkit::Net;
 
 use crate::{
     administrator,
@@ -13,16 +13,28 @@ use crate::{
 
 pub(crate) const EDIT: &str = "/_yakuba/console/organisation/edit";
 
-/// The acts that a page carries.
-fn carried(page: &str) -> String {
-    let value = page.split("name=\"acts\" value=\"").nth(1).unwrap().split('"').next().unwrap();
-    value.replace("&quot;", "\"").replace("&amp;", "&")
+/// The acts that a page carries, as its first form does.
+fn carried(page: &str) -> Vec<(String, String)> {
+    let form = page.split("<form").find(|form| form.contains(&format!("action=\"{EDIT}\""))).unwrap();
+    let acts = form.split("name=\"act-").skip(1).map(|rest| {
+        let (number, rest) = rest.split_once("\" value=\"").unwrap();
+        let value = rest.split('"').next().unwrap().replace("&quot;", "\"").replace("&amp;", "&");
+        (format!("act-{number}"), value)
+    });
+    acts.collect()
+}
+
+/// A form with these acts and fields.
+fn with<'a>(acts: &'a [(String, String)], fields: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let acts = acts.iter().map(|(name, act)| (name.as_str(), act.as_str()));
+    fields.iter().copied().chain([("day", "2026-04-01")]).chain(acts).collect()
 }
 
 /// Adds an act to what a page carries; the page after it.
-async fn add(browser: &mut Browser, acts: &str, fields: &[(&str, &str)]) -> String {
-    let mut all = vec![("do", "add"), ("acts", acts), ("day", "2026-04-01")];
-    all.extend(fields);
+async fn add(browser: &mut Browser, page: &str, fields: &[(&str, &str)]) -> String {
+    let acts = carried(page);
+    let mut all = with(&acts, fields);
+    all.push(("do", "add"));
     let answer = browser.post(EDIT, EDIT, &all).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
     answer.text
@@ -46,41 +58,33 @@ async fn acts_are_gathered_one_by_one_become_a_set_and_are_applied() {
     assert!(page.contains("<option value=\"総務部/防災課\">"), "units can be chosen: {page}");
 
     let fields = [("deed", "rename_unit"), ("unit", "総務部/防災課"), ("name", "危機管理課")];
-    let page = add(&mut officer, "", &fields).await;
+    let page = add(&mut officer, &page, &fields).await;
     assert!(page.contains("「防災課」→「危機管理課」"), "{page}");
     // The next one names what the one before has made.
-    let fields =
-        [("deed", "charge"), ("unit", "危機管理課"), ("title", ""), ("matters", "避難所\r\n備蓄、防災無線")];
-    let page = add(&mut officer, &carried(&page), &fields).await;
+    let matters = ("matters", "避難所\r\n備蓄、防災無線");
+    let fields = [("deed", "charge"), ("unit", "危機管理課"), ("title", ""), matters];
+    let page = add(&mut officer, &page, &fields).await;
     assert!(page.contains("避難所、備蓄、防災無線"), "{page}");
     let fields = [("deed", "make_unit"), ("name", "消した課"), ("parent", "総務部")];
-    let page = add(&mut officer, &carried(&page), &fields).await;
+    let page = add(&mut officer, &page, &fields).await;
     assert_eq!(page.matches("value=\"remove:").count(), 3);
 
     // What cannot be done is told, with what was typed, and what was gathered stays.
     let acts = carried(&page);
-    let fields = [
-        ("do", "add"),
-        ("acts", &acts),
-        ("day", "2026-04-01"),
-        ("deed", "close_unit"),
-        ("unit", "危機管理課"),
-    ];
+    assert_eq!(acts.len(), 3);
+    let fields = with(&acts, &[("do", "add"), ("deed", "close_unit"), ("unit", "危機管理課")]);
     let answer = officer.post(EDIT, EDIT, &fields).await;
-    assert!(
-        answer.status.is_client_error() && answer.text.contains("職員がいるため廃止できません"),
-        "{}",
-        answer.text
-    );
-    assert!(answer.text.contains("name=\"unit\" value=\"危機管理課\""), "{}", answer.text);
-    assert_eq!(carried(&answer.text), acts);
+    let text = &answer.text;
+    assert!(answer.status.is_client_error() && text.contains("職員がいるため廃止できません"), "{text}");
+    assert!(text.contains("name=\"unit\" value=\"危機管理課\""), "{text}");
+    assert_eq!(carried(text), acts);
 
-    let answer =
-        officer.post(EDIT, EDIT, &[("do", "remove:2"), ("acts", &acts), ("day", "2026-04-01")]).await;
+    let answer = officer.post(EDIT, EDIT, &with(&acts, &[("do", "remove:2")])).await;
     assert!(!answer.text.contains("消した課"), "{}", answer.text);
-    assert_eq!(rows(&server, server.name(), "organisation.propose").await.len(), 1, "nothing is stored yet");
+    let proposed = rows(&server, server.name(), "organisation.propose").await;
+    assert_eq!(proposed.len(), 1, "nothing is stored yet");
     let acts = carried(&answer.text);
-    let answer = officer.post(EDIT, EDIT, &[("do", "propose"), ("acts", &acts), ("day", "2026-04-01")]).await;
+    let answer = officer.post(EDIT, EDIT, &with(&acts, &[("do", "propose")])).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
     let set = answer.location.unwrap();
     applied(&server, (&mut officer, &mut chief), &set).await;
@@ -100,37 +104,40 @@ async fn what_a_form_carries_is_read_with_care_and_by_who_may_change_the_organis
     let page = reader.open("/_yakuba/console/organisation").await;
     assert!(!page.contains(EDIT), "no link leads where one may not go");
 
-    let many = format!("[{}]", vec!["{\"back\":{\"person\":\"1\"}}"; 501].join(","));
-    let large = format!("[{{\"back\":{{\"person\":\"{}\"}}}}]", "1".repeat(300_000));
-    for acts in
-        ["x", "{}", "[1]", "[{\"drop\":{}}]", "[{\"back\":{\"person\":\"1\",\"more\":1}}]", &many, &large]
-    {
+    let back = r#"{"back":{"person":"1"}}"#;
+    let one = |act: &str| vec![("act-0".to_owned(), act.to_owned())];
+    let many = (0..451).map(|number| (format!("act-{number}"), back.to_owned())).collect();
+    let mixed = vec![("act-0".to_owned(), back.to_owned()), ("act-x".to_owned(), "x".to_owned())];
+    let more = one(r#"{"back":{"person":"1","more":1}}"#);
+    for acts in [one("x"), one("[]"), one("1"), one(r#"{"drop":{}}"#), one(""), more, mixed, many] {
         for what in ["day", "propose", "remove:0", "deed:away"] {
-            let fields = [("do", what), ("acts", acts), ("day", "2026-04-01")];
-            let answer = officer.post(EDIT, EDIT, &fields).await;
+            let answer = officer.post(EDIT, EDIT, &with(&acts, &[("do", what)])).await;
             assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{what}: {}", answer.text);
             assert!(answer.text.contains("変更の一覧を読み取れない"), "{}", answer.text);
         }
     }
     // What could be done when it was gathered, and cannot be now, is shown and can be taken out.
-    let gone = "[{\"close_unit\":{\"unit\":\"<b>無い課\"}}]";
-    let answer = officer.post(EDIT, EDIT, &[("do", "day"), ("acts", gone), ("day", "2026-04-01")]).await;
-    assert!(answer.status.is_client_error() && answer.text.contains("value=\"remove:0\""), "{}", answer.text);
-    assert!(answer.text.contains("&lt;b&gt;無い課") && !answer.text.contains("<b>無い課"), "{}", answer.text);
+    let gone = one(r#"{"close_unit":{"unit":"<b>無い課"}}"#);
+    let answer = officer.post(EDIT, EDIT, &with(&gone, &[("do", "day")])).await;
+    let text = &answer.text;
+    assert!(answer.status.is_client_error() && text.contains("value=\"remove:0\""), "{text}");
+    assert!(text.contains("&lt;b&gt;無い課") && !text.contains("<b>無い課"), "{text}");
     for fields in [
-        vec![("do", "propose"), ("acts", ""), ("day", "2026-04-01")],
-        vec![("do", "propose"), ("acts", gone), ("day", "2026-04-01")],
-        vec![("do", "day"), ("acts", gone), ("day", "32.13.2026")],
-        vec![("do", "add"), ("acts", ""), ("deed", "away"), ("person", "1"), ("why", "nothing")],
-        vec![("do", "add"), ("acts", ""), ("deed", "split_unit"), ("unit", "x"), ("goes", "00001")],
-        vec![("do", "add"), ("acts", ""), ("deed", "drop")],
-        vec![("do", "remove:x"), ("acts", "")],
+        vec![("do", "propose")],
+        vec![("do", "add"), ("deed", "away"), ("person", "1"), ("why", "nothing")],
+        vec![("do", "add"), ("deed", "split_unit"), ("unit", "x"), ("goes", "00001")],
+        vec![("do", "add"), ("deed", "drop")],
+        vec![("do", "remove:x")],
         vec![("do", "")],
     ] {
-        let answer = officer.post(EDIT, EDIT, &fields).await;
-        assert!(answer.status.is_client_error(), "{fields:?}: {} {}", answer.status, answer.text);
+        for acts in [&gone[..], &[]] {
+            let answer = officer.post(EDIT, EDIT, &with(acts, &fields)).await;
+            assert!(answer.status.is_client_error(), "{fields:?}: {} {}", answer.status, answer.text);
+        }
     }
+    let answer = officer.post(EDIT, EDIT, &[("do", "day"), ("day", "32.13.2026")]).await;
+    assert!(answer.status.is_client_error(), "{}", answer.text);
     assert_eq!(rows(&server, server.name(), "organisation.propose").await, []);
-    let fields = [("do", "propose"), ("acts", gone), ("password", PASSWORD)];
-    assert_eq!(reader.post("/_yakuba/console", EDIT, &fields).await.status, StatusCode::FORBIDDEN);
+    let answer = reader.post("/_yakuba/console", EDIT, &with(&gone, &[("do", "propose")])).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
 }

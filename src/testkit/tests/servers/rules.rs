@@ -6,12 +6,14 @@ use std::{collections::BTreeSet, time::Duration};
 use audit::Actor;
 use http::Method;
 use intake::{Date, How};
-use organisation::{GuardKind, Role, State, calendar::begin_of};
+use organisation::{State, calendar::begin_of};
 use personnel::{Answer as DeskAnswer, FileBytes, Import, Order as DeskOrder};
 use rules::{Answer, Done, Order, RuleId};
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Value, json};
 use testkit::{Net, Preset, Server, User};
+
+use crate::staff::decide;
 
 const HEADER: &str = "職員番号,氏名,所属,職名,発令日,アカウント\n";
 
@@ -51,11 +53,7 @@ async fn take(server: &Server, rows: &str, on: &str) {
         panic!("no import")
     };
     let (id, _) = imported.set.unwrap();
-    for (role, person) in [(Role::Personnel, "uid 1001"), (Role::Administrator, "uid 1002")] {
-        let means = BTreeSet::from(GuardKind::ALL);
-        let order = DeskOrder::Approve { id, role, person: person.to_owned(), means, at: None };
-        desk.carry_out(server.name(), order, &by).await.unwrap();
-    }
+    decide(server, server.name(), id).await;
     match desk.carry_out(server.name(), DeskOrder::Apply { id }, &by).await.unwrap() {
         DeskAnswer::Set(_, set) => assert_eq!(set.state, State::Applied),
         other => panic!("{other:?}"),

@@ -1,15 +1,12 @@
 //! Staff with whole servers: colleagues who share no room find each other, and profiles say what the organisation does.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use audit::Actor;
 use http::{Method, StatusCode};
 use intake::{Date, How};
-use organisation::{GuardKind, Role, SetId, State, calendar::begin_of};
+use organisation::{Organisations, SetId, State, calendar::begin_of};
 use personnel::{Answer, FileBytes, Import, Order};
 use ruma::{OwnedRoomId, ServerName, UserId, server_name};
 use serde_json::{Value, json};
@@ -78,12 +75,18 @@ pub(super) async fn plan_file(
         panic!("no import")
     };
     let (id, _) = imported.set.unwrap();
-    for (role, person) in [(Role::Personnel, "uid 1001"), (Role::Administrator, "uid 1002")] {
-        let means = BTreeSet::from(GuardKind::ALL);
-        let order = Order::Approve { id, role, person: person.to_owned(), means, at: None };
-        desk.carry_out(authority, order, &by).await.unwrap();
-    }
+    decide(server, authority, id).await;
     id
+}
+
+/// Notes that a set is decided, as its case does.
+pub(super) async fn decide(server: &Server, authority: &ServerName, set: SetId) {
+    let (store, desk) = server.look(|house| (house.store.clone(), house.personnel.clone()));
+    let all = Organisations::new(&store);
+    let at = all.change_set(authority, set).await.unwrap().at;
+    let batch = all.decided(authority, set, Vec::new(), at).await.unwrap();
+    store.commit(batch).await.unwrap();
+    desk.wake();
 }
 
 pub(super) async fn apply(server: &Server, authority: &ServerName, id: SetId) {
