@@ -108,7 +108,7 @@ fn unwrapped(text: &str) -> &str {
     }
 }
 
-fn is_control(letter: char) -> bool {
+pub(crate) fn is_control(letter: char) -> bool {
     match letter {
         '\n' | '\t' => false,
         // Of no width, and marks that turn the direction of what follows.

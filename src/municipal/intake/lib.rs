@@ -36,6 +36,7 @@ mod sheet;
 mod split;
 #[cfg(test)]
 mod tests;
+mod typed;
 mod words;
 
 pub use cell::Fault as CellFault;
@@ -56,4 +57,5 @@ pub use row::Row;
 pub use separator::Separator;
 pub use sheet::{How, Sheet};
 pub use split::Damage;
+pub use typed::typed_name;
 pub use words::Words;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use base::folded;
-use intake::Date;
+use intake::{Date, typed_name};
 use organisation::{
     Absence, BodyId, Charged, Item, NewUnit, Organisation, PersonId, Reorganisation, Unit, UnitId, UnitNames,
 };
@@ -151,19 +151,19 @@ impl Act {
     pub(crate) fn done(&self, by_hand: &mut Reorganisation<'_>, day: Date) -> Result<Item, Words> {
         let named = Named { known: by_hand.known(), day, units: OnceCell::new() };
         let done = match self {
-            Self::MakeBody { name } => by_hand.make_body(&clean(name)).map(|(_, item)| item),
+            Self::MakeBody { name } => by_hand.make_body(&typed_name(name)?).map(|(_, item)| item),
             Self::MakeUnit { name, code, parent, body } => {
                 let parent = parent.as_deref().map(|parent| named.unit(parent)).transpose()?;
                 let body = match parent {
                     Some(parent) => parent.body,
                     None => named.body(body.as_deref())?,
                 };
-                let new = named.new_unit(body, parent.map(|unit| unit.unit), name, code.as_deref());
+                let new = named.new_unit(body, parent.map(|unit| unit.unit), name, code.as_deref())?;
                 by_hand.make_unit(new).map(|(_, item)| item)
             }
             Self::RenameUnit { unit, name } => {
                 let unit = named.unit(unit)?.unit;
-                by_hand.rename_unit(unit, &clean(name))
+                by_hand.rename_unit(unit, &typed_name(name)?)
             }
             Self::MoveUnit { unit, parent } => {
                 let unit = named.unit(unit)?.unit;
@@ -174,14 +174,14 @@ impl Act {
             Self::MergeUnits { units, name, code } => {
                 let units = units.iter().map(|unit| named.unit(unit)).collect::<Result<Vec<_>, _>>()?;
                 let Some(first) = units.first() else { return Err(no_units()) };
-                let into = named.new_unit(first.body, first.parent, name, code.as_deref());
+                let into = named.new_unit(first.body, first.parent, name, code.as_deref())?;
                 let into = NewUnit { order: first.order, ..into };
                 let units: BTreeSet<UnitId> = units.iter().map(|unit| unit.unit).collect();
                 by_hand.merge_units(&units, into).map(|(_, item)| item)
             }
             Self::SplitUnit { unit, parts, goes } => {
                 let unit = named.unit(unit)?;
-                let place = |part: &str| parts.iter().position(|name| clean(name) == clean(part));
+                let place = |part: &str| parts.iter().position(|name| name.trim() == part.trim());
                 let mut people = BTreeMap::new();
                 for (person, part) in goes {
                     let part = place(part).ok_or_else(|| {
@@ -191,7 +191,7 @@ impl Act {
                     people.insert(named.person(person)?, part);
                 }
                 let new = |name: &String| named.new_unit(unit.body, unit.parent, name, None);
-                let parts = parts.iter().map(new).collect();
+                let parts = parts.iter().map(new).collect::<Result<Vec<_>, _>>()?;
                 let unit = unit.unit;
                 by_hand.split_unit(unit, parts, &people).map(|(_, item)| item)
             }
@@ -201,8 +201,9 @@ impl Act {
             }
             Self::Charge { unit, title, matters } => {
                 let of = named.charged(unit, title.as_deref())?;
-                let matters: Vec<_> =
-                    matters.iter().map(|matter| clean(matter)).filter(|matter| !matter.is_empty()).collect();
+                let matters =
+                    matters.iter().map(|matter| typed_name(matter)).collect::<Result<Vec<_>, _>>()?;
+                let matters: Vec<_> = matters.into_iter().filter(|matter| !matter.is_empty()).collect();
                 by_hand.charge(of, &matters)
             }
             Self::Away { person, why, until } => {
@@ -210,7 +211,7 @@ impl Act {
                 let why = match why {
                     Why::Suspended => Absence::Suspended,
                     Why::Leave => Absence::Leave,
-                    Why::Seconded { to } => Absence::Seconded { to: clean(to) },
+                    Why::Seconded { to } => Absence::Seconded { to: typed_name(to)? },
                 };
                 by_hand.away(person, why, *until)
             }
@@ -220,16 +221,12 @@ impl Act {
             }
             Self::UseName { person, name } => {
                 let person = named.person(person)?;
-                by_hand.use_name(person, name.as_deref().map(clean).as_deref())
+                let name = name.as_deref().map(typed_name).transpose()?.filter(|name| !name.is_empty());
+                by_hand.use_name(person, name.as_deref())
             }
         };
         done.map_err(|refused| refused.words())
     }
-}
-
-/// What is typed, without the spaces around it.
-fn clean(text: &str) -> String {
-    text.trim().to_owned()
 }
 
 /// As much of a name as can be one.
@@ -313,14 +310,20 @@ impl<'a> Named<'a> {
         }
     }
 
-    fn new_unit(&self, body: BodyId, parent: Option<UnitId>, name: &str, code: Option<&str>) -> NewUnit {
+    fn new_unit(
+        &self,
+        body: BodyId,
+        parent: Option<UnitId>,
+        name: &str,
+        code: Option<&str>,
+    ) -> Result<NewUnit, Words> {
         let sisters = match parent {
             Some(parent) => self.known.units_below(parent, self.day),
             None => self.known.top_units(body, self.day),
         };
         let order = sisters.iter().map(|unit| unit.order).max().map_or(0, |last| last.saturating_add(1));
-        let code = code.map(clean).filter(|code| !code.is_empty());
-        NewUnit { body, parent, code, name: clean(name), order }
+        let code = code.map(typed_name).transpose()?.filter(|code| !code.is_empty());
+        Ok(NewUnit { body, parent, code, name: typed_name(name)?, order })
     }
 }
 

@@ -97,6 +97,8 @@ async fn what_cannot_be_done_is_refused_with_the_act_and_nothing_is_stored() {
         (r#"{"rename_unit": {"unit": "unit:4000000000", "name": "x"}}"#, "という所属はありません"),
         (r#"{"rename_unit": {"unit": "/", "name": "x"}}"#, "という所属はありません"),
         (r#"{"rename_unit": {"unit": "人事課", "name": "  "}}"#, "名前として使えません"),
+        (r#"{"rename_unit": {"unit": "人事課", "name": "人\u202e事課"}}"#, "U+202E"),
+        (r#"{"charge": {"unit": "人事課", "matters": ["\u0007"]}}"#, "U+0007"),
         (r#"{"close_unit": {"unit": "人事課"}}"#, "職員がいるため廃止できません"),
         (r#"{"move_unit": {"unit": "総務部", "parent": "人事課"}}"#, "循環"),
         (r#"{"merge_units": {"units": [], "name": "x"}}"#, "統合する所属を選んでください"),
