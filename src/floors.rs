@@ -27,6 +27,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("room", 3),
     ("syslog", 3),
     ("rules", 3),
+    ("posts", 3),
     ("cases", 4),
     ("classes", 4),
     ("engine", 4),

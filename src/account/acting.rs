@@ -4,7 +4,7 @@ use ruma::UserId;
 use store::Reads;
 
 use crate::{
-    Accounts, Error, reserved,
+    Accounts, Error,
     tables::{GUESTS, MODERATION, NOTICES, USERS, guest_key},
 };
 
@@ -33,10 +33,10 @@ impl Accounts {
         let (rows, kept) = (read.take_many(rows)?, read.take_many(kept)?);
         let (guests, notices) = (read.take_many(guests)?, read.take_many(notices)?);
         let all = users.iter().zip(rows).zip(kept).zip(guests).zip(notices);
-        let acting = all.map(|((((user, row), kept), guest), notices)| {
+        let acting = all.map(|((((_, row), kept), guest), notices)| {
             let row = row.filter(|row| !row.deactivated)?;
             let kept = kept.unwrap_or_default();
-            let is_own = reserved::may_be_own(user) && notices.is_some_and(|row| row.room.is_none());
+            let is_own = notices.is_some_and(|row| row.room.is_none());
             let can_act = !kept.locked && !kept.suspended && guest.is_none() && !is_own;
             Some(Acting { administers: row.admin, can_act })
         });

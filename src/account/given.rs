@@ -25,7 +25,6 @@ use crate::{
     log::{Change, log_change},
     profile::{DISPLAY_NAME, shown_as},
     provisioned::shortened,
-    reserved,
     tables::{self, GivenRow, given_key as key},
 };
 
@@ -156,7 +155,8 @@ impl Accounts {
         let (mut batch, mut changed) = (Batch::new(), 0);
         for (((one, account), row), was) in wanted.iter().zip(accounts).zip(rows).zip(stored) {
             let Some(account) = account.filter(|account| !account.deactivated) else { continue };
-            if reserved::may_be_own(&one.user) || (row == one.row && *was == one.texts) {
+            // Such names are the server's and its services', and no person's.
+            if one.user.localpart().starts_with('_') || (row == one.row && *was == one.texts) {
                 continue;
             }
             let user = one.user.as_str();

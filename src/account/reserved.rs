@@ -17,8 +17,3 @@ pub(crate) const STEWARD: &str = "_rooms";
 pub(crate) fn steward_of(authority: &ServerName) -> Option<OwnedUserId> {
     UserId::parse_with_server_name(STEWARD, authority).ok()
 }
-
-/// Whether a name is kept for a user of the server's own. Somebody may have had it since before that.
-pub(crate) fn may_be_own(user: &UserId) -> bool {
-    [NOTICES, STEWARD].contains(&user.localpart())
-}

@@ -19,7 +19,6 @@ use crate::{
     devices::check_device_id,
     login::By,
     register::{Wish, parse_new_user_id},
-    reserved,
     service::{AppService, NO_DEVICE, PROOF, acting_hash},
     service_devices::made_by,
     sessions::Entry,
@@ -82,7 +81,7 @@ impl Accounts {
         let own = reads.get(&tables::NOTICES, user.as_str());
         let mut found = self.inner.store.read(reads).await?;
         // However wide its namespaces are: who is the server's own is nobody else.
-        let own = found.take(own)?.filter(|_| reserved::may_be_own(user));
+        let own = found.take(own)?;
         if own.is_some_and(|row| row.room.is_none()) {
             return Err(Error::Forbidden("This is the server's own user, and no application service's"));
         }

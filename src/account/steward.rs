@@ -9,15 +9,12 @@ use crate::{Accounts, Error, register::NewUser, reserved, tables};
 const NAME: &str = "組織のルーム管理 / Rooms of the organisation";
 
 impl Accounts {
-    /// Whether a user is the server's own: the steward of rooms, or who writes its notices. One who had the name before it was
-    /// kept for this is none.
+    /// Whether a user is the server's own: the steward of rooms, who writes its notices, or the address of a post. One who had
+    /// the name before it was kept for this is none.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub async fn is_own(&self, user: &UserId) -> Result<bool, Error> {
-        if !reserved::may_be_own(user) {
-            return Ok(false);
-        }
         let row = self.inner.store.get(&tables::NOTICES, user.as_str()).await?;
         Ok(row.is_some_and(|row| row.room.is_none()))
     }
@@ -59,5 +56,47 @@ impl Accounts {
             },
             Err(error) => Err(error),
         }
+    }
+
+    /// The user of an address by which a post or a unit is reached: an account without a password, that is made where it is
+    /// wanted and has a name to show. Nothing where somebody else has the name of the user, or it was never wanted.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParam`] where no user can have the name; others of profiles; [`Error::Store`].
+    pub async fn address(
+        &self,
+        authority: &ServerName,
+        address: &str,
+        shown: &str,
+    ) -> Result<Option<OwnedUserId>, Error> {
+        let user = UserId::parse_with_server_name(address, authority)
+            .map_err(|error| Error::InvalidParam(error.to_string()))?;
+        let (is_ours, is_there) = (self.is_own(&user).await?, self.find_account(&user).await?.is_some());
+        if is_there && !is_ours {
+            return Ok(None);
+        }
+        if !is_there {
+            if shown.is_empty() || self.is_exclusive(&user) {
+                return Ok(None);
+            }
+            let new = NewUser {
+                localpart: address.to_owned(),
+                password: None,
+                display_name: Some(shown.to_owned()),
+                admin: false,
+            };
+            return match self.create_own(&user, &new, &Actor::server()).await {
+                Ok(()) => Ok(Some(user)),
+                // Another process was faster, or somebody took the name.
+                Err(Error::UserInUse) => Ok(self.is_own(&user).await?.then_some(user)),
+                Err(error) => Err(error),
+            };
+        }
+        if !shown.is_empty() && self.member_profile(&user).await?.displayname.as_deref() != Some(shown) {
+            let name = serde_json::value::to_raw_value(shown)
+                .map_err(|error| Error::InvalidParam(error.to_string()))?;
+            self.set_profile_field(&user, "displayname", &name).await?;
+        }
+        Ok(Some(user))
     }
 }

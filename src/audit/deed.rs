@@ -375,11 +375,13 @@ pub enum Action {
     NameDeputy,
     /// Nobody decides for somebody any more, or not so long.
     EndDeputy,
+    /// An address invited into a room whom it reaches, or put out whom it reaches no more.
+    ReachByAddress,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 107] = [
+    pub const ALL: [Self; 108] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -487,6 +489,7 @@ impl Action {
         Self::EndCase,
         Self::NameDeputy,
         Self::EndDeputy,
+        Self::ReachByAddress,
     ];
 
     /// Its word in rows, which never changes.
@@ -600,6 +603,7 @@ impl Action {
             Self::EndCase => "case.end",
             Self::NameDeputy => "deputy.name",
             Self::EndDeputy => "deputy.end",
+            Self::ReachByAddress => "address.reach",
         }
     }
 

@@ -171,6 +171,7 @@ impl Action {
             Self::EndCase => ("案件の期間が終了", "what a case had done ended"),
             Self::NameDeputy => ("代理者を指定", "named a deputy"),
             Self::EndDeputy => ("代理者の指定を終了", "ended a deputy"),
+            Self::ReachByAddress => ("宛先による招待・退出", "invited or put out by an address"),
         }
     }
 }

@@ -151,13 +151,13 @@ async fn a_personnel_file_goes_from_the_first_look_to_the_end_of_its_undoing() {
     let wish = ["ask", "changes", "--field", &field, "--reason", "最初の名簿"];
     assert!(!case(directory, "jinji", &wish).0, "with a wrong password");
     std::fs::write(&password, "a-long-password\n").unwrap();
-    let number = ask(directory, &set);
+    let asked = ask(directory, &set);
     // Whoever has asked does not approve as well; nor does who administers without the duty.
-    assert!(!case(directory, "jinji", &["approve", &number]).0);
+    assert!(!case(directory, "jinji", &["approve", &asked]).0);
     user(directory, &["duty", "hanako", "--take", "変更案承認"]);
-    assert!(!case(directory, "hanako", &["approve", &number]).0);
+    assert!(!case(directory, "hanako", &["approve", &asked]).0);
     user(directory, &["duty", "hanako", "--give", "変更案承認"]);
-    let (done, said) = case(directory, "hanako", &["approve", &number]);
+    let (done, said) = case(directory, "hanako", &["approve", &asked]);
     assert!(done && said.contains("[carried out]"), "{said}");
     // The server applies it by itself; who asks for it waits until it is done.
     let applied = org(directory, &["apply", &set]);

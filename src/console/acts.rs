@@ -17,6 +17,7 @@ pub(crate) enum Deed {
     SplitUnit,
     CloseUnit,
     Charge,
+    Address,
     Away,
     Back,
     UseName,
@@ -25,7 +26,7 @@ pub(crate) enum Deed {
 
 impl Deed {
     /// All, in the order in which they are shown.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::MakeUnit,
         Self::RenameUnit,
         Self::MoveUnit,
@@ -33,6 +34,7 @@ impl Deed {
         Self::SplitUnit,
         Self::CloseUnit,
         Self::Charge,
+        Self::Address,
         Self::Away,
         Self::Back,
         Self::UseName,
@@ -48,6 +50,7 @@ impl Deed {
             Self::SplitUnit => "split_unit",
             Self::CloseUnit => "close_unit",
             Self::Charge => "charge",
+            Self::Address => "address",
             Self::Away => "away",
             Self::Back => "back",
             Self::UseName => "use_name",
@@ -69,6 +72,7 @@ impl Deed {
             Self::SplitUnit => visit.say("所属の分割", "Split a unit"),
             Self::CloseUnit => visit.say("所属の廃止", "Close a unit"),
             Self::Charge => visit.say("担当業務（事務分掌）", "Who is responsible for what"),
+            Self::Address => visit.say("宛先（代表アドレス）", "An address"),
             Self::Away => visit.say("休職・休業・出向", "Somebody is away"),
             Self::Back => visit.say("復職", "Somebody is back"),
             Self::UseName => visit.say("旧姓などの使用", "A name used at work"),
@@ -111,6 +115,7 @@ impl Deed {
                     .filter(|matter| !matter.is_empty())
                     .collect(),
             },
+            Self::Address => Act::Address { name: text("name"), unit: some("unit"), title: some("title") },
             Self::Away => {
                 let until = some("until").map(|day| day.parse()).transpose();
                 let until = until.map_err(|_| {
@@ -176,6 +181,19 @@ impl Deed {
                     say("この言葉で職員を探せます。空欄にすると取り消します。", "People are found by these words; none takes back what was said."),
                 ))
             },
+            Self::Address => html! {
+                (input.line(
+                    "name",
+                    say("宛先の名前", "The address"),
+                    say(
+                        "半角の英小文字・数字。bousai とすると、@bousai:… への招待が、その職の人に届きます。",
+                        "Small letters and digits: with bousai, whoever has the post is reached by inviting @bousai:….",
+                    ),
+                    true,
+                ))
+                (input.unit("unit", say("届け先の所属（空欄にすると廃止）", "The unit that is reached; none ends it"), false))
+                (input.line("title", say("職名（特定の職のときだけ）", "Title, where it is a post"), "", false))
+            },
             Self::Away => html! {
                 (person)
                 (field("why", say("事由", "Why"), "", html! {
@@ -216,6 +234,7 @@ pub(crate) fn named(visit: &Visit, act: &Act) -> String {
         Act::SplitUnit { unit, .. } => (Deed::SplitUnit, unit),
         Act::CloseUnit { unit } => (Deed::CloseUnit, unit),
         Act::Charge { unit, .. } => (Deed::Charge, unit),
+        Act::Address { name, .. } => (Deed::Address, name),
         Act::Away { person, .. } => (Deed::Away, person),
         Act::Back { person } => (Deed::Back, person),
         Act::UseName { person, .. } => (Deed::UseName, person),

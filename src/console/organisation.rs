@@ -105,7 +105,8 @@ fn edits(visit: &Visit, shown: &Shown, is_one: bool) -> Markup {
                 a href=(to("move_unit")) { (visit.say("移管する", "Move it")) } " "
                 a href=(to("split_unit")) { (visit.say("分割する", "Split it")) } " "
                 a href=(to("close_unit")) { (visit.say("廃止する", "Close it")) } " "
-                a href=(to("charge")) { (visit.say("担当業務を決める", "Say what it is responsible for")) }
+                a href=(to("charge")) { (visit.say("担当業務を決める", "Say what it is responsible for")) } " "
+                a href=(to("address")) { (visit.say("宛先を決める", "Give it an address")) }
             }
         } }
     }
@@ -130,6 +131,9 @@ fn people(visit: &Visit, unit: &ShownUnit) -> Markup {
         h3 { (unit.name) @if let Some(code) = &unit.code { " " small.id { (code) } } }
         @if !unit.charges.is_empty() {
             p { (visit.say("担当業務: ", "Responsible for: ")) (unit.charges.join(visit.say("、", ", "))) }
+        }
+        @for (address, of) in &unit.addresses {
+            p { (visit.say("宛先: ", "Reached by: ")) span.id { "@" (address) ":" (visit.authority()) } " (" (of) ")" }
         }
         @if unit.members.is_empty() {
             p { (visit.say("誰もいません。", "Nobody is here.")) }

@@ -28,6 +28,7 @@ use organisation::Organisations;
 use pages::Pages;
 use pdu::Authorities;
 use personnel::Personnel;
+use posts::Posts;
 use push::{Delivery, DeliveryParts, MailParts, Push};
 use room::{AllowAll, Policy};
 use rules::Rules;
@@ -46,6 +47,7 @@ use web::{Kit, Limits, Router, Routes};
 use crate::{
     admin::AdminApi,
     by_case::ForCases,
+    by_post::ByPost,
     by_rule::ByRule,
     causes,
     colleagues::OfStaff,
@@ -169,6 +171,8 @@ pub struct House {
     pub duties: Duties,
     /// Rooms that follow from it.
     pub rules: Rules,
+    /// Addresses of posts.
+    pub posts: Posts,
     /// What needs the consent of others.
     pub cases: Cases,
     /// Their people as users: who finds whom, and what profiles say.
@@ -490,6 +494,13 @@ impl House {
             tasks: &edges,
             metrics: &metrics,
         });
+        let posts = Posts::new(posts::Parts {
+            store: store.clone(),
+            authorities: authorities.iter().map(|authority| authority.name().to_owned()).collect(),
+            rooms: Arc::new(ByPost { engine: engine.clone(), accounts: accounts.clone() }),
+            clock: clock.clone(),
+            tasks: &edges,
+        });
         let log_servers = Forwarder::new(syslog::Parts {
             store: store.clone(),
             destinations: config.log_servers()?,
@@ -615,6 +626,7 @@ impl House {
             scim: (!sources.is_empty()).then_some(scim),
             rules,
             staff,
+            posts,
             classes,
             ldap,
             log_servers,
@@ -696,6 +708,7 @@ impl House {
         self.services.start();
         self.personnel.start();
         self.rules.start(self.personnel.applied());
+        self.posts.start(self.personnel.applied());
         self.staff.start(self.personnel.applied());
         self.classes.start(self.personnel.applied());
         self.ldap.start();

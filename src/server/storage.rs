@@ -372,6 +372,7 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         scim::checks(),
         ldap::checks(),
         rules::checks(),
+        posts::checks(),
         room::checks(),
         engine::checks(),
         admin_api::checks(),

@@ -3,7 +3,10 @@
 //! Answers about units are in the order of their places, answers about people in the order of their posts and readings.
 //! A day in the past answers as it is known now: what was corrected since is right.
 
-use std::{cmp::Reverse, collections::BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use intake::{Class, Date};
 
@@ -139,6 +142,48 @@ impl Organisation {
     pub fn charges(&self, of: Charged, day: Date) -> &[String] {
         let mut charges = self.charges_under(&Key::ChargesOf(of)).filter(|(_, span, _)| span.holds(day));
         charges.next().map_or(&[], |(.., charge)| &charge.words)
+    }
+
+    /// What a unit or a post is called on a day: 防災課, or 防災課 課長.
+    #[must_use]
+    pub fn called(&self, of: Charged, day: Date) -> Option<String> {
+        match of {
+            Charged::Unit(unit) => self.unit(unit, day).map(|unit| unit.name.clone()),
+            Charged::Post(post) => {
+                let post = self.post(post, day)?;
+                let unit = self.unit(post.unit, day)?;
+                Some(format!("{} {}", unit.name, post.title).trim_end().to_owned())
+            }
+        }
+    }
+
+    /// All addresses that there are, were or will be, in their order, each with whom it reaches on a day, if anybody.
+    #[must_use]
+    pub fn addresses(&self, day: Date) -> BTreeMap<&str, Option<Charged>> {
+        let mut all = BTreeMap::new();
+        for (_, said) in self.records() {
+            if let What::Address(address) = &said.what {
+                let of = said.span.holds(day).then_some(address.of);
+                let known = all.entry(address.name.as_str()).or_insert(None);
+                *known = of.or(*known);
+            }
+        }
+        all
+    }
+
+    /// Whom an address of a unit or a post reaches on a day: who has the post or is in the unit and is not away; nobody being
+    /// there, who answers for the unit.
+    #[must_use]
+    pub fn reached(&self, of: Charged, day: Date) -> Vec<Holder<'_>> {
+        let (mut people, unit) = match of {
+            Charged::Unit(unit) => (self.members(unit, day), Some(unit)),
+            Charged::Post(post) => (self.holders(post, day), self.post(post, day).map(|post| post.unit)),
+        };
+        people.retain(|holder| holder.away.is_none());
+        match unit {
+            Some(unit) if people.is_empty() => self.responsible(unit, day),
+            _ => people,
+        }
     }
 
     /// Who has a post on a day.

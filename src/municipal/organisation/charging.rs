@@ -1,13 +1,14 @@
-//! What units and posts are responsible for (事務分掌), as somebody says it by hand.
+//! What units and posts are responsible for (事務分掌), and by which addresses they are reached, as somebody says it by hand.
 
 use std::collections::BTreeSet;
 
 use crate::{
+    ids::RecordId,
     item::{Item, Kind},
     organisation::Key,
     reorganise::{Refused, Reorganisation},
     span::Span,
-    statement::{Charge, Charged, What},
+    statement::{Address, Charge, Charged, What},
     words::words,
 };
 
@@ -17,7 +18,7 @@ impl Reorganisation<'_> {
     /// # Errors
     /// [`Refused`]; then nothing is done.
     pub fn charge(&mut self, of: Charged, matters: &[String]) -> Result<Item, Refused> {
-        let about = self.name_of_charged(of).ok_or(Refused::NoUnit)?;
+        let about = self.known().called(of, self.day).ok_or(Refused::NoUnit)?;
         self.set_charges(of, matters.to_vec());
         let (day, ja) = (self.day, self.day.in_era());
         let (matters, matters_en) = (matters.join("、"), matters.join(", "));
@@ -28,22 +29,64 @@ impl Reorganisation<'_> {
         self.item(Kind::Changed, about, told)
     }
 
-    fn name_of_charged(&self, of: Charged) -> Option<String> {
-        let known = self.known();
-        match of {
-            Charged::Unit(unit) => known.unit(unit, self.day).map(|unit| unit.name.clone()),
-            Charged::Post(post) => {
-                let post = known.post(post, self.day)?;
-                let unit = known.unit(post.unit, self.day)?;
-                Some(format!("{} {}", unit.name, post.title))
+    /// Says that an address reaches a unit or a post from the day on, whomever it reached before.
+    ///
+    /// # Errors
+    /// [`Refused`]; then nothing is done.
+    pub fn address(&mut self, name: &str, of: Charged) -> Result<Item, Refused> {
+        let about = self.known().called(of, self.day).ok_or(Refused::NoUnit)?;
+        let what = What::Address(Address { name: name.to_owned(), of });
+        match self.standing_address(name) {
+            Some(record) => self.edit.turn(record, self.day, what),
+            None => {
+                let all = self.edit.next.addresses_under(&Key::Address(name.to_owned()));
+                let later = all.filter_map(|(_, span, _)| span.from()).filter(|from| *from > self.day).min();
+                if let Some(span) = Span::new(Some(self.day), later) {
+                    self.edit.add(span, what);
+                }
             }
         }
+        let (day, ja) = (self.day, self.day.in_era());
+        self.item(Kind::Changed, about, words!("宛先 {name}({ja}から)", "reached by {name} from {day} on"))
+    }
+
+    /// Says that an address reaches nobody from the day on.
+    ///
+    /// # Errors
+    /// [`Refused`], also where it reaches nobody; then nothing is done.
+    pub fn end_address(&mut self, name: &str) -> Result<Item, Refused> {
+        let record = self.standing_address(name).ok_or(Refused::NoAddress)?;
+        self.edit.end(record, self.day);
+        let (day, ja) = (self.day, self.day.in_era());
+        let told = words!("宛先の廃止({ja})", "the address ends on {day}");
+        self.item(Kind::Ended, name.to_owned(), told)
+    }
+
+    fn standing_address(&self, name: &str) -> Option<RecordId> {
+        let mut all = self.edit.next.addresses_under(&Key::Address(name.to_owned()));
+        all.find(|(_, span, _)| span.holds(self.day)).map(|(record, ..)| record)
+    }
+
+    /// What takes something's place is reached by its addresses, and responsible for all that it was.
+    pub(crate) fn hand_on(&mut self, from: Charged, to: Charged) {
+        if from == to {
+            return;
+        }
+        let addresses = self.edit.next.addresses_under(&Key::AddressesOf(from));
+        let addresses: Vec<_> = addresses
+            .filter(|(_, span, _)| !span.is_over(self.day))
+            .map(|(record, _, address)| (record, Address { of: to, ..address.clone() }))
+            .collect();
+        for (record, address) in addresses {
+            self.edit.turn(record, self.day, What::Address(address));
+        }
+        self.join_charges(from, to);
     }
 
     /// What takes something's place is responsible for all that it was.
-    pub(crate) fn join_charges(&mut self, from: Charged, to: Charged) {
+    fn join_charges(&mut self, from: Charged, to: Charged) {
         let old = self.known().charges(from, self.day);
-        if from == to || old.is_empty() {
+        if old.is_empty() {
             return;
         }
         let (mut all, mut seen) = (Vec::new(), BTreeSet::new());

@@ -7,7 +7,7 @@ use intake::Date;
 use crate::{
     calendar::before,
     ids::{BodyId, PersonId, PostId, UnitId},
-    limits::{MAX_CHARGES, MAX_DEPTH, MAX_NAME},
+    limits::{MAX_ADDRESS, MAX_CHARGES, MAX_DEPTH, MAX_NAME},
     organisation::{Key, Organisation},
     span::Span,
     statement::{Absence, Appointment, Away, Charged, Statement, Succession, Tenure, What},
@@ -48,6 +48,12 @@ pub enum Breach {
     ManyCharges,
     /// What a unit or a post is responsible for is said twice for one day.
     TwofoldCharges,
+    /// Something is no address.
+    Address(String),
+    /// An address is a person's account.
+    AddressOfPerson(String),
+    /// An address reaches two on one day.
+    TwofoldAddress(String),
 }
 
 impl Breach {
@@ -110,6 +116,18 @@ impl Breach {
                 "一つの所属または職の担当業務が、同じ日に二重に登録されています。",
                 "What a unit or a post is responsible for is said twice for one day."
             ),
+            Self::Address(name) => words!(
+                "「{name}」は宛先の名前として使えません(半角の英小文字・数字・「.」「_」「-」、英数字で始まる {MAX_ADDRESS} 文字まで)。",
+                "\"{name}\" is no address (small letters, digits, `.`, `_` and `-`, at most {MAX_ADDRESS}, the first a letter or digit)."
+            ),
+            Self::AddressOfPerson(name) => words!(
+                "「{name}」は職員のアカウント名のため、宛先の名前に使えません。",
+                "\"{name}\" is a person's account, and so no address."
+            ),
+            Self::TwofoldAddress(name) => words!(
+                "宛先「{name}」は、その期間に別の所属または職のものです。",
+                "The address \"{name}\" is another unit's or post's in that time."
+            ),
         }
     }
 }
@@ -123,6 +141,7 @@ pub(crate) struct Touched {
     people: BTreeSet<PersonId>,
     names: BTreeSet<String>,
     charged: BTreeSet<Charged>,
+    addresses: BTreeSet<String>,
 }
 
 impl Touched {
@@ -153,6 +172,7 @@ impl Touched {
                 named(&person.name);
                 person.used_name.as_deref().into_iter().for_each(&mut named);
                 self.people.insert(person.person);
+                self.addresses.extend(person.account.clone());
             }
             What::Appointment(Appointment { person, post, source, .. }) => {
                 source.as_deref().into_iter().for_each(&mut named);
@@ -170,6 +190,7 @@ impl Touched {
                 charge.words.iter().map(String::as_str).for_each(&mut named);
                 self.charged.insert(charge.of);
             }
+            What::Address(address) => drop(self.addresses.insert(address.name.clone())),
         }
     }
 }
@@ -191,6 +212,7 @@ impl Organisation {
         touched.posts.iter().for_each(|post| self.post_breaches(*post, &mut found));
         touched.people.iter().for_each(|person| self.person_breaches(*person, &mut found));
         touched.charged.iter().for_each(|of| self.charge_breaches(*of, &mut found));
+        touched.addresses.iter().for_each(|name| self.address_breaches(name, &mut found));
         found.into_iter().collect()
     }
 
@@ -281,6 +303,27 @@ impl Organisation {
         }
         if overlap(&all.iter().map(|(_, span, _)| *span).collect::<Vec<_>>()) {
             found.insert(Breach::TwofoldCharges);
+        }
+    }
+
+    fn address_breaches(&self, name: &str, found: &mut BTreeSet<Breach>) {
+        let all: Vec<_> =
+            self.addresses_under(&Key::Address(name.to_owned())).map(|(_, span, _)| span).collect();
+        if all.is_empty() {
+            return;
+        }
+        let is_letter = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9');
+        let is_sound = (1..=MAX_ADDRESS).contains(&name.len())
+            && name.bytes().all(|byte| is_letter(byte) || matches!(byte, b'.' | b'_' | b'-'))
+            && name.bytes().next().is_some_and(is_letter);
+        if !is_sound {
+            found.insert(Breach::Address(name.chars().take(MAX_NAME).collect()));
+        }
+        if self.owner(name).is_some() {
+            found.insert(Breach::AddressOfPerson(name.to_owned()));
+        }
+        if overlap(&all) {
+            found.insert(Breach::TwofoldAddress(name.to_owned()));
         }
     }
 

@@ -58,7 +58,7 @@ pub use reorganise::{NewUnit, Refused, Reorganisation};
 pub use set::{Approval, ChangeSet, Refusal, Role, State};
 pub use span::Span;
 pub use statement::{
-    Absence, Appointment, Away, Body, Charge, Charged, Person, Post, Statement, Succession, Tenure, Unit,
-    What,
+    Absence, Address, Appointment, Away, Body, Charge, Charged, Person, Post, Statement, Succession, Tenure,
+    Unit, What,
 };
 pub use tables::{Entry, ItemRow, ItemState, checks};

@@ -36,6 +36,9 @@ pub const EMPTIED: usize = 3;
 /// Most people whom a search of a page gives; how many more there are is counted.
 pub const MAX_FOUND: usize = 50;
 
+/// Most letters of an address.
+pub const MAX_ADDRESS: usize = 64;
+
 /// Most matters that one unit or post is responsible for.
 pub const MAX_CHARGES: usize = 30;
 

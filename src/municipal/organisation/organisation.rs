@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     ids::{BodyId, PersonId, PostId, RecordId, UnitId},
     span::Span,
-    statement::{Appointment, Away, Body, Charge, Charged, Person, Post, Statement, Succession, Unit, What},
+    statement::{
+        Address, Appointment, Away, Body, Charge, Charged, Person, Post, Statement, Succession, Unit, What,
+    },
 };
 
 /// By what records are looked up.
@@ -35,6 +37,8 @@ pub(crate) enum Key {
     Successors(UnitId),
     Predecessors(UnitId),
     ChargesOf(Charged),
+    Address(String),
+    AddressesOf(Charged),
 }
 
 /// What is said of bodies, units, posts, people and appointments.
@@ -155,6 +159,16 @@ impl Organisation {
         })
     }
 
+    pub(crate) fn addresses_under(
+        &self,
+        key: &Key,
+    ) -> impl Iterator<Item = (RecordId, Span, &Address)> + use<'_> {
+        self.under(key).filter_map(|(record, said)| match &said.what {
+            What::Address(address) => Some((record, said.span, address)),
+            _ => None,
+        })
+    }
+
     pub(crate) fn charges_under(
         &self,
         key: &Key,
@@ -187,5 +201,6 @@ fn keys(what: &What) -> Vec<Key> {
         What::Away(away) => vec![Key::AbsencesOf(away.person)],
         What::Succession(Succession { from, to }) => vec![Key::Successors(*from), Key::Predecessors(*to)],
         What::Charge(charge) => vec![Key::ChargesOf(charge.of)],
+        What::Address(address) => vec![Key::Address(address.name.clone()), Key::AddressesOf(address.of)],
     }
 }

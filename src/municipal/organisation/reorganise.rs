@@ -27,6 +27,8 @@ pub enum Refused {
     NoUnit,
     /// There is no such person on the day.
     NoPerson,
+    /// There is no such address on the day.
+    NoAddress,
     /// Fewer than one unit to merge, or fewer than two to split into.
     TooFew,
     /// People are in the unit, who would have none.
@@ -55,6 +57,9 @@ impl Refused {
         match self {
             Self::NoUnit => words!("その日にその所属はありません。", "There is no such unit on that day."),
             Self::NoPerson => words!("その日にその職員はいません。", "There is no such person on that day."),
+            Self::NoAddress => {
+                words!("その日にその宛先はありません。", "There is no such address on that day.")
+            }
             Self::TooFew => words!(
                 "統合は一つ以上、分割は二つ以上の所属を選んでください。",
                 "Please choose one unit at least to merge, or two to split into."
@@ -219,7 +224,7 @@ impl<'a> Reorganisation<'a> {
         for old in units {
             self.move_posts(*old, |_| Some(unit));
             self.move_units_below(*old, unit);
-            self.join_charges(Charged::Unit(*old), Charged::Unit(unit));
+            self.hand_on(Charged::Unit(*old), Charged::Unit(unit));
             self.succeed(*old, &[unit]);
         }
         let told = words!(
@@ -257,7 +262,7 @@ impl<'a> Reorganisation<'a> {
         self.move_posts(unit, |person| goes.get(&person).and_then(|part| made.get(*part)).copied());
         if let Some(first) = made.first() {
             self.move_units_below(unit, *first);
-            self.join_charges(Charged::Unit(unit), Charged::Unit(*first));
+            self.hand_on(Charged::Unit(unit), Charged::Unit(*first));
         }
         self.succeed(unit, &made);
         let told =
@@ -373,7 +378,7 @@ impl<'a> Reorganisation<'a> {
                 let Some(unit) = goes(appointment.person) else { continue };
                 let old = post.post;
                 let post = self.like(unit, &post);
-                self.join_charges(Charged::Post(old), Charged::Post(post));
+                self.hand_on(Charged::Post(old), Charged::Post(post));
                 // Two posts of the same title, in two units that are merged, are one post: it is his once.
                 self.edit.end(record, self.day);
                 if let Some(span) = span.after(self.day) {

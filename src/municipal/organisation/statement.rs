@@ -40,6 +40,8 @@ pub enum What {
     Succession(Succession),
     /// What a unit or a post is responsible for.
     Charge(Charge),
+    /// By which address others reach a unit or whoever has a post.
+    Address(Address),
 }
 
 /// A body (実施機関: 首長部局, 教育委員会, 議会, 消防団): it has a directory of its own.
@@ -179,7 +181,16 @@ pub struct Charge {
     pub words: Vec<String>,
 }
 
-/// What is responsible for something.
+/// A name of a user of the authority by which others reach whoever has a post, or a unit: `@bousai:…`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Address {
+    /// The name: the localpart of the user.
+    pub name: String,
+    /// Whom it reaches.
+    pub of: Charged,
+}
+
+/// A unit, or a post: what is responsible for something, and can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Charged {
     /// A unit.

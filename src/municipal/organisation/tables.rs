@@ -112,7 +112,8 @@ mod tests {
         set::{Approval, Role, State},
         span::Span,
         statement::{
-            Absence, Appointment, Away, Body, Charge, Charged, Person, Post, Succession, Tenure, Unit, What,
+            Absence, Address, Appointment, Away, Body, Charge, Charged, Person, Post, Succession, Tenure,
+            Unit, What,
         },
     };
 
@@ -171,6 +172,8 @@ mod tests {
         is(What::Succession(Succession { from: UnitId(1), to: UnitId(2) }), b"\x06\x01\x02");
         let charge = Charge { of: Charged::Post(PostId(1)), words: vec!["a".into()] };
         is(What::Charge(charge), b"\x07\x01\x01\x01\x01a");
+        let address = Address { name: "a".into(), of: Charged::Unit(UnitId(1)) };
+        is(What::Address(address), b"\x08\x01a\x00\x01");
     }
 
     #[test]

@@ -93,6 +93,17 @@ pub enum Act {
         /// The matters; none takes back what was said.
         matters: Vec<String>,
     },
+    /// By which name of a user others reach a unit, or whoever has a post in it (`@bousai:…`).
+    Address {
+        /// The name: the localpart.
+        name: String,
+        /// Which unit; none takes the address back.
+        #[serde(default)]
+        unit: Option<String>,
+        /// 職名, where it is a post.
+        #[serde(default)]
+        title: Option<String>,
+    },
     /// Somebody is away from his posts.
     Away {
         /// Who.
@@ -205,6 +216,16 @@ impl Act {
                     matters.iter().map(|matter| typed_name(matter)).collect::<Result<Vec<_>, _>>()?;
                 let matters: Vec<_> = matters.into_iter().filter(|matter| !matter.is_empty()).collect();
                 by_hand.charge(of, &matters)
+            }
+            Self::Address { name, unit, title } => {
+                let of = unit.as_deref().map(|unit| named.charged(unit, title.as_deref())).transpose()?;
+                let name = short(name);
+                let name =
+                    name.strip_prefix('@').map_or(name.as_str(), |id| id.split(':').next().unwrap_or(id));
+                match of {
+                    Some(of) => by_hand.address(name, of),
+                    None => by_hand.end_address(name),
+                }
             }
             Self::Away { person, why, until } => {
                 let person = named.person(person)?;

@@ -171,6 +171,8 @@ pub struct ShownUnit {
     pub code: Option<String>,
     /// What it is responsible for (事務分掌).
     pub charges: Vec<String>,
+    /// The addresses by which it and its posts are reached, each with what it is of.
+    pub addresses: Vec<(String, String)>,
     /// Who has a post in it.
     pub members: Vec<Member>,
 }

@@ -1,10 +1,10 @@
 //! Who is where on a day, as people read it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base::folded;
 use intake::Date;
-use organisation::{Charged, Directory, Holder, Listed, Organisation, UNIT_NUMBER, Unit};
+use organisation::{Charged, Directory, Holder, Listed, Organisation, UNIT_NUMBER, Unit, UnitId};
 use ruma::ServerName;
 
 use crate::{
@@ -99,6 +99,7 @@ fn bodies(known: &Organisation, day: Date, wanted: Option<&str>) -> (Vec<ShownBo
             None => unit.code.as_deref() == Some(*name) || key(&unit.name) == *folded,
         })
     };
+    let all_addresses = known.addresses(day);
     let (mut told, mut room, mut more) = (Vec::new(), MOST_MEMBERS, 0);
     for body in known.bodies(day) {
         let mut units = Vec::new();
@@ -118,6 +119,7 @@ fn bodies(known: &Organisation, day: Date, wanted: Option<&str>) -> (Vec<ShownBo
                     name: unit.name.clone(),
                     code: unit.code.clone(),
                     charges: known.charges(Charged::Unit(unit.unit), day).to_vec(),
+                    addresses: addresses(known, &all_addresses, unit.unit, day),
                     members: members.iter().map(|holder| member(known, holder, day)).collect(),
                 });
             }
@@ -127,6 +129,21 @@ fn bodies(known: &Organisation, day: Date, wanted: Option<&str>) -> (Vec<ShownBo
         }
     }
     (told, more)
+}
+
+/// The addresses of a unit and of its posts, each with what it is of.
+fn addresses(
+    known: &Organisation,
+    all: &BTreeMap<&str, Option<Charged>>,
+    unit: UnitId,
+    day: Date,
+) -> Vec<(String, String)> {
+    let is_its = |of: Charged| match of {
+        Charged::Unit(one) => one == unit,
+        Charged::Post(post) => known.post(post, day).is_some_and(|post| post.unit == unit),
+    };
+    let its = all.iter().filter_map(|(name, of)| Some((name, of.filter(|of| is_its(*of))?)));
+    its.filter_map(|(name, of)| Some(((*name).to_owned(), known.called(of, day)?))).collect()
 }
 
 fn member(known: &Organisation, holder: &Holder<'_>, day: Date) -> Member {

@@ -130,3 +130,70 @@ fn too_many_matters_and_what_is_not_there_are_refused() {
     assert_eq!(by_hand.known(), &before, "what was refused is not done");
     assert!(by_hand.charge(Charged::Unit(bosai), &many[..30]).is_ok());
 }
+
+#[test]
+fn an_address_reaches_who_has_the_post_on_that_day_and_goes_on_with_what_takes_its_place() {
+    let mut town = Town::with(PEOPLE);
+    let (bosai, jutaku) = (town.unit("防災課", MARCH), town.unit("住宅課", MARCH));
+    let head = town.post(bosai, "課長", MARCH);
+    let address = |town: &mut Town, name: &str, of: Charged, on: &str| {
+        town.by_hand(on, |by_hand| ((), by_hand.address(name, of).unwrap()));
+    };
+    address(&mut town, "bousai", head, MARCH);
+    address(&mut town, "jutaku", Charged::Unit(jutaku), MARCH);
+    let reached = |town: &Town, name: &str, on: &str| {
+        let of = town.known.addresses(day(on)).get(name).copied().flatten();
+        let people = of.map(|of| town.known.reached(of, day(on))).unwrap_or_default();
+        let mut names: Vec<_> = people.iter().map(|holder| holder.person.called().to_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(reached(&town, "bousai", MARCH), ["山田 花子"]);
+    assert_eq!(reached(&town, "jutaku", MARCH), ["佐藤 次郎", "鈴木 一郎"]);
+    assert!(reached(&town, "bousai", "2026-03-30").is_empty(), "not the day before");
+
+    // Nobody has the post: who answers for the unit.
+    let into = NewUnit {
+        body: town.body(),
+        parent: Some(town.unit("総務部", MARCH)),
+        code: None,
+        name: "くらし安全課".to_owned(),
+        order: 0,
+    };
+    town.by_hand(APRIL, |by_hand| by_hand.merge_units(&BTreeSet::from([bosai, jutaku]), into).unwrap());
+    assert_eq!(reached(&town, "bousai", APRIL), ["山田 花子", "鈴木 一郎"], "both 課長 have one post now");
+    assert_eq!(reached(&town, "jutaku", APRIL).len(), 4, "all of the unit that it became");
+    assert_eq!(reached(&town, "bousai", MARCH), ["山田 花子"]);
+    town.by_hand("2026-10-01", |by_hand| ((), by_hand.end_address("bousai").unwrap()));
+    assert!(reached(&town, "bousai", "2026-10-01").is_empty());
+    assert!(town.known.addresses(day("2026-10-01")).contains_key("bousai"), "and is known still");
+}
+
+#[test]
+fn an_address_is_one_things_and_no_persons() {
+    let mut town = Town::with(PEOPLE);
+    let (bosai, jutaku) = (town.unit("防災課", MARCH), town.unit("住宅課", MARCH));
+    let mut by_hand = Reorganisation::of(&town.known, day(APRIL), &mut town.ids);
+    for wrong in ["", "Bousai", "防災", "_bousai", "a b", "a:b", "@a", &"a".repeat(65)] {
+        let refused = by_hand.address(wrong, Charged::Unit(bosai));
+        assert!(matches!(refused, Err(Refused::Breaches(_))), "{wrong}: {refused:?}");
+    }
+    assert!(by_hand.address("bousai", Charged::Unit(bosai)).is_ok());
+    // Said of another, it is that one's from then on.
+    assert!(by_hand.address("bousai", Charged::Unit(jutaku)).is_ok());
+    let reached = by_hand.known().addresses(day(APRIL))["bousai"];
+    assert_eq!(reached, Some(Charged::Unit(jutaku)));
+    assert_eq!(by_hand.end_address("kocho"), Err(Refused::NoAddress));
+}
+
+#[test]
+fn an_address_of_a_post_reaches_who_comes_to_it_by_a_personnel_file() {
+    let mut town = Town::with(PEOPLE);
+    let head = town.post(town.unit("防災課", MARCH), "課長", MARCH);
+    town.by_hand(APRIL, |by_hand| ((), by_hand.address("bousai", head).unwrap()));
+    let after = PEOPLE.replace("1,山田 花子,,総務部 防災課,課長", "1,山田 花子,,総務部 住宅課,主幹");
+    let after = after.replace("2,田中 太郎,,総務部 防災課,主事", "2,田中 太郎,,総務部 防災課,課長");
+    town.import(&after, APRIL);
+    let reached = town.known.reached(head, day(APRIL));
+    assert_eq!(reached.iter().map(|holder| holder.person.called()).collect::<Vec<_>>(), ["田中 太郎"]);
+}

@@ -13,6 +13,7 @@ mod hostile;
 mod keys;
 mod media;
 mod outsiders;
+mod posts;
 mod presence;
 mod push_gateway;
 mod push_mails;

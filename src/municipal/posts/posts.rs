@@ -1,0 +1,81 @@
+//! The crate's one handle.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use base::{Clock, Tasks};
+use intake::Date;
+use organisation::Organisations;
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId};
+use store::Store;
+use tokio::sync::Mutex;
+
+use crate::{rooms::Rooms, wanted::Wanted};
+
+/// What it is made of.
+pub struct Parts<'a> {
+    /// The store.
+    pub store: Store,
+    /// The authorities of this process.
+    pub authorities: Vec<OwnedServerName>,
+    /// Accounts and rooms.
+    pub rooms: Arc<dyn Rooms>,
+    /// Time.
+    pub clock: Clock,
+    /// Who runs the tasks.
+    pub tasks: &'a Tasks,
+}
+
+/// The addresses of all authorities of a process. Cloning gives another handle.
+#[derive(Clone)]
+pub struct Posts {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) organisations: Organisations,
+    pub(crate) store: Store,
+    pub(crate) authorities: Vec<OwnedServerName>,
+    pub(crate) rooms: Arc<dyn Rooms>,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: Tasks,
+    /// What was found out last of each authority; held by who sees to it, one at a time.
+    pub(crate) seen: Mutex<BTreeMap<OwnedServerName, Seen>>,
+}
+
+/// What a list of addresses follows from: how far the organisation has come, and the day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Print {
+    pub(crate) organisation: u64,
+    pub(crate) day: Date,
+}
+
+/// What was found out of an authority. It is a help alone: without it all is looked at once more.
+pub(crate) struct Seen {
+    pub(crate) print: Print,
+    pub(crate) wanted: Vec<Wanted>,
+    /// The users of addresses, by name.
+    pub(crate) users: BTreeMap<String, OwnedUserId>,
+    /// Rooms in which nothing was left to do, by the address.
+    pub(crate) settled: BTreeSet<(String, OwnedRoomId)>,
+}
+
+impl Posts {
+    /// Over a store. Nothing is done by itself before [`Posts::start`].
+    #[must_use]
+    pub fn new(parts: Parts<'_>) -> Self {
+        let Parts { store, authorities, rooms, clock, tasks } = parts;
+        let inner = Inner {
+            organisations: Organisations::new(&store),
+            store,
+            authorities,
+            rooms,
+            clock,
+            tasks: tasks.clone(),
+            seen: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+}

@@ -1,0 +1,116 @@
+//! The verbs that addresses of posts need, over the engine and the accounts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use account::Accounts;
+use async_trait::async_trait;
+use engine::{Engine, Joining};
+use posts::{IsIn, Outcome, PortError, Rooms};
+use room::tables::Membership;
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
+
+/// Rooms and accounts, for addresses.
+pub(crate) struct ByPost {
+    pub(crate) engine: Engine,
+    pub(crate) accounts: Accounts,
+}
+
+/// What those who are put out read.
+const REASON: &str = "人事異動による退出 / by the rules of the organisation";
+
+#[async_trait]
+impl Rooms for ByPost {
+    async fn account(
+        &self,
+        authority: &ServerName,
+        address: &str,
+        shown: &str,
+    ) -> Result<Option<OwnedUserId>, PortError> {
+        self.accounts.address(authority, address, shown).await.map_err(of_account)
+    }
+
+    async fn rooms_of(&self, user: &UserId) -> Result<Vec<(OwnedRoomId, IsIn)>, PortError> {
+        let known = self.engine.rooms().memberships(user).await.map_err(failed)?;
+        let rooms = known.rooms.iter().filter(|room| !room.forgotten);
+        Ok(rooms.filter_map(|room| Some((room.room_id.clone(), is_in(room.membership)?))).collect())
+    }
+
+    async fn join(&self, user: &UserId, room: &RoomId) -> Result<Outcome, PortError> {
+        let known = self.engine.rooms().memberships(user).await.map_err(failed)?;
+        // Who has invited it is of a server that is in the room.
+        let via = known.rooms.iter().filter(|one| one.room_id == room);
+        let via: Vec<_> = via.map(|one| one.sender.server_name().to_owned()).collect();
+        let profile = self.accounts.member_profile(user).await.map_err(of_account)?;
+        outcome(self.engine.join(user, room, &via, Joining { profile, ..Joining::default() }).await)
+    }
+
+    async fn leave(&self, user: &UserId, room: &RoomId) -> Result<Outcome, PortError> {
+        outcome(self.engine.leave(user, room, None).await)
+    }
+
+    async fn members(
+        &self,
+        room: &RoomId,
+        authority: &ServerName,
+    ) -> Result<BTreeMap<OwnedUserId, IsIn>, PortError> {
+        let rooms = self.engine.rooms();
+        let Some(info) = rooms.room(room).await.map_err(failed)? else { return Ok(BTreeMap::new()) };
+        let members = rooms.everybody_in(&info).await.map_err(failed)?.into_iter();
+        let ours = members.filter(|(user, _)| user.server_name() == authority);
+        Ok(ours.filter_map(|(user, membership)| Some((user, is_in(membership)?))).collect())
+    }
+
+    async fn open(&self, users: &[&UserId]) -> Result<BTreeSet<OwnedUserId>, PortError> {
+        let acting = self.accounts.acting(users).await.map_err(of_account)?;
+        let open = users
+            .iter()
+            .zip(acting)
+            .filter(|(_, acting)| acting.as_ref().is_some_and(|acting| acting.can_act));
+        Ok(open.map(|(user, _)| (*user).to_owned()).collect())
+    }
+
+    async fn invite(&self, user: &UserId, room: &RoomId, whom: &UserId) -> Result<Outcome, PortError> {
+        let profile = self.accounts.member_profile(whom).await.map_err(of_account)?;
+        outcome(self.engine.invite(user, room, whom, &profile, None).await)
+    }
+
+    async fn put_out(&self, user: &UserId, room: &RoomId, whom: &UserId) -> Result<Outcome, PortError> {
+        outcome(self.engine.kick(user, room, whom, Some(REASON)).await)
+    }
+}
+
+fn is_in(membership: Membership) -> Option<IsIn> {
+    match membership {
+        Membership::Join => Some(IsIn::Joined),
+        Membership::Invite | Membership::Knock => Some(IsIn::Waits),
+        Membership::Ban => Some(IsIn::Banned),
+        Membership::Leave => None,
+    }
+}
+
+fn outcome(done: Result<(), room::Error>) -> Result<Outcome, PortError> {
+    match done {
+        Ok(()) => Ok(Outcome::Done),
+        Err(
+            room::Error::Forbidden(_)
+            | room::Error::NotAllowed(_)
+            | room::Error::Denied(_)
+            | room::Error::InviteBlocked(_)
+            | room::Error::AclDenied(_)
+            | room::Error::NotJoined { .. }
+            | room::Error::NoRoom(_)
+            | room::Error::Invalid(_)
+            | room::Error::IncompatibleVersion(_)
+            | room::Error::UnsupportedVersion(_),
+        ) => Ok(Outcome::Refused),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn failed(error: room::Error) -> PortError {
+    PortError(error.to_string())
+}
+
+fn of_account(error: account::Error) -> PortError {
+    PortError(error.to_string())
+}
