@@ -6,6 +6,7 @@ use std::{
 };
 
 use audit::{Action, Actor, Deed};
+use futures_util::future::join_all;
 use organisation::{Organisation, calendar::day_of};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
 use store::{Batch, CommitError, Order, Range};
@@ -13,9 +14,9 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::{
-    error::Error,
-    limits::{LOOK, LOOKS_BETWEEN_ALL, MOST_CHANGES, MOST_JOINS, MOST_ROOMS},
-    posts::{Posts, Print, Seen},
+    error::{Error, PortError},
+    limits::{LOOK, LOOKS_BETWEEN_ALL, MOST_CHANGES, MOST_JOINS, MOST_ROOMS, PATIENCE},
+    posts::{Posts, Print, Seen, put_off},
     rooms::{IsIn, Outcome},
     tables::{ADDRESSES, BROUGHT, BroughtRow},
     wanted::{Reaches, Wanted, wanted},
@@ -26,12 +27,6 @@ const MOST_BROUGHT: usize = 10_000;
 
 /// Addresses of an authority: as many as its organisation can have said.
 const MOST_ADDRESSES: usize = 100_000;
-
-/// What may still be done in a look.
-struct Left {
-    joins: usize,
-    changes: usize,
-}
 
 impl Posts {
     /// Has addresses see to their rooms, until the tasks are stopped. `applied` is told when an organisation has changed.
@@ -85,15 +80,11 @@ impl Posts {
         if all.get(authority).is_none_or(|seen| seen.print != print) {
             let mut wanted = self.wanted(authority, print).await?;
             let users = self.users(authority, &mut wanted).await?;
-            all.insert(authority.to_owned(), Seen { print, wanted, users, settled: BTreeSet::new() });
+            all.insert(authority.to_owned(), Seen::of(print, wanted, users));
         }
         let Some(seen) = all.get_mut(authority) else { return Ok(()) };
-        let mut left = Left { joins: MOST_JOINS, changes: MOST_CHANGES };
-        for one in &seen.wanted {
-            let Some(user) = seen.users.get(&one.address) else { continue };
-            self.see_to(authority, (one, user), &mut seen.settled, &mut left).await?;
-        }
-        Ok(())
+        self.take_invites(seen).await?;
+        self.settle_rooms(authority, seen).await
     }
 
     async fn wanted(&self, authority: &ServerName, print: Print) -> Result<Vec<Wanted>, Error> {
@@ -147,45 +138,73 @@ impl Posts {
         Ok(user)
     }
 
-    /// Sees to the rooms of one address.
-    async fn see_to(
-        &self,
-        authority: &ServerName,
-        (one, user): (&Wanted, &UserId),
-        settled: &mut BTreeSet<(String, OwnedRoomId)>,
-        left: &mut Left,
-    ) -> Result<(), Error> {
-        let rooms = self.inner.rooms.rooms_of(user).await?;
-        let mut joined = rooms.iter().filter(|(_, is)| *is == IsIn::Joined).count();
-        for (room, is) in &rooms {
-            match (is, &one.reaches) {
-                (IsIn::Banned, _) => {}
-                (IsIn::Waits, Some(_)) if joined < MOST_ROOMS => {
-                    if left.joins == 0 {
-                        continue;
-                    }
-                    left.joins -= 1;
-                    match self.inner.rooms.join(user, room).await {
-                        Ok(Outcome::Done) => {
-                            joined += 1;
-                            info!(%authority, address = one.address, %room, "an address was invited and came");
-                        }
-                        // An invite that is none any more waits no longer.
-                        Ok(Outcome::Refused) => drop(self.inner.rooms.leave(user, room).await?),
-                        // A server that cannot be reached holds up no other room.
-                        Err(error) => {
-                            warn!(%authority, address = one.address, %room, %error, "an invite is taken later")
-                        }
-                    }
+    /// Takes the invites of addresses that are of use, and refuses all others: some at once, one of each address first, so that
+    /// nobody who invites one into many rooms, or has it wait for his server, holds up the others for long.
+    async fn take_invites(&self, seen: &mut Seen) -> Result<(), Error> {
+        let now = self.inner.clock.now();
+        seen.turn = seen.turn.wrapping_add(1);
+        let (count, mut waiting) = (seen.wanted.len(), Vec::new());
+        for place in 0..count {
+            let Some(one) = seen.wanted.get((place + seen.turn) % count) else { continue };
+            let Some(user) = seen.users.get(&one.address) else { continue };
+            let rooms = self.inner.rooms.rooms_of(user).await?;
+            let joined = rooms.iter().filter(|(_, is)| *is == IsIn::Joined).count();
+            let takes = one.reaches.is_some() && joined < MOST_ROOMS;
+            let is_due = |room: &OwnedRoomId| {
+                seen.later.get(&(user.clone(), room.clone())).is_none_or(|at| *at <= now)
+            };
+            let invites = rooms.into_iter().filter(|(room, is)| *is == IsIn::Waits && is_due(room));
+            waiting.extend(invites.enumerate().map(|(nth, (room, _))| (nth, user.clone(), room, takes)));
+        }
+        waiting.sort_by_key(|(nth, ..)| *nth);
+        waiting.truncate(MOST_JOINS);
+        let tries = waiting.into_iter().map(async |(_, user, room, takes)| {
+            let done = self.inner.clock.timeout(PATIENCE, self.take(&user, &room, takes)).await;
+            (user, room, done)
+        });
+        for (user, room, done) in join_all(tries).await {
+            match done {
+                Ok(Ok(())) => info!(%user, %room, "an address has answered an invite"),
+                Ok(Err(error)) => {
+                    warn!(%user, %room, %error, "an invite of an address is answered later");
+                    put_off(&mut seen.later, (user, room), now);
                 }
-                (IsIn::Waits, _) => drop(self.inner.rooms.leave(user, room).await?),
-                (IsIn::Joined, reaches) => {
-                    let key = (one.address.clone(), room.clone());
-                    if settled.contains(&key) || left.changes == 0 {
-                        continue;
-                    }
-                    if self.settle(authority, user, (room, reaches.as_ref()), left).await? {
-                        settled.insert(key);
+                // What has begun goes on; whether it was done is seen by then.
+                Err(_) => put_off(&mut seen.later, (user, room), now),
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(&self, user: &UserId, room: &RoomId, takes: bool) -> Result<(), PortError> {
+        let rooms = &self.inner.rooms;
+        // An invite that is none any more waits no longer.
+        if !takes || rooms.join(user, room).await? == Outcome::Refused {
+            rooms.leave(user, room).await?;
+        }
+        Ok(())
+    }
+
+    /// Sees to the rooms in which addresses are.
+    async fn settle_rooms(&self, authority: &ServerName, seen: &mut Seen) -> Result<(), Error> {
+        let (now, mut left) = (self.inner.clock.now(), MOST_CHANGES);
+        let Seen { wanted, users, settled, later, .. } = seen;
+        for one in wanted.iter() {
+            let Some(user) = users.get(&one.address) else { continue };
+            let rooms = self.inner.rooms.rooms_of(user).await?;
+            for (room, _) in rooms.into_iter().filter(|(_, is)| *is == IsIn::Joined) {
+                let key = (user.clone(), room);
+                let is_due = later.get(&key).is_none_or(|at| *at <= now);
+                if left == 0 || !is_due || settled.contains(&key) {
+                    continue;
+                }
+                match self.settle(authority, user, (&key.1, one.reaches.as_ref()), &mut left).await {
+                    Ok(true) => drop(settled.insert(key)),
+                    Ok(false) => {}
+                    // One room holds up no other.
+                    Err(error) => {
+                        warn!(%user, room = %key.1, %error, "a room of an address is seen to later");
+                        put_off(later, key, now);
                     }
                 }
             }
@@ -200,7 +219,7 @@ impl Posts {
         authority: &ServerName,
         user: &UserId,
         (room, reaches): (&RoomId, Option<&Reaches>),
-        left: &mut Left,
+        left: &mut usize,
     ) -> Result<bool, Error> {
         let (rooms, store) = (&self.inner.rooms, &self.inner.store);
         let key = |whom: &UserId| (user.to_string(), room.to_string(), whom.to_string());
@@ -218,11 +237,11 @@ impl Posts {
             .filter(|whom| !members.contains_key(*whom) && brought.get(*whom).is_none_or(|row| !row.invited))
             .collect();
         for whom in comes {
-            if left.changes == 0 {
+            if *left == 0 {
                 is_done = false;
                 break;
             }
-            left.changes -= 1;
+            *left -= 1;
             // Before he is invited: whom a crash finds noted so and not there is invited then.
             let mut first = Batch::new();
             first.put(&BROUGHT, &key(whom), &BroughtRow { invited: false });
@@ -235,11 +254,11 @@ impl Posts {
         }
         let goes: Vec<&OwnedUserId> = brought.keys().filter(|whom| !reached.contains(&&***whom)).collect();
         for whom in goes {
-            if left.changes == 0 {
+            if *left == 0 {
                 is_done = false;
                 break;
             }
-            left.changes -= 1;
+            *left -= 1;
             let is_there = matches!(members.get(whom), Some(IsIn::Joined | IsIn::Waits));
             if is_there && rooms.put_out(user, room, whom).await? == Outcome::Done {
                 out.push(whom.to_string());

@@ -18,3 +18,9 @@ pub(crate) const MOST_REACHED: usize = 100;
 /// the next one, so nobody who invites an address into many rooms has all staff invited at once.
 pub(crate) const MOST_JOINS: usize = 5;
 pub(crate) const MOST_CHANGES: usize = 50;
+
+/// So long an answer to an invite is waited for: other servers have a part in it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// After so long what failed is tried again.
+pub(crate) const AGAIN: Duration = Duration::from_secs(60);

@@ -5,14 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use base::{Clock, Tasks};
+use base::{Clock, Tasks, Timestamp};
 use intake::Date;
 use organisation::Organisations;
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId};
 use store::Store;
 use tokio::sync::Mutex;
 
-use crate::{rooms::Rooms, wanted::Wanted};
+use crate::{limits::AGAIN, rooms::Rooms, wanted::Wanted};
 
 /// What it is made of.
 pub struct Parts<'a> {
@@ -59,7 +59,26 @@ pub(crate) struct Seen {
     /// The users of addresses, by name.
     pub(crate) users: BTreeMap<String, OwnedUserId>,
     /// Rooms in which nothing was left to do, by the address.
-    pub(crate) settled: BTreeSet<(String, OwnedRoomId)>,
+    pub(crate) settled: BTreeSet<(OwnedUserId, OwnedRoomId)>,
+    pub(crate) later: Later,
+    /// Which address has its turn first.
+    pub(crate) turn: usize,
+}
+
+impl Seen {
+    pub(crate) fn of(print: Print, wanted: Vec<Wanted>, users: BTreeMap<String, OwnedUserId>) -> Self {
+        Self { print, wanted, users, settled: BTreeSet::new(), later: BTreeMap::new(), turn: 0 }
+    }
+}
+
+/// What failed, and is tried again at a moment.
+pub(crate) type Later = BTreeMap<(OwnedUserId, OwnedRoomId), Timestamp>;
+
+/// Notes that something is tried again in a while.
+pub(crate) fn put_off(later: &mut Later, key: (OwnedUserId, OwnedRoomId), now: Timestamp) {
+    let again = u64::try_from(AGAIN.as_millis()).unwrap_or(u64::MAX);
+    later.retain(|_, at| *at > now);
+    later.insert(key, Timestamp(now.millis().saturating_add(again)));
 }
 
 impl Posts {

@@ -208,3 +208,33 @@ async fn a_name_that_somebody_has_is_no_address_and_many_rooms_do_not_call_every
         assert_eq!(membership(&jiro, room, hanako.id()).await.as_deref(), Some("invite"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_gone_holds_up_no_other_invite() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let elsewhere = net.server("nonoichi.test").await;
+    let (hanako, jiro) = (server.user("hanako").await, server.user("jiro").await);
+    take(&server, BEFORE, "2020-04-01").await;
+    act(&server, address("bousai", Some("防災課"), Some("課長"))).await;
+    act(&server, address("jinji", Some("人事課"), Some("課長"))).await;
+    let posts = server.look(|house| house.posts.clone());
+    // So that the users are there, and nobody has looked for invites since.
+    posts.follow(server.name()).await.unwrap();
+    let giko = elsewhere.user("giko").await;
+    let bousai = bousai(&server);
+    let made = json!({ "preset": "private_chat", "invite": [bousai] });
+    let mut lost = Vec::new();
+    for _ in 0..3 {
+        lost.push(giko.create_room_with(&made).await);
+    }
+    elsewhere.crash().await;
+    let room = jiro.create_room(Preset::PrivateChat).await;
+    jiro.invite(&room, &bousai).await;
+    for _ in 0..5 {
+        posts.follow(server.name()).await.unwrap();
+    }
+    until(&jiro, &room, &bousai, "join").await;
+    posts.follow(server.name()).await.unwrap();
+    until(&jiro, &room, hanako.id(), "invite").await;
+}
