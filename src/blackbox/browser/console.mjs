@@ -141,7 +141,9 @@ export function consoleWays({ server, browser, pictures }, screen, counter) {
             await says("避難所、備蓄", "避難所, 備蓄");
             await person.sends({}, pick(/変更案を作る/, /Make a change set/), "console-edit-set");
             await says("機構改革|名称変更", "renamed");
-            await person.sends({}, pick(/取り下げる/, /Take it back/), "console-edit-withdrawn");
+            await person.page.locator("main details summary", { hasText: pick("取り下げる", "Take this change set back") }).click();
+            await person.sends({}, pick(/^取り下げる$/, /^Take it back$/), "console-edit-withdrawn");
+            await says("取り下げ", "withdrawn");
             await comes("chief");
         },
         async "the console: a transfer day at its minute, and one line undone"() {
