@@ -237,7 +237,8 @@ impl Accounts {
     /// fails when that changes: tokens for a device that was removed meanwhile would be dead.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] for a service where the device is another's; [`Error::Store`].
+    /// [`Error::Forbidden`] for a service where the device is another's; [`Error::TooManyDevices`] for a user who has as many
+    /// as he may; [`Error::Store`].
     pub(crate) async fn put_device(
         &self,
         batch: &mut Batch,
@@ -266,6 +267,9 @@ impl Accounts {
                 log_device(batch, user, device);
             }
             return Ok(old);
+        }
+        if service.is_none() {
+            self.put_room_for_device(batch, user).await?;
         }
         // A log-in does not fail for a long name: the name is cut.
         let name = name.map(|name| name.chars().take(MAX_NAME_BYTES / 4).collect());

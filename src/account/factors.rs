@@ -6,8 +6,9 @@
 use audit::{Action, Actor, Deed};
 use base::{Address, Attempts};
 use factor::{Factors, Kind};
+use room::FactorRule;
 use ruma::UserId;
-use store::Batch;
+use store::{Batch, Topic};
 
 use crate::{
     Accounts, Browser, BrowserSecret, Error, InBrowser, NewFactor, Unfinished,
@@ -117,7 +118,8 @@ impl Accounts {
         from: Option<Address>,
     ) -> Result<(), Error> {
         let user = &browser.user_id;
-        let must = self.must_have_factor(user, &self.get_user_row(user).await?).await?;
+        // From nowhere: what he has to have at any place he keeps.
+        let must = self.factor_rule(user, &self.get_user_row(user).await?, None).await? != FactorRule::Free;
         let change = |factors: &Factors| {
             let (change, removed) = factors.without(id).map_err(Error::Factor)?;
             if must && factors.list().len() == 1 {
@@ -155,6 +157,8 @@ impl Accounts {
             let mut batch = Batch::new();
             batch.require(&tables::USERS, user.as_str(), Some(&row));
             change.put(&mut batch);
+            // What sessions are asked for may have changed (`bounds`).
+            batch.touch([Topic::devices(user.as_str())]);
             let by = Actor::user(user, row.admin, from);
             let mut deed = self.deed(what, &by, user);
             if !before.is_empty() {

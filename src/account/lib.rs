@@ -13,6 +13,7 @@ mod accounts;
 mod acting;
 mod administration;
 mod browser_rows;
+mod bounds;
 mod browsers;
 mod changes;
 mod chores;
@@ -93,8 +94,9 @@ mod wishes;
 
 pub use accounts::Accounts;
 pub use acting::Acting;
-pub use administration::{Account, AccountOrder, AccountPage, AccountQuery};
+pub use administration::{Account, AccountOrder, AccountPage, AccountQuery, days_before};
 pub use audit::Actor;
+pub use bounds::Barred;
 pub use browsers::{Browser, MOST_BROWSERS};
 pub use config::{
     Config, EmailAtRegistration, FactorsFor, GuessLimit, MailSettings, PasswordCost, Registration, Settings,

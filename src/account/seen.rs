@@ -7,7 +7,8 @@ use std::{
 };
 
 use base::Timestamp;
-use store::Batch;
+use ruma::UserId;
+use store::{Batch, Table, Tuning};
 
 use crate::{
     Accounts, Error, Session,
@@ -18,6 +19,10 @@ use crate::{
 const SEEN_EVERY: Duration = Duration::from_secs(60);
 /// How often notes are written to the store.
 const WRITE_EVERY: Duration = Duration::from_secs(30);
+/// When a user last did something of which no device tells any more: on devices that have ended, and in browsers at our pages,
+/// which are none; key: user id; value: milliseconds since 1970. What his devices tell may be later.
+pub(crate) static LAST_USED: Table<String, u64> = Table::new(168, "account.last_used", Tuning::Small);
+
 /// When a cached session last left a note.
 #[derive(Debug, Default)]
 pub(crate) struct Seen(AtomicU64);
@@ -36,6 +41,27 @@ impl Accounts {
         seen.0.store(now.millis(), Ordering::Relaxed);
         let key = (session.user_id.to_string(), session.device_id.to_string());
         self.inner.seen_notes.lock().insert(key, now.millis());
+    }
+
+    /// Adds to a batch when a user last used devices that end in it, which would be forgotten with them.
+    pub(crate) async fn put_last_used(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        ended: &[String],
+    ) -> Result<(), Error> {
+        let keys: Vec<_> = ended.iter().map(|device| (user.to_string(), device.clone())).collect();
+        let rows = self.inner.store.get_many(&tables::SEEN, &keys).await?;
+        let last = {
+            let notes = self.inner.seen_notes.lock();
+            let noted = keys.iter().filter_map(|key| notes.get(key).copied());
+            noted.chain(rows.into_iter().flatten().map(|row| row.at_ms)).max()
+        };
+        let known = self.inner.store.get(&LAST_USED, user.as_str()).await?;
+        if let Some(last) = last.filter(|last| known.is_none_or(|known| known < *last)) {
+            batch.put(&LAST_USED, user.as_str(), &last);
+        }
+        Ok(())
     }
 
     /// Starts the task that writes what is only noted, now and then and once more at shutdown.

@@ -12,6 +12,7 @@ use store::{Counter, Position, Stamped, Table, TableCheck, Tuning, row};
 use crate::{
     browser_rows::BrowserRow,
     provider_tables::{self, ProviderLogin},
+    seen::LAST_USED,
 };
 
 /// SHA-256 of a token.
@@ -594,6 +595,7 @@ pub fn checks() -> Vec<TableCheck> {
         NOTICES.check(),
         DEVICES.check(),
         SEEN.check(),
+        LAST_USED.check(),
         ACCESS.check(),
         REFRESH.check(),
         TOKENS_OF.check(),

@@ -15,6 +15,7 @@ use crate::{
     password::DEAR_ATTEMPTS,
     password::LONGEST_PASSWORD,
     profile::{DISPLAY_NAME, shown_as},
+    seen::LAST_USED,
     service,
     sessions::Ended,
     tables::{self, UserRow},
@@ -221,6 +222,7 @@ impl Accounts {
             self.inner.rooms.put_erasure(&mut batch, user);
         }
         batch.delete(&tables::LOG_INS, user.as_str());
+        batch.delete(&LAST_USED, user.as_str());
         for ends in self.device_ends() {
             ends.put_close(&mut batch, user).await?;
         }
