@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use account::Barred;
 use factor::Refused;
 use http::StatusCode;
 use ruma::api::error::{DeserializationError, FromHttpRequestError, HeaderDeserializationError};

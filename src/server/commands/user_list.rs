@@ -1,6 +1,6 @@
 //! `yakuba user list`: the accounts of an authority, or those that nobody has used for some days.
 
-use base::Timestamp;
+use base::{Clock, Timestamp};
 use clap::Args;
 use http::Method;
 
@@ -37,7 +37,7 @@ pub(crate) async fn list(args: &UserListArgs) -> anyhow::Result<()> {
         }
         None => {
             over_house(&config, async |house, _| {
-                Ok(order.carry_out(&house.accounts, house.clock.now()).await?)
+                Ok(order.carry_out(&house.accounts, Clock::system().now()).await?)
             })
             .await?
         }

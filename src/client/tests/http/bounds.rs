@@ -205,7 +205,7 @@ async fn a_session_signs_out_where_it_may_do_nothing_else() {
     let place = Place::new().await;
     let (one, other) = (place.session().await, place.session().await);
     place.rule(|rules| rules.only_inside = true);
-    for path in ["/account/whoami", "/sync", "/devices"] {
+    for path in ["/account/whoami", "/joined_rooms", "/devices", "/capabilities"] {
         is_barred(one.get(path).await, WHY);
     }
     one.get_from(INSIDE, "/account/whoami").await.ok();
