@@ -130,19 +130,25 @@ impl Accounts {
     async fn has_shown(&self, entry: &Entry) -> Result<bool, Error> {
         let (store, session) = (&self.inner.store, &entry.session);
         let topic = [Topic::devices(session.user_id.as_str())];
-        if entry.has_factor.lock().as_ref().is_some_and(|up_to| up_to.holds(store, topic)) {
-            return Ok(true);
+        if let Some((has, up_to)) = &*entry.has_factor.lock()
+            && up_to.holds(store, topic)
+        {
+            return Ok(*has);
         }
-        // Before the reads: a factor that is taken away after this makes it stale.
+        // Before the reads: a factor that comes or goes after this makes it stale (`put_factors`).
         let up_to = UpTo::new(store.head());
         let has = self.factors(&session.user_id).await?.is_any() || {
             let login = self.provider_login(&session.user_id, &session.device_id).await?;
             self.was_asked_there(&session.user_id, login.as_ref())
         };
-        if has {
-            *entry.has_factor.lock() = Some(up_to);
-        }
+        *entry.has_factor.lock() = Some((has, up_to));
         Ok(has)
+    }
+
+    /// Adds to a batch other factors of a user, and that sessions look whether there are any.
+    pub(crate) fn put_factors(&self, batch: &mut Batch, user: &UserId, change: &factor::Change) {
+        change.put(batch);
+        batch.touch([Topic::devices(user.as_str())]);
     }
 
     /// On how many devices a user may be signed in, if there is a bound.

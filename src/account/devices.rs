@@ -260,6 +260,10 @@ impl Accounts {
             None => batch.delete(&tables::SERVICE_DEVICES, &key),
         }
         let old = self.inner.store.get(&tables::DEVICES, &key).await?;
+        // One that a service made counts from now on as well.
+        if service.is_none() && (old.is_none() || maker.is_some()) {
+            self.put_room_for_device(batch, user).await?;
+        }
         if let Some(old) = old {
             batch.require(&tables::DEVICES, &key, Some(&old));
             if maker.as_ref() != new {
@@ -267,9 +271,6 @@ impl Accounts {
                 log_device(batch, user, device);
             }
             return Ok(old);
-        }
-        if service.is_none() {
-            self.put_room_for_device(batch, user).await?;
         }
         // A log-in does not fail for a long name: the name is cut.
         let name = name.map(|name| name.chars().take(MAX_NAME_BYTES / 4).collect());

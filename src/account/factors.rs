@@ -8,7 +8,7 @@ use base::{Address, Attempts};
 use factor::{Factors, Kind};
 use room::FactorRule;
 use ruma::UserId;
-use store::{Batch, Topic};
+use store::Batch;
 
 use crate::{
     Accounts, Browser, BrowserSecret, Error, InBrowser, NewFactor, Unfinished,
@@ -60,7 +60,7 @@ impl Accounts {
             let (change, codes) = self.with_new(&factors, &ticket, name, new).await?;
             let deed = self.deed_of_new(user, &row, (name, new.kind()), way.from);
             let put = |batch: &mut Batch| {
-                change.put(batch);
+                self.put_factors(batch, user, &change);
                 deed.write(batch, authority);
             };
             let done = if factors.is_any() {
@@ -156,9 +156,7 @@ impl Accounts {
             let (change, (before, after, told)) = change(&factors)?;
             let mut batch = Batch::new();
             batch.require(&tables::USERS, user.as_str(), Some(&row));
-            change.put(&mut batch);
-            // What sessions are asked for may have changed (`bounds`).
-            batch.touch([Topic::devices(user.as_str())]);
+            self.put_factors(&mut batch, user, &change);
             let by = Actor::user(user, row.admin, from);
             let mut deed = self.deed(what, &by, user);
             if !before.is_empty() {

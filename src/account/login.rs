@@ -105,16 +105,7 @@ impl Accounts {
             match self.try_to_begin(&user_id, &row, &session, By::Password).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 Err(error) => {
-                    if matches!(error, Error::FactorNeeded { .. } | Error::FactorElsewhere) {
-                        // Somebody has the password.
-                        self.note_failure(Attempt {
-                            authority: authority.to_owned(),
-                            what: Action::SignInFailed,
-                            by: Actor::stranger(session.from),
-                            whom: Some(user_id),
-                            reason: "factor_needed",
-                        });
-                    }
+                    self.note_no_session(&user_id, &error, session.from);
                     return Err(error);
                 }
                 Ok((device, tokens)) => return Ok((user_id, device, tokens)),
@@ -149,10 +140,25 @@ impl Accounts {
                     self.note_failure(Attempt { authority, what, by, whom, reason });
                     return Err(error);
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.note_no_session(&user_id, &error, session.from);
+                    return Err(error);
+                }
                 Ok((device, tokens)) => return Ok((user_id, device, tokens)),
             }
         }
+    }
+
+    /// Notes for the audit log that somebody had the password, or a token, and got no session all the same.
+    fn note_no_session(&self, user: &UserId, error: &Error, from: Option<Address>) {
+        let reason = match error {
+            Error::FactorNeeded { .. } | Error::FactorElsewhere => "factor_needed",
+            Error::TooManyDevices { .. } => "too_many_devices",
+            _ => return,
+        };
+        let (authority, by) = (user.server_name().to_owned(), Actor::stranger(from));
+        let (what, whom) = (Action::SignInFailed, Some(user.to_owned()));
+        self.note_failure(Attempt { authority, what, by, whom, reason });
     }
 
     /// Whose name and password these are, and the code of a factor where the account has one: for who confirms something without

@@ -112,6 +112,8 @@ impl Accounts {
         }
         let rule = self.factor_rule(user, row, browser.from).await?;
         if rule == FactorRule::NeededAlready {
+            // Somebody has the password.
+            self.note_refused(user, "factor_needed", browser.from);
             return Err(Error::FactorElsewhere);
         }
         if rule == FactorRule::Needed {
@@ -322,7 +324,7 @@ impl Accounts {
             let (change, codes) = self.with_new(&factors, &ticket, name, new).await?;
             let deed = self.deed_of_new(&user, &row, (name, new.kind()), browser.from);
             let put = |batch: &mut Batch| {
-                change.put(batch);
+                self.put_factors(batch, &user, &change);
                 deed.write(batch, authority);
             };
             let mut batch = Batch::new();

@@ -68,8 +68,8 @@ pub(crate) struct Entry {
     ends: Option<Instant>,
     seen: Seen,
     up_to: UpTo,
-    /// Up to where it is known that its account has a factor, once that was asked.
-    pub(crate) has_factor: Mutex<Option<UpTo>>,
+    /// Whether its account has a factor, and up to where that is known, once it was asked.
+    pub(crate) has_factor: Mutex<Option<(bool, UpTo)>>,
 }
 
 impl Entry {

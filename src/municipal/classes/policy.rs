@@ -68,7 +68,7 @@ impl Policy for Classes {
             && !is_let_in(&rights, zone_of(from.as_ref()))
         {
             let ja = "このネットワークから利用できません";
-            return Err(refused(user, class, ja, "may not use it from this network"));
+            return Err(refused(user, class, ja, "may not use this server from this network"));
         }
         self.inner.behind.use_session(user, from)
     }

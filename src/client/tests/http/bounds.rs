@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use account::{Actor, FactorsFor, NewUser, Settings};
+use account::{Actor, AppService, FactorsFor, Namespace, NewAppService, NewUser, Settings};
 use base::{Address, Clock, ManualClock};
 use parking_lot::RwLock;
 use room::{Denial, DeviceBound, FactorRule, Policy};
@@ -74,9 +74,12 @@ impl Place {
     }
 
     async fn with(factors: FactorsFor) -> Place {
+        Place::of(Settings { factors, ..open_registration() }).await
+    }
+
+    async fn of(settings: Settings) -> Place {
         let (clock, hand) = Clock::manual(1_790_000_000_000);
         let office = Arc::new(Office::default());
-        let settings = Settings { factors, ..open_registration() };
         let town = Town::under_at(clock.clone(), settings, office.clone()).await;
         let password = Some(PASSWORD.to_owned());
         let new = NewUser { localpart: "hanako".to_owned(), password, display_name: None, admin: false };
@@ -233,7 +236,7 @@ async fn a_browser_is_signed_in_where_it_may_be_used_alone() {
 
 #[tokio::test]
 async fn a_password_alone_sets_no_factor_up_from_where_one_is_needed_already() {
-    let place = Place::with(FactorsFor::Nobody).await;
+    let place = Place::new().await;
     place.rule(|rules| rules.outside = FactorRule::NeededAlready);
     let outside = place.browser(None).await;
     assert!(
@@ -372,4 +375,34 @@ async fn a_dehydrated_device_takes_no_place() {
     place.log_in(None).await.fails(403, "M_USER_LIMIT_EXCEEDED");
     // Beyond the bound too a dehydrated one may be kept: it is no place where anybody sits.
     assert_ne!(Value::Null, session.get("/devices").await.ok()["devices"]);
+}
+
+#[tokio::test]
+async fn what_a_service_made_for_somebody_takes_no_place_until_he_signs_in_there_himself() {
+    const BRIDGE: &str = "token-of-the-bridge";
+    let bridge = AppService::new(NewAppService {
+        id: "bridge".to_owned(),
+        sender: "@_bridge:hs1".try_into().unwrap(),
+        as_token: BRIDGE.to_owned(),
+        users: vec![Namespace::new("@hanako:hs1", false).unwrap()],
+        aliases: Vec::new(),
+        limits_users: false,
+        told: Default::default(),
+    });
+    let place = Place::of(Settings { services: vec![Arc::new(bridge)], ..open_registration() }).await;
+    place.rule(|rules| rules.devices = Some(1));
+    let by_bridge = json!({
+        "type": "m.login.application_service", "device_id": "BRIDGED",
+        "identifier": { "type": "m.id.user", "user": "@hanako:hs1" },
+    });
+    let by_bridge = || {
+        place.town.raw("hs1", "POST", LOGIN, Some(BRIDGE), by_bridge.to_string().into_bytes())
+    };
+    by_bridge().await.ok();
+    let phone = place.session().await;
+    by_bridge().await.ok();
+    place.log_in(Some("BRIDGED")).await.fails(403, "M_USER_LIMIT_EXCEEDED");
+    phone.post("/logout", json!({})).await.ok();
+    place.log_in(Some("BRIDGED")).await.ok();
+    place.log_in(None).await.fails(403, "M_USER_LIMIT_EXCEEDED");
 }
