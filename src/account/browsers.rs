@@ -249,8 +249,7 @@ impl Accounts {
             return Ok(None);
         }
         // Whoever has come by a factor, or has to have one by now, signs in with it.
-        let is_asked =
-            factors.is_any() || self.factor_rule(&user_id, &user, from).await? != FactorRule::Free;
+        let is_asked = factors.is_any() || self.factor_rule(&user_id, &user, from).await? != FactorRule::Free;
         if !row.strong && is_asked {
             return Ok(None);
         }

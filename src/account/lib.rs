@@ -12,8 +12,8 @@
 mod accounts;
 mod acting;
 mod administration;
-mod browser_rows;
 mod bounds;
+mod browser_rows;
 mod browsers;
 mod changes;
 mod chores;

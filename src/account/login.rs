@@ -248,7 +248,9 @@ impl Accounts {
         };
         match by {
             // Clients have no place to ask for it.
-            By::Password => self.refuse_with_factor(&mut batch, user_id, row, session.from).await.map(drop)?,
+            By::Password => {
+                self.refuse_with_factor(&mut batch, user_id, row, session.from).await.map(drop)?
+            }
             // Whoever brings a token has been asked when it was made.
             By::Token(Spending { row: LoginTokenRow { login, .. }, .. }) => {
                 self.refuse_without_factor(&mut batch, (user_id, row), login.as_ref(), session.from).await?;

@@ -197,7 +197,8 @@ impl Accounts {
         };
         let lifetime = self.settings(session.user_id.server_name()).access_token_lifetime;
         let ends = session.expires.map(|expires| self.inner.clock.instant_of(expires, lifetime));
-        let entry = Arc::new(Entry { session, ends, seen: Seen::default(), up_to, has_factor: Mutex::default() });
+        let entry =
+            Arc::new(Entry { session, ends, seen: Seen::default(), up_to, has_factor: Mutex::default() });
         // Not kept before the old pair has ended, so that every use is another chance to end it.
         if is_settled {
             self.inner.sessions.entries.insert(hash, entry.clone());
@@ -505,7 +506,7 @@ mod tests {
                     expires: None,
                     is_expired: false,
                     service: None,
-            barred: None,
+                    barred: None,
                 };
                 let entry = Entry {
                     session,

@@ -23,7 +23,11 @@ pub(crate) async fn show(counter: Arc<Counter>, call: RawCall<Open>) -> Result<R
         let heads = [say("内容", "What"), say("できること", "How far"), say("理由", "Why")];
         let rows = explained.lines.iter().map(|line| {
             let may = said(&visit, &line.may);
-            let may = if line.is_bounded { html! { strong { (may) } } } else { text(may) };
+            let may = if line.is_bounded {
+                html! { strong { (may) } }
+            } else {
+                text(may)
+            };
             vec![text(said(&visit, &line.what)), may, text(said(&visit, &line.why))]
         });
         let body = html! {

@@ -97,7 +97,8 @@ impl Pages {
             door.admit(&visit).await?;
             let body = late.body.read_as(&user).await?;
             visit.call.body = body.bytes.clone();
-            visit.browser = self.accounts.find_browser(visit.authority(), &visit.face.secret, visit.address()).await?;
+            visit.browser =
+                self.accounts.find_browser(visit.authority(), &visit.face.secret, visit.address()).await?;
             door.admit(&visit).await?;
             handler(visit).await
         };

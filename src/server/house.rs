@@ -516,7 +516,8 @@ impl House {
             tasks: &edges,
             caches: metrics.caches(),
         });
-        let counter = StaffCounter::new(pages.clone(), accounts.clone(), cases.clone(), classes.clone(), clock.clone());
+        let counter =
+            StaffCounter::new(pages.clone(), accounts.clone(), cases.clone(), classes.clone(), clock.clone());
         let console = Console::new(console::Parts {
             pages,
             cases: cases.clone(),

@@ -201,7 +201,8 @@ impl TokenCheck for Accounts {
 
 impl From<Session> for User {
     fn from(session: Session) -> User {
-        let Session { user_id, device_id, admin, guest, moderation, is_expired, service, barred, .. } = session;
+        let Session { user_id, device_id, admin, guest, moderation, is_expired, service, barred, .. } =
+            session;
         User {
             user_id,
             device_id,
@@ -374,12 +375,7 @@ impl Caller<ServerSignatures> for Origin {}
 impl Identify for Open {
     type Shown = ();
 
-    async fn look(
-        _: &Arc<Kit>,
-        _: &Parts,
-        _: &Face,
-        _: Option<Address>,
-    ) -> Result<(), ApiError> {
+    async fn look(_: &Arc<Kit>, _: &Parts, _: &Face, _: Option<Address>) -> Result<(), ApiError> {
         Ok(())
     }
 
@@ -395,12 +391,7 @@ impl Identify for Open {
 impl Identify for Operator {
     type Shown = ();
 
-    async fn look(
-        kit: &Arc<Kit>,
-        parts: &Parts,
-        _: &Face,
-        _: Option<Address>,
-    ) -> Result<(), ApiError> {
+    async fn look(kit: &Arc<Kit>, parts: &Parts, _: &Face, _: Option<Address>) -> Result<(), ApiError> {
         if find_token(parts).is_some_and(|token| kit.is_operators(&token)) {
             return Ok(());
         }

@@ -75,7 +75,11 @@ impl Classes {
             devices(&rights, &why),
             rooms(&rights, &why),
             yes_or_no(("ルームの一覧への掲載", "Listing rooms"), rights.publishes_rooms, &why),
-            yes_or_no(("庁外の方の招待", "Inviting people of other authorities"), rights.invites_outside, &why),
+            yes_or_no(
+                ("庁外の方の招待", "Inviting people of other authorities"),
+                rights.invites_outside,
+                &why,
+            ),
             yes_or_no(("ファイルの送信", "Sending files"), rights.uploads, &why),
         ];
         Explained { class, zone: asked.zone.map(str::to_owned), lines }
@@ -126,7 +130,9 @@ fn listed<'a>(zones: impl IntoIterator<Item = &'a String>) -> (String, String) {
 
 fn signing_in(rights: &Rights, zone: Option<&str>, why: &Told) -> Line {
     let what = told("このネットワークでのサインインと利用", "Signing in and use from this network");
-    let Some(zones) = &rights.signs_in_from else { return line(what, told("できます", "yes"), false, why) };
+    let Some(zones) = &rights.signs_in_from else {
+        return line(what, told("できます", "yes"), false, why);
+    };
     let (ja, en) = listed(zones);
     let may = if is_let_in(rights, zone) { ("できます", "yes") } else { ("できません", "no") };
     let may = told(
@@ -159,9 +165,7 @@ fn factor(rights: &Rights, asked: &Asked<'_>, why: &Told) -> Line {
             is_bounded: true,
             why: told("機関の設定", "what is set for the authority"),
         },
-        false => {
-            line(what, told("設定した方だけ", "of those alone who have set one up"), false, why)
-        }
+        false => line(what, told("設定した方だけ", "of those alone who have set one up"), false, why),
     }
 }
 

@@ -59,7 +59,9 @@ impl Policy for Classes {
     }
 
     fn factor(&self, user: &UserId, from: Option<Address>) -> FactorRule {
-        let of_class = self.of(user).map_or(FactorRule::Free, |(_, rights)| factor_rule(&rights, zone_of(from.as_ref())));
+        let of_class = self
+            .of(user)
+            .map_or(FactorRule::Free, |(_, rights)| factor_rule(&rights, zone_of(from.as_ref())));
         of_class.max(self.inner.behind.factor(user, from))
     }
 
@@ -76,7 +78,9 @@ impl Policy for Classes {
     fn devices(&self, user: &UserId) -> Option<DeviceBound> {
         let of_class = self.of(user).and_then(|(class, rights)| {
             let most = rights.devices?.get();
-            let ja = format!("{most} 台までの端末でサインインできます。先にほかの端末をサインアウトさせてください");
+            let ja = format!(
+                "{most} 台までの端末でサインインできます。先にほかの端末をサインアウトさせてください"
+            );
             let en = format!("sign in on at most {most} devices: sign out on another one first");
             Some(DeviceBound { most, denial: refused(user, class, &ja, &en) })
         });

@@ -125,7 +125,8 @@ async fn a_session_ends_by_itself_by_another_password_and_by_wish() {
     assert!(!is_in("__Host-yakuba=somethingelse").await);
     // Of another authority of this process.
     let secret = cookie.split_once('=').unwrap().1;
-    let elsewhere = town.accounts.find_browser(ruma::server_name!("wajima.test"), secret, None).await.unwrap();
+    let elsewhere =
+        town.accounts.find_browser(ruma::server_name!("wajima.test"), secret, None).await.unwrap();
     assert_eq!(elsewhere, None);
 
     let shown = town.open("/_yakuba/test", &[("cookie", &cookie)]).await;

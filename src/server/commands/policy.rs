@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use classes::{Explained, Line};
 use clap::{Args, Subcommand};
+use classes::{Explained, Line};
 use http::Method;
 use organisation::Told;
 

@@ -300,9 +300,8 @@ impl Password {
 /// # Errors
 /// When that is no user name, or the authority is none of ours.
 pub(crate) fn user_id(which: &WhichUser, config: &Config) -> anyhow::Result<OwnedUserId> {
-    let bad = |error: ruma::IdParseError| {
-        anyhow!(causes::of_errcode("M_INVALID_USERNAME", &error.to_string()))
-    };
+    let bad =
+        |error: ruma::IdParseError| anyhow!(causes::of_errcode("M_INVALID_USERNAME", &error.to_string()));
     let written = which.localpart.strip_prefix('@').unwrap_or(&which.localpart);
     if let Some((localpart, server_name)) = written.split_once(':') {
         let named = <&ServerName>::try_from(server_name).map_err(bad)?.to_owned();

@@ -163,10 +163,7 @@ fn a_class_signs_in_from_zones_that_there_are_and_may_what_nothing_is_said_of() 
             "fiscal_year]\nfactor = \"required\"\nno_factor_from = [\"wan\"]",
             "authorities.0.classes.fiscal_year.no_factor_from",
         ),
-        (
-            "fiscal_year]\nno_factor_from = [\"lgwan\"]",
-            "authorities.0.classes.fiscal_year.no_factor_from",
-        ),
+        ("fiscal_year]\nno_factor_from = [\"lgwan\"]", "authorities.0.classes.fiscal_year.no_factor_from"),
         ("yearly]", "yearly"),
     ] {
         let problems = with(&format!("[authorities.classes.{section}")).unwrap_err();

@@ -164,14 +164,15 @@ async fn who_has_to_have_a_factor_by_now_gets_in_by_no_way_that_was_begun_withou
 
     place.rule(|rules| (rules.inside, rules.outside) = (FactorRule::Needed, FactorRule::Needed));
     is_barred(place.log_in(None).await, "二要素認証");
-    is_barred(town.ask("POST", LOGIN, json!({ "type": "m.login.token", "token": login_token })).await, "factor");
+    is_barred(
+        town.ask("POST", LOGIN, json!({ "type": "m.login.token", "token": login_token })).await,
+        "factor",
+    );
     redeem(town, &client, &code).await.refuses(400, "invalid_grant");
     place.poll(&polled).await.refuses(400, "invalid_grant");
     browser.open(ACCOUNT).await;
     assert!(browser.page.contains("name=\"password\""), "{}", browser.page);
-    let register = |name: &str, inhibit: bool| {
-        json!({ "auth": { "type": "m.login.dummy" }, "username": name, "password": PASSWORD, "inhibit_login": inhibit })
-    };
+    let register = |name: &str, inhibit: bool| json!({ "auth": { "type": "m.login.dummy" }, "username": name, "password": PASSWORD, "inhibit_login": inhibit });
     let path = "/_matrix/client/v3/register";
     is_barred(town.ask("POST", path, register("taro", false)).await, "二要素認証");
     town.ask("POST", path, register("taro", true)).await.ok();
@@ -395,9 +396,7 @@ async fn what_a_service_made_for_somebody_takes_no_place_until_he_signs_in_there
         "type": "m.login.application_service", "device_id": "BRIDGED",
         "identifier": { "type": "m.id.user", "user": "@hanako:hs1" },
     });
-    let by_bridge = || {
-        place.town.raw("hs1", "POST", LOGIN, Some(BRIDGE), by_bridge.to_string().into_bytes())
-    };
+    let by_bridge = || place.town.raw("hs1", "POST", LOGIN, Some(BRIDGE), by_bridge.to_string().into_bytes());
     by_bridge().await.ok();
     let phone = place.session().await;
     by_bridge().await.ok();

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, time::Durat
 
 use http::{Method, StatusCode};
 use intake::Class;
-use serde_json::{Value, json};
 use organisation::calendar::begin_of;
+use serde_json::{Value, json};
 use server::config::{ClassConfig, ClassFactor, MakeRooms, ZoneConfig};
 use testkit::{Net, Server, User, Zones};
 
@@ -245,7 +245,8 @@ async fn sessions_follow_a_change_of_class_at_midnight_by_themselves() {
 
     // The last minute of the contract.
     let midnight = begin_of("2027-04-01".parse().unwrap()).unwrap().millis();
-    let forward = |to: u64| net.set_forward(Duration::from_millis(to.checked_sub(net.now().millis()).unwrap()));
+    let forward =
+        |to: u64| net.set_forward(Duration::from_millis(to.checked_sub(net.now().millis()).unwrap()));
     forward(midnight - 30_000);
     let open = async || [whoami(&hanako, internet).await.0, whoami(&taro, internet).await.0];
     assert_eq!(open().await, [StatusCode::OK, StatusCode::FORBIDDEN]);
@@ -299,8 +300,12 @@ async fn people_are_told_what_they_may_and_why_where_they_are() {
     let at_door = taro.through(lgwan);
     let ask = async |method: Method, path: &str, cookie: &str, body: String| {
         let kind = "application/x-www-form-urlencoded";
-        let headers =
-            [("cookie", cookie), ("content-type", kind), ("x-forwarded-for", "192.0.2.7"), ("accept-language", "ja")];
+        let headers = [
+            ("cookie", cookie),
+            ("content-type", kind),
+            ("x-forwarded-for", "192.0.2.7"),
+            ("accept-language", "ja"),
+        ];
         at_door.ask_bytes(method, path, &headers, body.into()).await
     };
     let cookie = |headers: &http::HeaderMap| {
@@ -315,7 +320,9 @@ async fn people_are_told_what_they_may_and_why_where_they_are() {
     let cookie = cookie(signed_in.headers());
     let page = ask(Method::GET, "/_yakuba/counter/rights", &cookie, String::new()).await;
     let text = String::from_utf8(page.body().to_vec()).unwrap();
-    for said in ["@taro:kanazawa.test", "会計年度任用", "lgwan", "1対1のチャットだけ", "庁外の方の招待", "できません"] {
+    for said in
+        ["@taro:kanazawa.test", "会計年度任用", "lgwan", "1対1のチャットだけ", "庁外の方の招待", "できません"]
+    {
         assert!(text.contains(said), "{said}: {text}");
     }
     // The same as the command says it, of another zone.
