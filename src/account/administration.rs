@@ -12,7 +12,6 @@ use store::{Batch, Order, Range, Reads};
 
 use crate::{
     AccountChange, Accounts, Error, Moderation,
-    seen::LAST_USED,
     tables::{self, UserRow, guest_key},
 };
 
@@ -255,7 +254,7 @@ impl Accounts {
         let users = accounts.iter().map(|account| Range::prefix(account.user_id.as_str())).collect();
         let rows = self.inner.store.scan_many(&tables::SEEN, users, Order::Ascending, usize::MAX).await?;
         let ids: Vec<&str> = accounts.iter().map(|account| account.user_id.as_str()).collect();
-        let used = self.inner.store.get_many(&LAST_USED, &ids).await?;
+        let used = self.inner.store.get_many(&tables::LAST_USED, &ids).await?;
         let mut noted: HashMap<String, u64> = HashMap::new();
         for ((user, _), at_ms) in &*self.inner.seen_notes.lock() {
             let last = noted.entry(user.clone()).or_default();

@@ -8,27 +8,15 @@
 
 use base::Address;
 use factor::Factors;
-use room::{Denial, DeviceBound, FactorRule};
+use room::{DeviceBound, FactorRule};
 use ruma::{DeviceId, OwnedDeviceId, UserId};
 use store::{Batch, Order, Range, Topic, UpTo};
 
 use crate::{
-    Accounts, Error, FactorsFor, ProviderLogin,
+    Accounts, Barred, Error, FactorsFor, ProviderLogin,
     sessions::Entry,
     tables::{self, UserRow},
 };
-
-/// Why a session is not used from where it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Barred {
-    /// The policy says so.
-    Denied(Denial),
-    /// The account has to have a second factor there, and has none.
-    NoFactor {
-        /// Where its user sets one up.
-        page: Option<String>,
-    },
-}
 
 impl Accounts {
     /// Whether the account of this row has to have a factor to be in from an address.

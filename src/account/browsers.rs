@@ -19,7 +19,6 @@ use crate::{
     interactive::stamp_with,
     password::DEAR_ATTEMPTS,
     provider_tables::{BROWSER, LOGINS, SessionName},
-    seen::LAST_USED,
     sessions::parse_user,
     signing_in::{BrowserSecret, InBrowser, Proof, SignedIn},
     tables::{self, TokenHash, UserRow, millis},
@@ -199,7 +198,7 @@ impl Accounts {
             BrowserRow { user: user.to_string(), began_ms: now, ends_ms, stamp: stamp_of(row), strong };
         batch.put(&tables::BROWSERS, &hash, &kept);
         batch.put(&tables::BROWSERS_OF, &(user_key, hash), &ends_ms);
-        batch.put(&LAST_USED, user_key, &now);
+        batch.put(&tables::LAST_USED, user_key, &now);
         if let Some(login) = &proof.login {
             self.put_provider_login(&mut batch, user, SessionName::Browser(&hash), login).await?;
         }

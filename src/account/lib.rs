@@ -12,6 +12,7 @@
 mod accounts;
 mod acting;
 mod administration;
+mod barred;
 mod bounds;
 mod browser_rows;
 mod browsers;
@@ -96,7 +97,7 @@ pub use accounts::Accounts;
 pub use acting::Acting;
 pub use administration::{Account, AccountOrder, AccountPage, AccountQuery, days_before};
 pub use audit::Actor;
-pub use bounds::Barred;
+pub use barred::Barred;
 pub use browsers::{Browser, MOST_BROWSERS};
 pub use config::{
     Config, EmailAtRegistration, FactorsFor, GuessLimit, MailSettings, PasswordCost, Registration, Settings,

@@ -8,7 +8,7 @@ use std::{
 
 use base::Timestamp;
 use ruma::UserId;
-use store::{Batch, Table, Tuning};
+use store::Batch;
 
 use crate::{
     Accounts, Error, Session,
@@ -19,10 +19,6 @@ use crate::{
 const SEEN_EVERY: Duration = Duration::from_secs(60);
 /// How often notes are written to the store.
 const WRITE_EVERY: Duration = Duration::from_secs(30);
-/// When a user last did something of which no device tells any more: on devices that have ended, and in browsers at our pages,
-/// which are none; key: user id; value: milliseconds since 1970. What his devices tell may be later.
-pub(crate) static LAST_USED: Table<String, u64> = Table::new(168, "account.last_used", Tuning::Small);
-
 /// When a cached session last left a note.
 #[derive(Debug, Default)]
 pub(crate) struct Seen(AtomicU64);
@@ -57,9 +53,9 @@ impl Accounts {
             let noted = keys.iter().filter_map(|key| notes.get(key).copied());
             noted.chain(rows.into_iter().flatten().map(|row| row.at_ms)).max()
         };
-        let known = self.inner.store.get(&LAST_USED, user.as_str()).await?;
+        let known = self.inner.store.get(&tables::LAST_USED, user.as_str()).await?;
         if let Some(last) = last.filter(|last| known.is_none_or(|known| known < *last)) {
-            batch.put(&LAST_USED, user.as_str(), &last);
+            batch.put(&tables::LAST_USED, user.as_str(), &last);
         }
         Ok(())
     }

@@ -15,7 +15,6 @@ use crate::{
     password::DEAR_ATTEMPTS,
     password::LONGEST_PASSWORD,
     profile::{DISPLAY_NAME, shown_as},
-    seen::LAST_USED,
     service,
     sessions::Ended,
     tables::{self, UserRow},
@@ -222,7 +221,7 @@ impl Accounts {
             self.inner.rooms.put_erasure(&mut batch, user);
         }
         batch.delete(&tables::LOG_INS, user.as_str());
-        batch.delete(&LAST_USED, user.as_str());
+        batch.delete(&tables::LAST_USED, user.as_str());
         for ends in self.device_ends() {
             ends.put_close(&mut batch, user).await?;
         }

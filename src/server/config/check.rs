@@ -7,8 +7,8 @@ use base::config::Problem;
 use super::{
     Backend, Config, GatewayConfig, GatewayKind, ListenerTls, MailSecurity, MediaSettings, RequiredFactors,
     Serves, StoreConfig,
+    check_classes::{check_classes, factors_need_pages},
     check_sources::{check_directories, check_sources, check_upstream},
-    classes::{check_classes, factors_need_pages},
     found::Found,
     gateway::{is_name, is_service, is_subject},
     log_servers::check_log_servers,

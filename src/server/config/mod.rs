@@ -6,6 +6,7 @@
 mod bucket;
 mod cases;
 mod check;
+mod check_classes;
 mod check_sources;
 mod classes;
 mod contacts;

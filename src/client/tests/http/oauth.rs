@@ -52,9 +52,7 @@ impl<'a> Browser<'a> {
             request = request.header("content-type", "application/x-www-form-urlencoded");
         }
         let mut request = request.body(Body::from(form.unwrap_or_default().to_owned())).unwrap();
-        if let Some(from) = self.from {
-            pass_on(&mut request, from);
-        }
+        pass_on(&mut request, self.from);
         let response = self.town.respond(request).await;
         self.status = response.status().as_u16();
         let text =

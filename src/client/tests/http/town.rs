@@ -486,7 +486,7 @@ impl Town {
     /// The same from an address, as the proxy passes it on.
     pub(crate) async fn ask_from(&self, address: &str, method: &str, path: &str, body: Value) -> Answer {
         let mut request = web_request("hs1", method, path).body(Body::from(bytes(&body))).unwrap();
-        pass_on(&mut request, address);
+        pass_on(&mut request, Some(address));
         self.answer(request).await
     }
 
@@ -537,8 +537,9 @@ impl Town {
     }
 }
 
-/// Has a request come from an address, as the proxy passes it on.
-pub(crate) fn pass_on(request: &mut http::Request<Body>, from: &str) {
+/// Has a request come from an address, if there is one, as the proxy passes it on.
+pub(crate) fn pass_on(request: &mut http::Request<Body>, from: Option<&str>) {
+    let Some(from) = from else { return };
     request.headers_mut().insert("x-forwarded-for", from.parse().unwrap());
     request.extensions_mut().insert(Peer(format!("{PROXY}:1").parse().unwrap()));
 }
@@ -575,7 +576,7 @@ impl Person<'_> {
         let request = web_request(self.host, "GET", &format!("/_matrix/client/v3{path}"));
         let request = request.header("authorization", format!("Bearer {}", self.token));
         let mut request = request.body(Body::empty()).unwrap();
-        pass_on(&mut request, address);
+        pass_on(&mut request, Some(address));
         self.town.answer(request).await
     }
 
