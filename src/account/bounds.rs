@@ -96,7 +96,8 @@ impl Accounts {
         login.is_some() && self.settings(user.server_name()).upstream.is_some_and(demands)
     }
 
-    /// Why a session is not used from an address, if it is not. What application services do is theirs to answer for.
+    /// Why a session is not used from an address, if it is not. One that an application service has begun needs no factor: its
+    /// token proves more, and no user gets one so.
     pub(crate) async fn barred(
         &self,
         entry: &Entry,
@@ -107,7 +108,10 @@ impl Accounts {
             return Ok(Some(Box::new(Barred::Denied(denial))));
         }
         // What settings demand of all is asked at sign-ins alone; what the policy demands here is demanded of each request.
-        if policy.factor(user, from) == FactorRule::Free || self.has_shown(entry).await? {
+        if entry.is_by_service
+            || policy.factor(user, from) == FactorRule::Free
+            || self.has_shown(entry).await?
+        {
             return Ok(None);
         }
         let page = self.settings(user.server_name()).account_page.clone();

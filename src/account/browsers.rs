@@ -248,8 +248,9 @@ impl Accounts {
             return Ok(None);
         }
         // Whoever has come by a factor, or has to have one by now, signs in with it.
-        let is_asked = factors.is_any() || self.factor_rule(&user_id, &user, from).await? != FactorRule::Free;
-        if !row.strong && is_asked {
+        if !row.strong
+            && (factors.is_any() || self.factor_rule(&user_id, &user, from).await? != FactorRule::Free)
+        {
             return Ok(None);
         }
         // Where he signs in once more he is told why.

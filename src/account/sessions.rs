@@ -68,6 +68,8 @@ pub(crate) struct Entry {
     ends: Option<Instant>,
     seen: Seen,
     up_to: UpTo,
+    /// Whether an application service began it, which no factor of the user's was for.
+    pub(crate) is_by_service: bool,
     /// Whether its account has a factor, and up to where that is known, once it was asked.
     pub(crate) has_factor: Mutex<Option<(bool, UpTo)>>,
 }
@@ -75,7 +77,14 @@ pub(crate) struct Entry {
 impl Entry {
     /// Of a session that has no end of its own.
     pub(crate) fn lasting(session: Session, up_to: UpTo) -> Self {
-        Self { session, ends: None, seen: Seen::default(), up_to, has_factor: Mutex::default() }
+        Self {
+            session,
+            ends: None,
+            seen: Seen::default(),
+            up_to,
+            is_by_service: true,
+            has_factor: Mutex::default(),
+        }
     }
 }
 
@@ -197,8 +206,8 @@ impl Accounts {
         };
         let lifetime = self.settings(session.user_id.server_name()).access_token_lifetime;
         let ends = session.expires.map(|expires| self.inner.clock.instant_of(expires, lifetime));
-        let entry =
-            Arc::new(Entry { session, ends, seen: Seen::default(), up_to, has_factor: Mutex::default() });
+        let (seen, has_factor) = (Seen::default(), Mutex::default());
+        let entry = Arc::new(Entry { session, ends, seen, up_to, is_by_service, has_factor });
         // Not kept before the old pair has ended, so that every use is another chance to end it.
         if is_settled {
             self.inner.sessions.entries.insert(hash, entry.clone());
@@ -513,6 +522,7 @@ mod tests {
                     ends: None,
                     seen: Seen::default(),
                     up_to: UpTo::new(store::Position(1)),
+                    is_by_service: false,
                     has_factor: Mutex::default(),
                 };
                 cache.entries.insert(tokens::hash(&n.to_string()), Arc::new(entry));

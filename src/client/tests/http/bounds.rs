@@ -399,7 +399,12 @@ async fn what_a_service_made_for_somebody_takes_no_place_until_he_signs_in_there
     let by_bridge = || place.town.raw("hs1", "POST", LOGIN, Some(BRIDGE), by_bridge.to_string().into_bytes());
     by_bridge().await.ok();
     let phone = place.session().await;
-    by_bridge().await.ok();
+    let bridged = by_bridge().await.ok();
+    // No factor of the user's is asked of it.
+    place.rule(|rules| rules.outside = FactorRule::Needed);
+    place.town.person("hs1", &bridged).get("/account/whoami").await.ok();
+    is_barred(phone.get("/account/whoami").await, "二要素認証");
+    place.rule(|rules| rules.outside = FactorRule::Free);
     place.log_in(Some("BRIDGED")).await.fails(403, "M_USER_LIMIT_EXCEEDED");
     phone.post("/logout", json!({})).await.ok();
     place.log_in(Some("BRIDGED")).await.ok();
