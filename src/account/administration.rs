@@ -3,6 +3,8 @@
 //! Who administers is a fact of the account's row. It is given and taken by operators and by other administrators, each time
 //! with a row in the audit log, and every session of the account knows it from that commit on.
 
+use std::collections::HashMap;
+
 use audit::Actor;
 use base::{Term, Timestamp};
 use ruma::{OwnedUserId, ServerName, UserId};
@@ -33,7 +35,7 @@ pub struct Account {
     pub moderation: Moderation,
     /// How the user appears.
     pub profile: engine::Profile,
-    /// When any device of the user's was seen last.
+    /// When the user was seen last, on any device or in a browser.
     pub seen: Option<Timestamp>,
 }
 
@@ -92,6 +94,9 @@ pub struct AccountQuery {
     pub locked: Option<bool>,
     /// Suspended accounts, or all others.
     pub suspended: Option<bool>,
+    /// People who have not been seen since then; who never was is as old as his account. Guests, the server's own users and those
+    /// that services keep for themselves are nobody who might have gone.
+    pub unseen_since: Option<Timestamp>,
 }
 
 impl AccountQuery {
@@ -136,6 +141,12 @@ impl AccountQuery {
     }
 }
 
+/// The moment so many days before another one.
+#[must_use]
+pub fn days_before(now: Timestamp, days: u32) -> Timestamp {
+    Timestamp(now.millis().saturating_sub(u64::from(days) * 24 * 60 * 60 * 1_000))
+}
+
 /// A part of a list of accounts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountPage {
@@ -175,8 +186,12 @@ impl Accounts {
                 self.show_profiles(&mut accounts).await?;
             }
             accounts.retain(|account| query.names(account));
-            if query.order == AccountOrder::Seen {
+            if query.order == AccountOrder::Seen || query.unseen_since.is_some() {
                 self.show_seen(&mut accounts).await?;
+            }
+            if let Some(since) = query.unseen_since {
+                accounts.retain(|account| account.seen.unwrap_or(account.created) < since);
+                self.keep_people(&mut accounts).await?;
             }
             found.extend(accounts);
             if is_last {
@@ -238,9 +253,30 @@ impl Accounts {
     async fn show_seen(&self, accounts: &mut [Account]) -> Result<(), Error> {
         let users = accounts.iter().map(|account| Range::prefix(account.user_id.as_str())).collect();
         let rows = self.inner.store.scan_many(&tables::SEEN, users, Order::Ascending, usize::MAX).await?;
-        for (account, rows) in accounts.iter_mut().zip(rows) {
-            account.seen = rows.iter().map(|(_, row)| Timestamp(row.at_ms)).max_by_key(|seen| seen.millis());
+        let ids: Vec<&str> = accounts.iter().map(|account| account.user_id.as_str()).collect();
+        let used = self.inner.store.get_many(&tables::LAST_USED, &ids).await?;
+        let mut noted: HashMap<String, u64> = HashMap::new();
+        for ((user, _), at_ms) in &*self.inner.seen_notes.lock() {
+            let last = noted.entry(user.clone()).or_default();
+            *last = (*last).max(*at_ms);
         }
+        for ((account, rows), used) in accounts.iter_mut().zip(rows).zip(used) {
+            let noted = noted.get(account.user_id.as_str()).copied();
+            let all = rows.iter().map(|(_, row)| row.at_ms).chain(used).chain(noted);
+            account.seen = all.max().map(Timestamp);
+        }
+        Ok(())
+    }
+
+    /// Leaves out those that nobody sits at.
+    async fn keep_people(&self, accounts: &mut Vec<Account>) -> Result<(), Error> {
+        let ids: Vec<&str> = accounts.iter().map(|account| account.user_id.as_str()).collect();
+        let own = self.inner.store.get_many(&tables::NOTICES, &ids).await?;
+        let mut own = own.into_iter().map(|row| row.is_some());
+        accounts.retain(|account| {
+            let is_own = own.next().unwrap_or_default();
+            !is_own && !account.guest && !account.deactivated && !self.is_exclusive(&account.user_id)
+        });
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use audit::{Action, Actor};
 use base::{Address, Attempts, Timestamp};
+use room::FactorRule;
 use ruma::{OwnedUserId, ServerName, UserId};
 use sha2::{Digest, Sha256};
 use store::{Batch, Order, Range, Reads, Value};
@@ -197,6 +198,7 @@ impl Accounts {
             BrowserRow { user: user.to_string(), began_ms: now, ends_ms, stamp: stamp_of(row), strong };
         batch.put(&tables::BROWSERS, &hash, &kept);
         batch.put(&tables::BROWSERS_OF, &(user_key, hash), &ends_ms);
+        batch.put(&tables::LAST_USED, user_key, &now);
         if let Some(login) = &proof.login {
             self.put_provider_login(&mut batch, user, SessionName::Browser(&hash), login).await?;
         }
@@ -213,11 +215,16 @@ impl Accounts {
         Ok(BrowserSecret(secret))
     }
 
-    /// Who is signed in in the browser that shows this secret at this authority.
+    /// Who is signed in in the browser that shows this secret at this authority, where that may be used.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn find_browser(&self, authority: &ServerName, secret: &str) -> Result<Option<Browser>, Error> {
+    pub async fn find_browser(
+        &self,
+        authority: &ServerName,
+        secret: &str,
+        from: Option<Address>,
+    ) -> Result<Option<Browser>, Error> {
         let store = &self.inner.store;
         let hash = tokens::hash(secret);
         let Some(row) = store.get(&tables::BROWSERS, &hash).await? else { return Ok(None) };
@@ -241,7 +248,13 @@ impl Accounts {
             return Ok(None);
         }
         // Whoever has come by a factor, or has to have one by now, signs in with it.
-        if !row.strong && (factors.is_any() || self.must_have_factor(&user_id, &user).await?) {
+        if !row.strong
+            && (factors.is_any() || self.factor_rule(&user_id, &user, from).await? != FactorRule::Free)
+        {
+            return Ok(None);
+        }
+        // Where he signs in once more he is told why.
+        if self.inner.rooms.policy().use_session(&user_id, from).is_err() {
             return Ok(None);
         }
         Ok(Some(Browser {

@@ -237,7 +237,8 @@ impl Accounts {
     /// fails when that changes: tokens for a device that was removed meanwhile would be dead.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] for a service where the device is another's; [`Error::Store`].
+    /// [`Error::Forbidden`] for a service where the device is another's; [`Error::TooManyDevices`] for a user who has as many
+    /// as he may; [`Error::Store`].
     pub(crate) async fn put_device(
         &self,
         batch: &mut Batch,
@@ -259,6 +260,10 @@ impl Accounts {
             None => batch.delete(&tables::SERVICE_DEVICES, &key),
         }
         let old = self.inner.store.get(&tables::DEVICES, &key).await?;
+        // One that a service made counts from now on as well.
+        if service.is_none() && (old.is_none() || maker.is_some()) {
+            self.put_room_for_device(batch, user).await?;
+        }
         if let Some(old) = old {
             batch.require(&tables::DEVICES, &key, Some(&old));
             if maker.as_ref() != new {

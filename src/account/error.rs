@@ -37,6 +37,17 @@ pub enum Error {
         /// A page of ours where its user signs in.
         page: Option<String>,
     },
+    /// The account has to have a second factor here, and its user sets up his first one elsewhere.
+    #[error("the account needs a second factor, which is not set up from here")]
+    FactorElsewhere,
+    /// The user is signed in on as many devices as he may be.
+    #[error("too many devices: {}", denial.private)]
+    TooManyDevices {
+        /// Why.
+        denial: room::Denial,
+        /// A page of ours where its user ends the session of another one.
+        page: Option<String>,
+    },
     /// The second factor that was shown is not taken, or cannot be changed so.
     #[error("the second factor: {0:?}")]
     Factor(factor::Refused),

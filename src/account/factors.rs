@@ -6,6 +6,7 @@
 use audit::{Action, Actor, Deed};
 use base::{Address, Attempts};
 use factor::{Factors, Kind};
+use room::FactorRule;
 use ruma::UserId;
 use store::Batch;
 
@@ -59,7 +60,7 @@ impl Accounts {
             let (change, codes) = self.with_new(&factors, &ticket, name, new).await?;
             let deed = self.deed_of_new(user, &row, (name, new.kind()), way.from);
             let put = |batch: &mut Batch| {
-                change.put(batch);
+                self.put_factors(batch, user, &change);
                 deed.write(batch, authority);
             };
             let done = if factors.is_any() {
@@ -117,7 +118,8 @@ impl Accounts {
         from: Option<Address>,
     ) -> Result<(), Error> {
         let user = &browser.user_id;
-        let must = self.must_have_factor(user, &self.get_user_row(user).await?).await?;
+        // From nowhere: what he has to have at any place he keeps.
+        let must = self.factor_rule(user, &self.get_user_row(user).await?, None).await? != FactorRule::Free;
         let change = |factors: &Factors| {
             let (change, removed) = factors.without(id).map_err(Error::Factor)?;
             if must && factors.list().len() == 1 {
@@ -154,7 +156,7 @@ impl Accounts {
             let (change, (before, after, told)) = change(&factors)?;
             let mut batch = Batch::new();
             batch.require(&tables::USERS, user.as_str(), Some(&row));
-            change.put(&mut batch);
+            self.put_factors(&mut batch, user, &change);
             let by = Actor::user(user, row.admin, from);
             let mut deed = self.deed(what, &by, user);
             if !before.is_empty() {

@@ -84,7 +84,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Deactivated`], [`Error::Locked`], [`Error::EndedAtProvider`], a refusal of the policy,
-    /// [`Error::InvalidParam`], [`Error::Store`].
+    /// [`Error::FactorNeeded`], [`Error::FactorElsewhere`], [`Error::TooManyDevices`], [`Error::InvalidParam`], [`Error::Store`].
     pub async fn put_grant(&self, batch: &mut Batch, new: &NewGrant<'_>) -> Result<PutGrant, Error> {
         let (user, device) = (new.user, new.device);
         check_device_id(device)?;
@@ -99,8 +99,8 @@ impl Accounts {
         }
         let (user_key, device_key) = (user.as_str(), device.as_str());
         batch.require(&tables::USERS, user_key, Some(&row));
-        // So that a recovery that comes first is noticed: what was agreed to before it is worth nothing.
-        self.factors(user).await?.require(batch);
+        // By what this demands of the batch a recovery that comes first is noticed: what was agreed to before it is worth nothing.
+        self.refuse_without_factor(batch, (user, &row), new.login, new.from).await?;
         batch.add(&tables::LOG_INS, user_key, 1);
         let ended = self.end_tokens(batch, user, |other| other == device_key).await?;
         if let Some(login) = new.login {

@@ -12,6 +12,8 @@
 mod accounts;
 mod acting;
 mod administration;
+mod barred;
+mod bounds;
 mod browser_rows;
 mod browsers;
 mod changes;
@@ -93,8 +95,9 @@ mod wishes;
 
 pub use accounts::Accounts;
 pub use acting::Acting;
-pub use administration::{Account, AccountOrder, AccountPage, AccountQuery};
+pub use administration::{Account, AccountOrder, AccountPage, AccountQuery, days_before};
 pub use audit::Actor;
+pub use barred::Barred;
 pub use browsers::{Browser, MOST_BROWSERS};
 pub use config::{
     Config, EmailAtRegistration, FactorsFor, GuessLimit, MailSettings, PasswordCost, Registration, Settings,

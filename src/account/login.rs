@@ -105,16 +105,7 @@ impl Accounts {
             match self.try_to_begin(&user_id, &row, &session, By::Password).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 Err(error) => {
-                    if matches!(error, Error::FactorNeeded { .. }) {
-                        // Somebody has the password.
-                        self.note_failure(Attempt {
-                            authority: authority.to_owned(),
-                            what: Action::SignInFailed,
-                            by: Actor::stranger(session.from),
-                            whom: Some(user_id),
-                            reason: "factor_needed",
-                        });
-                    }
+                    self.note_no_session(&user_id, &error, session.from);
                     return Err(error);
                 }
                 Ok((device, tokens)) => return Ok((user_id, device, tokens)),
@@ -149,10 +140,25 @@ impl Accounts {
                     self.note_failure(Attempt { authority, what, by, whom, reason });
                     return Err(error);
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.note_no_session(&user_id, &error, session.from);
+                    return Err(error);
+                }
                 Ok((device, tokens)) => return Ok((user_id, device, tokens)),
             }
         }
+    }
+
+    /// Notes for the audit log that somebody had the password, or a token, and got no session all the same.
+    fn note_no_session(&self, user: &UserId, error: &Error, from: Option<Address>) {
+        let reason = match error {
+            Error::FactorNeeded { .. } | Error::FactorElsewhere => "factor_needed",
+            Error::TooManyDevices { .. } => "too_many_devices",
+            _ => return,
+        };
+        let (authority, by) = (user.server_name().to_owned(), Actor::stranger(from));
+        let (what, whom) = (Action::SignInFailed, Some(user.to_owned()));
+        self.note_failure(Attempt { authority, what, by, whom, reason });
     }
 
     /// Whose name and password these are, and the code of a factor where the account has one: for who confirms something without
@@ -173,14 +179,14 @@ impl Accounts {
         loop {
             let mut batch = Batch::new();
             let Some(code) = code else {
-                self.refuse_with_factor(&mut batch, &user_id, &row).await?;
+                self.refuse_with_factor(&mut batch, &user_id, &row, None).await?;
                 return Ok(user_id);
             };
             let factors = self.factors(&user_id).await?;
             let (used, change) = self.check_code(&user_id, &factors, code, None).await?;
             if used == Used::Handed {
                 // That is for whoever sets up a factor with it, on a page.
-                return self.refuse_with_factor(&mut batch, &user_id, &row).await.map(|_| user_id);
+                return self.refuse_with_factor(&mut batch, &user_id, &row, None).await.map(|_| user_id);
             }
             change.put(&mut batch);
             match self.commit(batch).await {
@@ -240,9 +246,16 @@ impl Accounts {
             By::Service(service) => Some(service),
             By::Password | By::Token(_) => None,
         };
-        if matches!(by, By::Password) {
-            // Clients have no place to ask for it; whoever brings a token has been asked when it was made.
-            self.refuse_with_factor(&mut batch, user_id, row).await?;
+        match by {
+            // Clients have no place to ask for it.
+            By::Password => {
+                self.refuse_with_factor(&mut batch, user_id, row, session.from).await.map(drop)?
+            }
+            // Whoever brings a token has been asked when it was made.
+            By::Token(Spending { row: LoginTokenRow { login, .. }, .. }) => {
+                self.refuse_without_factor(&mut batch, (user_id, row), login.as_ref(), session.from).await?;
+            }
+            By::Service(_) => {}
         }
         let name = session.device_name.clone();
         let known = self.put_device(&mut batch, user_id, &device, name, service).await?;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use audit::{Action, Actor};
 use base::{Address, Attempts};
 use factor::Factors;
+use room::FactorRule;
 use ruma::{DeviceId, OwnedUserId, ServerName, UserId};
 use store::Batch;
 
@@ -74,7 +75,7 @@ impl Accounts {
         let mut batch = Batch::new();
         batch.require(&tables::USERS, user.as_str(), Some(&row));
         // A session and a password are no factor; his other client signs in by itself, or by a code that this one shows.
-        let factors = self.refuse_with_factor(&mut batch, user, &row).await?;
+        let factors = self.refuse_with_factor(&mut batch, user, &row, settled.from).await?;
         settled.end(&mut batch);
         let login = self.provider_login(user, device).await?;
         let token = self.put_login_token(&mut batch, user, (&row, &factors), login, LIFETIME);
@@ -102,7 +103,8 @@ impl Accounts {
             // A password that is changed or an account that is closed meanwhile must not let this in.
             batch.require(&tables::USERS, user.as_str(), Some(&row));
             let factors = self.factors(&user).await?;
-            if factors.is_any() || self.must_have_factor(&user, &row).await? {
+            let rule = self.factor_rule(&user, &row, browser.from).await?;
+            if factors.is_any() || rule != FactorRule::Free {
                 // He is asked for it on our other pages, from where he comes back to the app.
                 match self.go_on(&user, &row, Proof::by("password"), false, browser).await {
                     Err(Error::Contended) => {

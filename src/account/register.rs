@@ -5,6 +5,7 @@ use std::time::Duration;
 use audit::{Action, Actor, Role};
 use base::{Attempts, Timestamp};
 use bytes::Bytes;
+use room::FactorRule;
 use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId, events::GlobalAccountDataEventType};
 use serde::Deserialize;
 use store::{Batch, CommitError};
@@ -166,7 +167,11 @@ impl Accounts {
                 (None, Some(name)) => self.check_available(authority, name).await?,
                 (None, None) => self.make_up_user_id(authority)?,
             };
-            self.inner.rooms.policy().register(&user_id, asked.from).map_err(room::Error::from)?;
+            let policy = self.inner.rooms.policy();
+            policy.register(&user_id, asked.from).map_err(room::Error::from)?;
+            if !wish.inhibit_login && policy.factor(&user_id, asked.from) != FactorRule::Free {
+                return Err(Error::FactorNeeded { page: settings.account_page.clone() });
+            }
             if let Some(password) = &wish.password {
                 self.check_password_rules(authority, password)?;
             }
@@ -297,7 +302,7 @@ impl Accounts {
         batch.require(&tables::DEVICES, &(user_id.as_str(), device.as_str()), Some(&device_row));
         let factors = self.factors(&user_id).await?;
         factors.require(&mut batch);
-        if factors.is_any() {
+        if factors.is_any() || self.factor_rule(&user_id, &row, settled.from).await? != FactorRule::Free {
             // Its owner has signed in by another way since, and is asked for more by now.
             return Err(over);
         }

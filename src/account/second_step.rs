@@ -18,13 +18,14 @@ use chacha20poly1305::{
     aead::{Aead, Payload},
 };
 use factor::{Asserted, CHALLENGE, Challenge, Factors, Party, Refused, Secret, Used};
+use room::FactorRule;
 use ruma::{OwnedUserId, ServerName, UserId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use store::Batch;
 
 use crate::{
-    Accounts, Error, FactorsFor,
+    Accounts, Error,
     failures::Attempt,
     guesses::{Guess, Guesser},
     interactive::stamp_with,
@@ -77,33 +78,6 @@ impl Accounts {
         Ok(Factors::read(&self.inner.store, user).await?)
     }
 
-    /// Whether the account of this row has to have a factor.
-    pub(crate) async fn must_have_factor(&self, user: &UserId, row: &UserRow) -> Result<bool, Error> {
-        match self.settings(user.server_name()).factors {
-            FactorsFor::Nobody => Ok(false),
-            FactorsFor::Everybody => Ok(true),
-            FactorsFor::Administrators if row.admin => Ok(true),
-            FactorsFor::Administrators => self.has_duty(user).await,
-        }
-    }
-
-    /// Refuses whoever has a factor, or has to have one, at a way in that has no place for it; the batch that lets others in
-    /// fails where that changes meanwhile.
-    pub(crate) async fn refuse_with_factor(
-        &self,
-        batch: &mut Batch,
-        user: &UserId,
-        row: &UserRow,
-    ) -> Result<Factors, Error> {
-        let factors = self.factors(user).await?;
-        factors.require(batch);
-        if factors.is_any() || self.must_have_factor(user, row).await? {
-            let page = self.settings(user.server_name()).account_page.clone();
-            return Err(Error::FactorNeeded { page });
-        }
-        Ok(factors)
-    }
-
     /// Lets somebody in who has shown who he is, or says what is missing; `strong` is that a provider has asked him for a factor.
     pub(crate) async fn go_on(
         &self,
@@ -136,7 +110,13 @@ impl Accounts {
             let ticket = self.seal(For::Factor, user, (row, factors), proof, browser)?;
             return Ok(SignedIn::Unfinished(self.unfinished_of(ticket, factors)));
         }
-        if self.must_have_factor(user, row).await? {
+        let rule = self.factor_rule(user, row, browser.from).await?;
+        if rule == FactorRule::NeededAlready {
+            // Somebody has the password.
+            self.note_refused(user, "factor_needed", browser.from);
+            return Err(Error::FactorElsewhere);
+        }
+        if rule == FactorRule::Needed {
             let ticket = self.seal(For::First, user, (row, factors), proof, browser)?;
             return Ok(SignedIn::Unfinished(self.unfinished_of(ticket, factors)));
         }
@@ -331,6 +311,12 @@ impl Accounts {
         loop {
             let (row, factors) = self.account_of(&user, &ticket).await?;
             self.may_sign_in(&user, browser.from).await?;
+            // Where a recovery has handed a code over, two others have vouched for him.
+            if !factors.is_any()
+                && self.factor_rule(&user, &row, browser.from).await? == FactorRule::NeededAlready
+            {
+                return Err(Error::FactorElsewhere);
+            }
             if factors.has_one() {
                 // He has set one up in another window, and shows it now.
                 return Err(Error::Stale);
@@ -338,7 +324,7 @@ impl Accounts {
             let (change, codes) = self.with_new(&factors, &ticket, name, new).await?;
             let deed = self.deed_of_new(&user, &row, (name, new.kind()), browser.from);
             let put = |batch: &mut Batch| {
-                change.put(batch);
+                self.put_factors(batch, &user, &change);
                 deed.write(batch, authority);
             };
             let mut batch = Batch::new();
@@ -541,7 +527,7 @@ impl Accounts {
         ChaCha20Poly1305::new(&key.into())
     }
 
-    async fn has_duty(&self, user: &UserId) -> Result<bool, Error> {
+    pub(crate) async fn has_duty(&self, user: &UserId) -> Result<bool, Error> {
         let mut unused = Batch::new();
         let has_none = duties::has_none(&self.inner.store, &mut unused, user).await;
         has_none.map(|none| !none).map_err(of_duties)

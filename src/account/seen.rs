@@ -7,6 +7,7 @@ use std::{
 };
 
 use base::Timestamp;
+use ruma::UserId;
 use store::Batch;
 
 use crate::{
@@ -36,6 +37,27 @@ impl Accounts {
         seen.0.store(now.millis(), Ordering::Relaxed);
         let key = (session.user_id.to_string(), session.device_id.to_string());
         self.inner.seen_notes.lock().insert(key, now.millis());
+    }
+
+    /// Adds to a batch when a user last used devices that end in it, which would be forgotten with them.
+    pub(crate) async fn put_last_used(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        ended: &[String],
+    ) -> Result<(), Error> {
+        let keys: Vec<_> = ended.iter().map(|device| (user.to_string(), device.clone())).collect();
+        let rows = self.inner.store.get_many(&tables::SEEN, &keys).await?;
+        let last = {
+            let notes = self.inner.seen_notes.lock();
+            let noted = keys.iter().filter_map(|key| notes.get(key).copied());
+            noted.chain(rows.into_iter().flatten().map(|row| row.at_ms)).max()
+        };
+        let known = self.inner.store.get(&tables::LAST_USED, user.as_str()).await?;
+        if let Some(last) = last.filter(|last| known.is_none_or(|known| known < *last)) {
+            batch.put(&tables::LAST_USED, user.as_str(), &last);
+        }
+        Ok(())
     }
 
     /// Starts the task that writes what is only noted, now and then and once more at shutdown.

@@ -103,6 +103,7 @@ impl Accounts {
             expires: None,
             is_expired: false,
             service: Some(service.clone()),
+            barred: None,
         };
         self.keep_session(hash, Entry::lasting(session.clone(), up_to));
         Ok(session)

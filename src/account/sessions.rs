@@ -8,12 +8,13 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use audit::{Action, Actor};
-use base::{Attempts, ByteSize, Cache, Counter, Instant, Metrics, Timestamp};
+use base::{Address, Attempts, ByteSize, Cache, Counter, Instant, Metrics, Timestamp};
+use parking_lot::Mutex;
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId};
 use store::{Batch, Range, Reads, Topic, UpTo};
 
 use crate::{
-    Accounts, AppService, Error, Moderation,
+    Accounts, AppService, Barred, Error, Moderation,
     log::{Change, log_change},
     provider_tables::DEVICE,
     seen::Seen,
@@ -40,6 +41,8 @@ pub struct Session {
     pub is_expired: bool,
     /// The application service that acts as the user; where it does so on none of his devices, `device_id` is empty.
     pub service: Option<Arc<AppService>>,
+    /// Why it is not used from where it is: then it may be ended and used for nothing else.
+    pub barred: Option<Box<Barred>>,
 }
 
 /// New tokens for a device.
@@ -65,12 +68,23 @@ pub(crate) struct Entry {
     ends: Option<Instant>,
     seen: Seen,
     up_to: UpTo,
+    /// Whether an application service began it, which no factor of the user's was for.
+    pub(crate) is_by_service: bool,
+    /// Whether its account has a factor, and up to where that is known, once it was asked.
+    pub(crate) has_factor: Mutex<Option<(bool, UpTo)>>,
 }
 
 impl Entry {
     /// Of a session that has no end of its own.
     pub(crate) fn lasting(session: Session, up_to: UpTo) -> Self {
-        Self { session, ends: None, seen: Seen::default(), up_to }
+        Self {
+            session,
+            ends: None,
+            seen: Seen::default(),
+            up_to,
+            is_by_service: true,
+            has_factor: Mutex::default(),
+        }
     }
 }
 
@@ -99,17 +113,23 @@ impl Accounts {
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#using-access-tokens>
     pub async fn authenticate(&self, authority: &ServerName, token: &str) -> Result<Session, Error> {
-        match self.find_session(authority, token).await? {
+        match self.find_session(authority, token, None).await? {
             Session { is_expired: true, .. } => Err(Error::UnknownToken { soft_logout: true }),
             session => Ok(session),
         }
     }
 
-    /// As [`Accounts::authenticate`], also where the token has run out ([`Session::is_expired`]): whoever asks has to look.
+    /// As [`Accounts::authenticate`], also where the token has run out ([`Session::is_expired`]) or is not used from this address
+    /// ([`Session::barred`]): whoever asks has to look.
     ///
     /// # Errors
     /// [`Error::UnknownToken`] when it is not a token of this authority, [`Error::Store`].
-    pub async fn find_session(&self, authority: &ServerName, token: &str) -> Result<Session, Error> {
+    pub async fn find_session(
+        &self,
+        authority: &ServerName,
+        token: &str,
+        from: Option<Address>,
+    ) -> Result<Session, Error> {
         let hash = tokens::hash(token);
         let entry = match self.find_cached(&hash) {
             Some(entry) => entry,
@@ -122,6 +142,10 @@ impl Accounts {
         let clock = &self.inner.clock;
         if entry.ends.is_some_and(|ends| ends <= clock.instant()) {
             return Ok(Session { is_expired: true, ..entry.session.clone() });
+        }
+        let barred = self.barred(&entry, from).await?;
+        if barred.is_some() {
+            return Ok(Session { barred, ..entry.session.clone() });
         }
         self.note_seen(&entry.session, &entry.seen, clock.now());
         Ok(entry.session.clone())
@@ -178,10 +202,12 @@ impl Accounts {
             expires: row.expires_ms.map(Timestamp),
             is_expired: false,
             service: None,
+            barred: None,
         };
         let lifetime = self.settings(session.user_id.server_name()).access_token_lifetime;
         let ends = session.expires.map(|expires| self.inner.clock.instant_of(expires, lifetime));
-        let entry = Arc::new(Entry { session, ends, seen: Seen::default(), up_to });
+        let (seen, has_factor) = (Seen::default(), Mutex::default());
+        let entry = Arc::new(Entry { session, ends, seen, up_to, is_by_service, has_factor });
         // Not kept before the old pair has ended, so that every use is another chance to end it.
         if is_settled {
             self.inner.sessions.entries.insert(hash, entry.clone());
@@ -331,6 +357,7 @@ impl Accounts {
             log_change(batch, &change, [Topic::devices(user_key), Topic::device(user_key, &device)]);
             ended.push(device);
         }
+        self.put_last_used(batch, user, &ended).await?;
         self.put_device_ends(batch, user, &ended).await?;
         Ok(Ended { devices: ended, tokens: self.end_tokens(batch, user, ends).await? })
     }
@@ -488,12 +515,15 @@ mod tests {
                     expires: None,
                     is_expired: false,
                     service: None,
+                    barred: None,
                 };
                 let entry = Entry {
                     session,
                     ends: None,
                     seen: Seen::default(),
                     up_to: UpTo::new(store::Position(1)),
+                    is_by_service: false,
+                    has_factor: Mutex::default(),
                 };
                 cache.entries.insert(tokens::hash(&n.to_string()), Arc::new(entry));
             }

@@ -27,6 +27,9 @@ pub(crate) static DEVICES: Table<(String, String), DeviceRow> =
     Table::new(101, "account.devices", Tuning::Small);
 /// When and from where a device was last seen, written late; key: user id, device id.
 pub(crate) static SEEN: Table<(String, String), SeenRow> = Table::new(102, "account.seen", Tuning::Small);
+/// When a user last did something of which no device tells any more: on devices that have ended, and in browsers at our pages,
+/// which are none; key: user id; value: milliseconds since 1970. What his devices tell may be later.
+pub(crate) static LAST_USED: Table<String, u64> = Table::new(168, "account.last_used", Tuning::Small);
 /// Access tokens; key: hash of the token.
 pub(crate) static ACCESS: Table<TokenHash, AccessRow> = Table::new(103, "account.access", Tuning::Point);
 /// Refresh tokens; key: hash of the token.
@@ -594,6 +597,7 @@ pub fn checks() -> Vec<TableCheck> {
         NOTICES.check(),
         DEVICES.check(),
         SEEN.check(),
+        LAST_USED.check(),
         ACCESS.check(),
         REFRESH.check(),
         TOKENS_OF.check(),

@@ -221,6 +221,7 @@ impl Accounts {
             self.inner.rooms.put_erasure(&mut batch, user);
         }
         batch.delete(&tables::LOG_INS, user.as_str());
+        batch.delete(&tables::LAST_USED, user.as_str());
         for ends in self.device_ends() {
             ends.put_close(&mut batch, user).await?;
         }

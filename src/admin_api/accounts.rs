@@ -170,6 +170,7 @@ async fn answer_list(
         deactivated,
         suspended: None,
         locked: if query.locked == Some(true) { None } else { Some(false) },
+        unseen_since: None,
     };
     let page = {
         let _turn = api.turn(call.caller.authority()).await?;

@@ -52,8 +52,13 @@ fn refuse_others(user: &User) -> Result<(), ApiError> {
 impl Identify for Administrator {
     type Shown = User;
 
-    async fn look(kit: &Arc<Kit>, parts: &Parts, face: &Face) -> Result<User, ApiError> {
-        User::look(kit, parts, face).await
+    async fn look(
+        kit: &Arc<Kit>,
+        parts: &Parts,
+        face: &Face,
+        from: Option<Address>,
+    ) -> Result<User, ApiError> {
+        User::look(kit, parts, face, from).await
     }
 
     fn standing(shown: &User) -> Standing {

@@ -267,3 +267,64 @@ async fn a_server_that_is_killed_while_it_applies_goes_on_and_does_nothing_twice
     assert!(server.command("verify").status().unwrap().success(), "verify found something");
     assert_eq!(state(directory), "Applied");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_may_is_told_and_who_has_not_been_there_for_long() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let more = "[zones.lgwan]\nfiles = \"scanned\"\n[zones.internet]\n[authorities.classes.fiscal_year]\n\
+                sign_in_from = [\"lgwan\"]\ndevices = 2\nmake_rooms = \"direct\"\n";
+    let mut server = Server::with(directory, more);
+    let config = directory.join("yakuba.toml");
+    let run = |language: &str, arguments: &[&str]| {
+        let mut command = yakuba();
+        command.args(arguments).arg("--config").arg(&config).env("LC_ALL", language);
+        let output =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    user(directory, &["create", "taro"]);
+    let rows = "職員番号,氏名,所属,職名,発令日,アカウント,任用区分\n\
+                00001,山田 太郎,総務部防災課,主事,2020-04-01,taro,会計年度任用職員\n";
+    std::fs::write(directory.join("meibo.csv"), rows).unwrap();
+    let file = directory.join("meibo.csv");
+    let said = org(
+        directory,
+        &["import", file.to_str().unwrap(), "--body", "首長部局", "--new", "--as-of", "2020-04-01"],
+    );
+    let set = number(&said);
+    approve(directory, &set);
+    org(directory, &["apply", &set]);
+    // Where no server runs, and where one does.
+    for runs in [false, true] {
+        if runs {
+            server.start().await;
+        }
+        let explain = ["policy", "explain", "@taro", "--zone"];
+        let (done, here) = run("C", &[&explain[..], &["lgwan"]].concat());
+        assert!(done && here.contains("class of employment: for a fiscal year"), "{here}");
+        for line in [
+            "* Signing in and use from this network: yes (zones from which it is: lgwan) (what is set for the class",
+            "* Devices (apps) at once: at most 2 (",
+            "  Sending files: yes (nothing bounds it)",
+            "* Getting files: those in which a scanner found nothing (what is set for the zone \"lgwan\")",
+        ] {
+            assert!(here.contains(line), "{line}: {here}");
+        }
+        let (done, elsewhere) = run("ja_JP.UTF-8", &[&explain[..], &["internet"]].concat());
+        let line = "* このネットワークでのサインインと利用: できません（利用できるネットワーク区域：lgwan）（任用区分「会計年度任用」の設定）";
+        assert!(done && elsewhere.contains(line), "{elsewhere}");
+        let (done, nowhere) = run("C", &[&explain[..], &["wan"]].concat());
+        assert!(!done && nowhere.contains("there is no [zones.wan]"), "{nowhere}");
+        let (done, nobody) = run("C", &["policy", "explain", "@nobody:kanazawa.test"]);
+        assert!(!done && !nobody.contains("fiscal"), "{nobody}");
+        let (done, all) = run("C", &["user", "list"]);
+        assert!(done && all.contains("@taro:kanazawa.test  taro  never used, made 2"), "{all}");
+        let (done, dormant) = run("C", &["user", "list", "--dormant", "1"]);
+        assert!(done && dormant.contains("there are no such accounts"), "{dormant}");
+        let (done, dormant) = run("C", &["user", "list", "--dormant", "0", "--json"]);
+        let dormant: Value = serde_json::from_str(&dormant).unwrap();
+        assert!(done && dormant[0]["user_id"] == "@taro:kanazawa.test", "{dormant}");
+    }
+    server.end("TERM");
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::account::{Account, AccountPage, AccountQuery, Browser};
+use ::account::{Account, AccountOrder, AccountPage, AccountQuery, Browser};
 use audit::Action;
 use pages::{Markup, PageError, Visit, html};
 use ruma::{OwnedUserId, UserId};
@@ -19,6 +19,8 @@ use crate::{
 
 /// Accounts on one page.
 const PAGE: usize = 100;
+/// Days after which an account counts as not used for long, if nothing else is asked.
+const DORMANT_DAYS: u32 = 90;
 /// Accounts in one file.
 const IN_FILE: usize = 100_000;
 /// What is told once something was done.
@@ -56,6 +58,8 @@ pub(crate) async fn list(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         let state = asked.get("state");
         let is_file = asked.get("as") == "csv";
         let from = if is_file { 0 } else { asked.get("from").parse().unwrap_or(0) };
+        let days: u32 = asked.get("days").trim().parse().unwrap_or(DORMANT_DAYS);
+        let is_dormant = state == "dormant";
         let query = AccountQuery {
             from,
             limit: if is_file { IN_FILE } else { PAGE },
@@ -66,6 +70,9 @@ pub(crate) async fn list(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             locked: (state == "locked").then_some(true),
             suspended: (state == "suspended").then_some(true),
             admins: (state == "administrators").then_some(true),
+            unseen_since: is_dormant.then(|| ::account::days_before(console.clock.now(), days)),
+            // Whoever was there longest ago first.
+            order: if is_dormant { AccountOrder::Seen } else { AccountOrder::Name },
             ..AccountQuery::default()
         };
         let found = console.list_accounts(&visit, &query).await?;
@@ -91,9 +98,11 @@ pub(crate) async fn list(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             let id = html! { a.id href=(link(ACCOUNT, &[("user", &id)])) { (id) } };
             std::iter::once(id).chain(rest.into_iter().map(text)).collect()
         });
+        let written_days = if is_dormant { days.to_string() } else { String::new() };
+        let same = [("q", &*sought), ("state", state), ("days", &*written_days)];
         let at = |from: usize| {
             let from = if from == 0 { String::new() } else { from.to_string() };
-            link(ACCOUNTS, &[("q", &sought), ("state", state), ("from", &from)])
+            link(ACCOUNTS, &[&same[..], &[("from", &*from)]].concat())
         };
         let body = html! {
             form.card method="get" action=(ACCOUNTS) role="search" {
@@ -106,8 +115,15 @@ pub(crate) async fn list(console: Arc<Console>, call: RawCall<Open>) -> Result<R
                         ("locked", say("ロック中", "locked")),
                         ("suspended", say("利用停止中", "suspended")),
                         ("administrators", say("全体管理者", "administrators")),
+                        ("dormant", say("長く使われていないもの", "not used for long")),
                         ("closed", say("閉鎖済み", "closed")),
                     ] { option value=(word) selected[word == state] { (name) } } }
+                }))
+                (field("days", say("使われていない日数", "Days without use"), say(
+                    "「長く使われていないもの」を選んだときに使います。サインインも利用もなかった日数で、一度も使われていないものは作成からの日数です。",
+                    "For those not used for long: days in which nobody signed in or did anything; of accounts that were never used, since they were made.",
+                ), html! {
+                    input id="days" name="days" type="number" min="1" max="36500" value=(days);
                 }))
                 div.actions { button { (say("探す", "Find")) } }
             }
@@ -118,7 +134,7 @@ pub(crate) async fn list(console: Arc<Console>, call: RawCall<Open>) -> Result<R
                 @if from.saturating_add(PAGE) < found.total {
                     a href=(at(from.saturating_add(PAGE))) { (say("次の 100 件", "The next 100")) } " "
                 }
-                a href=(link(ACCOUNTS, &[("q", &sought), ("state", state), ("as", "csv")])) {
+                a href=(link(ACCOUNTS, &[&same[..], &[("as", "csv")]].concat())) {
                     (say("CSV ダウンロード（Excel 用）", "As a file for spreadsheets (CSV)"))
                 }
             }

@@ -6,6 +6,7 @@ use ::account::{Accounts, Browser};
 use audit::Actor;
 use base::Clock;
 use cases::{Answer, By, CaseId, Cases, Order, Shown};
+use classes::Classes;
 use pages::{Form, PageError, Pages, Visit};
 use web::{ApiError, Method, Open, RawCall, Response, StatusCode};
 
@@ -16,6 +17,7 @@ pub(crate) const AGAIN: &str = "/_yakuba/counter/cases/{id}/again";
 pub(crate) const ASK: &str = "/_yakuba/counter/ask";
 pub(crate) const ASK_FOR: &str = "/_yakuba/counter/ask/{kind}";
 pub(crate) const DEPUTIES: &str = "/_yakuba/counter/deputies";
+pub(crate) const RIGHTS: &str = "/_yakuba/counter/rights";
 
 /// Where somebody signs in; the page is the client interface's.
 pub(crate) const SIGN_IN: &str = "/_yakuba/sign-in";
@@ -25,6 +27,7 @@ pub struct Counter {
     pub(crate) pages: Arc<Pages>,
     pub(crate) accounts: Accounts,
     pub(crate) cases: Cases,
+    pub(crate) classes: Classes,
     pub(crate) clock: Clock,
 }
 
@@ -36,8 +39,14 @@ impl fmt::Debug for Counter {
 
 impl Counter {
     /// The counter of all authorities of a process.
-    pub fn new(pages: Arc<Pages>, accounts: Accounts, cases: Cases, clock: Clock) -> Counter {
-        Counter { pages, accounts, cases, clock }
+    pub fn new(
+        pages: Arc<Pages>,
+        accounts: Accounts,
+        cases: Cases,
+        classes: Classes,
+        clock: Clock,
+    ) -> Counter {
+        Counter { pages, accounts, cases, classes, clock }
     }
 
     /// Answers a visit of somebody who is signed in. Who is not is led to where he signs in.

@@ -8,7 +8,7 @@ use organisation::Told;
 use pages::{Form, Markup, Page, PageError, Visit, html, table, text};
 use web::Response;
 
-use crate::counter::{ASK, CASES, DEPUTIES, HOME, SIGN_IN};
+use crate::counter::{ASK, CASES, DEPUTIES, HOME, RIGHTS, SIGN_IN};
 
 /// A page with the links to the others.
 pub(crate) fn page(visit: &Visit, title: &str, body: Markup) -> Page {
@@ -18,6 +18,7 @@ pub(crate) fn page(visit: &Visit, title: &str, body: Markup) -> Page {
         (ASK, visit.say("申請する", "Ask for something")),
         (CASES, visit.say("自分の案件", "My cases")),
         (DEPUTIES, visit.say("代理", "Deputies")),
+        (RIGHTS, visit.say("私の権限", "What I may")),
         ("/_yakuba/account", visit.say("アカウント", "My account")),
     ];
     let nav = html! {

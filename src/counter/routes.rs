@@ -6,8 +6,8 @@ use web::{Method, Routes};
 
 use crate::{
     ask, case,
-    counter::{AGAIN, ASK, ASK_FOR, CASE, CASES, Counter, DEPUTIES, HOME},
-    deputies, home,
+    counter::{AGAIN, ASK, ASK_FOR, CASE, CASES, Counter, DEPUTIES, HOME, RIGHTS},
+    deputies, home, rights,
 };
 
 /// The routes of the counter. The pages on which people sign in are the client interface's, and have to be on the same
@@ -26,5 +26,6 @@ pub fn routes(counter: Arc<Counter>) -> Routes<()> {
         .raw(Method::POST, AGAIN, ask::send_again)
         .raw(Method::GET, DEPUTIES, deputies::show)
         .raw(Method::POST, DEPUTIES, deputies::change)
+        .raw(Method::GET, RIGHTS, rights::show)
         .erase()
 }

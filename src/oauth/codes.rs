@@ -66,7 +66,7 @@ impl OAuth {
     /// Whoever is signed in in a browser agrees to what a client asked for. The code that is to be brought to the client.
     ///
     /// # Errors
-    /// [`account::Error::Limited`] for many of one user, [`Error::Full`], [`Error::Store`].
+    /// [`account::Error::Limited`] for many of one user, [`account::Error::TooManyDevices`], [`Error::Full`], [`Error::Store`].
     pub async fn agree(&self, request: &Authorization, browser: &Browser) -> Result<String, Error> {
         let (user, stamp) = (&*browser.user_id, browser.stamp);
         self.count_agreement(user)?;
@@ -159,15 +159,14 @@ impl OAuth {
     /// not taken over: its keys, and what it was sent, are not the client's.
     ///
     /// # Errors
-    /// [`Code::InvalidScope`], [`Error::Store`].
+    /// [`Code::InvalidScope`], [`account::Error::TooManyDevices`], [`Error::Store`].
     pub(crate) async fn check_device(&self, user: &UserId, scope: &Scope) -> Result<(), Error> {
-        match self.inner.accounts.may_be_granted(user, &scope.device_id).await? {
-            true => Ok(()),
-            false => {
-                let text = "the device of the scope is signed in in another way; ask for one with another id";
-                Err(Error::refused(Code::InvalidScope, text))
-            }
+        let accounts = &self.inner.accounts;
+        if !accounts.may_be_granted(user, &scope.device_id).await? {
+            let text = "the device of the scope is signed in in another way; ask for one with another id";
+            return Err(Error::refused(Code::InvalidScope, text));
         }
+        Ok(accounts.check_room_for_device(user, &scope.device_id).await?)
     }
 
     pub(crate) async fn is_administrator(&self, user: &UserId) -> Result<bool, Error> {
@@ -206,6 +205,13 @@ impl OAuth {
                 return Err(invalid("the sign-in was ended at the identity provider"));
             }
             Err(account::Error::Forbidden(text)) => return Err(invalid(text)),
+            // The user was told on the page where he agreed, unless it has become so since.
+            Err(account::Error::FactorNeeded { .. } | account::Error::FactorElsewhere) => {
+                return Err(invalid("the account needs a second factor"));
+            }
+            Err(account::Error::TooManyDevices { .. }) => {
+                return Err(invalid("the user is signed in on as many devices as he may be"));
+            }
             put => put?,
         };
         // After the rows that the batch demands were read: what is so now was so then.

@@ -157,7 +157,8 @@ impl OAuth {
     ///
     /// # Errors
     /// [`Error::Contended`] when it was decided already; [`Code::InvalidScope`] when the device that it asks for cannot be given:
-    /// then it is told that it was refused, as nothing will come of its waiting; [`Error::Store`].
+    /// then it is told that it was refused, as nothing will come of its waiting; [`account::Error::TooManyDevices`] where it goes
+    /// on waiting until there is room; [`Error::Store`].
     pub async fn decide(
         &self,
         request: &DeviceRequest,

@@ -161,6 +161,16 @@ impl From<account::Error> for PageError {
                 "このアカウントには二要素認証が必要です。",
                 "This account needs a second factor.",
             ),
+            account::Error::FactorElsewhere => {
+                let (japanese, english) = web::FACTOR_ELSEWHERE;
+                PageError::forbidden(japanese, english)
+            }
+            account::Error::TooManyDevices { denial, .. } => {
+                // Its two sentences stand in two lines.
+                let (japanese, english) =
+                    denial.public.split_once('\n').unwrap_or((&denial.public, &denial.public));
+                PageError::forbidden(japanese, english)
+            }
             other => ApiError::from(other).into(),
         }
     }

@@ -97,7 +97,8 @@ impl Pages {
             door.admit(&visit).await?;
             let body = late.body.read_as(&user).await?;
             visit.call.body = body.bytes.clone();
-            visit.browser = self.accounts.find_browser(visit.authority(), &visit.face.secret).await?;
+            visit.browser =
+                self.accounts.find_browser(visit.authority(), &visit.face.secret, visit.address()).await?;
             door.admit(&visit).await?;
             handler(visit).await
         };
@@ -127,7 +128,7 @@ impl Pages {
             user: None,
         };
         let browser = match shown {
-            Some(secret) => self.accounts.find_browser(authority, secret).await,
+            Some(secret) => self.accounts.find_browser(authority, secret, call.address).await,
             None => Ok(None),
         };
         match browser {

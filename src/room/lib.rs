@@ -37,7 +37,7 @@ pub use self::{
     error::{Error, RemoteError},
     ids::{EventSerial, InboxSerial, Order, RoomSerial, Root, StateKeySerial},
     people::{Begin, Found, PeopleFound, Profile, note_account},
-    policy::{AllowAll, Denial, FileFacts, FileReader, Making, Policy},
+    policy::{AllowAll, Denial, DeviceBound, FactorRule, FileFacts, FileReader, Making, Policy},
     read::{recency::note_recency, times::index_times, walk::walk_events},
     rooms::{Parts, Rooms},
     zone::{Gives, Zone},

@@ -52,6 +52,28 @@ pub enum FileReader<'a> {
     Anybody,
 }
 
+/// Whether somebody has to have a second factor to be in; the later ones ask for more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FactorRule {
+    /// He need not have one. Who has one is asked for it all the same.
+    #[default]
+    Free,
+    /// He has to have one, and sets it up where he has none.
+    Needed,
+    /// He has to have one, and does not set up his first one from where he is: a password alone opens nothing there, nor may it
+    /// make what opens it.
+    NeededAlready,
+}
+
+/// How many devices somebody may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceBound {
+    /// So many.
+    pub most: usize,
+    /// Why one more is refused.
+    pub denial: Denial,
+}
+
 /// The points at which a deployment may say no. Everything is allowed by default.
 ///
 /// Each answers at once, from data that the policy holds: some are asked under a room's lock.
@@ -68,6 +90,19 @@ pub trait Policy: Send + Sync {
     /// right, so that the answer tells nothing to one who does not know it.
     fn sign_in(&self, _user: &UserId, _from: Option<Address>) -> Result<(), Denial> {
         Ok(())
+    }
+    /// Has this user to have a second factor to be in from this address, beside what the settings of accounts say? Of no address
+    /// nothing is known that would let him off.
+    fn factor(&self, _user: &UserId, _from: Option<Address>) -> FactorRule {
+        FactorRule::Free
+    }
+    /// May a session that this user has be used from this address? Asked for each request that shows one.
+    fn use_session(&self, _user: &UserId, _from: Option<Address>) -> Result<(), Denial> {
+        Ok(())
+    }
+    /// How many devices may this user sign in on, if there is a bound? Those that there are go on, however many.
+    fn devices(&self, _user: &UserId) -> Option<DeviceBound> {
+        None
     }
     /// May this user create this room?
     fn create(&self, _creator: &UserId, _making: &Making<'_>) -> Result<(), Denial> {

@@ -10,6 +10,7 @@ use account::{Accounts, Actor, NewUser};
 use audit::Noted;
 use base::{ByteSize, Clock, Instant, Tasks};
 use cases::{By, Cases};
+use classes::Classes;
 use duties::{Duties, Duty};
 use engine::{Engine, PurgeStatus};
 use federation::Sender;
@@ -30,6 +31,7 @@ use web::{ApiError, Open, Operator, RawCall, Response, Routes, json_response};
 use crate::{
     ask::OPERATOR,
     health::Desk,
+    questions::{EXPLAIN, ExplainOrder, LIST_USERS, UsersOrder},
     storage::{self, BackUp},
 };
 
@@ -75,6 +77,7 @@ pub(crate) struct AdminApi {
     log_servers: Forwarder,
     duties: Duties,
     cases: Cases,
+    classes: Classes,
 }
 
 /// An account to make.
@@ -338,6 +341,7 @@ impl AdminApi {
         duties: Duties,
         log_servers: Forwarder,
         cases: Cases,
+        classes: Classes,
     ) -> AdminApi {
         let started = clock.instant();
         AdminApi {
@@ -360,6 +364,7 @@ impl AdminApi {
             duties,
             log_servers,
             cases,
+            classes,
         }
     }
 
@@ -379,6 +384,8 @@ impl AdminApi {
             .raw(Method::POST, "/_yakuba/v1/users/duty", set_duty)
             .raw(Method::POST, "/_yakuba/v1/users/duties", list_duties)
             .raw(Method::POST, "/_yakuba/v1/users/factors/reset", reset_factors)
+            .raw(Method::POST, LIST_USERS, list_users)
+            .raw(Method::POST, EXPLAIN, explain)
             .raw(Method::POST, "/_yakuba/v1/rooms/purge", purge_room)
             .raw(Method::GET, "/_yakuba/v1/rooms/purges", list_purges)
             .raw(Method::POST, "/_yakuba/v1/media", change_media)
@@ -528,6 +535,18 @@ async fn list_duties(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response
     api.admit(&call)?;
     let DutiesOrder { authority } = call.json()?;
     Ok(json_response(StatusCode::OK, &DutiesTold::of(&api.duties, &authority).await?))
+}
+
+async fn list_users(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let order: UsersOrder = call.json()?;
+    Ok(json_response(StatusCode::OK, &order.carry_out(&api.accounts, api.clock.now()).await?))
+}
+
+async fn explain(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let order: ExplainOrder = call.json()?;
+    Ok(json_response(StatusCode::OK, &order.carry_out(&api.accounts, &api.classes).await?))
 }
 
 async fn close_account(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {

@@ -61,6 +61,9 @@ enum Command {
     /// 案件: 承認が必要な申請 / cases: what needs the consent of others
     #[command(subcommand)]
     Case(commands::case::CaseCommand),
+    /// だれに何ができるか / what people may
+    #[command(subcommand)]
+    Policy(commands::policy::PolicyCommand),
     /// ディレクトリ (LDAP) との連携 / the directories (LDAP) that say who is there
     #[command(subcommand)]
     Ldap(LdapCommand),
@@ -123,6 +126,8 @@ enum UserCommand {
     Admin(UserAdminArgs),
     /// 管理画面での役割を付ける、または外す / gives a user a duty on the console, or takes it away
     Duty(UserDutyArgs),
+    /// アカウントの一覧。長く使われていないものだけも表示できる / lists the accounts, or those alone that are not used
+    List(commands::user_list::UserListArgs),
     /// だれにどの役割があるか / tells who has which duty
     Duties(WhichAuthority),
     /// 二要素認証 / second factors
@@ -608,6 +613,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::User(UserCommand::Link(args)) => run_async(commands::user::link(&args))?,
         Command::User(UserCommand::Admin(args)) => run_async(commands::user::set_admin(&args))?,
         Command::User(UserCommand::Duty(args)) => run_async(commands::user::set_duty(&args))?,
+        Command::User(UserCommand::List(args)) => run_async(commands::user_list::list(&args))?,
         Command::User(UserCommand::Duties(args)) => run_async(commands::user::list_duties(&args))?,
         Command::User(UserCommand::Factors(FactorsCommand::Reset(args))) => {
             run_async(commands::user::reset_factors(&args))?
@@ -651,6 +657,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             run_async(commands::org::rules::run(&args))?
         }
         Command::Case(command) => run_async(commands::case::run(&command))?,
+        Command::Policy(command) => run_async(commands::policy::run(&command))?,
         Command::Ldap(LdapCommand::Status(args)) => run_async(commands::ldap::status(&args))?,
         Command::Ldap(LdapCommand::Run(args)) => return run_async(commands::ldap::run(&args)),
         Command::Ldap(LdapCommand::Preview(args)) => return run_async(commands::ldap::preview(&args)),

@@ -534,7 +534,8 @@ impl House {
             tasks: &edges,
             caches: metrics.caches(),
         });
-        let counter = StaffCounter::new(pages.clone(), accounts.clone(), cases.clone(), clock.clone());
+        let counter =
+            StaffCounter::new(pages.clone(), accounts.clone(), cases.clone(), classes.clone(), clock.clone());
         let console = Console::new(console::Parts {
             pages,
             cases: cases.clone(),
@@ -593,6 +594,7 @@ impl House {
             duties.clone(),
             log_servers.clone(),
             cases.clone(),
+            classes.clone(),
         );
         Ok(House {
             store,

@@ -31,6 +31,7 @@ mod peers;
 mod places;
 mod process;
 mod providers;
+mod questions;
 pub mod serve;
 mod services;
 pub mod storage;

@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc};
 
-use account::{Accounts, Actor, AppService, Session};
+use account::{Accounts, Actor, AppService, Barred, Session};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Method, header::AUTHORIZATION, request::Parts};
@@ -39,6 +39,8 @@ pub struct User {
     pub is_locked: bool,
     /// Whether the token has run out, so that it signs out and does nothing else.
     pub is_expired: bool,
+    /// Why the session is not used from where it is, so that it signs out and does nothing else.
+    pub barred: Option<Box<Barred>>,
     /// The application service that acts as the user. Where it does so on none of his devices, `device_id` is empty, and
     /// endpoints that are about a device are closed to it.
     pub service: Option<Arc<AppService>>,
@@ -107,8 +109,14 @@ pub struct Origin {
 /// Who an access token stands for.
 #[async_trait]
 pub trait TokenCheck: Send + Sync {
-    /// The user and device that hold this access token at this authority, also where it has run out.
-    async fn authenticate(&self, token: &str, authority: &ServerName) -> Result<User, TokenError>;
+    /// The user and device that hold this access token at this authority, also where it has run out or is not used from this
+    /// address.
+    async fn authenticate(
+        &self,
+        token: &str,
+        authority: &ServerName,
+        from: Option<Address>,
+    ) -> Result<User, TokenError>;
 
     /// The application service whose token this is at this authority.
     fn find_service(&self, _token: &str, _authority: &ServerName) -> Option<Arc<AppService>> {
@@ -156,8 +164,13 @@ pub enum TokenError {
 
 #[async_trait]
 impl TokenCheck for Accounts {
-    async fn authenticate(&self, token: &str, authority: &ServerName) -> Result<User, TokenError> {
-        match self.find_session(authority, token).await {
+    async fn authenticate(
+        &self,
+        token: &str,
+        authority: &ServerName,
+        from: Option<Address>,
+    ) -> Result<User, TokenError> {
+        match self.find_session(authority, token, from).await {
             Ok(session) => Ok(session.into()),
             Err(account::Error::UnknownToken { soft_logout }) => Err(TokenError::Unknown { soft_logout }),
             // The account went, and its tokens with it.
@@ -188,7 +201,8 @@ impl TokenCheck for Accounts {
 
 impl From<Session> for User {
     fn from(session: Session) -> User {
-        let Session { user_id, device_id, admin, guest, moderation, is_expired, service, .. } = session;
+        let Session { user_id, device_id, admin, guest, moderation, is_expired, service, barred, .. } =
+            session;
         User {
             user_id,
             device_id,
@@ -197,6 +211,7 @@ impl From<Session> for User {
             is_suspended: moderation.suspended,
             is_locked: moderation.locked,
             is_expired,
+            barred,
             service,
         }
     }
@@ -289,6 +304,7 @@ pub trait Identify: Sized + Send + 'static {
         kit: &Arc<Kit>,
         parts: &Parts,
         face: &Face,
+        from: Option<Address>,
     ) -> impl Future<Output = Result<Self::Shown, ApiError>> + Send;
 
     /// Who that is, as far as it is known without the body.
@@ -297,8 +313,8 @@ pub trait Identify: Sized + Send + 'static {
     /// Refuses whom the endpoint is closed to, as far as the head shows who that is.
     ///
     /// # Errors
-    /// 401 `M_UNKNOWN_TOKEN` with `soft_logout`, 401 `M_USER_LOCKED`, 403 `M_USER_SUSPENDED`, 403
-    /// `M_GUEST_ACCESS_FORBIDDEN`.
+    /// 401 `M_UNKNOWN_TOKEN` with `soft_logout`, 401 `M_USER_LOCKED`, 403 `M_FORBIDDEN` for a session that is not used from there,
+    /// 403 `M_USER_SUSPENDED`, 403 `M_GUEST_ACCESS_FORBIDDEN`.
     fn may_reach(_shown: &Self::Shown, _reach: Reach) -> Result<(), ApiError> {
         Ok(())
     }
@@ -359,7 +375,7 @@ impl Caller<ServerSignatures> for Origin {}
 impl Identify for Open {
     type Shown = ();
 
-    async fn look(_: &Arc<Kit>, _: &Parts, _: &Face) -> Result<(), ApiError> {
+    async fn look(_: &Arc<Kit>, _: &Parts, _: &Face, _: Option<Address>) -> Result<(), ApiError> {
         Ok(())
     }
 
@@ -375,7 +391,7 @@ impl Identify for Open {
 impl Identify for Operator {
     type Shown = ();
 
-    async fn look(kit: &Arc<Kit>, parts: &Parts, _: &Face) -> Result<(), ApiError> {
+    async fn look(kit: &Arc<Kit>, parts: &Parts, _: &Face, _: Option<Address>) -> Result<(), ApiError> {
         if find_token(parts).is_some_and(|token| kit.is_operators(&token)) {
             return Ok(());
         }
@@ -394,7 +410,12 @@ impl Identify for Operator {
 impl Identify for Source {
     type Shown = Source;
 
-    async fn look(kit: &Arc<Kit>, parts: &Parts, face: &Face) -> Result<Source, ApiError> {
+    async fn look(
+        kit: &Arc<Kit>,
+        parts: &Parts,
+        face: &Face,
+        _: Option<Address>,
+    ) -> Result<Source, ApiError> {
         let authority = face.server_name();
         let sources = kit.sources.as_ref().filter(|sources| sources.has_some(authority));
         let sources = sources.ok_or_else(ApiError::unrecognized)?;
@@ -422,8 +443,13 @@ impl Identify for Source {
 impl Identify for User {
     type Shown = User;
 
-    async fn look(kit: &Arc<Kit>, parts: &Parts, face: &Face) -> Result<User, ApiError> {
-        let user = Option::<User>::look(kit, parts, face).await?;
+    async fn look(
+        kit: &Arc<Kit>,
+        parts: &Parts,
+        face: &Face,
+        from: Option<Address>,
+    ) -> Result<User, ApiError> {
+        let user = Option::<User>::look(kit, parts, face, from).await?;
         user.ok_or_else(|| ApiError::from(TokenError::Missing))
     }
 
@@ -442,6 +468,9 @@ impl Identify for User {
         }
         if shown.is_locked && !reach.by_locked {
             return Err(TokenError::Locked.into());
+        }
+        if let Some(barred) = shown.barred.as_deref().filter(|_| !reach.by_locked) {
+            return Err(barred.into());
         }
         if shown.is_suspended && !reach.by_suspended {
             return Err(ApiError::suspended());
@@ -463,12 +492,17 @@ impl Identify for User {
 impl Identify for Option<User> {
     type Shown = Option<User>;
 
-    async fn look(kit: &Arc<Kit>, parts: &Parts, face: &Face) -> Result<Option<User>, ApiError> {
+    async fn look(
+        kit: &Arc<Kit>,
+        parts: &Parts,
+        face: &Face,
+        from: Option<Address>,
+    ) -> Result<Option<User>, ApiError> {
         match find_token(parts) {
             Some(token) => {
                 let (tokens, authority) = (&kit.tokens, face.server_name());
                 let Some(service) = tokens.find_service(&token, authority) else {
-                    return Ok(Some(tokens.authenticate(&token, authority).await?));
+                    return Ok(Some(tokens.authenticate(&token, authority, from).await?));
                 };
                 let Asserted { user_id, device_id, .. } = Asserted::in_query(parts)?;
                 Ok(Some(tokens.act_as(&service, user_id.as_deref(), device_id.as_deref()).await?))
@@ -527,7 +561,12 @@ impl Identify for Option<Service> {
     type Shown = Option<Service>;
 
     /// Whatever token is shown that is no service's says nothing here.
-    async fn look(kit: &Arc<Kit>, parts: &Parts, face: &Face) -> Result<Option<Service>, ApiError> {
+    async fn look(
+        kit: &Arc<Kit>,
+        parts: &Parts,
+        face: &Face,
+        _: Option<Address>,
+    ) -> Result<Option<Service>, ApiError> {
         let token = find_token(parts);
         Ok(token.and_then(|token| kit.tokens.find_service(&token, face.server_name())).map(Service))
     }
@@ -549,7 +588,12 @@ impl Identify for Origin {
 
     const SIGNED: bool = true;
 
-    async fn look(kit: &Arc<Kit>, parts: &Parts, face: &Face) -> Result<Box<dyn Claimed>, ApiError> {
+    async fn look(
+        kit: &Arc<Kit>,
+        parts: &Parts,
+        face: &Face,
+        _: Option<Address>,
+    ) -> Result<Box<dyn Claimed>, ApiError> {
         let authorization = parts.headers.get_all(AUTHORIZATION).iter();
         let head = SignedHead {
             method: &parts.method,

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use account::Barred;
 use factor::Refused;
 use http::StatusCode;
 use ruma::api::error::{DeserializationError, FromHttpRequestError, HeaderDeserializationError};
@@ -375,6 +376,30 @@ fn factor_needed(page: Option<&str>) -> (String, String) {
     )
 }
 
+/// What somebody is told who has to have a second factor and does not set it up from where he is.
+pub const FACTOR_ELSEWHERE: (&str, &str) = (
+    "このネットワークからの利用には二要素認証が必要ですが、まだ設定されていません。パスワードだけでサインインできるネットワーク（庁内など）で、先に設定してください。",
+    "From this network a second factor is needed, and you have none yet. Please set it up first from a network where your password is enough.",
+);
+
+impl From<&Barred> for ApiError {
+    fn from(barred: &Barred) -> ApiError {
+        match barred {
+            Barred::Denied(denial) => ApiError::forbidden(denial.public.clone()),
+            Barred::NoFactor { page } => {
+                let (at_ja, at_en) = match page {
+                    Some(page) => (format!("（{page}）"), format!(" ({page})")),
+                    None => Default::default(),
+                };
+                ApiError::forbidden(format!(
+                    "このネットワークからの利用には二要素認証の設定が必要です。アカウントの画面{at_ja}で設定すると、この端末も続けて使えます。 / \
+                     From this network a second factor is needed: set it up on your account page{at_en}, and this device goes on."
+                ))
+            }
+        }
+    }
+}
+
 /// Why a second factor is not taken, in Japanese and in English.
 #[must_use]
 pub const fn refused_factor(why: Refused) -> (&'static str, &'static str) {
@@ -422,6 +447,16 @@ impl From<account::Error> for ApiError {
                 let (ja, en) = factor_needed(page.as_deref());
                 ApiError::forbidden(format!("{ja} / {en}"))
             }
+            Error::FactorElsewhere => {
+                let (ja, en) = FACTOR_ELSEWHERE;
+                ApiError::forbidden(format!("{ja} / {en}"))
+            }
+            // Spec: <https://spec.matrix.org/v1.19/client-server-api/#other-error-codes>; it has to lead somewhere.
+            Error::TooManyDevices { denial, page: Some(page) } => {
+                let text = format!("{}\n{page}", denial.public);
+                ApiError::new(StatusCode::FORBIDDEN, "M_USER_LIMIT_EXCEEDED", text).with("info_uri", page)
+            }
+            Error::TooManyDevices { denial, page: None } => ApiError::forbidden(denial.public),
             Error::Factor(why) => ApiError::forbidden(refused_factor(why).1),
             Error::Stale => ApiError::forbidden("This was begun too long ago; please begin again"),
             Error::Deactivated(_) => {

@@ -48,7 +48,7 @@ pub use caller::{
     Caller, Claimed, Identify, NoSignatures, Open, Operator, Origin, Service, SignatureCheck, SignatureError,
     SignedHead, Source, SourceCheck, Standing, TokenCheck, TokenError, User,
 };
-pub use convert::refused_factor;
+pub use convert::{FACTOR_ELSEWHERE, refused_factor};
 pub use error::{ApiError, ErrorForm};
 pub use face::{Face, Faces, TlsName};
 pub use json::{MAX_NESTING, has_private_key, json_bytes, json_response, json_stream, parse_json};

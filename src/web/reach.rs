@@ -16,7 +16,7 @@ use http::Method;
 pub struct Reach {
     /// Those whose token has run out: what they no longer use they may still end.
     pub(crate) by_expired: bool,
-    /// Those whose account is locked.
+    /// Those whose account is locked, or whose session is not used from where they are.
     pub(crate) by_locked: bool,
     /// Those whose account is suspended.
     pub(crate) by_suspended: bool,

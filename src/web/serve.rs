@@ -65,7 +65,7 @@ impl Incoming {
             // Looking costs a request for the server's keys, and anybody can make names up.
             limits.count_stranger(Class::PeerUnproven, address)?;
         }
-        let shown = match C::look(&kit, &parts, &face).await {
+        let shown = match C::look(&kit, &parts, &face, address).await {
             Ok(shown) => shown,
             // What could not be looked up was no guess.
             Err(error) if C::SIGNED || error.status().is_server_error() => return Err(error),
@@ -114,7 +114,7 @@ impl Incoming {
         // Whoever lets us wait for his body may have lost meanwhile what he showed: it is asked for again.
         let has_waited = kit.clock.instant().since(began) > LOOKED_FOR;
         let shown = if has_waited && !C::SIGNED {
-            let shown = C::look(&kit, &parts, &face).await?;
+            let shown = C::look(&kit, &parts, &face, address).await?;
             C::may_reach(&shown, reach)?;
             shown
         } else {
@@ -166,7 +166,7 @@ impl Incoming {
     pub(crate) async fn streamed<C: Identify>(self) -> Result<StreamCall<C>, ApiError> {
         const { assert!(!C::SIGNED, "a signature covers the body, which must be read first") };
         let Incoming { kit, parts, body, args, body_limit, class, reach, face, peer, address, zone } = self;
-        let shown = match C::look(&kit, &parts, &face).await {
+        let shown = match C::look(&kit, &parts, &face, address).await {
             Ok(shown) => shown,
             Err(error) if error.status().is_server_error() => return Err(error),
             Err(error) => {

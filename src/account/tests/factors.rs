@@ -87,7 +87,7 @@ async fn wrong_codes_are_in_the_audit_log_without_what_was_shown() {
     let way = at("192.0.2.1");
     let code = code_at(&secret, town.now_ms());
     let browser = show(&town.accounts, &code, &way).await.unwrap();
-    assert!(town.accounts.find_browser(kanazawa(), &browser.0).await.unwrap().unwrap().strong);
+    assert!(town.accounts.find_browser(kanazawa(), &browser.0, None).await.unwrap().unwrap().strong);
     for (wrong, times) in [("271828", 2), (code.as_str(), 2), ("aaaa-bbbb-cccc-dddd", 1)] {
         for _ in 0..times {
             assert!(matches!(show(&town.accounts, wrong, &way).await, Err(Error::Factor(_))));

@@ -43,7 +43,7 @@ impl Town {
     async fn browser_of(&self, identity: &Identity) -> Browser {
         let secret = self.accounts.sign_in_with_identity(kanazawa(), identity, &nowhere()).await.unwrap();
         let (_, secret) = secret.unwrap().done().unwrap();
-        self.accounts.find_browser(kanazawa(), &secret.0).await.unwrap().unwrap()
+        self.accounts.find_browser(kanazawa(), &secret.0, None).await.unwrap().unwrap()
     }
 
     async fn browsers_of(&self, user: &UserId) -> usize {
@@ -221,7 +221,7 @@ async fn between_the_provider_and_the_second_step_a_login_ends_too_and_what_come
 
     town.clock.advance(Duration::from_secs(30));
     let secret = show(&ticket_of("s-3").await).await.unwrap();
-    let browser = town.accounts.find_browser(kanazawa(), &secret.0).await.unwrap().unwrap();
+    let browser = town.accounts.find_browser(kanazawa(), &secret.0, None).await.unwrap().unwrap();
     let renewed =
         town.accounts.renew_browser((&browser, browser.stamp), "password", &nowhere()).await.unwrap();
     let (_, renewed) = renewed.done().unwrap();
@@ -229,7 +229,7 @@ async fn between_the_provider_and_the_second_step_a_login_ends_too_and_what_come
     town.end(&sign_out(None, Some("s-3"), "t-2")).await;
     assert!(is_unknown(town.session(&tokens).await));
     for secret in [secret, renewed] {
-        assert!(town.accounts.find_browser(kanazawa(), &secret.0).await.unwrap().is_none());
+        assert!(town.accounts.find_browser(kanazawa(), &secret.0, None).await.unwrap().is_none());
     }
 }
 
@@ -427,8 +427,8 @@ async fn a_browser_in_which_a_first_factor_is_set_up_stays_one_of_its_login() {
     let hanako = identity(&town, "hanako", Some("s-1"));
     let browser = town.browser_of(&hanako).await;
     let secret = town.set_up(&browser, &nowhere()).await.unwrap();
-    let renewed = town.accounts.find_browser(kanazawa(), &secret.0).await.unwrap().unwrap();
+    let renewed = town.accounts.find_browser(kanazawa(), &secret.0, None).await.unwrap().unwrap();
     assert!(renewed.strong && renewed.login.as_ref() == Some(&hanako.login));
     assert_eq!(town.end(&sign_out(None, Some("s-1"), "t-1")).await, Some(1));
-    assert!(town.accounts.find_browser(kanazawa(), &secret.0).await.unwrap().is_none());
+    assert!(town.accounts.find_browser(kanazawa(), &secret.0, None).await.unwrap().is_none());
 }

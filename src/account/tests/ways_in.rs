@@ -31,7 +31,7 @@ fn identity(town: &Town) -> Identity {
 
 impl Town {
     async fn find(&self, secret: &BrowserSecret) -> Option<Browser> {
-        self.accounts.find_browser(kanazawa(), &secret.0).await.unwrap()
+        self.accounts.find_browser(kanazawa(), &secret.0, None).await.unwrap()
     }
 
     /// A browser by the password alone.

@@ -203,7 +203,14 @@ async fn devices(api: &OAuthApi, visit: &Visit, browser: &Browser) -> Result<Pag
     let grants: HashMap<_, _> = grants.iter().map(|grant| (&grant.device_id, grant)).collect();
     let heads =
         [say("端末", "Device"), say("アプリ", "App"), say("最後の利用", "Last used"), say("操作", "Action")];
+    let most = api.accounts.most_devices(&browser.user_id);
     let body = html! {
+        @if let Some(most) = most {
+            p.note {
+                (say("同時に使える端末の数：", "Devices that you may have: ")) (most)
+                (say("（ブラウザーのこの画面は数えません）", " (this page in a browser is none)"))
+            }
+        }
         @if all.is_empty() {
             p { (say("サインインしている端末はありません。", "No device is signed in.")) }
         } @else { table role="table" {

@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
+use ::account::Browser;
 use ::oauth::{Authorization, Code, Destination, Prompt, Refusal, Registered};
 use pages::{Form, Markup, Page, PageError, Visit, html};
+use ruma::DeviceId;
 use web::{ApiError, Open, RawCall, Response, StatusCode};
 
-use super::api::{AUTHORIZE, OAuthApi, SIGN_UP, sign_in_first, told};
+use super::api::{ACCOUNT, AUTHORIZE, OAuthApi, SIGN_UP, sign_in_first, told};
 
 /// Asks the user, once somebody is signed in.
 pub(crate) async fn ask(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
@@ -35,7 +37,10 @@ pub(crate) async fn ask(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Respo
             }
             (Prompt::Login | Prompt::Create, _) => Ok(sign_in_first(&visit, &without_prompt(), hint)),
             (Prompt::Any, None) => Ok(sign_in_first(&visit, visit.here(), hint)),
-            (Prompt::Any, Some(_)) => consent(&visit, &request),
+            (Prompt::Any, Some(browser)) => match room_for(&api, browser, &request.scope.device_id).await? {
+                Some(full) => Ok(too_many_devices(&visit, &full)),
+                None => consent(&visit, &request),
+            },
         }
     };
     api.pages.answer(call, answer).await
@@ -55,10 +60,47 @@ pub(crate) async fn decide(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Re
             let uri = request.answer.with_error(Code::AccessDenied, "the user does not agree");
             return Ok(visit.redirect(&uri));
         }
+        if let Some(full) = room_for(&api, browser, &request.scope.device_id).await? {
+            return Ok(too_many_devices(&visit, &full));
+        }
         let code = api.oauth.agree(&request, browser).await.map_err(told)?;
         Ok(visit.redirect(&request.answer.with_code(&code)))
     };
     api.pages.answer(call, answer).await
+}
+
+/// Why whoever is signed in cannot have this device as one more, if that is so.
+pub(crate) async fn room_for(
+    api: &OAuthApi,
+    browser: &Browser,
+    device: &DeviceId,
+) -> Result<Option<PageError>, PageError> {
+    match api.accounts.check_room_for_device(&browser.user_id, device).await {
+        Ok(()) => Ok(None),
+        Err(error @ ::account::Error::TooManyDevices { .. }) => Ok(Some(error.into())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Tells who is signed in on as many devices as he may be where he ends the session of another one, lost ones as well.
+pub(crate) fn too_many_devices(visit: &Visit, error: &PageError) -> Response {
+    let say = |japanese, english| visit.say(japanese, english);
+    let devices = format!("{ACCOUNT}?action=org.matrix.devices_list");
+    let body = html! {
+        (visit.problem(Some(error)))
+        p { (say(
+            "使わない端末や紛失した端末は、端末の一覧でサインアウトさせることができます。そのあとで、この画面に戻ってください。",
+            "In the list of your devices you can sign out those that you do not use, or have lost. Come back to this page then.",
+        )) }
+        p { a.button href=(devices) target="_blank" {
+            (say("端末の一覧（別のタブ）", "Your devices (another tab)"))
+        } }
+        @if visit.call.parts.method == web::Method::GET {
+            p { a href=(visit.here()) { (say("もう一度試す", "Try again")) } }
+        }
+    };
+    let page = Page::new(say("端末の数が上限です", "As many devices as you may have"), body);
+    visit.page(page.status_of(Some(error)))
 }
 
 /// Leads a browser to the client, which is told why there is nothing for it. A browser in which nobody is signed in is asked

@@ -8,7 +8,7 @@ use web::{ApiError, Open, RawCall, Response};
 
 use super::{
     api::{LINK, OAuthApi, sign_in_first, told},
-    consent::{somebody_else, who_asks},
+    consent::{room_for, somebody_else, too_many_devices, who_asks},
 };
 
 /// Asks for the code that the device shows, and then for consent. A code that comes with the path is not typed again.
@@ -19,7 +19,10 @@ pub(crate) async fn ask(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Respo
         let Some(browser) = visit.browser() else { return Ok(sign_in_first(&visit, visit.here(), None)) };
         let Some(code) = query.find("user_code") else { return Ok(visit.page(ask_for_code(&visit, None))) };
         match api.oauth.device_request(&browser.user_id, code).await {
-            Ok(request) => consent(&visit, &request),
+            Ok(request) => match room_for(&api, browser, &request.scope.device_id).await? {
+                Some(full) => Ok(too_many_devices(&visit, &full)),
+                None => consent(&visit, &request),
+            },
             Err(error) => {
                 let error = unknown(error);
                 match error.status().is_server_error() {
@@ -40,6 +43,9 @@ pub(crate) async fn decide(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Re
         let user = &browser.user_id;
         let request = api.oauth.device_request(user, form.get("user_code")).await.map_err(unknown)?;
         let agrees = form.get("decision") == "agree";
+        if agrees && let Some(full) = room_for(&api, browser, &request.scope.device_id).await? {
+            return Ok(too_many_devices(&visit, &full));
+        }
         api.oauth.decide(&request, browser, agrees).await.map_err(unknown)?;
         let (title, text) = match agrees {
             true => (

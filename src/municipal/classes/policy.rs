@@ -3,10 +3,13 @@
 use base::Address;
 use intake::Class;
 use pdu::{Draft, Pdu};
-use room::{Denial, FileFacts, FileReader, Making, Policy};
+use room::{Denial, DeviceBound, FactorRule, FileFacts, FileReader, Making, Policy};
 use ruma::{RoomId, ServerName, UserId};
 
-use crate::{classes::Classes, rights::MakesRooms};
+use crate::{
+    classes::Classes,
+    rights::{MakesRooms, NeedsFactor, Rights},
+};
 
 /// The refusal of what people of a class may not: `ja` and `en` say what that is.
 fn refused(user: &UserId, class: Class, ja: &str, en: &str) -> Denial {
@@ -20,6 +23,26 @@ fn refused(user: &UserId, class: Class, ja: &str, en: &str) -> Denial {
     }
 }
 
+/// The zone of an address, if one is known.
+fn zone_of(from: Option<&Address>) -> Option<&str> {
+    from.and_then(Address::zone)
+}
+
+/// Whether a class is let in from a zone. Where none is known it is not, if it is from some alone.
+pub(crate) fn is_let_in(rights: &Rights, zone: Option<&str>) -> bool {
+    rights.signs_in_from.as_ref().is_none_or(|zones| zone.is_some_and(|zone| zones.contains(zone)))
+}
+
+/// Whether a class has to have a factor in a zone.
+pub(crate) fn factor_rule(rights: &Rights, zone: Option<&str>) -> FactorRule {
+    let NeedsFactor::Yes { but_from } = &rights.needs_factor else { return FactorRule::Free };
+    match zone {
+        Some(zone) if but_from.contains(zone) => FactorRule::Free,
+        _ if but_from.is_empty() => FactorRule::Needed,
+        _ => FactorRule::NeededAlready,
+    }
+}
+
 impl Policy for Classes {
     fn register(&self, user: &UserId, from: Option<Address>) -> Result<(), Denial> {
         self.inner.behind.register(user, from)
@@ -27,15 +50,42 @@ impl Policy for Classes {
 
     fn sign_in(&self, user: &UserId, from: Option<Address>) -> Result<(), Denial> {
         if let Some((class, rights)) = self.of(user)
-            && let Some(zones) = &rights.signs_in_from
+            && !is_let_in(&rights, zone_of(from.as_ref()))
         {
-            let zone = from.as_ref().and_then(Address::zone);
-            if !zone.is_some_and(|zone| zones.contains(zone)) {
-                let ja = "このネットワークからサインインできません";
-                return Err(refused(user, class, ja, "do not sign in from this network"));
-            }
+            let ja = "このネットワークからサインインできません";
+            return Err(refused(user, class, ja, "do not sign in from this network"));
         }
         self.inner.behind.sign_in(user, from)
+    }
+
+    fn factor(&self, user: &UserId, from: Option<Address>) -> FactorRule {
+        let of_class = self
+            .of(user)
+            .map_or(FactorRule::Free, |(_, rights)| factor_rule(&rights, zone_of(from.as_ref())));
+        of_class.max(self.inner.behind.factor(user, from))
+    }
+
+    fn use_session(&self, user: &UserId, from: Option<Address>) -> Result<(), Denial> {
+        if let Some((class, rights)) = self.of(user)
+            && !is_let_in(&rights, zone_of(from.as_ref()))
+        {
+            let ja = "このネットワークから利用できません";
+            return Err(refused(user, class, ja, "may not use this server from this network"));
+        }
+        self.inner.behind.use_session(user, from)
+    }
+
+    fn devices(&self, user: &UserId) -> Option<DeviceBound> {
+        let of_class = self.of(user).and_then(|(class, rights)| {
+            let most = rights.devices?.get();
+            let ja = format!(
+                "{most} 台までの端末でサインインできます。先にほかの端末をサインアウトさせてください"
+            );
+            let en = format!("sign in on at most {most} devices: sign out on another one first");
+            Some(DeviceBound { most, denial: refused(user, class, &ja, &en) })
+        });
+        let behind = self.inner.behind.devices(user);
+        of_class.into_iter().chain(behind).min_by_key(|bound| bound.most)
     }
 
     fn create(&self, creator: &UserId, making: &Making<'_>) -> Result<(), Denial> {

@@ -1,6 +1,6 @@
 //! What people of a class may: [`Rights`].
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, num::NonZeroUsize};
 
 /// Which rooms people of a class make.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,11 +14,29 @@ pub enum MakesRooms {
     None,
 }
 
+/// Whether people of a class have to have a second factor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NeedsFactor {
+    /// As far as the authority's setting for all says.
+    #[default]
+    No,
+    /// They have to.
+    Yes {
+        /// But for these zones, where a password is enough, and from where alone they set up their first one. With none of them
+        /// they have to everywhere, and set it up wherever they sign in next.
+        but_from: BTreeSet<String>,
+    },
+}
+
 /// What people of a class may. Everything, unless something is said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rights {
     /// The zones from which they sign in; from everywhere, if there is no such list. An empty one lets nobody sign in.
     pub signs_in_from: Option<BTreeSet<String>>,
+    /// Whether they have to have a second factor.
+    pub needs_factor: NeedsFactor,
+    /// On how many devices they are signed in; without a number, on as many as they wish.
+    pub devices: Option<NonZeroUsize>,
     /// The rooms that they make.
     pub makes_rooms: MakesRooms,
     /// Whether they list rooms in the directory.
@@ -33,6 +51,8 @@ impl Default for Rights {
     fn default() -> Self {
         Self {
             signs_in_from: None,
+            needs_factor: NeedsFactor::No,
+            devices: None,
             makes_rooms: MakesRooms::All,
             publishes_rooms: true,
             invites_outside: true,

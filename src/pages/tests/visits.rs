@@ -125,7 +125,8 @@ async fn a_session_ends_by_itself_by_another_password_and_by_wish() {
     assert!(!is_in("__Host-yakuba=somethingelse").await);
     // Of another authority of this process.
     let secret = cookie.split_once('=').unwrap().1;
-    let elsewhere = town.accounts.find_browser(ruma::server_name!("wajima.test"), secret).await.unwrap();
+    let elsewhere =
+        town.accounts.find_browser(ruma::server_name!("wajima.test"), secret, None).await.unwrap();
     assert_eq!(elsewhere, None);
 
     let shown = town.open("/_yakuba/test", &[("cookie", &cookie)]).await;
@@ -162,7 +163,7 @@ async fn so_many_browsers_and_no_more() {
     }
     let mut alive = Vec::new();
     for secret in &secrets {
-        alive.push(town.accounts.find_browser(kanazawa(), secret).await.unwrap().is_some());
+        alive.push(town.accounts.find_browser(kanazawa(), secret, None).await.unwrap().is_some());
     }
     assert!(!alive[0] && alive[1..].iter().all(|alive| *alive), "{alive:?}");
 }

@@ -9,10 +9,12 @@ pub(crate) mod init;
 pub(crate) mod ldap;
 pub(crate) mod media;
 pub(crate) mod org;
+pub(crate) mod policy;
 pub(crate) mod room;
 pub(crate) mod search;
 pub(crate) mod status;
 pub(crate) mod user;
+pub(crate) mod user_list;
 
 use std::{
     io::{ErrorKind, Write},

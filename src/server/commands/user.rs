@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use base::Random;
 use duties::Duty;
 use http::Method;
-use ruma::{OwnedUserId, UserId};
+use ruma::{OwnedUserId, ServerName, UserId};
 use web::ApiError;
 
 use crate::{
@@ -251,7 +251,7 @@ pub(crate) async fn close(args: &WhichUser) -> anyhow::Result<()> {
 }
 
 /// Does something in the data, of which no server runs.
-async fn over_house<T>(
+pub(crate) async fn over_house<T>(
     config: &Config,
     work: impl AsyncFnOnce(&House, &Actor) -> Result<T, ApiError>,
 ) -> anyhow::Result<T> {
@@ -295,10 +295,24 @@ impl Password {
     }
 }
 
-fn user_id(which: &WhichUser, config: &Config) -> anyhow::Result<OwnedUserId> {
-    let (localpart, server_name) = (&which.localpart, authority(which.server_name.as_ref(), config)?);
-    UserId::parse(format!("@{localpart}:{server_name}"))
-        .map_err(|error| anyhow!(causes::of_errcode("M_INVALID_USERNAME", &error.to_string())))
+/// Whose account is meant, which is written `hanako`, `@hanako` or whole, as `@hanako:kanazawa.example.jp`.
+///
+/// # Errors
+/// When that is no user name, or the authority is none of ours.
+pub(crate) fn user_id(which: &WhichUser, config: &Config) -> anyhow::Result<OwnedUserId> {
+    let bad =
+        |error: ruma::IdParseError| anyhow!(causes::of_errcode("M_INVALID_USERNAME", &error.to_string()));
+    let written = which.localpart.strip_prefix('@').unwrap_or(&which.localpart);
+    if let Some((localpart, server_name)) = written.split_once(':') {
+        let named = <&ServerName>::try_from(server_name).map_err(bad)?.to_owned();
+        let server_name = authority(Some(&named), config)?;
+        if which.server_name.as_ref().is_some_and(|other| *other != server_name) {
+            bail!(tr!("二つの機関が指定されています", "two different authorities are named"));
+        }
+        return UserId::parse(format!("@{localpart}:{server_name}")).map_err(bad);
+    }
+    let server_name = authority(which.server_name.as_ref(), config)?;
+    UserId::parse(format!("@{written}:{server_name}")).map_err(bad)
 }
 
 /// The password in a file, or on standard input for `-`.

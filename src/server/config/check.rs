@@ -7,8 +7,8 @@ use base::config::Problem;
 use super::{
     Backend, Config, GatewayConfig, GatewayKind, ListenerTls, MailSecurity, MediaSettings, RequiredFactors,
     Serves, StoreConfig,
+    check_classes::{check_classes, factors_need_pages},
     check_sources::{check_directories, check_sources, check_upstream},
-    classes::class_key,
     found::Found,
     gateway::{is_name, is_service, is_subject},
     log_servers::check_log_servers,
@@ -254,21 +254,10 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             found.contradiction(
                 format!("authorities.{index}.factors.required"),
                 vec![format!("authorities.{index}.client_url"), format!("authorities.{index}.oauth")],
-                tr!(
-                    "二要素認証はブラウザーの画面で行うため、https:// で始まる `client_url` と `oauth` が必要です",
-                    "second factors are shown on pages: `client_url` with https:// and `oauth` are needed"
-                ),
+                factors_need_pages(),
             );
         }
-        for (class, rights) in &authority.classes {
-            let zones = rights.sign_in_from.iter().flatten();
-            for zone in zones.filter(|zone| !config.zones.contains_key(*zone)) {
-                found.wrong(
-                    format!("authorities.{index}.classes.{}.sign_in_from", class_key(*class)),
-                    tr!("[zones.{zone}] がありません", "there is no [zones.{zone}]"),
-                );
-            }
-        }
+        check_classes(config, authority, index, &mut found);
         check_sources(authority, index, &mut found);
         check_directories(authority, index, &mut found);
         check_log_servers(authority, index, &mut found);

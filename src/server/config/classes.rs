@@ -1,5 +1,7 @@
 //! Keys about what people of a class of employment (任用区分) may.
 
+use std::num::NonZeroUsize;
+
 use serde::{Deserialize, Serialize};
 
 /// What people of a class may. Everything, unless something is said.
@@ -9,6 +11,15 @@ pub struct ClassConfig {
     /// The zones from which they sign in; unset, everywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_in_from: Option<Vec<String>>,
+    /// Whether they have to have a second factor, whatever `factors.required` says.
+    #[serde(default)]
+    pub factor: ClassFactor,
+    /// The zones from which they need none all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub no_factor_from: Vec<String>,
+    /// On how many devices they are signed in; unset, on as many as they wish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices: Option<NonZeroUsize>,
     /// Which rooms they make.
     #[serde(default)]
     pub make_rooms: MakeRooms,
@@ -21,6 +32,32 @@ pub struct ClassConfig {
     /// Whether they send files.
     #[serde(default = "yes")]
     pub upload: bool,
+}
+
+impl Default for ClassConfig {
+    fn default() -> Self {
+        Self {
+            sign_in_from: None,
+            factor: ClassFactor::None,
+            no_factor_from: Vec::new(),
+            devices: None,
+            make_rooms: MakeRooms::All,
+            publish_rooms: true,
+            invite_outside: true,
+            upload: true,
+        }
+    }
+}
+
+/// Whether people of a class have to have a second factor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassFactor {
+    /// As far as `factors.required` says.
+    #[default]
+    None,
+    /// They have to.
+    Required,
 }
 
 /// Which rooms people of a class make.
@@ -38,10 +75,4 @@ pub enum MakeRooms {
 
 fn yes() -> bool {
     true
-}
-
-/// The word for a class in a configuration.
-pub(super) fn class_key(class: intake::Class) -> String {
-    let word = serde_json::to_value(class).ok();
-    word.and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }

@@ -6,6 +6,7 @@
 mod bucket;
 mod cases;
 mod check;
+mod check_classes;
 mod check_sources;
 mod classes;
 mod contacts;
@@ -38,7 +39,7 @@ use crate::{causes, hosts, texts::tr};
 
 pub use self::bucket::BucketConfig;
 pub use self::cases::CasesConfig;
-pub use self::classes::{ClassConfig, MakeRooms};
+pub use self::classes::{ClassConfig, ClassFactor, MakeRooms};
 pub use self::contacts::{
     ContactConfig, EmailSetting, MailConfig, MailSecurity, SupportConfig, TermsConfig, TermsTextConfig,
 };

@@ -10,7 +10,7 @@ use ruma::OwnedServerName;
 use scim::{SHORTEST_TOKEN, Settings, TokenHash};
 use upstream::{BadTemplate, Template};
 
-use super::{ClassConfig, Config, LdapConfig, LdapKind, MakeRooms, ScimConfig};
+use super::{ClassConfig, ClassFactor, Config, LdapConfig, LdapKind, MakeRooms, ScimConfig};
 use crate::{causes, texts::tr};
 
 impl Config {
@@ -182,6 +182,13 @@ impl Config {
 fn rights(config: &ClassConfig) -> classes::Rights {
     classes::Rights {
         signs_in_from: config.sign_in_from.as_ref().map(|zones| zones.iter().cloned().collect()),
+        needs_factor: match config.factor {
+            ClassFactor::None => classes::NeedsFactor::No,
+            ClassFactor::Required => {
+                classes::NeedsFactor::Yes { but_from: config.no_factor_from.iter().cloned().collect() }
+            }
+        },
+        devices: config.devices,
         makes_rooms: match config.make_rooms {
             MakeRooms::All => classes::MakesRooms::All,
             MakeRooms::Direct => classes::MakesRooms::Direct,

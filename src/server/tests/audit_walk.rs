@@ -167,6 +167,8 @@ async fn every_route_of_the_operator_that_changes_something_leaves_exactly_its_r
     walk.walked.insert("/_yakuba/v1/users/factors/reset".to_owned());
     let to = directory.path().join("backup");
     walk.does("backup", json!({ "to": to }), &["data.back_up"]).await;
+    walk.does("users/list", json!({ "authority": "kanazawa.test", "dormant_days": 30 }), &[]).await;
+    walk.does("policy/explain", json!({ "user_id": user }), &[]).await;
     walk.does("users/close", json!({ "user_id": user }), &["account.close"]).await;
     for route in READS {
         let order = json!({ "authority": "kanazawa.test", "filter": {}, "after": 0 });

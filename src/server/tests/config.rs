@@ -142,13 +142,28 @@ fn a_class_signs_in_from_zones_that_there_are_and_may_what_nothing_is_said_of() 
     let rights = &said[ruma::server_name!("a.test")][&intake::Class::FiscalYear];
     let zones = std::collections::BTreeSet::from(["lgwan".to_owned()]);
     assert_eq!(*rights, classes::Rights { signs_in_from: Some(zones), ..classes::Rights::default() });
+    let url = "client_url = \"https://a.test\"\n";
+    let said = "factor = \"required\"\nno_factor_from = [\"lgwan\"]\ndevices = 2";
+    let said = with(&format!("{url}[authorities.classes.fiscal_year]\n{said}")).unwrap().classes();
+    let rights = &said[ruma::server_name!("a.test")][&intake::Class::FiscalYear];
+    let but_from = std::collections::BTreeSet::from(["lgwan".to_owned()]);
+    assert_eq!(rights.needs_factor, classes::NeedsFactor::Yes { but_from });
+    assert_eq!(rights.devices.map(std::num::NonZeroUsize::get), Some(2));
     for (section, problem) in [
         (
             "fiscal_year]\nsign_in_from = [\"lgwan\", \"wan\"]",
             "authorities.0.classes.fiscal_year.sign_in_from",
         ),
         ("fiscal_year]\nmake_rooms = \"some\"", "make_rooms"),
-        ("fiscal_year]\ndevices = 1", "devices"),
+        ("fiscal_year]\ndevices = 0", "devices"),
+        ("fiscal_year]\nfactor = \"some\"", "factor"),
+        // Without pages nobody sets one up.
+        ("fiscal_year]\nfactor = \"required\"", "authorities.0.classes.fiscal_year.factor"),
+        (
+            "fiscal_year]\nfactor = \"required\"\nno_factor_from = [\"wan\"]",
+            "authorities.0.classes.fiscal_year.no_factor_from",
+        ),
+        ("fiscal_year]\nno_factor_from = [\"lgwan\"]", "authorities.0.classes.fiscal_year.no_factor_from"),
         ("yearly]", "yearly"),
     ] {
         let problems = with(&format!("[authorities.classes.{section}")).unwrap_err();

@@ -34,7 +34,12 @@ struct Tokens;
 
 #[async_trait]
 impl TokenCheck for Tokens {
-    async fn authenticate(&self, token: &str, authority: &ServerName) -> Result<User, TokenError> {
+    async fn authenticate(
+        &self,
+        token: &str,
+        authority: &ServerName,
+        _: Option<crate::Address>,
+    ) -> Result<User, TokenError> {
         match token.strip_prefix("token-of-") {
             Some(name) => {
                 let (localpart, device) = name.split_once('@').unwrap_or((name, "PHONE"));
@@ -45,6 +50,7 @@ impl TokenCheck for Tokens {
                     is_suspended: false,
                     is_locked: false,
                     is_expired: false,
+                    barred: None,
                     service: None,
                     is_guest: false,
                 })

@@ -127,7 +127,12 @@ async fn two_handlers_for_one_path_are_found_at_the_start() {
 
     #[async_trait::async_trait]
     impl TokenCheck for Nobody {
-        async fn authenticate(&self, _: &str, _: &ruma::ServerName) -> Result<User, TokenError> {
+        async fn authenticate(
+            &self,
+            _: &str,
+            _: &ruma::ServerName,
+            _: Option<crate::Address>,
+        ) -> Result<User, TokenError> {
             Err(TokenError::Missing)
         }
     }

@@ -7,6 +7,7 @@ mod accounts;
 #[path = "../../../factor/tests/authenticator.rs"]
 mod authenticator;
 mod bad_input;
+mod bounds;
 mod creation;
 mod delayed;
 mod emails;

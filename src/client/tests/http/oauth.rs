@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use url::{Url, form_urlencoded};
 use web::Body;
 
-use crate::town::{Answer, PASSWORD, Town};
+use crate::town::{Answer, PASSWORD, Town, pass_on};
 
 pub(crate) const TOKEN: &str = "/_yakuba/oauth2/token";
 pub(crate) const REGISTER: &str = "/_yakuba/oauth2/register";
@@ -29,12 +29,14 @@ pub(crate) struct Browser<'a> {
     /// Where the last answer led, once that was not followed.
     pub(crate) location: String,
     pub(crate) policy: String,
+    /// Where it is, as the proxy passes it on.
+    pub(crate) from: Option<&'static str>,
 }
 
 impl<'a> Browser<'a> {
     pub(crate) fn new(town: &'a Town) -> Browser<'a> {
         let (page, location, policy) = Default::default();
-        Browser { town, cookies: HashMap::new(), page, status: 0, location, policy }
+        Browser { town, cookies: HashMap::new(), page, status: 0, location, policy, from: None }
     }
 
     async fn go(&mut self, method: &str, path: &str, form: Option<&str>) {
@@ -49,7 +51,8 @@ impl<'a> Browser<'a> {
         if form.is_some() {
             request = request.header("content-type", "application/x-www-form-urlencoded");
         }
-        let request = request.body(Body::from(form.unwrap_or_default().to_owned())).unwrap();
+        let mut request = request.body(Body::from(form.unwrap_or_default().to_owned())).unwrap();
+        pass_on(&mut request, self.from);
         let response = self.town.respond(request).await;
         self.status = response.status().as_u16();
         let text =
@@ -191,7 +194,7 @@ pub(crate) fn request(client: &str, instead: &[(&str, &str)]) -> String {
 }
 
 /// Hanako's browser in which she has agreed to a request; the code.
-async fn agreed(town: &Town, client: &str) -> String {
+pub(crate) async fn agreed(town: &Town, client: &str) -> String {
     let mut browser = Browser::new(town);
     browser.open(&request(client, &[])).await;
     browser.sign_in("hanako", PASSWORD).await;

@@ -232,6 +232,11 @@ impl Town {
         Town::of(Wishes { clock, settings, providers, to_providers, ..Wishes::default() }).await
     }
 
+    /// A process of which a policy decides, whose time is steered.
+    pub(crate) async fn under_at(clock: Clock, settings: Settings, policy: Arc<dyn Policy>) -> Town {
+        Town::of(Wishes { clock, settings, policy, ..Wishes::default() }).await
+    }
+
     /// The same over what another process has stored.
     pub(crate) async fn posting_over(disk: &MemoryDisk, clock: Clock, settings: Settings) -> Town {
         Town::of(Wishes { disk: disk.clone(), clock, settings, ..Wishes::default() }).await
@@ -480,9 +485,8 @@ impl Town {
 
     /// The same from an address, as the proxy passes it on.
     pub(crate) async fn ask_from(&self, address: &str, method: &str, path: &str, body: Value) -> Answer {
-        let request = web_request("hs1", method, path).header("x-forwarded-for", address);
-        let mut request = request.body(Body::from(bytes(&body))).unwrap();
-        request.extensions_mut().insert(Peer(format!("{PROXY}:1").parse().unwrap()));
+        let mut request = web_request("hs1", method, path).body(Body::from(bytes(&body))).unwrap();
+        pass_on(&mut request, Some(address));
         self.answer(request).await
     }
 
@@ -533,6 +537,13 @@ impl Town {
     }
 }
 
+/// Has a request come from an address, if there is one, as the proxy passes it on.
+pub(crate) fn pass_on(request: &mut http::Request<Body>, from: Option<&str>) {
+    let Some(from) = from else { return };
+    request.headers_mut().insert("x-forwarded-for", from.parse().unwrap());
+    request.extensions_mut().insert(Peer(format!("{PROXY}:1").parse().unwrap()));
+}
+
 fn support() -> client::Support {
     let contact = client::Contact {
         role: "m.role.admin".to_owned(),
@@ -560,6 +571,15 @@ pub(crate) struct Person<'a> {
 }
 
 impl Person<'_> {
+    /// A request from an address, as the proxy passes it on.
+    pub(crate) async fn get_from(&self, address: &str, path: &str) -> Answer {
+        let request = web_request(self.host, "GET", &format!("/_matrix/client/v3{path}"));
+        let request = request.header("authorization", format!("Bearer {}", self.token));
+        let mut request = request.body(Body::empty()).unwrap();
+        pass_on(&mut request, Some(address));
+        self.town.answer(request).await
+    }
+
     /// A request under `/_matrix/client/v3`, or under `/_matrix` when the path begins so.
     pub(crate) async fn ask(&self, method: &str, path: &str, body: Value) -> Answer {
         self.send(method, path, bytes(&body)).await

@@ -255,7 +255,7 @@ async fn who_asks_while_the_disk_is_away_is_told_to_come_again_and_not_that_he_h
     a.take_disk_away();
     let asked = peer.ask(&net, A, "GET", "/_matrix/federation/v1/publicRooms", None).await;
     assert_eq!((asked.status, asked.errcode()), (503, Some("M_UNKNOWN")), "{}", asked.text);
-    let user = TokenCheck::authenticate(&a.accounts, "a token", &name(A)).await;
+    let user = TokenCheck::authenticate(&a.accounts, "a token", &name(A), None).await;
     assert_eq!(ApiError::from(user.unwrap_err()).status().as_u16(), 503);
 }
 

@@ -4,7 +4,7 @@ use duties::Duty;
 use http::{Method, StatusCode};
 use testkit::Net;
 
-use crate::{PASSWORD, administrator, holder, rows};
+use crate::{PASSWORD, administrator, browser::Browser, holder, rows};
 
 const ACCOUNT: &str = "/_yakuba/console/account";
 
@@ -99,4 +99,45 @@ async fn the_audit_log_is_searched_in_japanese_and_a_file_of_it_computes_nothing
     let exports = rows(&server, server.name(), "audit.export").await;
     assert_eq!(exports.len(), 2);
     assert_eq!(exports[1].after.iter().find(|(name, _)| name == "what").unwrap().1, "account.lock");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_that_nobody_has_used_for_long_are_listed_and_no_others() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (_, mut browser) = administrator(&server, "kanazawa.test", "chief").await;
+    let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
+    let (jiro, saburo) = (server.user("jiro").await, server.user("saburo").await);
+    let guest = server.guest().await;
+    for user in [&hanako, &taro, &guest] {
+        user.call(Method::GET, "/account/whoami", None).await;
+    }
+    // Whoever signs out has been there all the same.
+    taro.call(Method::POST, "/logout", Some(&serde_json::json!({}))).await;
+    net.set_forward(std::time::Duration::from_secs(100 * 24 * 60 * 60));
+    let dormant = "/_yakuba/console/accounts?state=dormant&days=";
+    browser.sign_in("chief").await;
+    let names = |page: &str| -> Vec<&str> {
+        let known =
+            ["chief", "hanako", "taro", "jiro", "saburo", "_server", "_rooms", guest.id().localpart()];
+        known.into_iter().filter(|name| page.contains(&format!("@{name}:kanazawa.test</a>"))).collect()
+    };
+    let page = browser.open(&format!("{dormant}90")).await;
+    assert_eq!(names(&page), ["hanako", "taro", "jiro", "saburo"], "{page}");
+    assert!(names(&browser.open(&format!("{dormant}101")).await).is_empty());
+
+    // One uses her device, one a page of ours alone.
+    hanako.call(Method::GET, "/account/whoami", None).await;
+    let mut other = Browser::stranger(&server);
+    other.sign_in("saburo").await;
+    let page = browser.open(&format!("{dormant}90")).await;
+    assert_eq!(names(&page), ["taro", "jiro"], "{page}");
+    let file = browser.open(&format!("{dormant}90&as=csv")).await;
+    let lines: Vec<&str> = file.lines().filter(|line| line.contains("kanazawa.test")).collect();
+    assert_eq!(lines.len(), 2, "{file}");
+    // Whoever never was there is told by when his account was made.
+    assert!(lines[0].contains("jiro") && lines[1].contains("taro"), "{file}");
+    let days: Vec<usize> = lines.iter().map(|line| line.matches("令和8年4月1日").count()).collect();
+    assert_eq!(days, [1, 2], "{file}");
+    drop((jiro, saburo));
 }

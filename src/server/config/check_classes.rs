@@ -1,0 +1,48 @@
+//! What is wrong with what authorities say of classes of employment.
+
+use super::{AuthorityConfig, ClassFactor, Config, found::Found};
+use crate::texts::tr;
+
+/// What is wrong with what the authority of this number says of classes.
+pub(super) fn check_classes(config: &Config, authority: &AuthorityConfig, index: usize, found: &mut Found) {
+    for (class, rights) in &authority.classes {
+        let key = |part: &str| format!("authorities.{index}.classes.{}.{part}", class_key(*class));
+        let mut zones_of = |part: &str, zones: &[String]| {
+            for zone in zones.iter().filter(|zone| !config.zones.contains_key(*zone)) {
+                found.wrong(key(part), tr!("[zones.{zone}] がありません", "there is no [zones.{zone}]"));
+            }
+        };
+        zones_of("sign_in_from", rights.sign_in_from.as_deref().unwrap_or_default());
+        zones_of("no_factor_from", &rights.no_factor_from);
+        if rights.factor == ClassFactor::None && !rights.no_factor_from.is_empty() {
+            found.contradiction(
+                key("no_factor_from"),
+                vec![key("factor")],
+                tr!(
+                    "`factor = \"required\"` のときだけ意味があります",
+                    "it means something with `factor = \"required\"` alone"
+                ),
+            );
+        }
+        if rights.factor == ClassFactor::Required && authority.account_page().is_none() {
+            found.contradiction(
+                key("factor"),
+                vec![format!("authorities.{index}.client_url"), format!("authorities.{index}.oauth")],
+                factors_need_pages(),
+            );
+        }
+    }
+}
+
+pub(super) fn factors_need_pages() -> String {
+    tr!(
+        "二要素認証はブラウザーの画面で行うため、https:// で始まる `client_url` と `oauth` が必要です",
+        "second factors are shown on pages: `client_url` with https:// and `oauth` are needed"
+    )
+}
+
+/// The word for a class in a configuration.
+fn class_key(class: intake::Class) -> String {
+    let word = serde_json::to_value(class).ok();
+    word.and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
+}
