@@ -26,7 +26,6 @@ mod devices;
 mod files;
 mod list;
 mod own;
-mod peers;
 mod reading;
 mod reports;
 mod rooms;
@@ -39,7 +38,6 @@ use store::TableCheck;
 
 pub use api::{AdminApi, Parts};
 pub use caller::Administrator;
-pub use peers::{Peer, Peers};
 pub use routes::routes;
 
 /// The checks of all tables of this crate, for `verify`.

@@ -24,6 +24,7 @@ use ldap::Ldap;
 use mail::Mails;
 use media::{Media, Naming};
 use oauth::OAuth;
+use oversight::Oversight;
 use pages::Pages;
 use pdu::Authorities;
 use personnel::Personnel;
@@ -517,8 +518,20 @@ impl House {
             caches: metrics.caches(),
         });
         let counter = StaffCounter::new(pages.clone(), accounts.clone(), cases.clone(), clock.clone());
+        let oversight = Oversight::new(oversight::Parts {
+            store: store.clone(),
+            accounts: accounts.clone(),
+            rooms: engine.rooms().clone(),
+            peers: Arc::new(Sending(sender.clone())),
+            clock: clock.clone(),
+        });
         let console = Console::new(console::Parts {
             pages,
+            oversight: oversight.clone(),
+            rooms: engine.rooms().clone(),
+            media: media.clone(),
+            mails: mails.clone(),
+            random: random.clone(),
             cases: cases.clone(),
             accounts: accounts.clone(),
             personnel: personnel.clone(),
@@ -551,7 +564,7 @@ impl House {
             engine: engine.clone(),
             media: media.clone(),
             push,
-            peers: Arc::new(Sending(sender.clone())),
+            oversight,
             clock: clock.clone(),
             random: random.clone(),
             tasks: edges.clone(),
