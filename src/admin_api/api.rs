@@ -1,9 +1,10 @@
 //! What the handlers share.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::OnceLock};
 
 use account::Accounts;
 use base::{Clock, Crowded, Random, Tasks, Turn, Turns, lane_of};
+use bytes::Bytes;
 use engine::Engine;
 use media::Media;
 use oversight::Oversight;
@@ -45,6 +46,8 @@ pub struct Parts {
 /// The state of the handlers.
 pub struct AdminApi {
     pub(crate) version: &'static str,
+    /// What this API is, for programs, once somebody has asked.
+    pub(crate) description: OnceLock<Bytes>,
     pub(crate) store: Store,
     pub(crate) accounts: Accounts,
     pub(crate) engine: Engine,
@@ -68,6 +71,7 @@ impl AdminApi {
         let Parts { version, store, accounts, engine, media, push, oversight, clock, random, tasks } = parts;
         Self {
             version,
+            description: OnceLock::new(),
             store,
             accounts,
             rooms: engine.rooms().clone(),

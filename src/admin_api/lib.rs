@@ -15,7 +15,7 @@
 //! Format: <https://element-hq.github.io/synapse/latest/usage/administration/admin_api/index.html>
 //!
 //! Reading order: [`caller`], [`routes`], then the handlers: [`accounts`], [`devices`], [`tokens`], [`rooms`], [`reading`], [`reports`],
-//! [`deletions`], [`files`], [`servers`], [`about`].
+//! [`deletions`], [`files`], [`servers`], [`about`]; and [`openapi`], which tells programs of them.
 
 mod about;
 mod accounts;
@@ -25,6 +25,7 @@ mod deletions;
 mod devices;
 mod files;
 mod list;
+mod openapi;
 mod own;
 mod reading;
 mod reports;
@@ -38,6 +39,7 @@ use store::TableCheck;
 
 pub use api::{AdminApi, Parts};
 pub use caller::Administrator;
+pub use openapi::description;
 pub use routes::routes;
 
 /// The checks of all tables of this crate, for `verify`.

@@ -12,7 +12,7 @@ use crate::{
     holder,
 };
 
-const VALUES: [&str; 22] = [
+const VALUES: [&str; 28] = [
     "",
     " ",
     "0",
@@ -35,11 +35,18 @@ const VALUES: [&str; 22] = [
     "山田",
     "'\"><script>alert(1)</script>",
     "＝1＋1",
+    "mxc://kanazawa.test/a",
+    "mxc://suzu.test/a",
+    "mxc://",
+    "suzu.test",
+    "withhold",
+    "delete",
 ];
 
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 30] = [
     "q", "day", "unit", "as", "before", "from", "all", "line", "user", "do", "state", "since", "until",
-    "who", "what", "text", "at", "role", "password", "base", "column-1", "header-1",
+    "who", "what", "text", "at", "role", "password", "base", "column-1", "header-1", "token", "uses", "id",
+    "uri", "server", "after", "order", "done",
 ];
 
 fn check(what: &str, answer: &crate::browser::Answer) {
@@ -75,13 +82,23 @@ async fn no_request_is_a_fault_of_ours() {
         "/account",
         "/audit",
         "/duties",
+        "/tokens",
+        "/token",
+        "/reports",
+        "/reports/1",
+        "/files",
+        "/files/user",
+        "/file",
+        "/federation",
+        "/federation/server",
+        "/storage",
     ];
     let pages: Vec<_> = pages.iter().map(|page| format!("/_yakuba/console{page}")).collect();
     let proof = chief.proof_at("/_yakuba/console").await;
     for _ in 0..600 {
         let fields: Vec<_> =
             (0..pick(4)).map(|_| (NAMES[pick(NAMES.len())], VALUES[pick(VALUES.len())])).collect();
-        let page = match pick(12) {
+        let page = match pick(2 * pages.len()) {
             0 => set.clone(),
             1 => format!("{set}/undo"),
             2 => format!("/_yakuba/console/changes/{}", VALUES[pick(9)].replace(' ', "+")),
@@ -90,7 +107,19 @@ async fn no_request_is_a_fault_of_ours() {
         let query = ruma::exports::serde_html_form::to_string(&fields).unwrap();
         check(&format!("{page}?{query}"), &chief.get(&format!("{page}?{query}")).await);
         let all: Vec<_> = fields.iter().copied().chain([("proof", &*proof)]).collect();
-        for path in [&set, &format!("{set}/undo"), "/_yakuba/console/mappings", "/_yakuba/console/account"] {
+        for path in [
+            &*set,
+            &format!("{set}/undo"),
+            "/_yakuba/console/mappings",
+            "/_yakuba/console/account",
+            "/_yakuba/console/tokens",
+            "/_yakuba/console/token",
+            "/_yakuba/console/reports/1",
+            "/_yakuba/console/reports/a",
+            "/_yakuba/console/files/user",
+            "/_yakuba/console/file",
+            "/_yakuba/console/federation/server",
+        ] {
             check(&format!("{path} {fields:?}"), &chief.post_as_is(path, &all).await);
         }
         let upload: Vec<_> = all.iter().copied().filter(|(name, _)| *name != "do").collect();
