@@ -29,48 +29,47 @@ fn find(method: &Method, path: &str) -> Option<&'static Value> {
     found.iter().find_map(|(_, operations)| operations.get(method.as_str().to_lowercase()))
 }
 
-/// Holds a request that was granted, and its answer, against the description.
-pub(crate) fn check(
-    method: &Method,
-    path: &str,
-    body: Option<&Value>,
-    (status, answer): (StatusCode, &Value),
-) {
-    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+/// What is told of a request that was granted, and what it is called here.
+fn granted(method: &Method, path: &str, status: StatusCode) -> Option<(&'static Value, String)> {
+    let path = path.split('?').next().unwrap();
     if !status.is_success() || !path.starts_with("/_synapse/admin/") {
-        return;
+        return None;
     }
     let what = format!("{method} {path}");
-    let told = find(method, path).unwrap_or_else(|| panic!("{what} is not described"));
-    let parameters: Vec<&Value> = told["parameters"].as_array().unwrap().iter().collect();
-    let in_query = parameters.iter().filter(|parameter| parameter["in"] == "query");
-    let known: BTreeSet<&str> =
-        in_query.clone().map(|parameter| parameter["name"].as_str().unwrap()).collect();
-    let asked: BTreeSet<&str> = query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| pair.split('=').next().unwrap())
-        .collect();
+    Some((find(method, path).unwrap_or_else(|| panic!("{what} is not described")), what))
+}
+
+/// Holds a request that was granted, and its answer, against the description.
+pub(crate) fn check(method: &Method, path: &str, (status, answer): (StatusCode, &Value)) {
+    let Some((told, what)) = granted(method, path, status) else { return };
+    let query = path.split_once('?').map_or("", |(_, query)| query);
+    let parameters = told["parameters"].as_array().unwrap();
+    let in_query = || parameters.iter().filter(|parameter| parameter["in"] == "query");
+    let known: BTreeSet<&str> = in_query().map(|parameter| parameter["name"].as_str().unwrap()).collect();
+    let asked = query.split('&').filter(|pair| !pair.is_empty());
+    let asked: BTreeSet<&str> = asked.map(|pair| pair.split('=').next().unwrap()).collect();
     assert!(asked.is_subset(&known), "{what} takes {asked:?} and not only {known:?}");
-    for parameter in in_query.filter(|parameter| parameter["required"] == true) {
+    for parameter in in_query().filter(|parameter| parameter["required"] == true) {
         let name = parameter["name"].as_str().unwrap();
         assert!(asked.contains(name), "{what} needs no {name}");
-    }
-    let schema = told.pointer("/requestBody/content/application~1json/schema");
-    match (body.filter(|body| **body != json!({})), schema) {
-        (None, _) => {}
-        (Some(body), None) => panic!("{what} takes a body: {body}"),
-        (Some(body), Some(schema)) => hold(schema, body, &format!("{what}, asked")),
-    }
-    if body.is_none_or(|body| *body == json!({}))
-        && told.pointer("/requestBody/required") == Some(&json!(true))
-    {
-        let needs = schema.and_then(|schema| schema.get("required"));
-        assert_eq!(needs, None, "{what} can do without a body");
     }
     let pointer = format!("/responses/{}/content/application~1json/schema", status.as_u16());
     let schema = told.pointer(&pointer).unwrap_or_else(|| panic!("{what} answers {status}"));
     hold(schema, answer, &format!("{what}, answered"));
+}
+
+/// Holds the body of a request that was granted against the description.
+pub(crate) fn check_body(method: &Method, path: &str, body: Option<&Value>, status: StatusCode) {
+    let Some((told, what)) = granted(method, path, status) else { return };
+    let schema = told.pointer("/requestBody/content/application~1json/schema");
+    match (body.filter(|body| **body != json!({})), schema) {
+        (Some(body), Some(schema)) => hold(schema, body, &format!("{what}, asked")),
+        (Some(body), None) => panic!("{what} takes a body: {body}"),
+        (None, schema) => {
+            let needs = schema.and_then(|schema| schema.get("required"));
+            assert_eq!(needs, None, "{what} can do without a body");
+        }
+    }
 }
 
 /// Holds a value against a schema. Of an object there is nothing besides what is told.

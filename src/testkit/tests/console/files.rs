@@ -111,7 +111,7 @@ async fn who_keeps_much_is_paged_in_both_orders_and_given_as_a_file() {
     let page = browser.open(&format!("{FILES}?after=3-@abe:kanazawa.test")).await;
     assert_eq!(users(&page), ["ito", "ueda"]);
     let file = browser.get(&format!("{FILES}?as=csv&order=size")).await;
-    assert_eq!(file.text.lines().nth(1).unwrap(), "\"@ito:kanazawa.test\",\"\",\"1\",\"9 B\",\"9\"");
+    assert_eq!(file.text.lines().nth(1).unwrap(), "\"'@ito:kanazawa.test\",\"ito\",\"1\",\"9 B\",\"9\"");
 
     for number in 0..101 {
         upload(&hanako, &format!("{number}.txt"), &format!("{number}")).await;

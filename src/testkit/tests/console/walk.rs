@@ -40,7 +40,7 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
     let (_, mut deputy) = administrator(&server, "kanazawa.test", "deputy").await;
     let (_, mut chief) = administrator(&server, "kanazawa.test", "chief").await;
-    let hanako = server.user("hanako").await;
+    let (hanako, kenji) = (server.user("hanako").await, server.user("kenji").await);
     let password = ("password", PASSWORD);
     let account = |what| (vec![("do", what), ("user", hanako.id().as_str()), password], ());
     // What its hour is once that was changed.
@@ -55,7 +55,7 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     // What is used before is made before: signing in leaves rows as well.
     let reported = report(&server, "kanazawa.test", ("広場", "言葉", "不適切")).await;
     let uri = upload(&hanako, "a.txt", "あ").await;
-    let room = in_common(&net, &server, &hanako, "suzu.test").await;
+    let room = in_common(&net, &server, &kenji, "suzu.test").await;
     let mut last = all_rows(&server, Position::START).await.1;
     // The row of the deed, and whatever else people did since the deed before it: nothing is left over.
     let mut seen = async |path: &str, what: &str, more: &[&str]| {
@@ -161,7 +161,7 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     seen(OWN_FILES, "media.withhold", &[]).await;
     chief.post(home, ONE_FILE, &[("do", "delete"), ("uri", &uri), password]).await;
     seen(ONE_FILE, "media.remove", &[]).await;
-    hanako.send(&room, "聞こえますか").await;
+    kenji.send(&room, "聞こえますか").await;
     until(&mut chief, &format!("{PEER}?server=suzu.test"), "から届いていません").await;
     chief.post(home, PEER, &[("do", "retry"), ("server", "suzu.test")]).await;
     seen(PEER, "federation.retry", &[]).await;
