@@ -10,7 +10,7 @@ use admin_api::AdminApi as SynapseApi;
 use anyhow::{Context, anyhow};
 use appservice::AppServices;
 use base::{Clock, Metrics, Random, Tasks};
-use cases::{AdoptRoom, Cases, GiveDuty};
+use cases::{AdoptRoom, Cases, GiveDuty, RuleDays};
 use classes::Classes;
 use client::{ClientApi, MediaApi, MediaConfig, OAuthApi};
 use console::Console;
@@ -509,6 +509,7 @@ impl House {
             kinds: vec![
                 Arc::new(GiveDuty { duties: duties.clone(), people: for_cases.clone() }),
                 Arc::new(AdoptRoom { rules: rules.clone(), moderators: for_cases.clone() }),
+                Arc::new(RuleDays { rules: rules.clone() }),
             ],
             people: for_cases,
             duties: duties.clone(),

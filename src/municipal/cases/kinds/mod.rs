@@ -2,6 +2,8 @@
 
 mod adoption;
 mod duty;
+mod rule_days;
 
 pub use adoption::{AdoptRoom, Moderators};
 pub use duty::GiveDuty;
+pub use rule_days::RuleDays;
