@@ -7,6 +7,7 @@ use audit::Action;
 use oversight::Reported;
 use pages::{Form, Markup, PageError, Visit, html};
 use room::{read::view::Look, tables::Summary};
+use ruma::UserId;
 use serde::Deserialize;
 use web::{ApiError, Open, RawCall, Response};
 
@@ -157,9 +158,9 @@ async fn one(
         (visit.problem(error))
         div.card { dl {
             dt { (say("日時", "When")) } dd { (moment(visit, report.at)) }
-            dt { (say("通報した人", "Reported by")) } dd.id { (person(visit, report.user_id.as_str())) }
+            dt { (say("通報した人", "Reported by")) } dd.id { (person(visit, &report.user_id)) }
             dt { (say("理由", "Why")) } dd.said { (report.reason.as_deref().unwrap_or_default()) }
-            dt { (say("発言した人", "Said by")) } dd.id { (person(visit, report.sender.as_str())) }
+            dt { (say("発言した人", "Said by")) } dd.id { (person(visit, &report.sender)) }
             dt { (say("ルーム", "Room")) } dd { (name_of(report, called.as_ref())) " " small.id { (report.room_id) } }
             dt { (say("イベント ID", "Event")) } dd.id { (report.event_id) }
         } }
@@ -188,9 +189,9 @@ async fn one(
 }
 
 /// Somebody, with the way to his account where that is one of the authority's.
-fn person(visit: &Visit, user: &str) -> Markup {
-    let is_own = user.rsplit_once(':').is_some() && user.ends_with(&format!(":{}", visit.authority()));
-    html! { @if is_own { a href=(link(ACCOUNT, &[("user", user)])) { (user) } } @else { (user) } }
+fn person(visit: &Visit, user: &UserId) -> Markup {
+    let is_own = user.server_name() == visit.authority();
+    html! { @if is_own { a href=(link(ACCOUNT, &[("user", user.as_str())])) { (user) } } @else { (user) } }
 }
 
 /// What of an event's content is shown by itself; all of it stands below.

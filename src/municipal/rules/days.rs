@@ -53,10 +53,10 @@ impl Rules {
         rule: RuleId,
         days: Days,
         by: &Actor,
-        (name, number): (&str, &str),
+        (name, number): (&'static str, &str),
     ) -> Result<Batch, Error> {
         let (rules, authority, by) = (self.clone(), authority.to_owned(), by.clone());
-        let (name, number) = (name.to_owned(), number.to_owned());
+        let number = number.to_owned();
         let act = async move {
             let rule_then = rules.says(&authority, rule, days).await?;
             let deed = |RuleId(id): RuleId| {
@@ -67,7 +67,7 @@ impl Rules {
                 let deed = rules.deed(action, &by, &id.to_string());
                 let deed = deed.after("title", &rule_then.title).after("from", from.to_string());
                 let deed = until.map_or(deed.clone(), |until| deed.after("until", until.to_string()));
-                deed.after(&name, &number)
+                deed.after(name, &number)
             };
             let (span, says, after) = match days {
                 Days::Holds { from, until } => {

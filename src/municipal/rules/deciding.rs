@@ -7,6 +7,7 @@ use audit::{Action, Actor, Deed};
 use intake::Date;
 use organisation::Span;
 use ruma::ServerName;
+use store::Batch;
 
 use crate::{
     answer::{Answer, Previewed, Shown, ShownRoom, ShownRule},
@@ -135,7 +136,7 @@ impl Rules {
         match &old {
             Some(old) => batch.replace(&BOOKS, authority.as_str(), old, &row),
             None => batch.insert(&BOOKS, authority.as_str(), &row),
-        }
+        };
         Ok((id, batch))
     }
 
