@@ -241,7 +241,7 @@ export function consoleWays({ server, browser, pictures }, screen, counter) {
             const download = person.page.waitForEvent("download");
             await person.page.locator("main button", { hasText: "CSV" }).click();
             assert.equal((await download).suggestedFilename(), "audit.csv");
-            assert.deepEqual(await person.page.locator("nav.top a").allInnerTexts(), pick(["管理画面", "監査ログ"], ["Console", "Audit log"]));
+            assert.deepEqual(await person.page.locator("nav.top a").allInnerTexts(), pick(["管理画面", "窓口", "案件", "監査ログ"], ["Console", "Counter", "Cases", "Audit log"]));
             for (const path of ["/organisation", "/changes", "/accounts", "/import", "/tokens", "/reports", "/files", "/federation", "/storage"]) {
                 await person.opens(at(path), `console-not-for-auditors${path.replace("/", "-")}`, 403);
             }
