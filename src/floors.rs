@@ -39,6 +39,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("search", 6),
     ("encryption", 6),
     ("oauth", 6),
+    ("oversight", 6),
     ("staff", 6),
     ("upstream", 6),
     ("appservice", 7),

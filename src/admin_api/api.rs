@@ -1,19 +1,19 @@
 //! What the handlers share.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::OnceLock};
 
 use account::Accounts;
 use base::{Clock, Crowded, Random, Tasks, Turn, Turns, lane_of};
+use bytes::Bytes;
 use engine::Engine;
 use media::Media;
+use oversight::Oversight;
 use parking_lot::Mutex;
 use push::Push;
 use room::Rooms;
 use ruma::ServerName;
 use store::Store;
 use web::{ApiError, StatusCode};
-
-use crate::peers::Peers;
 
 /// So many requests look through everything at a time; whoever wants to as well waits, and so many may.
 const WALKS: usize = 2;
@@ -33,8 +33,8 @@ pub struct Parts {
     pub media: Media,
     /// Pushers.
     pub push: Push,
-    /// How we get along with other servers.
-    pub peers: Arc<dyn Peers>,
+    /// What administrators see and do that is no single crate's.
+    pub oversight: Oversight,
     /// The clock.
     pub clock: Clock,
     /// Randomness.
@@ -46,13 +46,15 @@ pub struct Parts {
 /// The state of the handlers.
 pub struct AdminApi {
     pub(crate) version: &'static str,
+    /// What this API is, for programs, once somebody has asked.
+    pub(crate) description: OnceLock<Bytes>,
     pub(crate) store: Store,
     pub(crate) accounts: Accounts,
     pub(crate) engine: Engine,
     pub(crate) rooms: Rooms,
     pub(crate) media: Media,
     pub(crate) push: Push,
-    pub(crate) peers: Arc<dyn Peers>,
+    pub(crate) oversight: Oversight,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) tasks: Tasks,
@@ -66,16 +68,17 @@ pub struct AdminApi {
 impl AdminApi {
     /// The state of the handlers, from the parts of the process.
     pub fn new(parts: Parts) -> Self {
-        let Parts { version, store, accounts, engine, media, push, peers, clock, random, tasks } = parts;
+        let Parts { version, store, accounts, engine, media, push, oversight, clock, random, tasks } = parts;
         Self {
             version,
+            description: OnceLock::new(),
             store,
             accounts,
             rooms: engine.rooms().clone(),
             engine,
             media,
             push,
-            peers,
+            oversight,
             clock,
             random,
             tasks,

@@ -9,7 +9,7 @@ use std::{
 
 use account::AccountQuery;
 use base::Timestamp;
-use media::FileInfo;
+use media::{FileInfo, Uploaded};
 use room::{
     RoomSerial,
     read::{filter::EventFilter, messages::PageQuery, room::RoomInfo, timeline::Direction, token::Token},
@@ -355,13 +355,9 @@ pub(crate) async fn withhold_of_user(
 ) -> Result<Response, ApiError> {
     let user = user_in(&call, 0)?;
     api.account(&user).await?;
-    let (authority, by) = (call.caller.authority(), call.caller.actor(call.address));
-    let files = api.files_of(&user).await?;
-    let mut count = 0;
-    for file in files.iter().filter(|file| !file.protected) {
-        let withheld = api.media.withhold_for(authority, (authority, &file.id), true, &by).await?;
-        count += usize::from(withheld == Some(true));
-    }
+    let by = call.caller.actor(call.address);
+    let _turn = api.turn(call.caller.authority()).await?;
+    let count = api.media.withhold_all_of(&user, &by).await?;
     Ok(json_response(StatusCode::OK, &json!({ "num_quarantined": count })))
 }
 
@@ -530,38 +526,15 @@ pub(crate) async fn let_copies_go(
     }
 }
 
-/// How much each user of an authority has uploaded.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Uploaded {
-    pub(crate) count: u64,
-    pub(crate) bytes: u64,
-}
-
 impl AdminApi {
     /// The files of an authority by who uploaded them, from a moment until another.
     pub(crate) async fn uploaded(
         &self,
         authority: &ServerName,
-        (from, until): (u64, u64),
+        span: (u64, u64),
     ) -> Result<BTreeMap<String, Uploaded>, ApiError> {
         let _turn = self.turn(authority).await?;
-        let mut found: BTreeMap<String, Uploaded> = BTreeMap::new();
-        let mut after: Option<String> = None;
-        loop {
-            let (files, next) = self.media.files_of_authority(authority, after.as_deref()).await?;
-            for file in files {
-                let Some(by) = file.by.filter(|_| (from..=until).contains(&file.created.millis())) else {
-                    continue;
-                };
-                let uploaded = found.entry(by).or_default();
-                uploaded.count += 1;
-                uploaded.bytes = uploaded.bytes.saturating_add(file.size);
-            }
-            match next {
-                Some(next) => after = Some(next),
-                None => return Ok(found),
-            }
-        }
+        Ok(self.media.uploaded(authority, span).await?)
     }
 }
 

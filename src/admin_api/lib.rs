@@ -15,7 +15,7 @@
 //! Format: <https://element-hq.github.io/synapse/latest/usage/administration/admin_api/index.html>
 //!
 //! Reading order: [`caller`], [`routes`], then the handlers: [`accounts`], [`devices`], [`tokens`], [`rooms`], [`reading`], [`reports`],
-//! [`deletions`], [`files`], [`servers`], [`about`].
+//! [`deletions`], [`files`], [`servers`], [`about`]; and [`openapi`], which tells programs of them.
 
 mod about;
 mod accounts;
@@ -25,8 +25,8 @@ mod deletions;
 mod devices;
 mod files;
 mod list;
+mod openapi;
 mod own;
-mod peers;
 mod reading;
 mod reports;
 mod rooms;
@@ -39,7 +39,7 @@ use store::TableCheck;
 
 pub use api::{AdminApi, Parts};
 pub use caller::Administrator;
-pub use peers::{Peer, Peers};
+pub use openapi::description;
 pub use routes::routes;
 
 /// The checks of all tables of this crate, for `verify`.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use audit::{Action, Deed};
+use audit::Action;
 use base::Timestamp;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -21,7 +21,6 @@ use room::read::{
 use ruma::{OwnedEventId, api::client::filter::RoomEventFilter};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
-use store::Batch;
 use tracing::warn;
 use web::{ApiError, RawCall, Response, StatusCode, json_bytes, json_response, json_stream, parse_json};
 
@@ -38,10 +37,8 @@ impl AdminApi {
         call: &RawCall<Administrator>,
         room: &RoomInfo,
     ) -> Result<(), ApiError> {
-        if self.rooms.is_joined(call.caller.user_id(), &room.room_id).await? {
-            return Ok(());
-        }
-        self.note(call, Action::ReadRoom, room.room_id.as_str()).await
+        let by = call.caller.actor(call.address);
+        Ok(self.oversight.note_reading(call.caller.user_id(), room, &by).await?)
     }
 
     /// Notes a deed that changes nothing else.
@@ -52,10 +49,7 @@ impl AdminApi {
         whom: &str,
     ) -> Result<(), ApiError> {
         let by = call.caller.actor(call.address);
-        let mut batch = Batch::new();
-        Deed::new(what, &by, whom, self.clock.now()).write(&mut batch, call.caller.authority());
-        self.store.commit(batch).await?;
-        Ok(())
+        Ok(self.oversight.note(what, whom, call.caller.authority(), &by).await?)
     }
 }
 

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use account::Report;
-use room::{RoomSerial, tables::Summary};
+use oversight::Reported;
+use room::tables::Summary;
 use ruma::{OwnedRoomId, OwnedUserId};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -42,24 +43,6 @@ fn told(report: &Report, summary: Option<&Summary>) -> Value {
     })
 }
 
-impl AdminApi {
-    /// What the rooms of reports are called, as far as the authority has members in them.
-    async fn called(
-        &self,
-        caller: &Administrator,
-        reports: &[Report],
-    ) -> Result<Vec<Option<Summary>>, ApiError> {
-        let mut serials: Vec<Option<RoomSerial>> = Vec::with_capacity(reports.len());
-        for report in reports {
-            let room = self.rooms.members_of_authority(caller.authority(), &report.room_id).await?;
-            serials.push(room.map(|(room, _)| room.serial));
-        }
-        let known: Vec<RoomSerial> = serials.iter().flatten().copied().collect();
-        let mut summaries = self.rooms.summaries(&known).await?.into_iter();
-        Ok(serials.into_iter().map(|serial| serial.and_then(|_| summaries.next())).collect())
-    }
-}
-
 /// `GET /_synapse/admin/v1/event_reports`: the newest first unless that is said.
 pub(crate) async fn list(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Result<Response, ApiError> {
     let query: ListQuery = call.query()?;
@@ -75,7 +58,7 @@ pub(crate) async fn list(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Re
     }
     let total = reports.len();
     let reports = part.of_list(reports);
-    let called = api.called(&call.caller, &reports).await?;
+    let called = api.oversight.called(call.caller.authority(), &reports).await?;
     let shown = reports.iter().zip(&called).map(|(report, called)| told(report, called.as_ref())).collect();
     Ok(json_response(StatusCode::OK, &part.answer("event_reports", shown, total)))
 }
@@ -90,21 +73,10 @@ fn id_in(call: &RawCall<Administrator>) -> Result<u64, ApiError> {
 /// as what was said is.
 pub(crate) async fn get(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Result<Response, ApiError> {
     let id = id_in(&call)?;
-    let report = api.accounts.report(call.caller.authority(), id).await?;
-    let called = api.called(&call.caller, std::slice::from_ref(&report)).await?;
-    let mut shown = told(&report, called.first().and_then(Option::as_ref));
-    let room = api.rooms.members_of_authority(call.caller.authority(), &report.room_id).await?;
-    shown["event_json"] = match room {
-        Some((room, _)) => {
-            api.note_reading(&call, &room).await?;
-            match api.rooms.overseen_context(call.caller.user_id(), &room, &report.event_id, 0).await {
-                Ok(context) => json!(context.event.to_json(api.clock.now())),
-                Err(room::Error::NoEvent(_)) => Value::Null,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        None => Value::Null,
-    };
+    let by = call.caller.actor(call.address);
+    let Reported { report, called, event } = api.oversight.reported(call.caller.user_id(), id, &by).await?;
+    let mut shown = told(&report, called.as_ref());
+    shown["event_json"] = json!(event.map(|event| event.to_json(api.clock.now())));
     Ok(json_response(StatusCode::OK, &shown))
 }
 

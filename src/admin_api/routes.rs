@@ -5,8 +5,8 @@ use std::sync::Arc;
 use web::{Method, Routes};
 
 use crate::{
-    AdminApi, about, accounts, deletions, devices, files, reading, reports, rooms, servers, statistics,
-    tokens,
+    AdminApi, about, accounts, deletions, devices, files, openapi, reading, reports, rooms, servers,
+    statistics, tokens,
 };
 
 /// A path of this API.
@@ -121,6 +121,7 @@ fn about_others(routes: Routes<AdminApi>) -> Routes<AdminApi> {
         .raw(Method::GET, v1!("event_reports"), reports::list)
         .raw(Method::GET, REPORT, reports::get)
         .raw(Method::DELETE, REPORT, reports::remove)
+        .raw(Method::GET, openapi::DOCUMENT, openapi::show)
         .raw(Method::GET, v1!("server_version"), about::server_version)
         .raw(Method::GET, v1!("background_updates/status"), about::updates)
         .raw(Method::GET, v1!("background_updates/enabled"), about::updates_enabled)

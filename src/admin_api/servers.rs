@@ -4,9 +4,9 @@
 
 use std::{cmp::Ordering, sync::Arc};
 
-use audit::Action;
 use base::Timestamp;
-use ruma::{OwnedServerName, ServerName};
+use oversight::Beside;
+use ruma::{OwnedRoomId, OwnedServerName, ServerName};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use web::{ApiError, RawCall, Response, StatusCode, json_response};
@@ -52,30 +52,19 @@ fn told(server: &ServerName, failing: Option<Timestamp>) -> Value {
     })
 }
 
-fn no_server() -> ApiError {
-    ApiError::not_found("Unknown destination")
-}
-
 /// `GET /_synapse/admin/v1/federation/destinations`: the servers in the authority's rooms.
 pub(crate) async fn list(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Result<Response, ApiError> {
     let query: ListQuery = call.query()?;
     let part = Part::of(query.from, query.limit);
     let servers = {
         let _turn = api.turn(call.caller.authority()).await?;
-        api.rooms.servers_beside(call.caller.authority()).await?
-    };
-    let failing = api.peers.failing();
-    let since = |server: &ServerName| {
-        failing.iter().find(|peer| peer.server == *server).map(|peer| peer.failing_since)
+        api.oversight.servers(call.caller.authority()).await?
     };
     let wanted = query.destination.filter(|part| !part.is_empty());
     let mut found: Vec<(OwnedServerName, Option<Timestamp>)> = servers
         .into_iter()
-        .filter(|server| wanted.as_ref().is_none_or(|part| server.as_str().contains(part.as_str())))
-        .map(|server| {
-            let since = since(&server);
-            (server, since)
-        })
+        .map(|beside| (beside.server, beside.standing.failing_since))
+        .filter(|(server, _)| wanted.as_ref().is_none_or(|part| server.as_str().contains(part.as_str())))
         .collect();
     found.sort_by(|(one, since), (other, others)| {
         let order = match query.order_by {
@@ -93,30 +82,22 @@ pub(crate) async fn list(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Re
 }
 
 impl AdminApi {
-    /// The rooms of an authority in which a server has members; a server that is in none is not known here.
-    async fn rooms_beside(
+    /// A server in rooms of the authority, and those; one that is in none is not known here.
+    async fn beside(
         &self,
         authority: &ServerName,
         server: &ServerName,
-    ) -> Result<Vec<ruma::OwnedRoomId>, ApiError> {
+    ) -> Result<(Beside, Vec<OwnedRoomId>), ApiError> {
         let _turn = self.turn(authority).await?;
-        let rooms = match server == authority {
-            true => Vec::new(),
-            false => self.rooms.rooms_shared_by(authority, server).await?,
-        };
-        if rooms.is_empty() { Err(no_server()) } else { Ok(rooms) }
-    }
-
-    fn failing_since(&self, server: &ServerName) -> Option<Timestamp> {
-        self.peers.failing().into_iter().find(|peer| peer.server == *server).map(|peer| peer.failing_since)
+        Ok(self.oversight.server(authority, server).await?)
     }
 }
 
 /// `GET /_synapse/admin/v1/federation/destinations/{destination}`
 pub(crate) async fn get(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Result<Response, ApiError> {
     let server = server_in(&call, 0)?;
-    api.rooms_beside(call.caller.authority(), &server).await?;
-    Ok(json_response(StatusCode::OK, &told(&server, api.failing_since(&server))))
+    let (beside, _) = api.beside(call.caller.authority(), &server).await?;
+    Ok(json_response(StatusCode::OK, &told(&server, beside.standing.failing_since)))
 }
 
 /// `GET /_synapse/admin/v1/federation/destinations/{destination}/rooms`
@@ -131,8 +112,7 @@ pub(crate) async fn rooms(api: Arc<AdminApi>, call: RawCall<Administrator>) -> R
     let server = server_in(&call, 0)?;
     let Query { from, limit, dir } = call.query()?;
     let part = Part::of(from, limit);
-    let mut rooms = api.rooms_beside(call.caller.authority(), &server).await?;
-    rooms.sort();
+    let (_, mut rooms) = api.beside(call.caller.authority(), &server).await?;
     if dir.is_backward() {
         rooms.reverse();
     }
@@ -146,13 +126,8 @@ pub(crate) async fn rooms(api: Arc<AdminApi>, call: RawCall<Administrator>) -> R
 /// `POST /_synapse/admin/v1/federation/destinations/{destination}/reset_connection`: tries a server again that does not answer.
 pub(crate) async fn retry(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Result<Response, ApiError> {
     let server = server_in(&call, 0)?;
-    api.rooms_beside(call.caller.authority(), &server).await?;
-    if api.failing_since(&server).is_none() {
-        return Err(ApiError::bad_request(
-            "The retry timing does not need to be reset for this destination.",
-        ));
-    }
-    api.note(&call, Action::RetryPeer, server.as_str()).await?;
-    api.peers.retry_now(&server);
+    let by = call.caller.actor(call.address);
+    let _turn = api.turn(call.caller.authority()).await?;
+    api.oversight.retry(call.caller.authority(), &server, &by).await?;
     Ok(json_response(StatusCode::OK, &json!({})))
 }

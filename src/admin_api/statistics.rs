@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use media::Uploaded;
 use ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 use serde_json::json;
@@ -11,7 +12,6 @@ use web::{ApiError, RawCall, Response, StatusCode, json_response};
 
 use crate::{
     AdminApi, Administrator,
-    files::Uploaded,
     list::{Dir, Part},
 };
 

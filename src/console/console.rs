@@ -5,16 +5,23 @@ use std::{fmt, sync::Arc};
 use ::account::{Accounts, Browser};
 use ::cases::Cases;
 use audit::{Action, Actor, Deed};
-use base::{Clock, Crowded, Turn, Turns, lane_of};
+use base::{Clock, Crowded, Random, Turn, Turns, lane_of};
 use duties::Duties;
+use mail::Mails;
+use media::Media;
+use oversight::Oversight;
 use pages::{Form, PageError, Pages, Visit};
 use personnel::{Answer, By, Order, Personnel};
+use room::Rooms;
 use rules::Rules;
 use store::{Batch, Store};
 use syslog::Forwarder;
 use web::{ApiError, Method, Open, RawCall, Response, RouteName, StatusCode};
 
-use crate::{powers::Powers, told::told};
+use crate::{
+    powers::Powers,
+    told::{of_password, told},
+};
 
 pub(crate) const HOME: &str = "/_yakuba/console";
 /// The pages of all staff, which are wherever these are.
@@ -30,6 +37,16 @@ pub(crate) const UNDO: &str = "/_yakuba/console/changes/{id}/undo";
 pub(crate) const ROOMS: &str = "/_yakuba/console/rooms";
 pub(crate) const ACCOUNTS: &str = "/_yakuba/console/accounts";
 pub(crate) const ACCOUNT: &str = "/_yakuba/console/account";
+pub(crate) const TOKENS: &str = "/_yakuba/console/tokens";
+pub(crate) const TOKEN: &str = "/_yakuba/console/token";
+pub(crate) const REPORTS: &str = "/_yakuba/console/reports";
+pub(crate) const REPORT: &str = "/_yakuba/console/reports/{id}";
+pub(crate) const FILES: &str = "/_yakuba/console/files";
+pub(crate) const OWN_FILES: &str = "/_yakuba/console/files/user";
+pub(crate) const FILE: &str = "/_yakuba/console/file";
+pub(crate) const PEERS: &str = "/_yakuba/console/federation";
+pub(crate) const PEER: &str = "/_yakuba/console/federation/server";
+pub(crate) const STORAGE: &str = "/_yakuba/console/storage";
 pub(crate) const CASES: &str = "/_yakuba/console/cases";
 pub(crate) const RECOVERY: &str = "/_yakuba/console/recovery";
 pub(crate) const AUDIT: &str = "/_yakuba/console/audit";
@@ -59,12 +76,22 @@ pub struct Parts {
     pub cases: Cases,
     /// Who has which duty.
     pub duties: Duties,
+    /// The rooms, to be read.
+    pub rooms: Rooms,
+    /// Files of users.
+    pub media: Media,
+    /// Mails that wait.
+    pub mails: Mails,
+    /// What administrators see and do that is no single crate's.
+    pub oversight: Oversight,
     /// Who sends audit logs to their log servers.
     pub log_servers: Forwarder,
     /// The store, of which the audit log is read.
     pub store: Store,
     /// Time.
     pub clock: Clock,
+    /// Randomness.
+    pub random: Random,
 }
 
 /// The state of the pages.
@@ -75,9 +102,14 @@ pub struct Console {
     pub(crate) rules: Rules,
     pub(crate) cases: Cases,
     pub(crate) duties: Duties,
+    pub(crate) rooms: Rooms,
+    pub(crate) media: Media,
+    pub(crate) mails: Mails,
+    pub(crate) oversight: Oversight,
     pub(crate) log_servers: Forwarder,
     pub(crate) store: Store,
     pub(crate) clock: Clock,
+    pub(crate) random: Random,
     /// Whose turn it is to look through all accounts, rooms or rows.
     looking: Turns<()>,
 }
@@ -91,7 +123,22 @@ impl fmt::Debug for Console {
 impl Console {
     /// The console of all authorities of a process.
     pub fn new(parts: Parts) -> Console {
-        let Parts { pages, accounts, personnel, rules, cases, duties, log_servers, store, clock } = parts;
+        let Parts {
+            pages,
+            accounts,
+            personnel,
+            rules,
+            cases,
+            duties,
+            rooms,
+            media,
+            mails,
+            oversight,
+            log_servers,
+            store,
+            clock,
+            random,
+        } = parts;
         Console {
             pages,
             accounts,
@@ -99,9 +146,14 @@ impl Console {
             rules,
             cases,
             duties,
+            rooms,
+            media,
+            mails,
+            oversight,
             log_servers,
             store,
             clock,
+            random,
             looking: Turns::new(LOOKS, MOST_WAITING),
         }
     }
@@ -217,6 +269,22 @@ impl Console {
         // What changes nothing leaves no row.
         let by = actor(visit, browser, &Powers::default());
         self.personnel.carry_out(visit.authority(), order, &by).await.map_err(told)
+    }
+
+    /// The password again, as a form sends it: what its page is shown with once more where it is not right.
+    ///
+    /// # Errors
+    /// Our own, which are not.
+    pub(crate) async fn unconfirmed(
+        &self,
+        visit: &Visit,
+        browser: &Browser,
+        form: &Form,
+    ) -> Result<Option<PageError>, PageError> {
+        match self.accounts.confirm_own(browser, form.get("password"), visit.address()).await {
+            Ok(()) => Ok(None),
+            Err(error) => of_password(error).map(Some),
+        }
     }
 
     /// Notes in the audit log that somebody read what is not his, before it is shown.

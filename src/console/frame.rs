@@ -7,7 +7,10 @@ use pages::{Language, Markup, Page, Visit, html};
 pub(crate) use pages::{field, link, password_field, table, text};
 
 use crate::{
-    console::{ACCOUNTS, AUDIT, CASES, CHANGES, COUNTER, DUTIES, HOME, IMPORT, ORGANISATION, PEOPLE, ROOMS},
+    console::{
+        ACCOUNTS, AUDIT, CASES, CHANGES, COUNTER, DUTIES, FILES, HOME, IMPORT, ORGANISATION, PEERS, PEOPLE,
+        REPORTS, ROOMS, STORAGE, TOKENS,
+    },
     powers::Powers,
 };
 
@@ -41,10 +44,28 @@ pub(crate) fn links(visit: &Visit, powers: &Powers) -> Vec<(&'static str, &'stat
         (powers.reads_organisation(), ROOMS, visit.say("ルームの規則", "Rooms by rule")),
         (powers.administers(), ACCOUNTS, visit.say("アカウント", "Accounts")),
         (powers.administers(), DUTIES, visit.say("役割", "Duties")),
+        (powers.administers(), TOKENS, visit.say("登録トークン", "Registration tokens")),
+        (powers.administers(), REPORTS, visit.say("通報", "Reports")),
+        (powers.administers(), FILES, visit.say("ファイル", "Files")),
+        (powers.administers(), PEERS, visit.say("連合", "Federation")),
+        (powers.administers(), STORAGE, visit.say("保存と待ち行列", "Storage and queues")),
         (powers.reads_audit(), CASES, visit.say("案件", "Cases")),
         (powers.reads_audit(), AUDIT, visit.say("監査ログ", "Audit log")),
     ];
     all.into_iter().filter(|(may, ..)| *may).map(|(_, path, name)| (path, name)).collect()
+}
+
+/// A size as people read it.
+pub(crate) fn size(bytes: u64) -> String {
+    let mut size = bytes;
+    let mut tenths = 0;
+    for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
+        if size < 1_024 {
+            return if unit == "B" { format!("{size} B") } else { format!("{size}.{tenths} {unit}") };
+        }
+        (tenths, size) = (size % 1_024 * 10 / 1_024, size / 1_024);
+    }
+    format!("{size}.{tenths} PiB")
 }
 
 /// A moment in Japan.
@@ -65,4 +86,23 @@ pub(crate) fn say(visit: &Visit, words: Words) -> String {
 /// The same of what is kept.
 pub(crate) fn said(language: Language, told: &Told) -> &str {
     language.pick(&told.ja, &told.en)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_are_read_by_people() {
+        for (bytes, read) in [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_024, "1.0 KiB"),
+            (1_536, "1.5 KiB"),
+            (5 << 30, "5.0 GiB"),
+            (u64::MAX, "16383.9 PiB"),
+        ] {
+            assert_eq!(size(bytes), read);
+        }
+    }
 }

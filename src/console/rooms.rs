@@ -16,6 +16,9 @@ use crate::{
     told::told,
 };
 
+/// Where somebody asks that a rule hold from a day on, or until one: two agree to that, since it makes and closes rooms.
+const ASK_FOR_DAYS: &str = "/_yakuba/counter/ask/rule_days";
+
 /// Rooms on one page; a file has them all.
 const MOST_SHOWN: usize = 500;
 
@@ -56,7 +59,20 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         let rules = shown.rules.iter().map(|rule| {
             let holds =
                 if rule.holds { say("有効", "holds") } else { say("終了・開始前", "does not hold") };
-            vec![text(rule.id.0.to_string()), text(&rule.rule.title), text(holds)]
+            let of_it = || shown.rooms.iter().filter(|room| room.rule == rule.id);
+            let (all, closed) = (of_it().count(), of_it().filter(|room| room.closed.is_some()).count());
+            let names: Vec<_> = rule.rule.rooms.iter().map(|room| room.name.as_str()).collect();
+            [
+                rule.id.0.to_string(),
+                rule.rule.title.clone(),
+                holds.to_owned(),
+                names.join("\n"),
+                (all - closed).to_string(),
+                closed.to_string(),
+            ]
+            .into_iter()
+            .map(text)
+            .collect()
         });
         let rooms = (0..shown.rooms.len().min(MOST_SHOWN))
             .map(|place| cells(&visit, &shown, place).into_iter().map(text).collect());
@@ -81,7 +97,10 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
                     "There are no rules. They are set at the command line: yakuba org rules set.",
                 )) }
             } @else {
-                (table(&[say("番号", "Number"), say("名前", "Title"), say("状態", "State")], rules))
+                (table(&heads_of_rules(&visit), rules))
+                p { a href=(ASK_FOR_DAYS) {
+                    (say("規則の期間を変える（窓口で申請）", "Change from and until when one holds (at the counter)"))
+                } }
             }
             h2 { (say("規則によるルーム", "Rooms by rule")) " (" (shown.rooms.len()) ")" }
             @if !shown.rooms.is_empty() {
@@ -97,6 +116,17 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         Ok(visit.page(page(&visit, &powers, say("ルームの規則", "Rooms by rule"), body)))
     };
     console.answer(call, Powers::reads_organisation, handler).await
+}
+
+fn heads_of_rules(visit: &Visit) -> [&'static str; 6] {
+    [
+        visit.say("番号", "Number"),
+        visit.say("名前", "Title"),
+        visit.say("状態", "State"),
+        visit.say("各所属のルーム", "Rooms of each unit"),
+        visit.say("開いているルーム", "Rooms that are open"),
+        visit.say("閉じたルーム", "Rooms that are closed"),
+    ]
 }
 
 fn heads(visit: &Visit) -> [&'static str; 5] {

@@ -10,12 +10,13 @@ use web::{ApiError, LateCall, Method, Response, Routes};
 use crate::{
     accounts, agreeing, audit_log, cases, changes, columns,
     console::{
-        ACCOUNT, ACCOUNTS, AUDIT, AUDIT_FILE, CASES, CHANGE, CHANGES, Console, DUTIES, EDIT, HOME, IMPORT,
-        MAPPINGS, ORGANISATION, PEOPLE, RECOVERY, ROOMS, UNDO,
+        ACCOUNT, ACCOUNTS, AUDIT, AUDIT_FILE, CASES, CHANGE, CHANGES, Console, DUTIES, EDIT, FILE, FILES,
+        HOME, IMPORT, MAPPINGS, ORGANISATION, OWN_FILES, PEER, PEERS, PEOPLE, RECOVERY, REPORT, REPORTS,
+        ROOMS, STORAGE, TOKEN, TOKENS, UNDO,
     },
-    editing, holders, home, organisation, people,
+    editing, file, files, holders, home, organisation, peers, people,
     powers::Powers,
-    rooms, set,
+    reports, rooms, set, storage, tokens,
 };
 
 /// A personnel file as large as they may be, with the fields beside it.
@@ -42,6 +43,22 @@ pub fn routes(console: Arc<Console>) -> Routes<()> {
         .raw(Method::GET, ACCOUNTS, accounts::list)
         .raw(Method::GET, ACCOUNT, accounts::show)
         .raw(Method::POST, ACCOUNT, accounts::change)
+        .raw(Method::GET, TOKENS, tokens::list)
+        .raw(Method::POST, TOKENS, tokens::add)
+        .raw(Method::GET, TOKEN, tokens::show)
+        .raw(Method::POST, TOKEN, tokens::change)
+        .raw(Method::GET, REPORTS, reports::list)
+        .raw(Method::GET, REPORT, reports::show)
+        .raw(Method::POST, REPORT, reports::remove)
+        .raw(Method::GET, FILES, files::list)
+        .raw(Method::GET, OWN_FILES, files::of_user)
+        .raw(Method::POST, OWN_FILES, files::withhold_all)
+        .raw(Method::GET, FILE, file::show)
+        .raw(Method::POST, FILE, file::change)
+        .raw(Method::GET, PEERS, peers::list)
+        .raw(Method::GET, PEER, peers::show)
+        .raw(Method::POST, PEER, peers::retry)
+        .raw(Method::GET, STORAGE, storage::show)
         .raw(Method::GET, CASES, cases::show)
         .raw(Method::POST, RECOVERY, agreeing::change)
         .raw(Method::GET, AUDIT, audit_log::show)

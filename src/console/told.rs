@@ -2,7 +2,7 @@
 
 use intake::Words;
 use pages::PageError;
-use web::ApiError;
+use web::{ApiError, StatusCode};
 
 pub(crate) use pages::of_password;
 
@@ -15,6 +15,14 @@ pub(crate) trait Tell {
 /// The page's error of one of theirs.
 pub(crate) fn told(error: impl Tell) -> PageError {
     error.tell()
+}
+
+/// What a form is shown with once more.
+///
+/// # Errors
+/// Our own, which are not.
+pub(crate) fn refused(error: PageError) -> Result<PageError, PageError> {
+    if error.status().is_server_error() { Err(error) } else { Ok(error) }
 }
 
 /// An error that has a sentence for whoever wanted it, by that sentence.
@@ -53,6 +61,38 @@ impl Tell for duties::Error {
             duties::Error::Store(error) => ApiError::from(error).into(),
             duties::Error::Commit(error) => ApiError::from(error).into(),
         }
+    }
+}
+
+impl Tell for oversight::Error {
+    fn tell(self) -> PageError {
+        match self {
+            oversight::Error::NoServer => PageError::not_found(),
+            oversight::Error::NotFailing => PageError::new(
+                StatusCode::CONFLICT,
+                "このサーバーには問題なく届いています。再接続は必要ありません。",
+                "That server answers; there is nothing to be tried again.",
+            ),
+            error => ApiError::from(error).into(),
+        }
+    }
+}
+
+impl Tell for media::Error {
+    fn tell(self) -> PageError {
+        match self {
+            media::Error::TooManyWithheld => PageError::bad_request(
+                "非公開にできる他サーバーのファイルの上限に達しています。不要なものを公開に戻してください。",
+                "As many files of other servers are withheld as can be; please show some again first.",
+            ),
+            error => ApiError::from(error).into(),
+        }
+    }
+}
+
+impl Tell for room::Error {
+    fn tell(self) -> PageError {
+        ApiError::from(self).into()
     }
 }
 

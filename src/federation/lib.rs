@@ -51,6 +51,6 @@ pub use self::{
         Dns, DnsError, Endpoint, FetchedWellKnown, ResolveError, Resolver, Route, Service, WellKnown,
         WellKnownError,
     },
-    sender::{PeerStatus, Sender},
+    sender::{PeerStatus, Sender, Standing},
     transport::{AnswerBody, Budget, Cause, Transport, TransportError, whole_body},
 };

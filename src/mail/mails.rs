@@ -132,6 +132,15 @@ impl Mails {
         self.check_waiting(authority, MOST_WAITING).await
     }
 
+    /// How many mails of an authority wait to be sent.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn waiting(&self, authority: &str) -> Result<u64, store::Error> {
+        let waiting = self.inner.store.get(&tables::COUNTS, authority).await?.unwrap_or_default();
+        Ok(u64::try_from(waiting.0).unwrap_or_default())
+    }
+
     async fn check_waiting(&self, authority: &str, most: i64) -> Result<(), Error> {
         // Not demanded of a batch: a few more do no harm, and who asks at the same time is not held up.
         let waiting = self.inner.store.get(&tables::COUNTS, authority).await?.unwrap_or_default();

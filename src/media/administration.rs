@@ -5,6 +5,8 @@
 //! whatever id; and of other servers' files, another authority's among them, from its own users, by their address, whether or
 //! not there is such a file: so neither changes what the users of another authority see, nor does an answer tell what they looked at.
 
+use std::collections::BTreeMap;
+
 use audit::{Action, Actor, Deed};
 use base::{Attempts, Timestamp};
 use ruma::{ServerName, UserId};
@@ -47,6 +49,15 @@ pub struct FileInfo {
     pub protected: bool,
     /// What it holds.
     pub sha256: Sha256,
+}
+
+/// How much a user has uploaded that is still there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Uploaded {
+    /// How many files.
+    pub count: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 impl FileInfo {
@@ -99,6 +110,61 @@ impl Media {
                 None => return Ok(found),
             }
         }
+    }
+
+    /// How much each user of an authority has uploaded that is still there, from a moment until another. Looks at all files, as
+    /// [`Media::files_of_user`].
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn uploaded(
+        &self,
+        authority: &ServerName,
+        (from, until): (u64, u64),
+    ) -> Result<BTreeMap<String, Uploaded>, Error> {
+        let mut found: BTreeMap<String, Uploaded> = BTreeMap::new();
+        let mut after: Option<String> = None;
+        loop {
+            let (files, next) = self.files_of_authority(authority, after.as_deref()).await?;
+            for file in files {
+                let Some(by) = file.by.filter(|_| (from..=until).contains(&file.created.millis())) else {
+                    continue;
+                };
+                let uploaded = found.entry(by).or_default();
+                uploaded.count += 1;
+                uploaded.bytes = uploaded.bytes.saturating_add(file.size);
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(found),
+            }
+        }
+    }
+
+    /// How much an authority's users have uploaded that is still there, in bytes; each id counts by itself.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn used(&self, authority: &ServerName) -> Result<u64, Error> {
+        let used = self.inner.store.get(&tables::USED, &(authority.as_str(), "")).await?;
+        Ok(used.map_or(0, |used| u64::try_from(used.0).unwrap_or_default()))
+    }
+
+    /// Who withholds another server's file from the users of an authority, if somebody of it does.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn find_withheld(
+        &self,
+        authority: &ServerName,
+        (server, id): (&ServerName, &str),
+    ) -> Result<Option<String>, Error> {
+        if !is_id(id) {
+            return Ok(None);
+        }
+        let place = address(server, id);
+        let mark = self.inner.store.get(&WITHHELD, &(authority.as_str(), place.as_str())).await?;
+        Ok(mark.map(|mark| mark.by))
     }
 
     /// One file of an authority.
@@ -178,6 +244,21 @@ impl Media {
         }
         let changes = self.mark(&WITHHELD, (authority, &what), withheld, &deed, by).await?;
         Ok(Some(changes && withheld))
+    }
+
+    /// Withholds all files of a user, but those that are protected; how many were not withheld before. There is no index by
+    /// user, as of [`Media::files_of_user`].
+    ///
+    /// # Errors
+    /// As [`Media::withhold_for`]; those before the one that failed are withheld.
+    pub async fn withhold_all_of(&self, user: &UserId, by: &Actor) -> Result<usize, Error> {
+        let authority = user.server_name();
+        let mut count = 0;
+        for file in self.files_of_user(user).await?.iter().filter(|file| !file.protected) {
+            let withheld = self.withhold_for(authority, (authority, &file.id), true, by).await?;
+            count += usize::from(withheld == Some(true));
+        }
+        Ok(count)
     }
 
     /// Protects a file of an authority from being withheld, or does so no more; whether there is such a file. What it holds is

@@ -35,7 +35,7 @@ mod upload;
 mod variants;
 mod verify;
 
-pub use administration::FileInfo;
+pub use administration::{FileInfo, Uploaded};
 pub use browse::{Browse, NoBrowse, Page};
 pub use bucket::{S3Config, look_at_bucket};
 pub use config::{Config, ZoneFiles};

@@ -10,7 +10,7 @@ use admin_api::AdminApi as SynapseApi;
 use anyhow::{Context, anyhow};
 use appservice::AppServices;
 use base::{Clock, Metrics, Random, Tasks};
-use cases::{AdoptRoom, ApplyChanges, Cases, GiveDuty};
+use cases::{AdoptRoom, ApplyChanges, Cases, GiveDuty, RuleDays};
 use classes::Classes;
 use client::{ClientApi, MediaApi, MediaConfig, OAuthApi};
 use console::Console;
@@ -25,6 +25,7 @@ use mail::Mails;
 use media::{Media, Naming};
 use oauth::OAuth;
 use organisation::Organisations;
+use oversight::Oversight;
 use pages::Pages;
 use pdu::Authorities;
 use personnel::Personnel;
@@ -526,6 +527,7 @@ impl House {
                     duties: duties.clone(),
                     people: for_cases.clone(),
                 }),
+                Arc::new(RuleDays { rules: rules.clone() }),
             ],
             people: for_cases,
             duties: duties.clone(),
@@ -536,8 +538,20 @@ impl House {
         });
         let counter =
             StaffCounter::new(pages.clone(), accounts.clone(), cases.clone(), classes.clone(), clock.clone());
+        let oversight = Oversight::new(oversight::Parts {
+            store: store.clone(),
+            accounts: accounts.clone(),
+            rooms: engine.rooms().clone(),
+            peers: Arc::new(Sending(sender.clone())),
+            clock: clock.clone(),
+        });
         let console = Console::new(console::Parts {
             pages,
+            oversight: oversight.clone(),
+            rooms: engine.rooms().clone(),
+            media: media.clone(),
+            mails: mails.clone(),
+            random: random.clone(),
             cases: cases.clone(),
             accounts: accounts.clone(),
             personnel: personnel.clone(),
@@ -570,7 +584,7 @@ impl House {
             engine: engine.clone(),
             media: media.clone(),
             push,
-            peers: Arc::new(Sending(sender.clone())),
+            oversight,
             clock: clock.clone(),
             random: random.clone(),
             tasks: edges.clone(),

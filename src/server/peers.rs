@@ -1,18 +1,34 @@
-//! What administrators ask of the sender: which servers do not answer.
+//! What administrators ask of the sender: how their authority gets along with other servers.
 
-use admin_api::{Peer, Peers};
+use async_trait::async_trait;
 use federation::Sender;
-use ruma::ServerName;
+use oversight::{Peers, Standing};
+use ruma::{OwnedServerName, ServerName};
 
 /// What sends our events to other servers.
 pub(crate) struct Sending(pub(crate) Sender);
 
+#[async_trait]
 impl Peers for Sending {
-    fn failing(&self) -> Vec<Peer> {
-        let peers = self.0.peers().into_iter();
-        peers
-            .filter_map(|peer| Some(Peer { failing_since: peer.failing_since?, server: peer.server }))
-            .collect()
+    fn sends_here(&self) -> bool {
+        self.0.is_at_work()
+    }
+
+    async fn standings(
+        &self,
+        authority: &ServerName,
+        servers: &[OwnedServerName],
+    ) -> Result<Vec<Standing>, store::Error> {
+        let all = self.0.standings(authority, servers).await?.into_iter();
+        Ok(all
+            .map(|federation::Standing { failing_since, retry_at, heard, queued, owed_rooms }| Standing {
+                failing_since,
+                retry_at,
+                heard,
+                queued,
+                owed_rooms,
+            })
+            .collect())
     }
 
     fn retry_now(&self, server: &ServerName) {

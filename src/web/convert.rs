@@ -99,6 +99,22 @@ impl From<personnel::Error> for ApiError {
     }
 }
 
+impl From<oversight::Error> for ApiError {
+    fn from(error: oversight::Error) -> ApiError {
+        use oversight::Error;
+        match error {
+            Error::NoServer => ApiError::not_found("Unknown destination"),
+            Error::NotFailing => {
+                ApiError::bad_request("The retry timing does not need to be reset for this destination.")
+            }
+            Error::Account(cause) => cause.into(),
+            Error::Room(cause) => cause.into(),
+            Error::Store(cause) => cause.into(),
+            Error::Commit(cause) => cause.into(),
+        }
+    }
+}
+
 impl From<cases::Error> for ApiError {
     fn from(error: cases::Error) -> ApiError {
         use cases::Error;

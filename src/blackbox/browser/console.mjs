@@ -1,5 +1,5 @@
 // The ways through the console: a personnel file from upload to undo, approved on a phone as well, people by reading, accounts,
-// the audit log, and who does not see what.
+// registration tokens, reports, files, other servers, the audit log, and who does not see what.
 
 import assert from "node:assert/strict";
 
@@ -197,6 +197,75 @@ export function consoleWays({ server, browser, pictures }, screen, counter) {
             await person.opens(at("/duties"), "console-duties");
             await says("人事担当", "personnel officer");
         },
+        async "the console: a registration token is made with bounds, changed and deleted"() {
+            const DELETE = pick(/^削除する$/, /^Delete it$/), MAKE = pick(/^作る$/, /^Make it$/);
+            await person.opens(at("/tokens"), "console-tokens");
+            await person.sends({ uses: "3", at: "2001-01-01T00:00" }, MAKE, "console-token-refused", 400);
+            assert.equal(await person.page.locator("[name=uses]").inputValue(), "3");
+            await person.sends({ token: named("sakura"), uses: "3", at: "2099-03-31T17:15" }, MAKE, "console-token");
+            assert.ok(!person.page.url().includes("sakura"));
+            await person.sends({ uses: "4" }, pick(/^変更する$/, /^Change it$/), "console-token-changed");
+            await person.opens(at("/tokens?state=valid"), "console-tokens-listed");
+            await person.follows(named("sakura"), "console-token-again");
+            await person.sends({ password: "wrong wrong" }, DELETE, "console-token-wrong", 403);
+            await person.sends({ password: PASSWORD }, DELETE, "console-token-deleted");
+            await says("登録トークンを削除しました", "The token is gone");
+        },
+        async "the console: what was reported is read and dealt with"() {
+            const api = async (authority, token, method, path, body) => {
+                const answer = await server.ask(authority, method, path, body, token);
+                assert.equal(answer.status, 200, answer.text);
+                return answer.body;
+            };
+            const signsIn = async (authority, user) => (await api(authority, undefined, "POST", "/_matrix/client/v3/login", { type: "m.login.password", identifier: { type: "m.id.user", user: named(user) }, password: PASSWORD })).access_token;
+            const [says1, tells] = [await signsIn(WAJIMA, "hanako"), await signsIn(WAJIMA, "jinji")];
+            const file = await api(WAJIMA, says1, "POST", "/_matrix/media/v3/upload?filename=meibo.json", { 名簿: ["山田 花子"] });
+            const { room_id: room } = await api(WAJIMA, says1, "POST", "/_matrix/client/v3/createRoom", { preset: "public_chat", name: named("広場") });
+            const path = `/_matrix/client/v3/rooms/${encodeURIComponent(room)}`;
+            server.account(AUTHORITIES[0], named("taro"), PASSWORD);
+            const far = await signsIn(AUTHORITIES[0], "taro");
+            await api(WAJIMA, tells, "POST", `${path}/join`, {});
+            await api(AUTHORITIES[0], far, "POST", `/_matrix/client/v3/join/${encodeURIComponent(room)}?server_name=${WAJIMA}`, {});
+            const { event_id: event } = await api(WAJIMA, says1, "PUT", `${path}/send/m.room.message/1`, { msgtype: "m.file", body: "ひどい名簿\n二行目", url: file.content_uri });
+            await api(WAJIMA, tells, "POST", `${path}/report/${encodeURIComponent(event)}`, { reason: "個人情報が含まれています" });
+
+            await person.opens(at("/reports"), "console-reports");
+            await person.sends({ q: named("hanako") }, FIND, "console-reports-found");
+            await person.page.locator("main td a").first().click();
+            await person.page.waitForLoadState("load");
+            await person.opens(person.page.url(), "console-report");
+            await says("ひどい名簿", "ひどい名簿");
+            await person.follows(file.content_uri, "console-file-of-report");
+            await person.page.goBack();
+            const DEAL = pick(/^処理済みとして削除する$/, /^Delete the report$/);
+            await person.sends({ password: "wrong wrong" }, DEAL, "console-report-wrong", 403);
+            await person.sends({ password: PASSWORD }, DEAL, "console-report-dealt-with");
+        },
+        async "the console: a file is withheld, shown again and deleted"() {
+            const press = async (japanese, english, name, fields = {}, status = 200) => await person.sends(fields, pick(japanese, english), name, status);
+            await person.opens(at("/files"), "console-files");
+            await person.sends({ q: named("hanako"), order: "size" }, FIND, "console-files-found");
+            await person.follows(`@${named("hanako")}`, "console-files-of-user");
+            await person.page.locator("main td a").first().click();
+            await person.page.waitForLoadState("load");
+            await person.opens(person.page.url(), "console-file");
+            await press(/^非公開にする$/, /^Withhold it$/, "console-file-withheld");
+            await press(/^公開に戻す$/, /^Show it again$/, "console-file-released");
+            await press(/^保護する/, /^Protect it from/, "console-file-protected");
+            await press(/^非公開にする$/, /^Withhold it$/, "console-file-refused", {}, 409);
+            await press(/^保護を解除する$/, /^Protect it no more$/, "console-file-unprotected");
+            await press(/^削除する$/, /^Delete it$/, "console-file-wrong", { password: "wrong wrong" }, 403);
+            await press(/^削除する$/, /^Delete it$/, "console-file-deleted", { password: PASSWORD });
+            await person.opens(at("/file?uri=mxc://suzu.test/abc"), "console-file-elsewhere");
+        },
+        async "the console: other servers, storage and queues"() {
+            await person.opens(at("/federation"), "console-federation");
+            await person.follows(AUTHORITIES[0], "console-server");
+            await says(named("広場"), named("広場"));
+            await person.opens(at("/federation/server?server=nowhere.test"), "console-server-unknown", 404);
+            await person.opens(at("/storage"), "console-storage");
+            await says("追いついています|まだ何も", "keeps up|Nothing was done");
+        },
         async "the console: the audit log by an auditor, who sees nothing else"() {
             await comes("kansa");
             await person.opens(at("/audit"), "console-audit");
@@ -206,7 +275,7 @@ export function consoleWays({ server, browser, pictures }, screen, counter) {
             await person.page.locator("main button", { hasText: "CSV" }).click();
             assert.equal((await download).suggestedFilename(), "audit.csv");
             assert.deepEqual(await person.page.locator("nav.top a").allInnerTexts(), pick(["管理画面", "窓口", "案件", "監査ログ"], ["Console", "Counter", "Cases", "Audit log"]));
-            for (const path of ["/organisation", "/changes", "/accounts", "/import"]) {
+            for (const path of ["/organisation", "/changes", "/accounts", "/import", "/tokens", "/reports", "/files", "/federation", "/storage"]) {
                 await person.opens(at(path), `console-not-for-auditors${path.replace("/", "-")}`, 403);
             }
             await person.close();

@@ -343,6 +343,38 @@ impl Sender {
         peers
     }
 
+    /// How one of our authorities gets along with servers, in their order. While another process sends, it is known
+    /// only when they were heard from.
+    ///
+    /// # Errors
+    /// When the store could not be read.
+    pub async fn standings(
+        &self,
+        authority: &ServerName,
+        servers: &[OwnedServerName],
+    ) -> Result<Vec<Standing>, store::Error> {
+        let names: Vec<&str> = servers.iter().map(|server| server.as_str()).collect();
+        let heard = self.0.parts.store.get_many(&PEERS, &names).await?;
+        let inner = self.0.at_work.read().clone();
+        let (now, at) = (self.0.parts.clock.instant(), self.0.parts.clock.now());
+        let standing = |server: &OwnedServerName, heard: Option<u64>| {
+            let heard = heard.map(Timestamp);
+            let destination = inner.as_ref().and_then(|inner| inner.destinations.lock().get(server).cloned());
+            let Some(destination) = destination else { return Standing { heard, ..Standing::default() } };
+            let state = destination.state.lock();
+            let lane = state.lanes.get(authority);
+            let wait = state.failing_since.map(|_| state.not_before.since(now));
+            Standing {
+                failing_since: state.failing_since.map(|failing| failing.at),
+                retry_at: wait.map(|wait| at + wait),
+                heard,
+                queued: lane.map_or(0, Lane::queued),
+                owed_rooms: lane.map_or(0, Lane::owed_rooms),
+            }
+        };
+        Ok(servers.iter().zip(heard).map(|(server, heard)| standing(server, heard)).collect())
+    }
+
     /// Tries this peer at once, whatever its back-off.
     pub fn retry_now(&self, server: &ServerName) {
         if let Some(inner) = self.0.at_work.read().as_ref() {
@@ -362,6 +394,21 @@ pub struct PeerStatus {
     pub owed_rooms: usize,
     /// Since when transactions have failed, if they do.
     pub failing_since: Option<Timestamp>,
+}
+
+/// How one of our authorities gets along with a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Since when transactions of all of ours have failed, if they do.
+    pub failing_since: Option<Timestamp>,
+    /// When they are tried again, if they fail.
+    pub retry_at: Option<Timestamp>,
+    /// When the server was heard from: at most a day before it was last.
+    pub heard: Option<Timestamp>,
+    /// Events of the authority in the queue.
+    pub queued: usize,
+    /// Rooms in which the server lacks events of the authority that are in no queue.
+    pub owed_rooms: usize,
 }
 
 impl Office {

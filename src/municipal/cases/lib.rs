@@ -50,7 +50,7 @@ pub use error::Error;
 pub use field::{Field, FieldKind, Fields};
 pub use ids::CaseId;
 pub use kind::{Asked, Beside, Effect, It, Kind, KindError, Plan};
-pub use kinds::{AdoptRoom, ApplyChanges, GiveDuty, Moderators};
+pub use kinds::{AdoptRoom, ApplyChanges, GiveDuty, Moderators, RuleDays};
 pub use order::Order;
 pub use people::{Demand, Message, People, PortError, Standing};
 pub use tables::{Deputy, checks};

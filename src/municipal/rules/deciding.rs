@@ -7,6 +7,7 @@ use audit::{Action, Actor, Deed};
 use intake::Date;
 use organisation::Span;
 use ruma::ServerName;
+use store::Batch;
 
 use crate::{
     answer::{Answer, Previewed, Shown, ShownRoom, ShownRule},
@@ -45,13 +46,7 @@ impl Rules {
             None => RuleId(self.book(authority).await?.1.unwrap_or_default().last_rule.saturating_add(1)),
         };
         let view = self.view(authority, from, Some((id, entry))).await?;
-        if view.wanted.left_out > 0 {
-            let count = view.wanted.rooms.len() + view.wanted.left_out;
-            return Err(Error::Refused(words!(
-                "この規則では部屋が {count} 個になり、上限の {MAX_ROOMS} 個を超えます。",
-                "With this rule there would be {count} rooms; there may be {MAX_ROOMS}."
-            )));
-        }
+        must_fit(&view)?;
         let deed = |id: RuleId| {
             let deed = self.deed(Action::SetRule, by, &id.0.to_string()).after("title", &says.title);
             let deed = deed.after("from", from.to_string());
@@ -76,7 +71,7 @@ impl Rules {
         Ok(Answer::Rule(id))
     }
 
-    fn entry(&self, span: Span, says: Option<Rule>, by: &Actor) -> Entry {
+    pub(crate) fn entry(&self, span: Span, says: Option<Rule>, by: &Actor) -> Entry {
         Entry { at: self.inner.clock.now(), by: by.name().to_owned(), span, says }
     }
 
@@ -85,15 +80,30 @@ impl Rules {
         &self,
         authority: &ServerName,
         rule: Option<RuleId>,
-        (span, says): (Span, Option<&Rule>),
+        said: (Span, Option<&Rule>),
         by: &Actor,
         deed: &(dyn Fn(RuleId) -> Deed + Sync),
     ) -> Result<RuleId, Error> {
+        let (id, batch) = self.batch(authority, rule, &[said], by, deed).await?;
+        self.inner.store.commit(batch).await?;
+        self.inner.look.notify_one();
+        Ok(id)
+    }
+
+    /// What is written so that this is said of a rule, the last of it before what is said first.
+    pub(crate) async fn batch(
+        &self,
+        authority: &ServerName,
+        rule: Option<RuleId>,
+        said: &[(Span, Option<&Rule>)],
+        by: &Actor,
+        deed: &(dyn Fn(RuleId) -> Deed + Sync),
+    ) -> Result<(RuleId, Batch), Error> {
         let (book, old) = self.book(authority).await?;
         let mut row = old.unwrap_or_default();
         let id = match rule {
             Some(id) if book.history(id).is_empty() => return Err(Error::Refused(no_rule(id))),
-            Some(id) if book.history(id).len() >= MAX_ENTRIES => {
+            Some(id) if book.history(id).len().saturating_add(said.len()) > MAX_ENTRIES => {
                 return Err(Error::Refused(words!(
                     "この規則の変更が上限の {MAX_ENTRIES} 回に達しました。",
                     "This rule was changed {MAX_ENTRIES} times, which is as often as it can be."
@@ -111,23 +121,23 @@ impl Rules {
                 RuleId(row.last_rule)
             }
         };
-        let json = says.map(serde_json::to_string).transpose();
-        let json = json.map_err(|error| Error::Unreadable(id.0, error))?;
-        if json.as_ref().is_some_and(|json| json.len() > LONGEST_RULE) {
-            return Err(Error::Refused(words!("規則が長すぎます。", "The rule is too long.")));
-        }
-        let number = row.entries;
-        row.entries = row.entries.saturating_add(1);
-        let entry = EntryRow { at: self.inner.clock.now(), by: by.name().to_owned(), span, json };
         let mut batch = written(&deed(id), authority);
+        for (span, says) in said {
+            let json = says.map(serde_json::to_string).transpose();
+            let json = json.map_err(|error| Error::Unreadable(id.0, error))?;
+            if json.as_ref().is_some_and(|json| json.len() > LONGEST_RULE) {
+                return Err(Error::Refused(words!("規則が長すぎます。", "The rule is too long.")));
+            }
+            let number = row.entries;
+            row.entries = row.entries.saturating_add(1);
+            let entry = EntryRow { at: self.inner.clock.now(), by: by.name().to_owned(), span: *span, json };
+            batch.insert(&ENTRIES, &(authority.as_str(), id, number), &entry);
+        }
         match &old {
             Some(old) => batch.replace(&BOOKS, authority.as_str(), old, &row),
             None => batch.insert(&BOOKS, authority.as_str(), &row),
         };
-        batch.insert(&ENTRIES, &(authority.as_str(), id, number), &entry);
-        self.inner.store.commit(batch).await?;
-        self.inner.look.notify_one();
-        Ok(id)
+        Ok((id, batch))
     }
 
     /// Tells the rules and rooms.
@@ -209,14 +219,26 @@ impl Rules {
     }
 }
 
-fn no_day() -> Error {
+/// Refuses what would make more rooms than there may be.
+pub(crate) fn must_fit(view: &View) -> Result<(), Error> {
+    if view.wanted.left_out == 0 {
+        return Ok(());
+    }
+    let count = view.wanted.rooms.len() + view.wanted.left_out;
+    Err(Error::Refused(words!(
+        "この規則では部屋が {count} 個になり、上限の {MAX_ROOMS} 個を超えます。",
+        "With this rule there would be {count} rooms; there may be {MAX_ROOMS}."
+    )))
+}
+
+pub(crate) fn no_day() -> Error {
     Error::Refused(words!(
         "終わりの日が始まりの日より前です。",
         "The rule would end before the day on which it begins."
     ))
 }
 
-fn no_rule(RuleId(id): RuleId) -> Words {
+pub(crate) fn no_rule(RuleId(id): RuleId) -> Words {
     words!("規則 {id} はありません。", "There is no rule {id}.")
 }
 

@@ -171,7 +171,7 @@ impl Kind for AdoptRoom {
     }
 }
 
-fn of_rules(error: RulesError) -> KindError {
+pub(crate) fn of_rules(error: RulesError) -> KindError {
     match error {
         RulesError::Refused(words) => KindError::Refused(Told { ja: words.ja, en: words.en }),
         RulesError::Verb(VerbError::Refused(why)) => {

@@ -3,7 +3,9 @@
 mod adoption;
 mod changes;
 mod duty;
+mod rule_days;
 
 pub use adoption::{AdoptRoom, Moderators};
 pub use changes::ApplyChanges;
 pub use duty::GiveDuty;
+pub use rule_days::RuleDays;

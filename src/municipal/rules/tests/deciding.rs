@@ -1,7 +1,7 @@
 //! What people say of rules, and what is refused.
 
 use super::*;
-use crate::Actual;
+use crate::{Actual, Days};
 
 fn come_in(actual: &mut Actual, name: &str) {
     actual.members.insert(user(name), Presence::Joined);
@@ -107,4 +107,38 @@ async fn a_room_made_by_hand_is_put_under_a_rule_and_keeps_who_was_in_it() {
     // Who was there before the rule is by rule from now on, if it wants him.
     let brought = town.rules.brought(kanazawa(), &room).await.unwrap();
     assert_eq!(brought, BTreeSet::from([user("bosai"), user("bosai-cho")]));
+}
+
+/// On which of these days the rule holds.
+async fn holds_on(town: &Town, days: [&str; 5]) -> [bool; 5] {
+    let (book, _) = town.rules.book(kanazawa()).await.unwrap();
+    days.map(|on| book.on(day(on)).count() == 1)
+}
+
+#[tokio::test]
+async fn a_rule_holds_on_the_days_that_were_decided_and_on_those_behind_them_no_more() {
+    let town = Town::with(FIVE).await;
+    let rule = town.set_from(&sections(), None, Some("2026-02-01")).await;
+    let days = ["2026-03-01", "2026-03-31", "2026-04-01", "2026-04-30", "2026-05-01"];
+    assert_eq!(holds_on(&town, days).await, [true; 5]);
+    let by = Actor::operator("uid 1000");
+    let said = async |days| town.rules.batch_of_days(kanazawa(), rule, days, &by, ("case", "7")).await;
+    let holds = Days::Holds { from: day("2026-04-01"), until: Some(day("2026-05-01")) };
+    let (one, other) = (said(holds).await.unwrap(), said(holds).await.unwrap());
+    assert_eq!(holds_on(&town, days).await, [true; 5], "nothing is written yet");
+    town.store.commit(one).await.unwrap();
+    assert_eq!(holds_on(&town, days).await, [true, true, true, true, false]);
+    let late = town.store.commit(other).await;
+    assert!(matches!(late, Err(store::CommitError::Conflict { .. })), "the book is another one by now");
+    town.store.commit(said(Days::Ends { from: day("2026-03-31") }).await.unwrap()).await.unwrap();
+    assert_eq!(holds_on(&town, days).await, [true, false, false, false, false]);
+    // Once more as it was said last, for good.
+    let again = Days::Holds { from: day("2026-04-01"), until: None };
+    town.store.commit(said(again).await.unwrap()).await.unwrap();
+    assert_eq!(holds_on(&town, days).await, [true, false, true, true, true]);
+    assert_eq!(town.log("rules.").await, ["rules.set 1", "rules.set 1", "rules.end 1", "rules.set 1"]);
+    let none = town.rules.check_days(kanazawa(), RuleId(9), again).await;
+    assert!(matches!(none, Err(Error::Refused(_))));
+    let wrong = Days::Holds { from: day("2026-05-01"), until: Some(day("2026-04-01")) };
+    assert!(matches!(town.rules.check_days(kanazawa(), rule, wrong).await, Err(Error::Refused(_))));
 }

@@ -8,7 +8,8 @@ use store::Position;
 use testkit::{Net, Preset, Server, User};
 
 use crate::{
-    V1, V2, administrator, ask, download, escaped, get, must, open_room, routes, rows, until, upload,
+    V1, V2, administrator, ask, ask_with_more, download, escaped, get, must, open_room, routes, rows, until,
+    upload,
 };
 
 /// What is the other authority's.
@@ -185,8 +186,9 @@ async fn every_route_answers_of_what_is_anothers_as_of_what_is_nowhere_and_chang
         for by_alias in [false, true] {
             let (of_them, body) = world.of_them.asked(&method, &path, "wajima.test", by_alias);
             let (of_nobody, no_body) = nowhere.asked(&method, &path, "wajima.test", by_alias);
-            let (status, answer) = ask(&world.ours, method.clone(), &of_them, Some(body)).await;
-            let (expected, nothing) = ask(&world.ours, method.clone(), &of_nobody, Some(no_body)).await;
+            let (status, answer) = ask_with_more(&world.ours, method.clone(), &of_them, Some(body)).await;
+            let (expected, nothing) =
+                ask_with_more(&world.ours, method.clone(), &of_nobody, Some(no_body)).await;
             let said = veiled(&answer, &world.of_them);
             // Tokens that are made are made up, and so are ids of orders.
             let is_made_up = path.ends_with("registration_tokens/new")

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod bad_input;
+mod described;
 mod files;
 mod isolation;
 mod rooms;
@@ -51,8 +52,17 @@ async fn administrator(server: &Server, authority: &str, name: &str) -> User {
 
 /// Asks, and gives status and JSON.
 async fn ask(user: &User, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
-    let (status, text) = user.ask(method, path, body.as_ref()).await;
-    (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    let (status, answer) = ask_with_more(user, method.clone(), path, body.clone()).await;
+    described::check_body(&method, path, body.as_ref(), status);
+    (status, answer)
+}
+
+/// The same with a body that may hold more than is taken of it.
+async fn ask_with_more(user: &User, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+    let (status, text) = user.ask(method.clone(), path, body.as_ref()).await;
+    let answer = serde_json::from_str(&text).unwrap_or(Value::Null);
+    described::check(&method, path, (status, &answer));
+    (status, answer)
 }
 
 /// Asks for what must be granted.

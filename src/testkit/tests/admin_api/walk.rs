@@ -322,7 +322,10 @@ async fn walk(
         };
         let method: Method = route.split_once(' ').unwrap().0.parse().unwrap();
         let headers = [("x-forwarded-for", FROM), ("content-type", "application/json")];
-        let answer = admin.ask_bytes(method, &path, &headers, body.to_string().into()).await;
+        let answer = admin.ask_bytes(method.clone(), &path, &headers, body.to_string().into()).await;
+        let told = serde_json::from_slice(answer.body()).unwrap();
+        crate::described::check(&method, &path, (answer.status(), &told));
+        crate::described::check_body(&method, &path, Some(&body), answer.status());
         let (status, answer) = (answer.status(), String::from_utf8_lossy(answer.body()).into_owned());
         assert!(status.is_success(), "{route} {path}: {status} {answer}");
         let (new, _) = rows(server, own, before).await;

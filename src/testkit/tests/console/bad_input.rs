@@ -9,11 +9,10 @@ use crate::{
     administrator,
     browser::Browser,
     changes::{FILE, FIRST, propose},
-    editing::EDIT,
     holder,
 };
 
-const VALUES: [&str; 22] = [
+const VALUES: [&str; 28] = [
     "",
     " ",
     "0",
@@ -36,12 +35,18 @@ const VALUES: [&str; 22] = [
     "山田",
     "'\"><script>alert(1)</script>",
     "＝1＋1",
+    "mxc://kanazawa.test/a",
+    "mxc://suzu.test/a",
+    "mxc://",
+    "suzu.test",
+    "withhold",
+    "delete",
 ];
 
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 34] = [
     "q", "day", "unit", "as", "before", "from", "all", "line", "user", "do", "state", "since", "until",
-    "who", "what", "text", "at", "role", "password", "base", "column-1", "header-1", "act-0", "deed",
-    "person", "parts",
+    "who", "what", "text", "at", "role", "password", "base", "column-1", "header-1", "token", "uses", "id",
+    "uri", "server", "after", "order", "done", "act-0", "deed", "person", "parts",
 ];
 
 fn check(what: &str, answer: &crate::browser::Answer) {
@@ -78,13 +83,37 @@ async fn no_request_is_a_fault_of_ours() {
         "/account",
         "/audit",
         "/duties",
+        "/tokens",
+        "/token",
+        "/reports",
+        "/reports/1",
+        "/files",
+        "/files/user",
+        "/file",
+        "/federation",
+        "/federation/server",
+        "/storage",
     ];
     let pages: Vec<_> = pages.iter().map(|page| format!("/_yakuba/console{page}")).collect();
+    let posts = [
+        "/mappings",
+        "/organisation/edit",
+        "/account",
+        "/tokens",
+        "/token",
+        "/reports/1",
+        "/reports/a",
+        "/files/user",
+        "/file",
+        "/federation/server",
+    ];
+    let posts = posts.iter().map(|page| format!("/_yakuba/console{page}"));
+    let deeds: Vec<_> = [set.clone(), format!("{set}/undo")].into_iter().chain(posts).collect();
     let proof = chief.proof_at("/_yakuba/console").await;
     for _ in 0..600 {
         let fields: Vec<_> =
             (0..pick(4)).map(|_| (NAMES[pick(NAMES.len())], VALUES[pick(VALUES.len())])).collect();
-        let page = match pick(12) {
+        let page = match pick(2 * pages.len()) {
             0 => set.clone(),
             1 => format!("{set}/undo"),
             2 => format!("/_yakuba/console/changes/{}", VALUES[pick(9)].replace(' ', "+")),
@@ -93,9 +122,8 @@ async fn no_request_is_a_fault_of_ours() {
         let query = ruma::exports::serde_html_form::to_string(&fields).unwrap();
         check(&format!("{page}?{query}"), &chief.get(&format!("{page}?{query}")).await);
         let all: Vec<_> = fields.iter().copied().chain([("proof", &*proof)]).collect();
-        for path in
-            [&set, &format!("{set}/undo"), EDIT, "/_yakuba/console/mappings", "/_yakuba/console/account"]
-        {
+        for _ in 0..4 {
+            let path = &deeds[pick(deeds.len())];
             check(&format!("{path} {fields:?}"), &chief.post_as_is(path, &all).await);
         }
         let upload: Vec<_> = all.iter().copied().filter(|(name, _)| *name != "do").collect();

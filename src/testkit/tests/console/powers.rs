@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The pages, and who may see them: administrators, personnel officers, auditors, readers.
-const PAGES: [(&str, [bool; 4]); 12] = [
+const PAGES: [(&str, [bool; 4]); 18] = [
     ("/_yakuba/console", [true, true, true, true]),
     ("/_yakuba/console/organisation", [true, true, false, true]),
     ("/_yakuba/console/people?q=a", [true, true, false, true]),
@@ -24,6 +24,12 @@ const PAGES: [(&str, [bool; 4]); 12] = [
     ("/_yakuba/console/accounts", [true, false, false, false]),
     ("/_yakuba/console/account?user=@chief:kanazawa.test", [true, false, false, false]),
     ("/_yakuba/console/duties", [true, false, false, false]),
+    ("/_yakuba/console/tokens", [true, false, false, false]),
+    ("/_yakuba/console/reports", [true, false, false, false]),
+    ("/_yakuba/console/files", [true, false, false, false]),
+    ("/_yakuba/console/files/user?user=@chief:kanazawa.test", [true, false, false, false]),
+    ("/_yakuba/console/federation", [true, false, false, false]),
+    ("/_yakuba/console/storage", [true, false, false, false]),
     ("/_yakuba/console/audit", [true, false, true, false]),
     ("/_yakuba/console/cases", [true, false, true, false]),
 ];
@@ -61,6 +67,8 @@ type Fields = Vec<(&'static str, &'static str)>;
 /// Every route that changes something, with a form that would.
 fn deeds(set: &str) -> Vec<(String, Fields, [bool; 4])> {
     let lock = vec![("do", "lock"), ("user", "@victim:kanazawa.test"), ("password", PASSWORD)];
+    let all_files = vec![("do", "withhold"), ("user", "@victim:kanazawa.test"), ("password", PASSWORD)];
+    let administrators = [true, false, false, false];
     vec![
         (EDIT.to_owned(), vec![("do", "propose")], [true, true, false, false]),
         (set.to_owned(), vec![("do", "withdraw")], [true, true, false, false]),
@@ -68,6 +76,20 @@ fn deeds(set: &str) -> Vec<(String, Fields, [bool; 4])> {
         ("/_yakuba/console/mappings".to_owned(), vec![("name", "a")], [true, true, false, false]),
         ("/_yakuba/console/account".to_owned(), lock, [true, false, false, false]),
         ("/_yakuba/console/audit/file".to_owned(), vec![("as", "csv")], [true, false, true, false]),
+        ("/_yakuba/console/tokens".to_owned(), vec![("token", "sakura")], administrators),
+        ("/_yakuba/console/token".to_owned(), vec![("do", "delete"), ("id", "a")], administrators),
+        ("/_yakuba/console/reports/1".to_owned(), vec![("do", "delete")], administrators),
+        ("/_yakuba/console/files/user".to_owned(), all_files, administrators),
+        (
+            "/_yakuba/console/file".to_owned(),
+            vec![("do", "delete"), ("uri", "mxc://kanazawa.test/a")],
+            administrators,
+        ),
+        (
+            "/_yakuba/console/federation/server".to_owned(),
+            vec![("do", "retry"), ("server", "suzu.test")],
+            administrators,
+        ),
     ]
 }
 
@@ -138,13 +160,18 @@ async fn no_deed_is_done_for_who_may_not_or_by_a_form_that_is_not_ours() {
         "POST /_yakuba/console/account",
         "POST /_yakuba/console/audit/file",
     );
-    let import = "POST /_yakuba/console/import";
     let edit = "POST /_yakuba/console/organisation/edit";
-    let routes = [edit, set_route, undo_route, mappings, account, file, import];
-    assert_eq!(of("nobody"), routes.map(|route| (route, None)));
-    assert_eq!(of("yomu"), routes.map(|route| (route, Some("reading"))));
-    let but_the_file = [edit, set_route, undo_route, mappings, account, import];
-    assert_eq!(of("kansa"), but_the_file.map(|route| (route, Some("audit"))));
+    // Of each who tries there are ten rows an hour.
+    let more =
+        ["POST /_yakuba/console/tokens", "POST /_yakuba/console/token", "POST /_yakuba/console/reports/{id}"];
+    let first = [edit, set_route, undo_route, mappings, account, file];
+    let routes: Vec<_> =
+        first.iter().chain(&more).copied().chain(["POST /_yakuba/console/files/user"]).collect();
+    assert_eq!(of("nobody"), routes.iter().map(|route| (*route, None)).collect::<Vec<_>>());
+    assert_eq!(of("yomu"), routes.iter().map(|route| (*route, Some("reading"))).collect::<Vec<_>>());
+    let but_the_file: Vec<_> = first[..5].iter().chain(&more).copied().collect();
+    let kansas = of("kansa");
+    assert_eq!(kansas[..8], but_the_file.iter().map(|route| (*route, Some("audit"))).collect::<Vec<_>>());
     assert_eq!(of("chief"), []);
     // However often he tries, ten rows an hour.
     for _ in 0..20 {
@@ -158,6 +185,10 @@ async fn no_deed_is_done_for_who_may_not_or_by_a_form_that_is_not_ours() {
         "organisation.save_mapping",
         "account.lock",
         "audit.export",
+        "registration_token.put",
+        "media.withhold",
+        "media.remove",
+        "federation.retry",
     ] {
         assert_eq!(rows(&server, server.name(), what).await, [], "{what}");
     }

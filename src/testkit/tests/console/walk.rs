@@ -16,11 +16,19 @@ use crate::{
     administrator,
     browser::Browser,
     changes::{FILE, FIRST, agree, asked, propose},
+    download,
     editing::EDIT,
-    holder,
+    federation::{in_common, until},
+    field_of, holder,
     recovery::with_app,
+    report, upload,
 };
 
+const TOKENS: &str = "/_yakuba/console/tokens";
+const TOKEN: &str = "/_yakuba/console/token";
+const OWN_FILES: &str = "/_yakuba/console/files/user";
+const ONE_FILE: &str = "/_yakuba/console/file";
+const PEER: &str = "/_yakuba/console/federation/server";
 const IMPORT: &str = "/_yakuba/console/import";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -30,7 +38,7 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
     let (_, mut deputy) = administrator(&server, "kanazawa.test", "deputy").await;
     let (_, mut chief) = administrator(&server, "kanazawa.test", "chief").await;
-    let hanako = server.user("hanako").await;
+    let (hanako, kenji) = (server.user("hanako").await, server.user("kenji").await);
     let password = ("password", PASSWORD);
     let account = |what| (vec![("do", what), ("user", hanako.id().as_str()), password], ());
     let lines = server.look(|house| house.routes(&[Serves::Console]).endpoints());
@@ -39,6 +47,10 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     let lines = lines.into_iter().filter(|(method, path)| *method != Method::GET && is_ours(path));
     let posts: BTreeSet<String> = lines.map(|(_, path)| path).collect();
     let mut walked = BTreeSet::new();
+    // What is used before is made before: signing in leaves rows as well.
+    let reported = report(&server, "kanazawa.test", ("広場", "言葉", "不適切")).await;
+    let uri = upload(&hanako, "a.txt", "あ").await;
+    let room = in_common(&net, &server, &kenji, "suzu.test").await;
     let mut last = all_rows(&server, Position::START).await.1;
     // The row of the deed, and whatever else people did since the deed before it: nothing is left over.
     let mut seen = async |path: &str, what: &str, more: &[&str]| {
@@ -114,6 +126,38 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     seen(recovery, "factor.recover", &["account.read"]).await;
     chief.post("/_yakuba/console/audit", "/_yakuba/console/audit/file", &[("as", "csv")]).await;
     seen("/_yakuba/console/audit/file", "audit.export", &[]).await;
+
+    // The proof is on every page.
+    let home = "/_yakuba/console";
+    let made = chief.post(home, TOKENS, &[("token", "sakura"), ("uses", "3")]).await;
+    let id = field_of(made.location.as_deref(), "id");
+    seen(TOKENS, "registration_token.put", &[]).await;
+    chief.post(home, TOKEN, &[("do", "change"), ("id", &id), ("uses", "4")]).await;
+    seen(TOKEN, "registration_token.put", &[]).await;
+    chief.post(home, TOKEN, &[("do", "delete"), ("id", &id), password]).await;
+    seen(TOKEN, "registration_token.remove", &[]).await;
+    let path = format!("{home}/reports/{}", reported.id);
+    chief.open(&path).await;
+    seen("/_yakuba/console/reports/{id}", "room.read", &[]).await;
+    chief.post(home, &path, &[("do", "delete"), password]).await;
+    seen("/_yakuba/console/reports/{id}", "report.remove", &[]).await;
+    for (what, row) in [
+        ("withhold", "media.withhold"),
+        ("release", "media.release"),
+        ("protect", "media.protect"),
+        ("unprotect", "media.unprotect"),
+    ] {
+        chief.post(home, ONE_FILE, &[("do", what), ("uri", &uri)]).await;
+        seen(ONE_FILE, row, &[]).await;
+    }
+    chief.post(home, OWN_FILES, &[("do", "withhold"), ("user", hanako.id().as_str()), password]).await;
+    seen(OWN_FILES, "media.withhold", &[]).await;
+    chief.post(home, ONE_FILE, &[("do", "delete"), ("uri", &uri), password]).await;
+    seen(ONE_FILE, "media.remove", &[]).await;
+    kenji.send(&room, "聞こえますか").await;
+    until(&mut chief, &format!("{PEER}?server=suzu.test"), "から届いていません").await;
+    chief.post(home, PEER, &[("do", "retry"), ("server", "suzu.test")]).await;
+    seen(PEER, "federation.retry", &[]).await;
     assert_eq!(walked, posts, "a route that changes something is not walked here");
 }
 
@@ -144,7 +188,7 @@ async fn walk(cases: usize) {
     let (theirs, mut their_browser) = administrator(&server, "nonoichi.test", "umechan").await;
     let victim = server.user_of("nonoichi.test", "tsubaki").await;
     // What is theirs, and never asked for by its name.
-    let secrets = ["粟貫", "秘匿室", "kakushi", "梅谷"];
+    let secrets = ["粟貫", "秘匿室", "kakushi", "梅谷", "sakurako", "himitsu", "内緒話", "隠し部屋"];
     let secret = FILE.replace("山田 花子", "粟貫 一").replace("防災課", "秘匿室");
     let kakushi = server.user_of("nonoichi.test", "kakushi").await;
     let name = json!({ "displayname": "梅谷 秘書" });
@@ -153,6 +197,12 @@ async fn walk(cases: usize) {
         user.call(Method::PUT, &path, Some(&name)).await;
     }
     with_app(&server, &victim).await;
+    their_browser.post("/_yakuba/console", TOKENS, &[("token", "sakurako")]).await;
+    let tokens = their_browser.open(TOKENS).await;
+    let token = tokens.split("token?id=").nth(1).unwrap().split('"').next().unwrap();
+    let reported = report(&server, "nonoichi.test", ("隠し部屋", "内緒話", "himitsu")).await;
+    let their_report = format!("/_yakuba/console/reports/{}", reported.id);
+    let their_file = upload(&victim, "himitsu.txt", "内緒").await;
     let their_set = propose(&mut their_browser, &FIRST, &secret).await;
     let own_set = propose(&mut ours, &FIRST, FILE).await;
     let before = counts(&server, "nonoichi.test").await;
@@ -170,6 +220,10 @@ async fn walk(cases: usize) {
         "野々市 椿",
         "nonoichi.test",
         "",
+        token,
+        their_file.as_str(),
+        "delete",
+        "withhold",
     ];
     let gets = [
         &*their_set,
@@ -187,6 +241,16 @@ async fn walk(cases: usize) {
         "/_yakuba/console/account",
         "/_yakuba/console/audit",
         "/_yakuba/console/duties",
+        TOKENS,
+        TOKEN,
+        "/_yakuba/console/reports",
+        &their_report,
+        "/_yakuba/console/files",
+        OWN_FILES,
+        ONE_FILE,
+        "/_yakuba/console/federation",
+        PEER,
+        "/_yakuba/console/storage",
     ];
     let posts = [
         &*their_set,
@@ -195,11 +259,17 @@ async fn walk(cases: usize) {
         "/_yakuba/console/recovery",
         "/_yakuba/console/mappings",
         "/_yakuba/console/audit/file",
+        TOKENS,
+        TOKEN,
+        &their_report,
+        OWN_FILES,
+        ONE_FILE,
+        PEER,
         EDIT,
     ];
     let names = [
-        "q", "unit", "user", "who", "text", "what", "state", "before", "from", "as", "day", "line", "person",
-        "parent", "deed",
+        "q", "unit", "user", "who", "text", "what", "state", "before", "from", "as", "day", "line", "id",
+        "uri", "server", "after", "person", "parent", "deed",
     ];
     let deeds = [
         "approve",
@@ -214,6 +284,12 @@ async fn walk(cases: usize) {
         "lines",
         "ask",
         "agree",
+        "change",
+        "delete",
+        "withhold",
+        "release",
+        "protect",
+        "retry",
         "add",
         "propose",
         "deed:move_unit",
@@ -232,6 +308,8 @@ async fn walk(cases: usize) {
         } else {
             let deed = deeds[pick(deeds.len())];
             fields.extend([("do", deed), ("as", deed), ("role", "administrator"), ("password", PASSWORD)]);
+            // What is theirs by its name, more often than by chance.
+            fields.extend([("id", token), ("uri", &their_file), ("user", victim.id().as_str())]);
             fields.insert("proof", &proof);
             let all: Vec<_> = fields.iter().map(|(name, value)| (*name, *value)).collect();
             ours.post_as_is(posts[pick(posts.len())], &all).await
@@ -243,6 +321,9 @@ async fn walk(cases: usize) {
     }
     assert_eq!(counts(&server, "nonoichi.test").await, before, "nothing was done there");
     assert!(their_browser.open(&their_set).await.contains("承認待ち"));
+    assert!(their_browser.open(TOKENS).await.contains("sakurako"));
+    assert!(their_browser.open(&their_report).await.contains("内緒話"));
+    assert_eq!(download(&victim, &their_file).await, 200);
     let mut stranger = Browser::stranger(&server);
     assert_eq!(stranger.get(&their_set).await.status, StatusCode::SEE_OTHER);
 }

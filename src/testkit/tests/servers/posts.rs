@@ -1,4 +1,5 @@
 //! Addresses of posts with whole servers: whoever invites one reaches who has the post today, and tomorrow who has it then.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use audit::Actor;
 use http::{Method, StatusCode};

@@ -3,6 +3,7 @@
 mod attacks;
 mod pages;
 mod rooms;
+mod rule_days;
 
 use duties::Duty;
 use http::StatusCode;
