@@ -19,6 +19,15 @@ impl Accounts {
         Ok(row.is_some_and(|row| row.room.is_none()))
     }
 
+    /// Whether a user keeps rooms for the server: the steward of rooms, or who writes its notices. The address of a post does not:
+    /// it is in rooms of others, as anybody.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn keeps_rooms(&self, user: &UserId) -> Result<bool, Error> {
+        Ok([reserved::NOTICES, reserved::STEWARD].contains(&user.localpart()) && self.is_own(user).await?)
+    }
+
     /// Refuses what would take a user of the server's own from it: rooms by rule would have nobody who may change them, and
     /// somebody would speak in the authority's name.
     ///

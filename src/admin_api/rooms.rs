@@ -231,7 +231,7 @@ impl AdminApi {
         room: &RoomInfo,
     ) -> Result<(), ApiError> {
         for member in self.own_members(caller, room.serial).await? {
-            if self.accounts.is_own(&member).await? {
+            if self.accounts.keeps_rooms(&member).await? {
                 return Err(ApiError::forbidden(
                     "サーバー自身のルームです（規則で作られたルームは規則で変えます） / This is a room of the server's own: rooms by rule are changed by rules",
                 ));

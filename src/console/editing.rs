@@ -44,8 +44,17 @@ pub(crate) async fn ask(console: Arc<Console>, call: RawCall<Open>) -> Result<Re
 /// Adds an act to those that were gathered, takes one out again, or makes a change set of them.
 pub(crate) async fn gather(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let handler = async |visit: Visit, browser: Browser, powers: Powers| {
-        let form = visit.form()?;
         let visitor = (&browser, &powers);
+        let form = match visit.form() {
+            Ok(form) => form,
+            // Whoever has signed in anew meanwhile finds what he had gathered.
+            Err(error) => {
+                let typed = visit.typed().ok_or_else(PageError::not_found)?;
+                let deed = Deed::of_word(typed.get("deed"));
+                let gathered = Gathered { acts: acts(&typed)?, deed, typed: &typed };
+                return show(&console, &visit, visitor, &gathered, Some(&error)).await;
+            }
+        };
         let mut gathered = Gathered { acts: acts(&form)?, deed: None, typed: &form };
         let word = form.get("do");
         if let Some(deed) = word.strip_prefix("deed:") {

@@ -95,6 +95,7 @@ async fn one(
             dl {
                 dt { (say("種類", "Kind")) } dd { (said(visit, &shown.kind)) }
                 dt { (say("状態", "State")) } dd { strong { (said(visit, &case.state.words())) } }
+                @if let Some(since) = &shown.since { dt { (say("その後", "Since then")) } dd { (said(visit, since)) } }
                 @if let State::Failed(why) = &case.state { dt { (say("理由", "Why")) } dd { (said(visit, why)) } }
                 dt { (say("申請者", "Asked by")) } dd { (person(visit, &shown.asker)) }
                 dt { (say("申請", "Asked at")) } dd { (moment(visit, case.asked_at)) }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use account::Accounts;
 use async_trait::async_trait;
 use engine::{Engine, Joining};
-use posts::{IsIn, Outcome, PortError, Rooms};
-use room::tables::Membership;
-use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
+use posts::{IsIn, Outcome, Place, PortError, Rooms};
+use room::{read::membership::UserRoom, tables::Membership};
+use ruma::{OwnedUserId, RoomId, ServerName, UserId};
 
 /// Rooms and accounts, for addresses.
 pub(crate) struct ByPost {
@@ -16,7 +16,7 @@ pub(crate) struct ByPost {
 }
 
 /// What those who are put out read.
-const REASON: &str = "人事異動による退出 / by the rules of the organisation";
+const REASON: &str = "宛先の届け先ではなくなったため / no longer reached by this address";
 
 #[async_trait]
 impl Rooms for ByPost {
@@ -29,10 +29,14 @@ impl Rooms for ByPost {
         self.accounts.address(authority, address, shown).await.map_err(of_account)
     }
 
-    async fn rooms_of(&self, user: &UserId) -> Result<Vec<(OwnedRoomId, IsIn)>, PortError> {
+    async fn rooms_of(&self, user: &UserId) -> Result<Vec<Place>, PortError> {
         let known = self.engine.rooms().memberships(user).await.map_err(failed)?;
         let rooms = known.rooms.iter().filter(|room| !room.forgotten);
-        Ok(rooms.filter_map(|room| Some((room.room_id.clone(), is_in(room.membership)?))).collect())
+        let place = |room: &UserRoom| {
+            let (by, is) = (room.sender.clone(), is_in(room.membership)?);
+            Some(Place { room: room.room_id.clone(), is, by })
+        };
+        Ok(rooms.filter_map(place).collect())
     }
 
     async fn join(&self, user: &UserId, room: &RoomId) -> Result<Outcome, PortError> {
@@ -69,9 +73,20 @@ impl Rooms for ByPost {
         Ok(open.map(|(user, _)| (*user).to_owned()).collect())
     }
 
-    async fn invite(&self, user: &UserId, room: &RoomId, whom: &UserId) -> Result<Outcome, PortError> {
+    async fn takes_invites(&self, user: &UserId, from: &UserId) -> Result<bool, PortError> {
+        self.accounts.takes_invites(user, from).await.map_err(of_account)
+    }
+
+    async fn invite(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+        whom: &UserId,
+        by: Option<&UserId>,
+    ) -> Result<Outcome, PortError> {
+        let reason = by.map(|by| format!("{by} から、宛先 {user} への招待 / {by} has invited {user}"));
         let profile = self.accounts.member_profile(whom).await.map_err(of_account)?;
-        outcome(self.engine.invite(user, room, whom, &profile, None).await)
+        outcome(self.engine.invite(user, room, whom, &profile, reason.as_deref()).await)
     }
 
     async fn put_out(&self, user: &UserId, room: &RoomId, whom: &UserId) -> Result<Outcome, PortError> {

@@ -134,6 +134,8 @@ pub struct Shown {
     pub missing: usize,
     /// What the reader may do, by the words of orders.
     pub may: Vec<String>,
+    /// What has become of what it is about since.
+    pub since: Option<Told>,
     /// The page on which more of it is to be read.
     pub page: Option<String>,
     /// What he would have to say that he means, agreeing.

@@ -19,7 +19,7 @@ use crate::{
     kind::{Asked, Kind, Plan},
     limits::{
         LONGEST_TEXT, MOST_A_DAY, MOST_FIELDS, MOST_LINES, MOST_OF_A_STEP, MOST_OPEN, MOST_OPEN_OF_ONE,
-        MOST_STEPS,
+        MOST_STEPS, RESERVED,
     },
     tables::{ASKED, CASES, COUNTS, HEADS, HeadRow, OPEN, THINGS, ThingRow, Why},
     words::words,
@@ -49,7 +49,9 @@ impl Cases {
             let thing = self.one_about(authority, &*kind, &fields).await?;
             let head = self.inner.store.get(&HEADS, authority.as_str()).await?;
             let open = self.inner.store.get(&COUNTS, authority.as_str()).await?.map_or(0, |count| count.0);
-            if usize::try_from(open).unwrap_or(0) >= MOST_OPEN {
+            // Wishes of many do not keep those from asking who see to the authority.
+            let most = if kind.asking_agrees() { MOST_OPEN + RESERVED } else { MOST_OPEN };
+            if usize::try_from(open).unwrap_or(0) >= most {
                 return Err(Error::Refused(words!(
                     "処理中の案件が多すぎます。しばらくしてから申請してください。",
                     "Too many cases are open; please ask again later."
@@ -88,13 +90,7 @@ impl Cases {
                 None => batch.insert(&HEADS, authority.as_str(), &next),
             };
             batch.put(&ASKED, &(authority.as_str(), user.as_str(), id), &());
-            if let Some((thing, last)) = &thing {
-                let (key, row) = ((authority.as_str(), kind.word(), thing.as_str()), ThingRow { case: id });
-                match last {
-                    Some(last) => batch.replace(&THINGS, &key, last, &row),
-                    None => batch.insert(&THINGS, &key, &row),
-                };
-            }
+            Self::put_thing(&mut batch, authority, (&*kind, id), thing.as_ref());
             let change = Change {
                 id,
                 old: None,
@@ -160,12 +156,11 @@ impl Cases {
             let demand = self.inner.people.demand(user).await?;
             let context = self.context(authority, &[], &[user]).await?;
             let (fields, reason, plan) = self.planned(&*kind, &context, user, typed).await?;
-            if kind.thing(&fields) != kind.thing(&Fields::of(&old.fields)) {
-                return Err(Error::Refused(words!(
-                    "別の対象については、新しい案件として申請してください。",
-                    "Something else has to be asked for in a new case."
-                )));
-            }
+            // What was returned may come back about something else: another change set in the place of the first.
+            let thing = match kind.thing(&fields) == kind.thing(&Fields::of(&old.fields)) {
+                true => None,
+                false => self.one_about(authority, &*kind, &fields).await?,
+            };
             let now = self.inner.clock.now();
             let new = Case {
                 title: plan.title,
@@ -187,6 +182,7 @@ impl Cases {
             let mut batch = Batch::new();
             demand(&mut batch);
             self.deed(Action::AskCaseAgain, &by.actor, id, &new).write(&mut batch, authority);
+            Self::put_thing(&mut batch, authority, (&*kind, id), thing.as_ref());
             let change = Change {
                 id,
                 old: Some(&old),
@@ -351,6 +347,21 @@ impl Cases {
             )));
         }
         Ok(Some((thing, last)))
+    }
+
+    /// Notes that a case is the last one about a thing, if nobody else has noted another one meanwhile.
+    fn put_thing(
+        batch: &mut Batch,
+        authority: &ServerName,
+        (kind, id): (&dyn Kind, CaseId),
+        thing: Option<&(String, Option<ThingRow>)>,
+    ) {
+        let Some((thing, last)) = thing else { return };
+        let (key, row) = ((authority.as_str(), kind.word(), thing.as_str()), ThingRow { case: id });
+        match last {
+            Some(last) => batch.replace(&THINGS, &key, last, &row),
+            None => batch.insert(&THINGS, &key, &row),
+        };
     }
 
     /// The last case of a kind about a thing, and how far it has come: for pages that show the thing.

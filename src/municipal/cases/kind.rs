@@ -138,6 +138,14 @@ pub trait Kind: Send + Sync {
         None
     }
 
+    /// What has become of what it is about, where that goes on after the decision.
+    ///
+    /// # Errors
+    /// [`KindError`].
+    async fn since(&self, _authority: &ServerName, _fields: &Fields) -> Result<Option<Told>, KindError> {
+        Ok(None)
+    }
+
     /// The page on which more of it is to be read, for those who decide.
     fn page(&self, _fields: &Fields) -> Option<String> {
         None

@@ -55,3 +55,6 @@ pub const LOOKED_AT_AFTER: Duration = Duration::from_secs(86_400);
 
 /// After a failure so long at least a case stays, for somebody to look at.
 pub const FAILED_STAYS: Duration = Duration::from_secs(14 * 86_400);
+
+/// So many more may be open of kinds in which who asks agrees by that: for who has a duty.
+pub const RESERVED: usize = 200;

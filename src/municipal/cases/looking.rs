@@ -267,6 +267,14 @@ impl Cases {
             Some(kind) => self.meant(&**kind, authority, &Fields::of(&case.fields)).await?,
             None => Vec::new(),
         };
+        let since = match self.kind(&case.kind) {
+            Some(kind) => match kind.since(authority, &Fields::of(&case.fields)).await {
+                Ok(since) => since,
+                Err(KindError::Refused(why)) => Some(why),
+                Err(error) => return Err(error.into()),
+            },
+            None => None,
+        };
         let people = deciders.people.iter().take(NAMED);
         let shown = Shown {
             id,
@@ -278,6 +286,7 @@ impl Cases {
             fell: deciders.fell,
             missing: at.map_or(0, |at| current.missing(at)),
             may: may.into_iter().map(str::to_owned).collect(),
+            since,
             page: self.kind(&case.kind).and_then(|kind| kind.page(&Fields::of(&case.fields))),
             meant,
             for_whom: own.and_then(|decider| decider.for_whom.clone()),

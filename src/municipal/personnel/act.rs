@@ -170,16 +170,21 @@ impl Act {
                     None => named.body(body.as_deref())?,
                 };
                 let new = named.new_unit(body, parent.map(|unit| unit.unit), name, code.as_deref())?;
+                named.must_be_free((body, new.parent), &new.name, &BTreeSet::new())?;
                 by_hand.make_unit(new).map(|(_, item)| item)
             }
             Self::RenameUnit { unit, name } => {
-                let unit = named.unit(unit)?.unit;
-                by_hand.rename_unit(unit, &typed_name(name)?)
+                let (unit, name) = (named.unit(unit)?, typed_name(name)?);
+                named.must_be_free((unit.body, unit.parent), &name, &BTreeSet::from([unit.unit]))?;
+                let unit = unit.unit;
+                by_hand.rename_unit(unit, &name)
             }
             Self::MoveUnit { unit, parent } => {
-                let unit = named.unit(unit)?.unit;
+                let unit = named.unit(unit)?;
                 let parent = parent.as_deref().map(|parent| named.unit(parent)).transpose()?;
                 let parent = parent.map(|parent| parent.unit);
+                named.must_be_free((unit.body, parent), &unit.name, &BTreeSet::from([unit.unit]))?;
+                let unit = unit.unit;
                 by_hand.move_unit(unit, parent)
             }
             Self::MergeUnits { units, name, code } => {
@@ -188,6 +193,7 @@ impl Act {
                 let into = named.new_unit(first.body, first.parent, name, code.as_deref())?;
                 let into = NewUnit { order: first.order, ..into };
                 let units: BTreeSet<UnitId> = units.iter().map(|unit| unit.unit).collect();
+                named.must_be_free((into.body, into.parent), &into.name, &units)?;
                 by_hand.merge_units(&units, into).map(|(_, item)| item)
             }
             Self::SplitUnit { unit, parts, goes } => {
@@ -203,6 +209,13 @@ impl Act {
                 }
                 let new = |name: &String| named.new_unit(unit.body, unit.parent, name, None);
                 let parts = parts.iter().map(new).collect::<Result<Vec<_>, _>>()?;
+                let mut names = BTreeSet::new();
+                for part in &parts {
+                    named.must_be_free((part.body, part.parent), &part.name, &BTreeSet::from([unit.unit]))?;
+                    if !names.insert(part.name.clone()) {
+                        return Err(taken(&part.name));
+                    }
+                }
                 let unit = unit.unit;
                 by_hand.split_unit(unit, parts, &people).map(|(_, item)| item)
             }
@@ -255,6 +268,10 @@ fn short(name: &str) -> String {
     name.trim().chars().take(LONGEST_TOLD).collect()
 }
 
+fn taken(name: &str) -> Words {
+    words!("同じ所属の下に「{name}」がすでにあります。", "There is a unit \"{name}\" at that place already.")
+}
+
 fn no_units() -> Words {
     words!("統合する所属を選んでください。", "Please choose the units that are merged.")
 }
@@ -285,6 +302,24 @@ impl<'a> Named<'a> {
     /// The one unit that is called so.
     fn unit(&self, name: &str) -> Result<&'a Unit, Words> {
         self.units.get_or_init(|| UnitNames::of(self.known, None, self.day)).find(name)
+    }
+
+    /// Refuses a name that a sister has who stays: nobody could say which of both he means.
+    fn must_be_free(
+        &self,
+        (body, parent): (BodyId, Option<UnitId>),
+        name: &str,
+        but: &BTreeSet<UnitId>,
+    ) -> Result<(), Words> {
+        let sisters = match parent {
+            Some(parent) => self.known.units_below(parent, self.day),
+            None => self.known.top_units(body, self.day),
+        };
+        let mut others = sisters.into_iter().filter(|unit| !but.contains(&unit.unit));
+        match others.any(|unit| key(&unit.name) == key(name)) {
+            true => Err(taken(name)),
+            false => Ok(()),
+        }
     }
 
     fn charged(&self, unit: &str, title: Option<&str>) -> Result<Charged, Words> {

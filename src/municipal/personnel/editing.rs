@@ -21,8 +21,11 @@ use crate::{
 /// Most acts of one change set: a reform of a whole prefecture has some hundred.
 pub const MOST_ACTS: usize = 500;
 
+/// Most records that they change together: all people of a prefecture, several times.
+const MOST_CHANGES: usize = 100_000;
+
 /// Most names in them: a department of so many people is split.
-const MOST_NAMES: usize = 5_000;
+const MOST_NAMES: usize = 2_000;
 
 impl Personnel {
     /// What the acts would do, and the units as they are called then.
@@ -95,7 +98,7 @@ fn done(
     ids: &mut Ids,
 ) -> Result<(Vec<Item>, Organisation), Error> {
     let mut by_hand = Reorganisation::of(known, day, ids);
-    let mut items = Vec::new();
+    let (mut items, mut changes) = (Vec::new(), 0);
     for (number, act) in (1..).zip(&edit.acts) {
         let number: usize = number;
         let item = act.done(&mut by_hand, day).map_err(|why| {
@@ -106,6 +109,13 @@ fn done(
                 _ => words!("{number} 件目: {ja}", "Act {number}: {en}"),
             })
         })?;
+        changes += item.changes.len();
+        if changes > MOST_CHANGES {
+            return Err(Error::Refused(words!(
+                "変更が多すぎます。いくつかの変更案に分けてください。",
+                "This changes too much at once; please make several sets of it."
+            )));
+        }
         items.push(item);
     }
     Ok((items, by_hand.known().clone()))

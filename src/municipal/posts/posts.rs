@@ -42,7 +42,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
     /// What was found out last of each authority; held by who sees to it, one at a time.
-    pub(crate) seen: Mutex<BTreeMap<OwnedServerName, Seen>>,
+    pub(crate) seen: BTreeMap<OwnedServerName, Mutex<Option<Seen>>>,
 }
 
 /// What a list of addresses follows from: how far the organisation has come, and the day.
@@ -71,14 +71,15 @@ impl Seen {
     }
 }
 
-/// What failed, and is tried again at a moment.
-pub(crate) type Later = BTreeMap<(OwnedUserId, OwnedRoomId), Timestamp>;
+/// What failed, when it is tried again, and how often it has failed.
+pub(crate) type Later = BTreeMap<(OwnedUserId, OwnedRoomId), (Timestamp, u32)>;
 
-/// Notes that something is tried again in a while.
+/// Notes that something is tried again in a while, each time later.
 pub(crate) fn put_off(later: &mut Later, key: (OwnedUserId, OwnedRoomId), now: Timestamp) {
-    let again = u64::try_from(AGAIN.as_millis()).unwrap_or(u64::MAX);
-    later.retain(|_, at| *at > now);
-    later.insert(key, Timestamp(now.millis().saturating_add(again)));
+    let tries = later.get(&key).map_or(0, |(_, tries)| *tries).saturating_add(1);
+    let wait = u64::try_from(AGAIN.as_millis()).unwrap_or(u64::MAX);
+    let wait = wait.saturating_mul(1 << tries.min(8));
+    later.insert(key, (Timestamp(now.millis().saturating_add(wait)), tries));
 }
 
 impl Posts {
@@ -89,11 +90,11 @@ impl Posts {
         let inner = Inner {
             organisations: Organisations::new(&store),
             store,
+            seen: authorities.iter().map(|name| (name.clone(), Mutex::default())).collect(),
             authorities,
             rooms,
             clock,
             tasks: tasks.clone(),
-            seen: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }

@@ -18,6 +18,17 @@ pub enum IsIn {
     Banned,
 }
 
+/// A room of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The room.
+    pub room: OwnedRoomId,
+    /// How the address is in it.
+    pub is: IsIn,
+    /// Who has said so last: who has invited it, where it waits.
+    pub by: OwnedUserId,
+}
+
 /// What became of a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -46,7 +57,7 @@ pub trait Rooms: Send + Sync {
     ///
     /// # Errors
     /// [`PortError`].
-    async fn rooms_of(&self, user: &UserId) -> Result<Vec<(OwnedRoomId, IsIn)>, PortError>;
+    async fn rooms_of(&self, user: &UserId) -> Result<Vec<Place>, PortError>;
 
     /// Takes an invite.
     ///
@@ -76,11 +87,23 @@ pub trait Rooms: Send + Sync {
     /// [`PortError`].
     async fn open(&self, users: &[&UserId]) -> Result<BTreeSet<OwnedUserId>, PortError>;
 
-    /// Invites somebody.
+    /// Whether a user of ours takes invites of somebody.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    async fn takes_invites(&self, user: &UserId, from: &UserId) -> Result<bool, PortError>;
+
+    /// Invites somebody; `by` has invited the address.
     ///
     /// # Errors
     /// [`PortError`] where that may be tried again.
-    async fn invite(&self, user: &UserId, room: &RoomId, whom: &UserId) -> Result<Outcome, PortError>;
+    async fn invite(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+        whom: &UserId,
+        by: Option<&UserId>,
+    ) -> Result<Outcome, PortError>;
 
     /// Puts somebody out.
     ///

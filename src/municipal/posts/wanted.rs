@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use intake::Date;
-use organisation::{Organisation, user_named};
+use organisation::{Charged, Holder, Organisation, user_named};
 use ruma::{OwnedUserId, ServerName};
 
 use crate::limits::MOST_REACHED;
@@ -23,15 +23,27 @@ pub(crate) struct Reaches {
     pub(crate) shown: String,
     /// Accounts, whether or not they are open.
     pub(crate) people: BTreeSet<OwnedUserId>,
+    /// Who answers for the unit, where none of these has an account that is open.
+    pub(crate) instead: BTreeSet<OwnedUserId>,
 }
 
 /// The addresses of an authority, also those that were or will be: what came to them is seen to.
 pub(crate) fn wanted(known: &Organisation, authority: &ServerName, day: Date) -> Vec<Wanted> {
     let all = known.addresses(day).into_iter().map(|(address, of)| {
         let reaches = of.and_then(|of| {
-            let people = known.reached(of, day).into_iter();
-            let people = people.filter_map(|holder| user_named(holder.person.account.as_deref()?, authority));
-            Some(Reaches { shown: known.called(of, day)?, people: people.take(MOST_REACHED).collect() })
+            let users = |people: Vec<Holder<'_>>| -> BTreeSet<OwnedUserId> {
+                let named = |holder: &Holder<'_>| user_named(holder.person.account.as_deref()?, authority);
+                people.iter().filter_map(named).take(MOST_REACHED).collect()
+            };
+            let unit = match of {
+                Charged::Unit(unit) => unit,
+                Charged::Post(post) => known.post(post, day)?.unit,
+            };
+            Some(Reaches {
+                shown: known.called(of, day)?,
+                people: users(known.reached(of, day)),
+                instead: users(known.responsible(unit, day)),
+            })
         });
         Wanted { address: address.to_owned(), reaches }
     });

@@ -96,6 +96,18 @@ impl ApplyChanges {
     }
 }
 
+/// Refuses a set that waits for no approval.
+fn must_wait(set: &ChangeSet) -> Result<(), KindError> {
+    if set.state == State::Preview {
+        return Ok(());
+    }
+    let Told { ja, en } = Told::from(set.state.words());
+    Err(KindError::Refused(words!(
+        "この変更案は「{ja}」のため、承認を待っていません。",
+        "This change set waits for no approval ({en})."
+    )))
+}
+
 fn is_of(role: Role, standing: Standing, duties: &BTreeSet<Duty>) -> bool {
     match role {
         Role::Personnel => duties.contains(&Duty::Personnel),
@@ -130,6 +142,16 @@ impl Kind for ApplyChanges {
 
     fn thing(&self, fields: &Fields) -> Option<String> {
         Some(fields.get("set").to_owned())
+    }
+
+    async fn since(&self, authority: &ServerName, fields: &Fields) -> Result<Option<Told>, KindError> {
+        let (_, set) = self.set(authority, fields).await?;
+        let (state, at) = (Told::from(set.state.words()), moment(set.at));
+        let (ja, en, at_ja, at_en) = (state.ja, state.en, at.ja, at.en);
+        Ok(Some(match set.state {
+            State::Approved => words!("変更案: {ja} {at_ja}", "the change set: {en}, {at_en}"),
+            _ => words!("変更案: {ja}", "the change set: {en}"),
+        }))
     }
 
     fn page(&self, fields: &Fields) -> Option<String> {
@@ -171,13 +193,7 @@ impl Kind for ApplyChanges {
             )));
         }
         let (id, set) = self.set(asked.authority, asked.fields).await?;
-        if set.state != State::Preview {
-            let Told { ja, en } = Told::from(set.state.words());
-            return Err(KindError::Refused(words!(
-                "この変更案は「{ja}」のため、申請できません。",
-                "This change set waits for no approval ({en})."
-            )));
-        }
+        must_wait(&set)?;
         let at = moment(asked.fields.minute("at").unwrap_or(set.at));
         let kinds = set.counts.iter().map(|(kind, count)| (Told::from(kind.words()), count));
         let kinds: Vec<_> = kinds
@@ -197,6 +213,7 @@ impl Kind for ApplyChanges {
     async fn carry_out(&self, it: It<'_>) -> Result<Effect, KindError> {
         let fields = Fields::of(&it.case.fields);
         let (id, set) = self.set(it.authority, &fields).await?;
+        must_wait(&set)?;
         let (asked_as, demand) = self.asked_as(it.case).await?;
         let account = |user: &UserId| user.localpart().to_owned();
         let by_asking = asked_as.map(|role| SetApproval {
@@ -205,17 +222,21 @@ impl Kind for ApplyChanges {
             person: it.case.asker_person,
             at: it.case.asked_at,
         });
-        let agreed = it.case.approvals.iter().map(|approval| {
+        let mut approvals: Vec<_> = by_asking.into_iter().collect();
+        for approval in &it.case.approvals {
             let step = it.case.steps.get(usize::from(approval.step));
             let is_officer = step.is_some_and(|step| step.who.contains(&who(Role::Personnel)));
-            SetApproval {
+            // Where no other officer could decide, administrators did, and are told of as what they are.
+            let held = self.duties.of(&approval.user).await;
+            let held = held.map_err(|error| KindError::Failed(error.to_string()))?;
+            let is_officer = is_officer && held.contains(&Duty::Personnel);
+            approvals.push(SetApproval {
                 role: if is_officer { Role::Personnel } else { Role::Administrator },
                 account: account(&approval.user),
                 person: approval.person,
                 at: approval.at,
-            }
-        });
-        let approvals: Vec<_> = by_asking.into_iter().chain(agreed).collect();
+            });
+        }
         let named: Vec<_> =
             approvals.iter().map(|one| format!("{} ({})", one.account, one.role.word())).collect();
         let at = fields.minute("at").unwrap_or(set.at);

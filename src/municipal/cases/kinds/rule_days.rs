@@ -3,7 +3,7 @@
 //! A rule makes rooms, brings people into them and closes them, for a whole authority at once: so nobody does that alone. What a
 //! rule says is written at the command line; here it is said when it holds, as it says it last.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use async_trait::async_trait;
 use duties::Duty;
@@ -18,6 +18,7 @@ use crate::{
     field::{Field, FieldKind, Fields},
     kind::{Asked, Effect, It, Kind, KindError, Plan},
     kinds::adoption::of_rules,
+    people::Standing,
     words::{Told, words},
 };
 
@@ -107,6 +108,10 @@ impl Kind for RuleDays {
             "ルームの規則を、いつから、いつまで有効にするかを決めます。有効になるとルームが作られて職員が入り、終わるとルームは閉じられます。申請できるのは人事担当と全体管理者で、申請者以外の全体管理者二人が承認します。",
             "Says from and until when a rule of rooms holds: rooms are made and people come in when it begins, and rooms are closed when it ends. Personnel officers and administrators ask, and two administrators agree who did not."
         )
+    }
+
+    fn is_for(&self, standing: Standing, duties: &BTreeSet<Duty>) -> bool {
+        standing.administers || duties.contains(&Duty::Personnel)
     }
 
     async fn fields(&self, authority: &ServerName) -> Result<Vec<Field>, KindError> {

@@ -191,13 +191,19 @@ async fn there_is_one_open_case_about_a_set_also_where_two_ask_at_once() {
         assert_eq!(last, Some((id, State::Asked)));
         let refuse = Order::Refuse { id, text: "だめ".to_owned(), seen: None };
         town.of("a", refuse).await.unwrap();
-        // Once that is over it can be asked for again; and what was returned stays about the same set.
+        // Once that is over it can be asked for again; what was returned may come back about another set.
         let next = town.ask("p", ask(set, "")).await;
         town.of("a", Order::Return { id: next, text: "別の案を".to_owned(), seen: None }).await.unwrap();
         let other = town.renaming("人事課", &format!("人事{number}課")).await;
         let Order::Ask { fields, reason, means, .. } = ask(other, "") else { panic!() };
+        let busy = town.ask("jinji-cho", ask(other, "")).await;
         let elsewhere = Order::AskAgain { id: next, fields, reason, seen: None, means };
-        assert!(refusal(town.of("p", elsewhere).await).contains("新しい案件"));
+        assert!(refusal(town.of("p", elsewhere.clone()).await).contains(&format!("案件 {}", busy.0)));
+        town.of("jinji-cho", Order::Withdraw { id: busy, text: String::new(), seen: None }).await.unwrap();
+        town.of("p", elsewhere).await.unwrap();
+        let thing = other.0.to_string();
+        let last = town.cases.last_about(kanazawa(), "changes", &thing).await.unwrap();
+        assert_eq!(last, Some((next, State::Asked)));
         town.of("p", Order::Withdraw { id: next, text: String::new(), seen: None }).await.unwrap();
     }
 }
@@ -227,7 +233,8 @@ async fn a_set_that_was_taken_back_or_is_not_there_is_asked_for_in_vain() {
     let withdraw = DeskOrder::Withdraw { id: set };
     town.desk.carry_out(kanazawa(), withdraw, &Actor::operator("uid 1000")).await.unwrap();
     town.of("a", approve(id, None)).await.unwrap();
-    assert!(matches!(town.state(id).await, State::Failed(_)));
+    assert!(matches!(town.state(id).await, State::Failed(why) if why.ja.contains("取り下げ")));
+    assert!(town.look(id).await.since.unwrap().ja.contains("取り下げ"));
     assert_eq!(town.set_state(set).await, SetState::Withdrawn);
     for (number, why) in [
         ("999999", "その番号の変更案はありません"),

@@ -100,6 +100,13 @@ async fn what_cannot_be_done_is_refused_with_the_act_and_nothing_is_stored() {
         (r#"{"rename_unit": {"unit": "人事課", "name": "人\u202e事課"}}"#, "U+202E"),
         (r#"{"charge": {"unit": "人事課", "matters": ["\u0007"]}}"#, "U+0007"),
         (r#"{"close_unit": {"unit": "人事課"}}"#, "職員がいるため廃止できません"),
+        (r#"{"rename_unit": {"unit": "人事課", "name": "庶務係"}}"#, "「庶務係」がすでにあります"),
+        (r#"{"make_unit": {"name": "総務部"}}"#, "「総務部」がすでにあります"),
+        (r#"{"move_unit": {"unit": "税務部/庶務係", "parent": "総務部"}}"#, "「庶務係」がすでにあります"),
+        (
+            r#"{"split_unit": {"unit": "人事課", "parts": ["a", "a"], "goes": {"00003": "a", "00004": "a"}}}"#,
+            "「a」がすでにあります",
+        ),
         (r#"{"move_unit": {"unit": "総務部", "parent": "人事課"}}"#, "循環"),
         (r#"{"merge_units": {"units": [], "name": "x"}}"#, "統合する所属を選んでください"),
         (r#"{"split_unit": {"unit": "人事課", "parts": ["a", "b"], "goes": {"00003": "a"}}}"#, "佐藤 三郎"),

@@ -62,6 +62,9 @@ pub(super) fn case(shown: &Shown) -> anyhow::Result<()> {
     let (kind, title, state) = (said(&shown.kind), said(&case.title), case.state.words());
     let state = said(&state);
     say(&tr!("案件 {id} [{state}] {kind}: {title}", "case {id} [{state}] {kind}: {title}"))?;
+    if let Some(since) = &shown.since {
+        say(&format!("  {}", said(since)))?;
+    }
     let asker = shown.asker.name.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
     let (user, asked) = (&case.asker, moment(case.asked_at));
     say(&tr!("  申請: {user}{asker} {asked}", "  asked by {user}{asker}, {asked}"))?;

@@ -49,7 +49,10 @@ pub(crate) async fn import(args: &OrgImportArgs) -> anyhow::Result<()> {
 /// Makes a change set of what is done by hand.
 pub(crate) async fn edit(args: &OrgEditArgs) -> anyhow::Result<()> {
     let bytes = file(&args.file)?;
-    let acts: Vec<Act> = serde_json::from_slice(bytes.as_bytes()).map_err(|error| {
+    // As Windows writes text.
+    let text = bytes.as_bytes();
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let acts: Vec<Act> = serde_json::from_slice(text).map_err(|error| {
         anyhow::anyhow!(tr!(
             "{path} を変更の一覧として読めません: {error}",
             "{path} is no list of acts: {error}",

@@ -109,7 +109,7 @@ async fn who_is_invited_by_another_servers_user_is_whoever_has_the_post_on_that_
     taro.join(&room, "nonoichi.test").await;
     // Whoever goes by himself is not fetched back.
     taro.leave(&room).await;
-    server.look(|house| house.posts.clone()).forget().await;
+    server.look(|house| house.posts.clone()).forget(server.name()).await;
     look(&server).await;
     until(&giko, &room, taro.id(), "leave").await;
 
