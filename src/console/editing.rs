@@ -49,7 +49,7 @@ pub(crate) async fn gather(console: Arc<Console>, call: RawCall<Open>) -> Result
             Ok(form) => form,
             // Whoever has signed in anew meanwhile finds what he had gathered.
             Err(error) => {
-                let typed = visit.typed().ok_or_else(PageError::not_found)?;
+                let Some(typed) = visit.typed() else { return Err(error) };
                 let deed = Deed::of_word(typed.get("deed"));
                 let gathered = Gathered { acts: acts(&typed)?, deed, typed: &typed };
                 return show(&console, &visit, visitor, &gathered, Some(&error)).await;
