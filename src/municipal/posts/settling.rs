@@ -27,8 +27,8 @@ struct Here<'a> {
     user: &'a UserId,
     room: &'a RoomId,
     reaches: Option<&'a Reaches>,
-    /// Whom other addresses reach that are in the room as well.
-    others: BTreeSet<&'a UserId>,
+    /// Whom other addresses reach that are in the room as well, each with one of those.
+    others: BTreeMap<&'a UserId, &'a UserId>,
 }
 
 impl Posts {
@@ -42,10 +42,10 @@ impl Posts {
         let (now, mut left) = (self.inner.clock.now(), MOST_CHANGES);
         let Seen { wanted, settled, later, .. } = seen;
         let reaches = |place: usize| wanted.get(place).and_then(|one: &Wanted| one.reaches.as_ref());
-        let mut in_rooms: BTreeMap<&RoomId, Vec<usize>> = BTreeMap::new();
+        let mut in_rooms: BTreeMap<&RoomId, Vec<&Places>> = BTreeMap::new();
         for one in places {
             for place in one.rooms.iter().filter(|place| place.is == IsIn::Joined) {
-                in_rooms.entry(&place.room).or_default().push(one.wanted);
+                in_rooms.entry(&place.room).or_default().push(one);
             }
         }
         for one in places {
@@ -55,15 +55,17 @@ impl Posts {
                 if left == 0 || !is_due || settled.contains(&key) {
                     continue;
                 }
-                let others =
-                    in_rooms.get(&*place.room).into_iter().flatten().filter(|other| **other != one.wanted);
-                let others = others.filter_map(|other| reaches(*other)).flat_map(|reaches| &reaches.people);
+                let others = in_rooms.get(&*place.room).into_iter().flatten();
+                let others = others.filter(|other| other.wanted != one.wanted).flat_map(|other| {
+                    let people = reaches(other.wanted).into_iter().flat_map(|reaches| &reaches.people);
+                    people.map(|whom| (&**whom, &*other.user))
+                });
                 let here = Here {
                     authority,
                     user: &one.user,
                     room: &place.room,
                     reaches: reaches(one.wanted),
-                    others: others.map(|user| &**user).collect(),
+                    others: others.collect(),
                 };
                 match self.settle(&here, &mut left).await {
                     Ok(true) => {
@@ -108,10 +110,19 @@ impl Posts {
             if *left == 0 {
                 return self.noted(here, batch, (&invited, &out)).await.map(|()| false);
             }
-            if *row == BroughtRow::Invited && is_there(whom) && !others.contains(&**whom) {
-                *left -= 1;
-                if rooms.put_out(user, room, whom).await? == Outcome::Done {
-                    out.push(whom.to_string());
+            if *row == BroughtRow::Invited && is_there(whom) {
+                match others.get(&**whom) {
+                    // He is another one's from now on.
+                    Some(other) => {
+                        let key = (other.to_string(), room.to_string(), whom.to_string());
+                        batch.put(&BROUGHT, &key, &BroughtRow::Invited);
+                    }
+                    None => {
+                        *left -= 1;
+                        if rooms.put_out(user, room, whom).await? == Outcome::Done {
+                            out.push(whom.to_string());
+                        }
+                    }
                 }
             }
             // Where the address may put out nobody, whoever moderates the room does.

@@ -239,3 +239,63 @@ async fn a_server_that_is_gone_holds_up_no_other_invite() {
     posts.follow(server.name()).await.unwrap();
     until(&jiro, &room, hanako.id(), "invite").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_no_invites_of_somebody_takes_none_by_way_of_an_address() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let elsewhere = net.server("nonoichi.test").await;
+    let hanako = server.user("hanako").await;
+    take(&server, BEFORE, "2020-04-01").await;
+    act(&server, address("bousai", Some("防災課"), Some("課長"))).await;
+    look(&server).await;
+    let blocks = json!({ "enabled": true, "blocked_servers": ["nonoichi.test"] });
+    let kind = "org.matrix.msc4155.invite_permission_config";
+    hanako.call(Method::PUT, &format!("/user/{}/account_data/{kind}", hanako.id()), Some(&blocks)).await;
+    let giko = elsewhere.user("giko").await;
+    let bousai = bousai(&server);
+    let made = json!({ "preset": "private_chat", "invite": [bousai] });
+    let room = giko.create_room_with(&made).await;
+    // It came, found nobody whom it may bring, and has gone: whoever invited it sees that.
+    look(&server).await;
+    until(&giko, &room, &bousai, "leave").await;
+    assert_eq!(membership(&giko, &room, hanako.id()).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_reached_by_another_address_or_came_by_himself_stays_when_one_ends() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (hanako, taro, jiro) =
+        (server.user("hanako").await, server.user("taro").await, server.user("jiro").await);
+    take(&server, BEFORE, "2020-04-01").await;
+    act(&server, address("kacho", Some("防災課"), Some("課長"))).await;
+    act(&server, address("bousai", Some("防災課"), None)).await;
+    look(&server).await;
+    let (kacho, bousai) = (UserId::parse("@kacho:kanazawa.test").unwrap(), bousai(&server));
+    let made = json!({ "preset": "trusted_private_chat", "invite": [kacho, bousai] });
+    let room = jiro.create_room_with(&made).await;
+    look(&server).await;
+    until(&jiro, &room, hanako.id(), "invite").await;
+    hanako.join(&room, "kanazawa.test").await;
+    act(&server, address("kacho", None, None)).await;
+    look(&server).await;
+    until(&jiro, &room, &kacho, "leave").await;
+    assert_eq!(membership(&jiro, &room, hanako.id()).await.as_deref(), Some("join"), "the other reaches her");
+
+    // Who has declined, and comes later because somebody else asks him, is not put out.
+    taro.leave(&room).await;
+    server.look(|house| house.posts.clone()).forget(server.name()).await;
+    look(&server).await;
+    jiro.invite(&room, taro.id()).await;
+    taro.join(&room, "kanazawa.test").await;
+    act(&server, address("bousai", None, None)).await;
+    look(&server).await;
+    until(&jiro, &room, &bousai, "leave").await;
+    assert_eq!(membership(&jiro, &room, taro.id()).await.as_deref(), Some("join"));
+    assert_eq!(
+        membership(&jiro, &room, hanako.id()).await.as_deref(),
+        Some("leave"),
+        "whom it had brought goes"
+    );
+}
