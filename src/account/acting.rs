@@ -5,6 +5,7 @@ use store::Reads;
 
 use crate::{
     Accounts, Error,
+    invite_rules::{InviteRules, InviteVerdict},
     tables::{GUESTS, MODERATION, NOTICES, USERS, guest_key},
 };
 
@@ -41,5 +42,14 @@ impl Accounts {
             Some(Acting { administers: row.admin, can_act })
         });
         Ok(acting.collect())
+    }
+
+    /// Whether a user of ours takes invites of somebody.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn takes_invites(&self, user: &UserId, from: &UserId) -> Result<bool, Error> {
+        let rules = InviteRules::read(&self.inner.store, user).await?;
+        Ok(rules.verdict(from) != InviteVerdict::Block)
     }
 }

@@ -13,7 +13,7 @@ use ruma::{RoomId, UserId};
 use serde::Deserialize;
 use store::{Reads, Store};
 
-use crate::{Accounts, Error, reserved, tables};
+use crate::{reserved, tables};
 
 const PERMISSION: &str = "m.invite_permission_config";
 const FILTER: &str = "org.matrix.msc4155.invite_permission_config";
@@ -147,17 +147,6 @@ fn matches(glob: &str, text: &str) -> bool {
 
 /// What the room engine asks before somebody is invited.
 pub(crate) struct AsTheySay(pub(crate) Store);
-
-impl Accounts {
-    /// Whether a user of ours takes invites of somebody.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn takes_invites(&self, user: &UserId, from: &UserId) -> Result<bool, Error> {
-        let rules = InviteRules::read(&self.inner.store, user).await?;
-        Ok(rules.verdict(from) != InviteVerdict::Block)
-    }
-}
 
 #[async_trait]
 impl Invitees for AsTheySay {
