@@ -386,7 +386,7 @@ impl Cases {
     async fn must_have_room(&self, authority: &ServerName, user: &UserId) -> Result<(), Error> {
         let (store, name) = (&self.inner.store, authority.as_str());
         // All that are open are looked through: what he has asked for since hides none.
-        let rows = store.scan(&OPEN, Range::prefix(name), Direction::Ascending, MOST_OPEN).await?;
+        let rows = store.scan(&OPEN, Range::prefix(name), Direction::Ascending, MOST_OPEN + RESERVED).await?;
         let keys: Vec<_> = rows.iter().map(|((_, id), ())| (name, user.as_str(), *id)).collect();
         let open = store.get_many(&ASKED, &keys).await?.into_iter().flatten().count();
         let range = Range::prefix(&(name, user.as_str()));

@@ -15,7 +15,7 @@ use crate::{
     field::{FieldKind, Fields, path_of},
     ids::CaseId,
     kind::{Kind, KindError},
-    limits::{MOST_FIELDS, MOST_LISTED, MOST_OPEN, MOST_SEARCHED, MOST_TOLD},
+    limits::{MOST_FIELDS, MOST_LISTED, MOST_OPEN, MOST_SEARCHED, MOST_TOLD, RESERVED},
     tables::{ASKED, CASES, HISTORY, OPEN},
     words::{Told, moment, words},
 };
@@ -123,7 +123,7 @@ impl Cases {
         if let Some(after) = after {
             range = range.after(&(name, after));
         }
-        let rows = store.scan(&OPEN, range, Direction::Ascending, MOST_OPEN).await?;
+        let rows = store.scan(&OPEN, range, Direction::Ascending, MOST_OPEN + RESERVED).await?;
         let keys: Vec<_> = rows.iter().map(|((_, id), ())| (name, *id)).collect();
         let cases = store.get_many(&CASES, &keys).await?;
         let both = keys.iter().zip(cases).filter_map(|((_, id), case)| Some((*id, case?)));
