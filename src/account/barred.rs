@@ -12,4 +12,20 @@ pub enum Barred {
         /// Where its user sets one up.
         page: Option<String>,
     },
+    /// The session was begun before the account had one.
+    BegunBefore {
+        /// Where its user says that the device is his.
+        page: Option<String>,
+    },
+}
+
+/// What is known of the factor of whoever began a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// He has shown one.
+    Factor,
+    /// The account has none.
+    None,
+    /// It has, and had none then.
+    TooEarly,
 }

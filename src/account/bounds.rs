@@ -14,6 +14,7 @@ use store::{Batch, Order, Range, Topic, UpTo};
 
 use crate::{
     Accounts, Barred, Error, FactorsFor, ProviderLogin,
+    barred::Shown,
     sessions::Entry,
     tables::{self, UserRow},
 };
@@ -108,33 +109,47 @@ impl Accounts {
             return Ok(Some(Box::new(Barred::Denied(denial))));
         }
         // What settings demand of all is asked at sign-ins alone; what the policy demands here is demanded of each request.
-        if entry.is_by_service
-            || policy.factor(user, from) == FactorRule::Free
-            || self.has_shown(entry).await?
-        {
+        if entry.is_by_service || policy.factor(user, from) == FactorRule::Free {
             return Ok(None);
         }
-        let page = self.settings(user.server_name()).account_page.clone();
-        Ok(Some(Box::new(Barred::NoFactor { page })))
+        Ok(match self.shown(entry).await? {
+            Shown::Factor => None,
+            Shown::None => Some(Box::new(Barred::NoFactor {
+                page: self.settings(user.server_name()).account_page.clone(),
+            })),
+            Shown::TooEarly => Some(Box::new(Barred::BegunBefore { page: self.devices_page(user) })),
+        })
     }
 
-    /// Whether the account of a session has a factor, or came by a provider that asked for one.
-    async fn has_shown(&self, entry: &Entry) -> Result<bool, Error> {
+    /// Whether whoever began a session has shown a factor, here or at a provider that asked for one.
+    async fn shown(&self, entry: &Entry) -> Result<Shown, Error> {
         let (store, session) = (&self.inner.store, &entry.session);
         let topic = [Topic::devices(session.user_id.as_str())];
-        if let Some((has, up_to)) = &*entry.has_factor.lock()
+        if let Some((shown, up_to)) = &*entry.shown.lock()
             && up_to.holds(store, topic)
         {
-            return Ok(*has);
+            return Ok(*shown);
         }
         // Before the reads: a factor that comes or goes after this makes it stale (`put_factors`).
         let up_to = UpTo::new(store.head());
-        let has = self.factors(&session.user_id).await?.is_any() || {
-            let login = self.provider_login(&session.user_id, &session.device_id).await?;
-            self.was_asked_there(&session.user_id, login.as_ref())
+        let (user, device) = (&session.user_id, &session.device_id);
+        let shown = if self.was_asked_there(user, self.provider_login(user, device).await?.as_ref()) {
+            Shown::Factor
+        } else if !self.factors(user).await?.is_any() {
+            Shown::None
+        } else if self.is_unproved(user, device).await? {
+            Shown::TooEarly
+        } else {
+            Shown::Factor
         };
-        *entry.has_factor.lock() = Some((has, up_to));
-        Ok(has)
+        *entry.shown.lock() = Some((shown, up_to));
+        Ok(shown)
+    }
+
+    /// Where a user sees to his devices.
+    fn devices_page(&self, user: &UserId) -> Option<String> {
+        let page = self.settings(user.server_name()).account_page.as_deref();
+        page.map(|page| format!("{page}?action=org.matrix.devices_list"))
     }
 
     /// Adds to a batch other factors of a user, and that sessions look whether there are any.
@@ -174,9 +189,7 @@ impl Accounts {
         if own.len() < bound.most {
             return Ok(());
         }
-        let page = self.settings(user.server_name()).account_page.as_deref();
-        let page = page.map(|page| format!("{page}?action=org.matrix.devices_list"));
-        Err(Error::TooManyDevices { denial: bound.denial, page })
+        Err(Error::TooManyDevices { denial: bound.denial, page: self.devices_page(user) })
     }
 
     /// The devices that a user has signed in on himself: not the dehydrated one, nor those that a service made for him.

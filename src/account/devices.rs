@@ -259,6 +259,8 @@ impl Accounts {
             Some(new) => batch.put(&tables::SERVICE_DEVICES, &key, new),
             None => batch.delete(&tables::SERVICE_DEVICES, &key),
         }
+        // Who signs in on it now is asked for a factor where there is one.
+        batch.delete(&tables::UNPROVED, &key);
         let old = self.inner.store.get(&tables::DEVICES, &key).await?;
         // One that a service made counts from now on as well.
         if service.is_none() && (old.is_none() || maker.is_some()) {

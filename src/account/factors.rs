@@ -75,6 +75,7 @@ impl Accounts {
                 let mut ends = Batch::new();
                 self.put_answered(&mut ends, user, &ticket).await?;
                 self.put_browsers_end(&mut ends, user).await?;
+                self.put_unproved(&mut ends, user).await?;
                 let factor = new.kind().word().to_owned();
                 // It is in the same login at a provider as before, which ends it.
                 let proof = Proof { factor, login: browser.login.clone(), ..Proof::by("browser") };
@@ -174,7 +175,7 @@ impl Accounts {
     }
 
     /// The account and its factors, of whoever has signed in a moment ago.
-    async fn own_factors(&self, browser: &Browser) -> Result<(UserRow, Factors), Error> {
+    pub(crate) async fn own_factors(&self, browser: &Browser) -> Result<(UserRow, Factors), Error> {
         let user = &browser.user_id;
         let row = self.get_user_row(user).await?;
         refuse_closed(user, Some(&row))?;

@@ -90,6 +90,7 @@ mod thread_rules;
 mod threads;
 mod tokens;
 mod uia;
+mod unproved;
 mod users;
 mod wishes;
 

@@ -331,6 +331,7 @@ impl Accounts {
             self.put_answered(&mut batch, &user, &ticket).await?;
             // Those that came without a factor would be hidden only, to come back once it is removed.
             self.put_browsers_end(&mut batch, &user).await?;
+            self.put_unproved(&mut batch, &user).await?;
             match self.put_browser_over(batch, &user, &row, &ticket.proof, true, put, browser).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return Ok((user, done?, codes)),

@@ -15,6 +15,7 @@ use store::{Batch, Range, Reads, Topic, UpTo};
 
 use crate::{
     Accounts, AppService, Barred, Error, Moderation,
+    barred::Shown,
     log::{Change, log_change},
     provider_tables::DEVICE,
     seen::Seen,
@@ -70,8 +71,8 @@ pub(crate) struct Entry {
     up_to: UpTo,
     /// Whether an application service began it, which no factor of the user's was for.
     pub(crate) is_by_service: bool,
-    /// Whether its account has a factor, and up to where that is known, once it was asked.
-    pub(crate) has_factor: Mutex<Option<(bool, UpTo)>>,
+    /// Whether who began it has shown a factor, and up to where that is known, once it was asked.
+    pub(crate) shown: Mutex<Option<(Shown, UpTo)>>,
 }
 
 impl Entry {
@@ -83,7 +84,7 @@ impl Entry {
             seen: Seen::default(),
             up_to,
             is_by_service: true,
-            has_factor: Mutex::default(),
+            shown: Mutex::default(),
         }
     }
 }
@@ -206,8 +207,8 @@ impl Accounts {
         };
         let lifetime = self.settings(session.user_id.server_name()).access_token_lifetime;
         let ends = session.expires.map(|expires| self.inner.clock.instant_of(expires, lifetime));
-        let (seen, has_factor) = (Seen::default(), Mutex::default());
-        let entry = Arc::new(Entry { session, ends, seen, up_to, is_by_service, has_factor });
+        let (seen, shown) = (Seen::default(), Mutex::default());
+        let entry = Arc::new(Entry { session, ends, seen, up_to, is_by_service, shown });
         // Not kept before the old pair has ended, so that every use is another chance to end it.
         if is_settled {
             self.inner.sessions.entries.insert(hash, entry.clone());
@@ -349,6 +350,7 @@ impl Accounts {
             batch.delete(&tables::DEVICES, &(user_key, device.as_str()));
             batch.delete(&tables::SEEN, &(user_key, device.as_str()));
             batch.delete(&tables::SERVICE_DEVICES, &(user_key, device.as_str()));
+            batch.delete(&tables::UNPROVED, &(user_key, device.as_str()));
             let change = Change::Devices {
                 user_id: user.to_owned(),
                 device_id: device.as_str().into(),
@@ -523,7 +525,7 @@ mod tests {
                     seen: Seen::default(),
                     up_to: UpTo::new(store::Position(1)),
                     is_by_service: false,
-                    has_factor: Mutex::default(),
+                    shown: Mutex::default(),
                 };
                 cache.entries.insert(tokens::hash(&n.to_string()), Arc::new(entry));
             }

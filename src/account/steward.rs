@@ -1,7 +1,10 @@
 //! Who makes the rooms of an authority's organisation: a user of the server's own, whom nobody can register or log in as.
 
+use std::collections::BTreeSet;
+
 use audit::Actor;
 use ruma::{OwnedUserId, ServerName, UserId};
+use store::Reads;
 
 use crate::{Accounts, Error, register::NewUser, reserved, tables};
 
@@ -65,6 +68,37 @@ impl Accounts {
             },
             Err(error) => Err(error),
         }
+    }
+
+    /// Which of these localparts no address can have: somebody has, or has had, the name, or a service keeps it. Those that no
+    /// user can have are not among them.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn taken_names(
+        &self,
+        authority: &ServerName,
+        names: &[&str],
+    ) -> Result<BTreeSet<String>, Error> {
+        let parsed = names
+            .iter()
+            .filter_map(|name| Some((*name, UserId::parse_with_server_name(*name, authority).ok()?)));
+        let users: Vec<(&str, OwnedUserId)> = parsed.collect();
+        let keys: Vec<&str> = users.iter().map(|(_, user)| user.as_str()).collect();
+        let mut reads = Reads::new();
+        let rows: Vec<_> = keys
+            .iter()
+            .map(|key| (reads.get(&tables::USERS, *key), reads.get(&tables::NOTICES, *key)))
+            .collect();
+        let mut found = self.inner.store.read(reads).await?;
+        let mut taken = BTreeSet::new();
+        for ((name, user), (row, own)) in users.iter().zip(rows) {
+            let is_own = found.take(own)?.is_some_and(|row| row.room.is_none());
+            if !is_own && (found.take(row)?.is_some() || self.is_exclusive(user)) {
+                taken.insert((*name).to_owned());
+            }
+        }
+        Ok(taken)
     }
 
     /// The user of an address by which a post or a unit is reached: an account without a password, that is made where it is

@@ -30,6 +30,8 @@ pub(crate) static SEEN: Table<(String, String), SeenRow> = Table::new(102, "acco
 /// When a user last did something of which no device tells any more: on devices that have ended, and in browsers at our pages,
 /// which are none; key: user id; value: milliseconds since 1970. What his devices tell may be later.
 pub(crate) static LAST_USED: Table<String, u64> = Table::new(168, "account.last_used", Tuning::Small);
+/// Devices signed in before their owner had a second factor ([`crate::unproved`]); key: user id, device id.
+pub(crate) static UNPROVED: Table<(String, String), ()> = Table::new(169, "account.unproved", Tuning::Small);
 /// Access tokens; key: hash of the token.
 pub(crate) static ACCESS: Table<TokenHash, AccessRow> = Table::new(103, "account.access", Tuning::Point);
 /// Refresh tokens; key: hash of the token.
@@ -598,6 +600,7 @@ pub fn checks() -> Vec<TableCheck> {
         DEVICES.check(),
         SEEN.check(),
         LAST_USED.check(),
+        UNPROVED.check(),
         ACCESS.check(),
         REFRESH.check(),
         TOKENS_OF.check(),

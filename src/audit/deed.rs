@@ -203,6 +203,8 @@ pub enum Action {
     RenameFactor,
     /// A second factor of a user was removed.
     RemoveFactor,
+    /// A user said that a device is his which was signed in before he had a second factor.
+    VouchForDevice,
     /// A user got other codes for when the factors are lost.
     RenewCodes,
     /// An administrator asked that an account is recovered whose factors are lost.
@@ -381,7 +383,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 108] = [
+    pub const ALL: [Self; 109] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -403,6 +405,7 @@ impl Action {
         Self::AddFactor,
         Self::RenameFactor,
         Self::RemoveFactor,
+        Self::VouchForDevice,
         Self::RenewCodes,
         Self::AskRecovery,
         Self::WithdrawRecovery,
@@ -517,6 +520,7 @@ impl Action {
             Self::AddFactor => "factor.add",
             Self::RenameFactor => "factor.rename",
             Self::RemoveFactor => "factor.remove",
+            Self::VouchForDevice => "device.vouch",
             Self::RenewCodes => "factor.renew_codes",
             Self::AskRecovery => "factor.ask_recovery",
             Self::WithdrawRecovery => "factor.withdraw_recovery",

@@ -81,6 +81,7 @@ impl Action {
             Self::AddFactor => ("二要素認証の追加", "set up a second factor"),
             Self::RenameFactor => ("二要素認証の名前の変更", "renamed a second factor"),
             Self::RemoveFactor => ("二要素認証の削除", "removed a second factor"),
+            Self::VouchForDevice => ("設定前からの端末の確認", "vouched for a device from before the factor"),
             Self::RenewCodes => ("回復コードの再発行", "got other recovery codes"),
             Self::AskRecovery => ("二要素認証の再設定の申請", "asked for the recovery of an account"),
             Self::WithdrawRecovery => {

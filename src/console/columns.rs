@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use ::account::Browser;
-use intake::{Assigned, Column, Confidence, Field, Mapping};
+use intake::{Assigned, Column, Confidence, Digits, Field, Mapping};
 use pages::{Form, Page, PageError, Visit, html};
 use personnel::{Answer, Columns, Order};
 use web::{ApiError, Open, RawCall, Response};
@@ -16,6 +16,9 @@ use crate::{
 
 /// Columns that can be given a meaning here; of wider files the first ones.
 const MOST_COLUMNS: usize = 200;
+
+/// Digits that numbers can be filled up to here.
+const MOST_DIGITS: usize = 20;
 
 /// What was typed for the import, and is there again once the mapping is saved.
 const KEPT: [&str; 9] = ["source", "body", "new_body", "makes_new", "day", "at", "encoding", "same", "other"];
@@ -35,8 +38,17 @@ pub(crate) fn page_of(visit: &Visit, powers: &Powers, columns: &Columns, file: &
     }
     let base = Mapping { columns: Vec::new(), ..columns.mapping.clone() };
     let base = serde_json::to_string(&base).unwrap_or_default();
-    let heads =
-        [say("列", "Column"), say("見出し", "Heading"), say("意味", "Meaning"), say("判定", "How sure")];
+    let heads = [
+        say("列", "Column"),
+        say("見出し", "Heading"),
+        say("内容の例", "What stands in it"),
+        say("意味", "Meaning"),
+        say("判定", "How sure"),
+    ];
+    let sample = |place: usize| {
+        let cells = columns.samples.iter().filter_map(|row| row.get(place.checked_sub(1)?));
+        cells.filter(|cell| !cell.is_empty()).map(String::as_str).collect::<Vec<_>>().join(say("、", ", "))
+    };
     let rows = all.iter().take(MOST_COLUMNS).map(|(place, (header, meant))| {
         let sure = match meant.map(|(_, confidence)| confidence) {
             Some(Confidence::Low) => say("要確認", "please check"),
@@ -47,6 +59,7 @@ pub(crate) fn page_of(visit: &Visit, powers: &Powers, columns: &Columns, file: &
         vec![
             text(place.to_string()),
             html! { label for=(id) { (header) @if header.is_empty() { (say("（見出しなし）", "(no heading)")) } } },
+            text(sample(*place)),
             html! {
                 input type="hidden" name={ "header-" (place) } value=(header);
                 select id=(id) name=(id) {
@@ -72,6 +85,21 @@ pub(crate) fn page_of(visit: &Visit, powers: &Powers, columns: &Columns, file: &
             input type="hidden" name="base" value=(base);
             @for name in KEPT { input type="hidden" name={ "kept-" (name) } value=(typed.get(name)); }
             (table(&heads, rows))
+            @if let Some(width) = columns.lost_zeros {
+                p.problem role="alert" { (say("職員番号の先頭の 0 が消えているようです。登録済みの職員番号は次の桁数です: ",
+                    "The numbers seem to have lost their zeros in front. Those of the people who are known have so many digits: "))
+                    (width) }
+            }
+            (field(
+                "digits",
+                say("職員番号の桁数", "Digits of the numbers"),
+                say(
+                    "表計算ソフトで先頭の 0 が消えた番号を、この桁数まで 0 で補います。空欄なら書かれたままです。",
+                    "Numbers that have lost their zeros in a spreadsheet are filled up to so many digits. Left empty: as they are written.",
+                ),
+                html! { input id="digits" name="digits" type="number" min="1" max=(MOST_DIGITS)
+                    value=[columns.lost_zeros.or(filled_to(&columns.mapping))] aria-describedby="digits-remark"; },
+            ))
             (field(
                 "name",
                 say("保存する名前", "A name to save it under"),
@@ -124,5 +152,21 @@ fn chosen(form: &Form) -> Result<Mapping, PageError> {
         let column = Column::of(*place, header, headers[..at].iter().map(|(_, header)| *header));
         columns.push(Assigned { field, column });
     }
-    Ok(Mapping { columns, ..base })
+    let digits = match form.get("digits").trim() {
+        // As many as a file has to have were chosen elsewhere.
+        "" if filled_to(&base).is_some() => Digits::AsWritten,
+        "" => base.digits,
+        digits => Digits::FilledTo(
+            digits.parse().ok().filter(|digits| (1..=MOST_DIGITS).contains(digits)).ok_or_else(wrong)?,
+        ),
+    };
+    Ok(Mapping { columns, digits, ..base })
+}
+
+/// To how many digits numbers are filled up already.
+fn filled_to(mapping: &Mapping) -> Option<usize> {
+    match mapping.digits {
+        Digits::FilledTo(digits) => Some(digits),
+        Digits::AsWritten | Digits::Exactly(_) => None,
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use audit::Action;
 use intake::Date;
 use organisation::{Tenure, UNIT_NUMBER, calendar::before};
-use pages::{Form, Markup, Visit, html};
+use pages::{Form, Language, Markup, Visit, html};
 use personnel::{Answer, Member, Order, Shown, ShownUnit};
 use web::{ApiError, Open, RawCall, Response};
 
@@ -47,6 +47,9 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         };
         let body = html! {
             (form(&visit, &shown, unit.as_deref()))
+            p.note { (day(&visit, shown.day)) @if visit.language() == Language::Japanese {
+                "（" (shown.day.fiscal_year_in_era()) "）"
+            } }
             @if powers.changes_organisation() { (edits(&visit, &shown, unit.is_some())) }
             @if shown.bodies.is_empty() {
                 p { (visit.say(

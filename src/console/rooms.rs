@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use ::account::Browser;
+use organisation::UNIT_NUMBER;
 use pages::{Markup, PageError, Visit, html};
-use rules::{Answer, Order, Previewed, Shown};
+use rules::{Answer, History, Members, Order, Previewed, Shown, ShownRule, Template};
 use web::{ApiError, Open, RawCall, Response};
 
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
 
 /// Where somebody asks that a rule hold from a day on, or until one: two agree to that, since it makes and closes rooms.
 const ASK_FOR_DAYS: &str = "/_yakuba/counter/ask/rule_days";
+
+/// Where somebody asks that a rule be made, or say something else: two agree to that.
+const ASK_TO_SAY: &str = "/_yakuba/counter/ask/rule_says";
 
 /// Rooms on one page; a file has them all.
 const MOST_SHOWN: usize = 500;
@@ -62,17 +66,20 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             let of_it = || shown.rooms.iter().filter(|room| room.rule == rule.id);
             let (all, closed) = (of_it().count(), of_it().filter(|room| room.closed.is_some()).count());
             let names: Vec<_> = rule.rule.rooms.iter().map(|room| room.name.as_str()).collect();
-            [
+            let cells = [
                 rule.id.0.to_string(),
                 rule.rule.title.clone(),
                 holds.to_owned(),
                 names.join("\n"),
                 (all - closed).to_string(),
                 closed.to_string(),
-            ]
-            .into_iter()
-            .map(text)
-            .collect()
+            ];
+            let to_say = html! {
+                a href=(to_say(rule)) aria-label={ (rule.rule.title) " " (say("内容を変える", "change what it says")) } {
+                    (say("変える", "change"))
+                }
+            };
+            cells.into_iter().map(text).chain([to_say]).collect()
         });
         let rooms = (0..shown.rooms.len().min(MOST_SHOWN))
             .map(|place| cells(&visit, &shown, place).into_iter().map(text).collect());
@@ -93,8 +100,8 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             h2 { (say("規則", "Rules")) }
             @if shown.rules.is_empty() {
                 p { (say(
-                    "規則はありません。規則は、サーバーのコマンド yakuba org rules set で決めます。",
-                    "There are no rules. They are set at the command line: yakuba org rules set.",
+                    "規則はありません。規則があると、所属ごとにルームが作られ、職員が入ります。",
+                    "There are no rules. By a rule, rooms are made for units, and people come into them.",
                 )) }
             } @else {
                 (table(&heads_of_rules(&visit), rules))
@@ -102,6 +109,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
                     (say("規則の期間を変える（窓口で申請）", "Change from and until when one holds (at the counter)"))
                 } }
             }
+            p { a href=(ASK_TO_SAY) { (say("規則を作る（窓口で申請）", "Make a rule (at the counter)")) } }
             h2 { (say("規則によるルーム", "Rooms by rule")) " (" (shown.rooms.len()) ")" }
             @if !shown.rooms.is_empty() {
                 (table(&heads(&visit), rooms))
@@ -118,7 +126,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
     console.answer(call, Powers::reads_organisation, handler).await
 }
 
-fn heads_of_rules(visit: &Visit) -> [&'static str; 6] {
+fn heads_of_rules(visit: &Visit) -> [&'static str; 7] {
     [
         visit.say("番号", "Number"),
         visit.say("名前", "Title"),
@@ -126,7 +134,37 @@ fn heads_of_rules(visit: &Visit) -> [&'static str; 6] {
         visit.say("各所属のルーム", "Rooms of each unit"),
         visit.say("開いているルーム", "Rooms that are open"),
         visit.say("閉じたルーム", "Rooms that are closed"),
+        visit.say("操作", "Action"),
     ]
+}
+
+/// Where somebody asks that a rule say something else, with what it says filled in.
+fn to_say(shown: &ShownRule) -> String {
+    let rule = shown.last();
+    let room = rule.rooms.iter().find(|room| !room.space).or(rule.rooms.first());
+    let of_room = |of: fn(&Template) -> &str| room.map(of).unwrap_or_default();
+    let below = rule.units.below.map(|unit| format!("{UNIT_NUMBER}{}", unit.0)).unwrap_or_default();
+    let history = match room.map(|room| room.history) {
+        Some(History::Joined) => "joined",
+        Some(History::Shared) | None => "shared",
+    };
+    link(
+        ASK_TO_SAY,
+        &[
+            ("field-rule", &cases::said_of(shown).unwrap_or_default()),
+            ("field-title", &rule.title),
+            ("field-named", &rule.units.named.join("\n")),
+            ("field-below", &below),
+            ("field-members", if rule.members == Members::Below { "below" } else { "unit" }),
+            ("field-heads", if rule.moderators.heads { "yes" } else { "no" }),
+            ("field-titles", &rule.moderators.titles.join("\n")),
+            ("field-hand_over_days", &rule.hand_over_days.to_string()),
+            ("field-room", of_room(|room| &room.name)),
+            ("field-topic", of_room(|room| room.topic.as_deref().unwrap_or_default())),
+            ("field-history", history),
+            ("field-label", of_room(|room| room.label.as_deref().unwrap_or_default())),
+        ],
+    )
 }
 
 fn heads(visit: &Visit) -> [&'static str; 5] {

@@ -1,6 +1,6 @@
 //! What goes wrong with a page, as whoever opened it is told.
 
-use maud::html;
+use maud::{Markup, html};
 use web::{ApiError, StatusCode};
 
 use crate::{BadForm, Language, Page};
@@ -15,6 +15,8 @@ pub struct PageError {
     cause: Option<ApiError>,
     /// Whether signing in helps.
     needs_sign_in: bool,
+    /// Whether what was sent is good, but for who is signed in.
+    can_be_sent_again: bool,
 }
 
 /// Where people sign in.
@@ -29,6 +31,7 @@ impl PageError {
             english: english.into(),
             cause: None,
             needs_sign_in: false,
+            can_be_sent_again: false,
         }
     }
 
@@ -49,10 +52,11 @@ impl PageError {
 
     /// 403: the form was not made for this browser, or for whom it shows now.
     pub(crate) fn stale() -> PageError {
-        PageError::forbidden(
+        let error = PageError::forbidden(
             "この画面は古くなりました。前の画面に戻り、読み込み直してから、もう一度お試しください。",
             "This page is out of date. Please go back, reload it and try again.",
-        )
+        );
+        PageError { can_be_sent_again: true, ..error }
     }
 
     /// 401: nobody is signed in.
@@ -62,7 +66,7 @@ impl PageError {
             "サインインしていません。別のタブでサインインしてからこの画面に戻ると、入力した内容が残っていることがあります。",
             "You are not signed in. If you sign in in another tab and come back here, what you typed may still be there.",
         );
-        PageError { needs_sign_in: true, ..error }
+        PageError { needs_sign_in: true, can_be_sent_again: true, ..error }
     }
 
     /// The status.
@@ -70,13 +74,18 @@ impl PageError {
         self.status
     }
 
+    /// Whether what was sent is good, but for who is signed in.
+    pub(crate) fn can_be_sent_again(&self) -> bool {
+        self.can_be_sent_again
+    }
+
     /// What is told, for a page that shows it beside a form.
     pub fn text(&self, language: Language) -> &str {
         language.pick(&self.japanese, &self.english)
     }
 
-    /// The page that tells it. An error of ours is logged here, once.
-    pub(crate) fn into_page(self, language: Language) -> Page {
+    /// The page that tells it, with what was typed and can be sent `again`. An error of ours is logged here, once.
+    pub(crate) fn into_page(self, language: Language, again: Option<&Markup>) -> Page {
         if let Some(cause) = self.cause.filter(|_| self.status.is_server_error()) {
             tracing::error!(status = self.status.as_u16(), error = ?cause, "page failed");
         }
@@ -85,8 +94,16 @@ impl PageError {
         let body = html! {
             p.problem role="alert" { (text) }
             @if self.needs_sign_in {
-                p { a.button href=(SIGN_IN) { (language.pick("サインイン", "Sign in")) } }
+                // What was typed stands below: the way to sign in leads nobody away from it.
+                @if again.is_some() {
+                    p { a.button href=(SIGN_IN) target="_blank" {
+                        (language.pick("サインイン（別のタブ）", "Sign in (another tab)"))
+                    } }
+                } @else {
+                    p { a.button href=(SIGN_IN) { (language.pick("サインイン", "Sign in")) } }
+                }
             }
+            @if let Some(again) = again { (again) }
         };
         Page::new(title, body).status(self.status)
     }
@@ -128,7 +145,14 @@ impl From<ApiError> for PageError {
                 format!("This was refused ({}).", error.message()),
             ),
         };
-        PageError { status, japanese, english, cause: Some(error), needs_sign_in: false }
+        PageError {
+            status,
+            japanese,
+            english,
+            cause: Some(error),
+            needs_sign_in: false,
+            can_be_sent_again: false,
+        }
     }
 }
 

@@ -25,6 +25,7 @@
 mod cookies;
 mod error;
 mod form;
+mod kept;
 mod language;
 mod look;
 mod page;

@@ -13,7 +13,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use web::{ApiError, Body, HeaderValue, LateCall, Open, RawCall, Response, StatusCode, header};
 
-use crate::{Form, Language, Page, PageError, Upload, cookies, page::Frame};
+use crate::{Form, Language, Page, PageError, Upload, cookies, kept::Kept, page::Frame};
 
 /// The field of a form with the proof that it was given to this browser.
 const PROOF: &str = "proof";
@@ -64,12 +64,15 @@ impl Pages {
     {
         let visit = match self.visit(call).await {
             Ok(visit) => visit,
-            Err((stranger, error)) => return Ok(stranger.page(error.into_page(stranger.language))),
+            Err((stranger, error)) => return Ok(stranger.page(error.into_page(stranger.language, None))),
         };
-        let face = visit.face.clone();
+        let (face, sent) = (visit.face.clone(), Kept::of(&visit));
         Ok(match handler(visit).await {
             Ok(response) => response,
-            Err(error) => face.page(error.into_page(face.language)),
+            Err(error) => {
+                let again = sent.and_then(|sent| sent.again(&error, face.language, &face.proof_field()));
+                face.page(error.into_page(face.language, again.as_ref()))
+            }
         })
     }
 
@@ -89,7 +92,7 @@ impl Pages {
     {
         let mut visit = match self.visit(late.call).await {
             Ok(visit) => visit,
-            Err((stranger, error)) => return Ok(stranger.page(error.into_page(stranger.language))),
+            Err((stranger, error)) => return Ok(stranger.page(error.into_page(stranger.language, None))),
         };
         let face = visit.face.clone();
         let answer = async {
@@ -104,7 +107,7 @@ impl Pages {
         };
         Ok(match answer.await {
             Ok(response) => response,
-            Err(error) => face.page(error.into_page(face.language)),
+            Err(error) => face.page(error.into_page(face.language, None)),
         })
     }
 

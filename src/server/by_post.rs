@@ -15,6 +15,21 @@ pub(crate) struct ByPost {
     pub(crate) accounts: Accounts,
 }
 
+/// Whose the names of users are, for the personnel desk.
+pub(crate) struct TakenNames(pub(crate) Accounts);
+
+#[async_trait]
+impl personnel::Names for TakenNames {
+    async fn taken(
+        &self,
+        authority: &ServerName,
+        names: &[&str],
+    ) -> Result<BTreeSet<String>, personnel::PortError> {
+        let taken = self.0.taken_names(authority, names).await;
+        taken.map_err(|error| personnel::PortError(error.to_string()))
+    }
+}
+
 /// What those who are put out read.
 const REASON: &str = "宛先の届け先ではなくなったため / no longer reached by this address";
 

@@ -10,7 +10,7 @@ use admin_api::AdminApi as SynapseApi;
 use anyhow::{Context, anyhow};
 use appservice::AppServices;
 use base::{Clock, Metrics, Random, Tasks};
-use cases::{AdoptRoom, ApplyChanges, Cases, GiveDuty, RuleDays};
+use cases::{AdoptRoom, ApplyChanges, Cases, GiveDuty, RuleDays, RuleSays};
 use classes::Classes;
 use client::{ClientApi, MediaApi, MediaConfig, OAuthApi};
 use console::Console;
@@ -48,7 +48,7 @@ use web::{Kit, Limits, Router, Routes};
 use crate::{
     admin::AdminApi,
     by_case::ForCases,
-    by_post::ByPost,
+    by_post::{ByPost, TakenNames},
     by_rule::ByRule,
     causes,
     colleagues::OfStaff,
@@ -465,6 +465,7 @@ impl House {
         let personnel = Personnel::new(personnel::Parts {
             store: store.clone(),
             authorities: authorities.iter().map(|authority| authority.name().to_owned()).collect(),
+            names: Arc::new(TakenNames(accounts.clone())),
             clock: clock.clone(),
             tasks: &edges,
         });
@@ -526,8 +527,10 @@ impl House {
                     personnel: personnel.clone(),
                     duties: duties.clone(),
                     people: for_cases.clone(),
+                    speaks: Arc::new(rules.clone()),
                 }),
                 Arc::new(RuleDays { rules: rules.clone() }),
+                Arc::new(RuleSays { rules: rules.clone(), organisations: Organisations::new(&store) }),
             ],
             people: for_cases,
             duties: duties.clone(),
@@ -729,7 +732,7 @@ impl House {
         self.classes.start(self.personnel.applied());
         self.ldap.start();
         self.log_servers.start();
-        self.cases.start();
+        self.cases.start(self.personnel.applied());
     }
 
     /// Trims the log of changes as it grows old. Only who serves does.

@@ -92,6 +92,7 @@ impl From<personnel::Error> for ApiError {
             Error::Organisation(Organisation::Store(cause)) | Error::Store(cause) => return cause.into(),
             Error::Organisation(Organisation::Commit(cause)) | Error::Commit(cause) => return cause.into(),
             Error::Failed(cause) => return ApiError::internal(cause),
+            Error::Names(cause) => return ApiError::internal(cause),
         };
         let words = error.words().map(|words| (words.ja, words.en)).unwrap_or_default();
         let (ja, en) = words;
@@ -377,11 +378,16 @@ fn beginning(text: &str, chars: usize) -> String {
 }
 
 /// Where an account is signed in to that is asked for a second factor, in Japanese and in English.
-fn factor_needed(page: Option<&str>) -> (String, String) {
-    let (at_ja, at_en) = match page {
+/// Where something is done, as it stands in a sentence in Japanese and in English.
+fn at_page(page: Option<&str>) -> (String, String) {
+    match page {
         Some(page) => (format!("（{page}）"), format!(" ({page})")),
         None => Default::default(),
-    };
+    }
+}
+
+fn factor_needed(page: Option<&str>) -> (String, String) {
+    let (at_ja, at_en) = at_page(page);
     (
         format!(
             "このアカウントには二要素認証が必要です。アプリで「SSO」または「続ける」を選び、ブラウザーの画面{at_ja}でサインインしてください。"
@@ -403,13 +409,17 @@ impl From<&Barred> for ApiError {
         match barred {
             Barred::Denied(denial) => ApiError::forbidden(denial.public.clone()),
             Barred::NoFactor { page } => {
-                let (at_ja, at_en) = match page {
-                    Some(page) => (format!("（{page}）"), format!(" ({page})")),
-                    None => Default::default(),
-                };
+                let (at_ja, at_en) = at_page(page.as_deref());
                 ApiError::forbidden(format!(
                     "このネットワークからの利用には二要素認証の設定が必要です。アカウントの画面{at_ja}で設定すると、この端末も続けて使えます。 / \
                      From this network a second factor is needed: set it up on your account page{at_en}, and this device goes on."
+                ))
+            }
+            Barred::BegunBefore { page } => {
+                let (at_ja, at_en) = at_page(page.as_deref());
+                ApiError::forbidden(format!(
+                    "この端末は二要素認証を設定する前にサインインしたため、このネットワークからは使えません。アカウントの画面{at_ja}で自分の端末であることを確認するか、サインインし直してください。 / \
+                     This device signed in before you had a second factor, and is not used from this network: confirm on your account page{at_en} that it is yours, or sign in anew."
                 ))
             }
         }

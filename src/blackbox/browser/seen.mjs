@@ -99,6 +99,7 @@ export class Person {
             .filter((input) => ![...input.labels].some((label) => label.textContent.trim())).map((input) => input.outerHTML));
         assert.deepEqual(bare, [], `${what}: no label`);
 
+        await this.#tablesAreTables(what);
         await page.evaluate(axe);
         const { violations } = await page.evaluate(() => globalThis.axe.run(document, { preload: false, resultTypes: ["violations"] }));
         const told = violations.map((it) => `${it.impact}: ${it.help}: ${it.nodes.map((node) => node.html).join(" | ")}`);
@@ -107,6 +108,30 @@ export class Person {
 
         await this.#tabsThrough(what);
         assert.deepEqual(this.faults, [], what);
+    }
+
+    /** For whom listens a table is one, however narrow the screen: its cells are cells, below headings, each named by its own. */
+    async #tablesAreTables(what) {
+        const { page } = this;
+        const count = await page.locator("main table").count();
+        if (count === 0) return;
+        const session = await this.context.newCDPSession(page);
+        const { nodes } = await session.send("Accessibility.getFullAXTree");
+        await session.detach();
+        const of = (role) => nodes.filter((node) => !node.ignored && node.role?.value === role).length;
+        const drawn = await page.evaluate(() => {
+            const cells = [...document.querySelectorAll("main table tbody td")];
+            const named = (cell) => cell.dataset.label === cell.closest("table").querySelectorAll("thead th")[cell.cellIndex]?.textContent.trim();
+            return {
+                headings: document.querySelectorAll("main table thead th").length,
+                cells: cells.filter((cell) => cell.getClientRects().length).length,
+                unnamed: cells.filter((cell) => !named(cell) && (cell.dataset.label ?? "") !== "").map((cell) => cell.outerHTML),
+            };
+        });
+        assert.equal(of("table"), count, `${what}: tables`);
+        assert.ok(of("columnheader") >= drawn.headings, `${what}: ${of("columnheader")} headings of ${drawn.headings}`);
+        assert.ok(of("cell") + of("gridcell") >= drawn.cells, `${what}: ${of("cell")} cells of ${drawn.cells}`);
+        assert.deepEqual(drawn.unnamed, [], `${what}: cells that have another column's heading`);
     }
 
     /** The key Tab goes through all that can be used, in the order in which it stands, and shows where it is. */

@@ -23,7 +23,7 @@ const SCREENS = [
     { name: "ja-390", language: "ja", width: 390 },
     { name: "ja-1280", language: "ja", width: 1280 },
     { name: "en-390", language: "en", width: 390 },
-    { name: "ja-390-dark", language: "ja", width: 390, dark: true },
+    { name: "ja-360-dark", language: "ja", width: 360, dark: true },
 ];
 
 const [program, pictures, ...only] = process.argv.slice(2);

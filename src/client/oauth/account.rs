@@ -2,7 +2,10 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#oauth-20-account-management>
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use ::account::{Actor, Browser, DeviceInfo, Grant};
 use pages::{Markup, Page, PageError, Visit, html};
@@ -95,6 +98,13 @@ pub(crate) async fn change(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Re
                 let by = Actor::user(&browser.user_id, browser.admin, from);
                 api.accounts.log_out(&browser.user_id, &device, &by).await?;
                 Ok(visit.redirect(&format!("{ACCOUNT}?action=org.matrix.devices_list")))
+            }
+            "vouch" => {
+                let device = OwnedDeviceId::from(form.get("device_id"));
+                match api.accounts.vouch_for_device(&browser, &device, from).await {
+                    Ok(()) => Ok(visit.redirect(&format!("{ACCOUNT}?action=org.matrix.devices_list"))),
+                    Err(error) => Err(worth_another_try(error)?),
+                }
             }
             "close" => {
                 let erase = form.get("erase") == "yes";
@@ -204,12 +214,19 @@ async fn devices(api: &OAuthApi, visit: &Visit, browser: &Browser) -> Result<Pag
     let heads =
         [say("端末", "Device"), say("アプリ", "App"), say("最後の利用", "Last used"), say("操作", "Action")];
     let most = api.accounts.most_devices(&browser.user_id);
+    let unproved = api.accounts.unproved_devices(&browser.user_id).await?;
     let body = html! {
         @if let Some(most) = most {
             p.note {
                 (say("同時に使える端末の数：", "Devices that you may have: ")) (most)
                 (say("（ブラウザーのこの画面は数えません）", " (this page in a browser is none)"))
             }
+        }
+        @if !unproved.is_empty() {
+            p.card role="note" { (say(
+                "二要素認証を設定する前にサインインした端末があります。覚えのないものはサインアウトさせ、自分の端末は確認してください。確認するまで、二要素認証の要るネットワークからは使えません。",
+                "Some devices signed in before you had a second factor. Sign out those that you do not know, and confirm those that are yours: until then they are not used from networks where a second factor is needed.",
+            )) }
         }
         @if all.is_empty() {
             p { (say("サインインしている端末はありません。", "No device is signed in.")) }
@@ -225,7 +242,7 @@ async fn devices(api: &OAuthApi, visit: &Visit, browser: &Browser) -> Result<Pag
                         }
                         td role="cell" data-label=(heads[1]) { (app(grants.get(&device.device_id).copied())) }
                         td role="cell" data-label=(heads[2]) { (last_used(visit, device)) }
-                        td role="cell" { (sign_out(visit, device)) }
+                        td role="cell" { (acts(visit, device, &unproved)) }
                     }
                 }
             }
@@ -265,7 +282,7 @@ async fn one_device(
             dt { (say("アプリ", "App")) } dd { (app(grant.as_ref())) }
             dt { (say("最後の利用", "Last used")) } dd { (last_used(visit, &device)) }
         } }
-        (sign_out(visit, &device))
+        (acts(visit, &device, &api.accounts.unproved_devices(&browser.user_id).await?))
         (others(visit))
     };
     Ok(Page::new(say("端末", "Device"), body))
@@ -289,11 +306,15 @@ fn last_used(visit: &Visit, device: &DeviceInfo) -> Markup {
     }
 }
 
-fn sign_out(visit: &Visit, device: &DeviceInfo) -> Markup {
+/// What can be done with a device: it is signed out, or confirmed where it was signed in before there was a factor.
+fn acts(visit: &Visit, device: &DeviceInfo, unproved: &HashSet<OwnedDeviceId>) -> Markup {
     html! {
         form method="post" action=(ACCOUNT) {
             (visit.proof())
             input type="hidden" name="device_id" value=(device.device_id);
+            @if unproved.contains(&device.device_id) {
+                button name="do" value="vouch" { (visit.say("自分の端末です", "This one is mine")) } " "
+            }
             button.second name="do" value="sign_out" { (visit.say("サインアウトさせる", "Sign out")) }
         }
     }

@@ -2,11 +2,12 @@
 //!
 //! Of several processes over one store each looks; what one does replaces the row as it was, so it is done once.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use audit::{Action, Actor};
 use ruma::ServerName;
 use store::{Batch, CommitError, Order, Range};
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::{
@@ -24,11 +25,19 @@ const LOOK: Duration = Duration::from_secs(20);
 const AT_A_LOOK: usize = 200;
 
 impl Cases {
-    /// Sees to what is due, and reminds people, until the tasks are stopped: two tasks, so that whoever is reminded slowly
-    /// keeps no duty from ending.
-    pub fn start(&self) {
-        let (due, told) = (self.clone(), self.clone());
-        let (stop, also) = (self.inner.tasks.shutdown_token(), self.inner.tasks.shutdown_token());
+    /// Sees to what is due, reminds people, and tells them of approved change sets that fit no more, until the tasks are stopped:
+    /// tasks of their own, so that whoever is told slowly keeps no duty from ending. `applied` is told when change sets have come
+    /// to their end.
+    pub fn start(&self, applied: Arc<Notify>) {
+        let (due, told, void) = (self.clone(), self.clone(), self.clone());
+        let token = || self.inner.tasks.shutdown_token();
+        let (stop, also, third) = (token(), token(), token());
+        self.inner.tasks.spawn_restarting("void change sets", move || {
+            let (cases, stop, applied) = (void.clone(), third.clone(), applied.clone());
+            async move {
+                stop.run_until_cancelled(cases.keep_telling_of_void(&applied)).await;
+            }
+        });
         // The loops never end by themselves.
         self.inner.tasks.spawn_restarting("cases due", move || {
             let (cases, stop) = (due.clone(), stop.clone());

@@ -41,6 +41,7 @@ mod tables;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod voided;
 mod words;
 
 pub use answer::{Answer, KindTold, Line, Meant, Named, Shown, ShownField};
@@ -50,7 +51,7 @@ pub use error::Error;
 pub use field::{Field, FieldKind, Fields};
 pub use ids::CaseId;
 pub use kind::{Asked, Beside, Effect, It, Kind, KindError, Plan};
-pub use kinds::{AdoptRoom, ApplyChanges, GiveDuty, Moderators, RuleDays};
+pub use kinds::{AdoptRoom, ApplyChanges, GiveDuty, Moderators, RuleDays, RuleSays, SpeaksOfUnits, said_of};
 pub use order::Order;
 pub use people::{Demand, Message, People, PortError, Standing};
 pub use tables::{Deputy, checks};

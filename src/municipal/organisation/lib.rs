@@ -20,6 +20,7 @@ mod as_of;
 pub mod calendar;
 mod calling;
 mod charging;
+mod closing;
 mod compare;
 mod directory;
 mod edit;
@@ -44,6 +45,7 @@ mod words;
 
 pub use as_of::Holder;
 pub use calling::{UNIT_NUMBER, UnitNames};
+pub use closing::Closing;
 pub use compare::{Draft, Guard, GuardKind, NewUnits, Source, Terms, Which, compare};
 pub use directory::{Directory, Found, Listed, ListedPost};
 pub use error::Error;

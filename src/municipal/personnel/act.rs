@@ -155,6 +155,14 @@ impl Act {
         }
     }
 
+    /// The localpart that others are to reach somebody by from now on.
+    pub(crate) fn wanted_address(&self) -> Option<String> {
+        match self {
+            Self::Address { name, unit: Some(_), .. } => Some(localpart(name)),
+            _ => None,
+        }
+    }
+
     /// Does it, on what the acts before it have left: one line of a change set.
     ///
     /// # Errors
@@ -232,12 +240,9 @@ impl Act {
             }
             Self::Address { name, unit, title } => {
                 let of = unit.as_deref().map(|unit| named.charged(unit, title.as_deref())).transpose()?;
-                let name = short(name);
-                let name =
-                    name.strip_prefix('@').map_or(name.as_str(), |id| id.split(':').next().unwrap_or(id));
-                match of {
-                    Some(of) => by_hand.address(name, of),
-                    None => by_hand.end_address(name),
+                match (of, localpart(name)) {
+                    (Some(of), name) => by_hand.address(&name, of),
+                    (None, name) => by_hand.end_address(&name),
                 }
             }
             Self::Away { person, why, until } => {
@@ -261,6 +266,13 @@ impl Act {
         };
         done.map_err(|refused| refused.words())
     }
+}
+
+/// The localpart of the user that is named by it, or by his whole id.
+fn localpart(name: &str) -> String {
+    let name = short(name);
+    let id = name.strip_prefix('@').map(|id| id.split(':').next().unwrap_or(id));
+    id.map(str::to_owned).unwrap_or(name)
 }
 
 /// As much of a name as can be one.

@@ -76,6 +76,12 @@ pub struct Columns {
     pub encoding: String,
     /// Why an import does not take it as it is, if it does not.
     pub doubt: Option<Told>,
+    /// How many digits the numbers of the people have who are known, where those of the file are these but for zeros in front.
+    #[serde(default)]
+    pub lost_zeros: Option<usize>,
+    /// The first rows below the headings, as they were read: the beginnings of their cells.
+    #[serde(default)]
+    pub samples: Vec<Vec<String>>,
 }
 
 /// What became of a file.

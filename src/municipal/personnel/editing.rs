@@ -34,6 +34,7 @@ impl Personnel {
         let known = self.inner.organisations.load(authority).await?;
         let mut ids = known.ids();
         let (items, after) = done(&known.organisation, edit, day, &mut ids)?;
+        self.refuse_taken(authority, edit).await?;
         let lines =
             items.into_iter().map(|item| TriedLine { kind: item.kind, about: item.about, told: item.told });
         let bodies = after.bodies(day).map(|body| body.name.clone()).collect();
@@ -50,6 +51,7 @@ impl Personnel {
             )));
         }
         let day = self.day_of(edit)?;
+        self.refuse_taken(authority, edit).await?;
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -73,6 +75,22 @@ impl Personnel {
         let forward = Forward { draft: Draft::of(items), ids, source: None, body: None, day, at: edit.at };
         let (id, set) = self.put_forward(authority, known, forward, by).await?;
         Ok(Answer::Set(id, Box::new(set)))
+    }
+
+    /// Refuses addresses whose names are somebody's accounts: others would write to him as to an office.
+    async fn refuse_taken(&self, authority: &ServerName, edit: &Edit) -> Result<(), Error> {
+        let wanted: Vec<String> = edit.acts.iter().filter_map(Act::wanted_address).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        let Some(taken) = self.inner.names.taken(authority, &names).await?.into_iter().next() else {
+            return Ok(());
+        };
+        Err(Error::Refused(words!(
+            "「@{taken}」は既に使われているユーザー名のため、宛先にできません。別の名前にしてください。",
+            "@{taken} is the name of a user already and can be no address. Please choose another one."
+        )))
     }
 
     fn day_of(&self, edit: &Edit) -> Result<Date, Error> {

@@ -4,7 +4,10 @@ use base::TaskFailed;
 use intake::FileError;
 use organisation::Error as OrganisationError;
 
-use crate::words::{Words, words};
+use crate::{
+    names::PortError,
+    words::{Words, words},
+};
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +33,9 @@ pub enum Error {
     /// The process is about to end. What had begun goes on with the next one.
     #[error("the process is about to end")]
     Stopping,
+    /// Whose the names of users are could not be asked.
+    #[error("whose the names of users are could not be asked: {0}")]
+    Names(#[from] PortError),
     /// Too many orders wait for their turn.
     #[error("too many orders wait already")]
     Crowded,
@@ -76,6 +82,7 @@ impl Error {
             Self::Organisation(OrganisationError::Store(_) | OrganisationError::Commit(_))
             | Self::Store(_)
             | Self::Commit(_)
+            | Self::Names(_)
             | Self::Failed(_) => return None,
         })
     }

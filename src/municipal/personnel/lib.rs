@@ -20,6 +20,7 @@ mod editing;
 mod error;
 mod importing;
 mod mappings;
+mod names;
 mod order;
 mod personnel;
 mod problems;
@@ -37,6 +38,7 @@ pub use answer::{
 pub use by::{By, Demands};
 pub use editing::MOST_ACTS;
 pub use error::Error;
+pub use names::{Names, PortError};
 pub use order::{Edit, FileBytes, Import, Order};
 pub use personnel::{Parts, Personnel};
 pub use tables::checks;

@@ -1,8 +1,10 @@
 //! What the columns of files mean: guessed for somebody to look at, and saved under a name for the next file.
 
+use std::collections::BTreeMap;
+
 use audit::{Action, Deed};
-use intake::{Confidence, Field, FileError, How, Mapping, Proposal, Sheet};
-use organisation::{Error as OrganisationError, Told};
+use intake::{Confidence, Date, Field, FileError, How, Intake, Mapping, Proposal, Sheet};
+use organisation::{Error as OrganisationError, Organisation, Told};
 use ruma::ServerName;
 use store::{CommitError, Order as Direction, Range};
 
@@ -21,16 +23,67 @@ const MOST_MAPPINGS: usize = 100;
 /// Longest mapping, in bytes of its JSON: every column of the widest file, and some hundred words for classes.
 const LONGEST_MAPPING: usize = 64 << 10;
 
+/// Rows among which the headings are looked for.
+const LOOKED_AT: usize = 30;
+
+/// Rows that are shown of a file, columns of these, and letters of a cell.
+const SAMPLES: usize = 3;
+const MOST_SAMPLED: usize = 200;
+const LONGEST_SAMPLE: usize = 30;
+
 /// Most letters of a name.
 const LONGEST_NAME: usize = 100;
 
+/// How many digits the numbers of a file are to be filled up to: where none of them is that of somebody known, and some are but
+/// for zeros in front, as spreadsheets leave them.
+fn lost_zeros(known: &Organisation, intake: &Intake, day: Date) -> Option<usize> {
+    let people = known.bodies(day).flat_map(|body| known.people(body.body, day));
+    let numbers: Vec<&str> = people.filter_map(|person| Some(person.number.as_str())).collect();
+    let by_value: BTreeMap<&str, &str> =
+        numbers.iter().map(|number| (number.trim_start_matches('0'), *number)).collect();
+    let mut width = None;
+    for row in &intake.rows {
+        let number = row.number.as_str();
+        let Some(whole) = by_value.get(number) else { continue };
+        if *whole == number || width.is_some_and(|width| width != whole.len()) {
+            return None;
+        }
+        width = Some(whole.len());
+    }
+    width
+}
+
 impl Personnel {
     /// What the columns of a file probably mean.
-    pub(crate) fn columns(file: &[u8], how: How) -> Result<Answer, Error> {
+    pub(crate) async fn columns(
+        &self,
+        authority: &ServerName,
+        file: &[u8],
+        how: How,
+    ) -> Result<Answer, Error> {
         let sheet = Sheet::read(file, how)?;
         let proposal = Proposal::of(&sheet)?;
+        let lost_zeros = match Intake::of(&sheet, &proposal.mapping) {
+            Ok(intake) => {
+                let known = self.inner.organisations.load(authority).await?;
+                lost_zeros(&known.organisation, &intake, self.today()?)
+            }
+            // What is in the way is told otherwise.
+            Err(_) => None,
+        };
         let doubt = doubt(&proposal).map(Told::from);
         let Proposal { mapping, guesses, ambiguous, unused, .. } = proposal;
+        let is_heading = |cells: &[&str]| {
+            let is_there =
+                |column: usize, header: &str| cells.get(column - 1).is_some_and(|cell| cell.trim() == header);
+            guesses.iter().all(|guess| is_there(guess.column, &guess.header))
+                && unused.iter().all(|(column, header)| is_there(*column, header))
+        };
+        let rows: Vec<_> = sheet.preview(LOOKED_AT).map(|(_, cells)| cells).collect();
+        let below = rows.iter().position(|cells| is_heading(cells)).map_or(0, |at| at + 1);
+        let cut = |cell: &&str| cell.chars().take(LONGEST_SAMPLE).collect::<String>();
+        let samples = rows.iter().skip(below).take(SAMPLES);
+        let samples = samples.map(|cells| cells.iter().take(MOST_SAMPLED).map(cut).collect()).collect();
         let columns = Columns {
             mapping: Mapping { how, ..mapping },
             found: guesses
@@ -41,6 +94,8 @@ impl Personnel {
             unused,
             encoding: sheet.encoding().name().to_owned(),
             doubt,
+            lost_zeros,
+            samples,
         };
         Ok(Answer::Columns(Box::new(columns)))
     }

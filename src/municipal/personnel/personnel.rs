@@ -10,7 +10,7 @@ use ruma::{OwnedServerName, ServerName};
 use store::Store;
 use tokio::{runtime::Handle, sync::Notify};
 
-use crate::{answer::Answer, by::By, error::Error, order::Order, words::words};
+use crate::{answer::Answer, by::By, error::Error, names::Names, order::Order, words::words};
 
 /// What it is made of.
 pub struct Parts<'a> {
@@ -18,6 +18,8 @@ pub struct Parts<'a> {
     pub store: Store,
     /// The authorities of this process.
     pub authorities: Vec<OwnedServerName>,
+    /// Whose the names of users are.
+    pub names: Arc<dyn Names>,
     /// Time.
     pub clock: Clock,
     /// Who runs the tasks.
@@ -34,6 +36,7 @@ pub(crate) struct Inner {
     pub(crate) organisations: Organisations,
     pub(crate) store: Store,
     pub(crate) authorities: Vec<OwnedServerName>,
+    pub(crate) names: Arc<dyn Names>,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
     /// Told when a set is decided, or was left half way, so that nobody waits for the next look.
@@ -51,11 +54,12 @@ impl Personnel {
     /// Over a store. Nothing is applied by itself before [`Personnel::start`].
     #[must_use]
     pub fn new(parts: Parts<'_>) -> Self {
-        let Parts { store, authorities, clock, tasks } = parts;
+        let Parts { store, authorities, names, clock, tasks } = parts;
         let inner = Inner {
             organisations: Organisations::new(&store),
             store,
             authorities,
+            names,
             clock,
             tasks: tasks.clone(),
             look: Notify::new(),
@@ -128,7 +132,7 @@ impl Personnel {
     async fn answer(&self, authority: &ServerName, order: Order, by: &By) -> Result<Answer, Error> {
         let organisations = &self.inner.organisations;
         match order {
-            Order::Columns { file, how } => Self::columns(file.as_bytes(), how),
+            Order::Columns { file, how } => self.columns(authority, file.as_bytes(), how).await,
             Order::SaveMapping { name, mapping } => self.save_mapping(authority, &name, &mapping, by).await,
             Order::Import(import) => self.import(authority, &import, by).await,
             Order::Edit(edit) => self.edit(authority, &edit, by).await,

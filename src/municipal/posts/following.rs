@@ -23,6 +23,9 @@ use crate::{
 /// Addresses of an authority: as many as its organisation can have said.
 const MOST_ADDRESSES: usize = 100_000;
 
+/// As what an address is shown that is of no use today.
+const NOT_OF_USE: &str = "使われていない宛先 / An address that is not in use";
+
 /// The rooms of an address.
 pub(crate) struct Places {
     /// Which one it is of those that are wanted.
@@ -137,30 +140,38 @@ impl Posts {
         let had: BTreeSet<String> = rows.into_iter().map(|((_, address), ())| address).collect();
         let said: BTreeSet<&str> = wanted.iter().map(|one| one.address.as_str()).collect();
         let gone: Vec<_> = had.iter().filter(|address| !said.contains(&***address)).cloned().collect();
+        let said = wanted.len();
         wanted.extend(gone.into_iter().map(|address| Wanted { address, reaches: None }));
         let mut users = BTreeMap::new();
-        for one in wanted.iter() {
-            if one.reaches.is_some() && !had.contains(&one.address) {
+        for (place, one) in wanted.iter().enumerate() {
+            let is_said = place < said;
+            if is_said && !had.contains(&one.address) {
                 // Before there is a user, so that none is ever forgotten.
                 let mut batch = Batch::new();
                 batch.put(&ADDRESSES, &(name, one.address.as_str()), &());
                 store.commit(batch).await?;
             }
-            if let Some(user) = self.account(authority, one).await? {
+            if let Some(user) = self.account(authority, one, is_said).await? {
                 users.insert(one.address.clone(), user);
             }
         }
         Ok(users)
     }
 
-    /// The user of an address. One that was never of use has none.
-    async fn account(&self, authority: &ServerName, one: &Wanted) -> Result<Option<OwnedUserId>, Error> {
+    /// The user of an address. He is there before the day on which it is of use, so that nobody takes the name meanwhile.
+    async fn account(
+        &self,
+        authority: &ServerName,
+        one: &Wanted,
+        is_said: bool,
+    ) -> Result<Option<OwnedUserId>, Error> {
         let shown = match &one.reaches {
             Some(reaches) => reaches.shown.as_str(),
+            None if is_said => NOT_OF_USE,
             None => "",
         };
         let user = self.inner.rooms.account(authority, &one.address, shown).await?;
-        if user.is_none() && one.reaches.is_some() {
+        if user.is_none() && is_said {
             warn!(%authority, address = one.address, "somebody has the user name of an address, which reaches nobody");
         }
         Ok(user)

@@ -44,10 +44,21 @@ pub struct ShownRule {
     pub id: RuleId,
     /// What it says on the day, with bodies and units by their numbers; what it said last, where it does not hold.
     pub rule: Rule,
+    /// What it says last, where that is something else than on the day.
+    #[serde(default)]
+    pub last: Option<Box<Rule>>,
     /// Whether it holds on the day.
     pub holds: bool,
     /// How often something was said of it.
     pub entries: usize,
+}
+
+impl ShownRule {
+    /// What it says last, which is what goes on where nobody says otherwise.
+    #[must_use]
+    pub fn last(&self) -> &Rule {
+        self.last.as_deref().unwrap_or(&self.rule)
+    }
 }
 
 /// A room that is somebody's.

@@ -148,7 +148,8 @@ impl Rules {
         let rules = book.rules().filter_map(|id| {
             let now = holding.get(&id).copied();
             let rule = now.or_else(|| book.last(id))?.clone();
-            Some(ShownRule { id, rule, holds: now.is_some(), entries: book.history(id).len() })
+            let last = book.last(id).filter(|last| **last != rule).map(|last| Box::new(last.clone()));
+            Some(ShownRule { id, rule, last, holds: now.is_some(), entries: book.history(id).len() })
         });
         let organisation = self.inner.organisations.load(authority).await?.organisation;
         let places = self.places(authority).await?;

@@ -36,6 +36,7 @@ mod roster;
 mod rule;
 mod rules;
 mod running;
+mod saying;
 mod tables;
 #[cfg(test)]
 mod tests;

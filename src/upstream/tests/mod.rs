@@ -88,6 +88,29 @@ fn a_token_is_believed_by_a_key_and_algorithm_that_fit_and_by_nothing_else() {
     ] {
         assert!(!is_believed(&signed(&key, head.clone(), &claims), &known), "{head}");
     }
+    // Nor by whoever takes what all know of the key for the secret of another way.
+    let jwk = public(&key.0, "1");
+    let part = |name: &str| BASE64_URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
+    let (x, y) = (part("x"), part("y"));
+    let point = [&[4_u8][..], &x, &y].concat();
+    let secrets: [&[u8]; 6] = [jwk.to_string().as_bytes(), &x, &y, &point, b"", key.0.public_key().as_ref()]
+        .map(|secret| secret.to_vec().leak() as &[u8]);
+    for (name, way) in [
+        ("HS256", ring::hmac::HMAC_SHA256),
+        ("HS384", ring::hmac::HMAC_SHA384),
+        ("HS512", ring::hmac::HMAC_SHA512),
+    ] {
+        for secret in secrets {
+            let text = format!("{}.{}", encoded(&json!({ "alg": name, "kid": "1" })), encoded(&claims));
+            let tag = ring::hmac::sign(&ring::hmac::Key::new(way, secret), text.as_bytes());
+            let token = format!("{text}.{}", BASE64_URL_SAFE_NO_PAD.encode(tag.as_ref()));
+            assert!(!is_believed(&token, &known), "{name}");
+        }
+    }
+    for none in ["none", "None", "NONE", ""] {
+        let text = format!("{}.{}", encoded(&json!({ "alg": none, "kid": "1" })), encoded(&claims));
+        assert!(!is_believed(&format!("{text}."), &known), "{none:?}");
+    }
     let (text, _) = good.rsplit_once('.').unwrap();
     for bad in [format!("{text}."), text.to_owned(), format!("{text}.AAAA"), "..".to_owned(), String::new()] {
         assert!(!is_believed(&bad, &known), "{bad}");

@@ -188,6 +188,10 @@ async fn who_has_to_have_a_factor_by_now_gets_in_by_no_way_that_was_begun_withou
 
     let mut browser = place.browser(None).await;
     let phone = place.set_up_first(&mut browser).await;
+    // Now it does what it did before once she has said that it is hers.
+    is_barred(session.get("/account/whoami").await, "before you had a second factor");
+    browser.open(DEVICES).await;
+    browser.send_with("vouch", &[("do", "vouch")]).await;
     session.get("/account/whoami").await.ok();
     let mut again = place.browser(None).await;
     again.send(SECOND, &[("code", &phone.code(&place.clock, 0))]).await;
@@ -248,8 +252,8 @@ async fn a_password_alone_sets_no_factor_up_from_where_one_is_needed_already() {
     assert!(!outside.page.contains("id=\"secret\""));
     is_barred(place.log_in(None).await, "先に設定してください");
     let login = json!({ "type": "m.login.password", "user": "hanako", "password": PASSWORD });
-    let session = place.town.ask_from(INSIDE, "POST", LOGIN, login).await.ok();
-    let session = place.town.person("hs1", &session);
+    let login = place.town.ask_from(INSIDE, "POST", LOGIN, login).await.ok();
+    let session = place.town.person("hs1", &login);
     // What was begun inside goes on there alone.
     session.get_from(INSIDE, "/account/whoami").await.ok();
     is_barred(session.get("/account/whoami").await, "https://hs1/_yakuba/account");
@@ -264,11 +268,77 @@ async fn a_password_alone_sets_no_factor_up_from_where_one_is_needed_already() {
     inside.send(ACCOUNT, &[("code", &phone.code(&place.clock, 0)), ("name", "電話")]).await;
     assert!(inside.page.contains("It is set up"), "{}", inside.page);
     place.hand.advance(Duration::from_secs(30));
-    // Now everywhere, with it.
-    session.get("/account/whoami").await.ok();
+    // It was begun without one: whoever had the password may be on it. Its owner says that it is hers.
+    is_barred(
+        session.get("/account/whoami").await,
+        "https://hs1/_yakuba/account?action=org.matrix.devices_list",
+    );
+    session.get_from(INSIDE, "/account/whoami").await.ok();
+    let thief = place.town.ask_from(
+        INSIDE,
+        "POST",
+        LOGIN,
+        json!({ "type": "m.login.password", "user": "hanako", "password": PASSWORD }),
+    );
+    is_barred(thief.await, "二要素認証が必要です");
     let mut outside = place.browser(None).await;
     outside.send(SECOND, &[("code", &phone.code(&place.clock, 0))]).await;
     assert_eq!(outside.status, 200, "{}", outside.page);
+    outside.open(DEVICES).await;
+    assert!(outside.page.contains("before you had a second factor"), "{}", outside.page);
+    outside.send_with("vouch", &[("do", "vouch")]).await;
+    session.get("/account/whoami").await.ok();
+    outside.open(DEVICES).await;
+    assert!(!outside.page.contains("before you had a second factor"), "{}", outside.page);
+}
+
+#[tokio::test]
+async fn a_device_from_before_the_first_factor_is_vouched_for_by_its_owner_with_the_factor_or_signed_in_anew()
+{
+    let place = Place::new().await;
+    let login = json!({
+        "type": "m.login.password", "user": "hanako", "password": PASSWORD, "device_id": "OLD", "refresh_token": true,
+    });
+    let old = place.town.ask("POST", LOGIN, login.clone()).await.ok();
+    let session = place.town.person("hs1", &old);
+    let mut browser = place.browser(None).await;
+    browser.open(PAGE).await;
+    browser.send_with("begin_factor", &[("do", "begin_factor")]).await;
+    let phone = Phone::scanning(&browser.page);
+    browser.send(ACCOUNT, &[("code", &phone.code(&place.clock, 0)), ("name", "電話")]).await;
+    assert!(browser.page.contains("It is set up"), "{}", browser.page);
+    session.get("/account/whoami").await.ok();
+    place.rule(|rules| rules.outside = FactorRule::Needed);
+    let early = "signed in before you had a second factor";
+    is_barred(session.get("/account/whoami").await, early);
+    // Other tokens make it no other session.
+    let refreshed = json!({ "refresh_token": old["refresh_token"] });
+    let refreshed = place.town.ask("POST", "/_matrix/client/v3/refresh", refreshed).await.ok();
+    let mut newer = old.clone();
+    newer["access_token"] = refreshed["access_token"].clone();
+    let session = place.town.person("hs1", &newer);
+    is_barred(session.get("/account/whoami").await, early);
+    // A browser that was left open vouches for none.
+    browser.open(DEVICES).await;
+    place.hand.advance(Duration::from_secs(600));
+    browser.send_with("vouch", &[("do", "vouch")]).await;
+    assert_eq!(browser.status, 403, "{}", browser.page);
+    is_barred(session.get("/account/whoami").await, early);
+    let mut fresh = place.browser(None).await;
+    fresh.send(SECOND, &[("code", &phone.code(&place.clock, 0))]).await;
+    fresh.open(DEVICES).await;
+    fresh.page = fresh.page.replace("OLD", "NEW");
+    fresh.send_with("vouch", &[("do", "vouch")]).await;
+    assert_eq!(fresh.status, 404, "{}", fresh.page);
+    // Signed in anew by way of a page that asks for the factor, the same device is another session.
+    let token = place.login_token(&mut fresh).await;
+    let login = json!({ "type": "m.login.token", "token": token, "device_id": "OLD" });
+    let anew = place.town.ask("POST", LOGIN, login).await.ok();
+    place.town.person("hs1", &anew).get("/account/whoami").await.ok();
+    fresh.open(DEVICES).await;
+    assert!(!fresh.page.contains(early), "{}", fresh.page);
+    fresh.send_with("sign_out", &[("do", "sign_out")]).await;
+    assert!(fresh.page.contains("No device is signed in"), "{}", fresh.page);
 }
 
 #[tokio::test]

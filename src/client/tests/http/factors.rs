@@ -331,6 +331,64 @@ async fn where_administrators_must_have_a_factor_others_need_none() {
 }
 
 #[tokio::test]
+async fn a_set_up_that_is_not_gone_through_with_leaves_the_old_factor_alone() {
+    let steered = Steered::new(FactorsFor::Nobody).await;
+    let (phone, _) = steered.with_factor().await;
+    let mut browser = steered.at_second_step().await;
+    browser.send(SECOND, &[("code", &phone.code(&steered.clock, 0))]).await;
+    browser.send_with("begin_factor", &[("do", "begin_factor")]).await;
+    // She has scanned it, and closes the page.
+    let other = Phone::scanning(&browser.page);
+    browser.open(ACCOUNT).await;
+    steered.step();
+    let mut again = steered.at_second_step().await;
+    again.send(SECOND, &[("code", &other.code(&steered.clock, 0))]).await;
+    assert!(again.status == 403, "{}", again.page);
+    again.send(SECOND, &[("code", &phone.code(&steered.clock, 0))]).await;
+    assert_eq!(again.status, 200, "{}", again.page);
+    assert_eq!(steered.town.accounts.factors(hanako()).await.unwrap().list().len(), 1);
+}
+
+#[tokio::test]
+async fn each_step_of_a_sign_in_gives_another_cookie_and_the_one_before_is_nobodys() {
+    let steered = Steered::new(FactorsFor::Nobody).await;
+    let (phone, _) = steered.with_factor().await;
+    let mut browser = Browser::new(&steered.town);
+    browser.open(PAGE).await;
+    let mut shown = vec![browser.cookies()];
+    browser.sign_in("hanako", PASSWORD).await;
+    shown.push(browser.cookies());
+    browser.send(SECOND, &[("code", &phone.code(&steered.clock, 0))]).await;
+    assert!(browser.page.contains("電話"), "{}", browser.page);
+    let begun = browser.cookies();
+    browser.open("/_yakuba/account?action=password").await;
+    let (old, new) = (PASSWORD, "correct horse battery staple");
+    browser
+        .send_with(
+            "password",
+            &[("do", "password"), ("password", old), ("new_password", new), ("again", new)],
+        )
+        .await;
+    assert_eq!(browser.status, 200, "{}", browser.page);
+    shown.push(begun);
+    // Whoever had any of them before is signed in by none.
+    let last = browser.cookies();
+    for before in shown {
+        assert_ne!(before, last);
+        let mut thief = Browser::new(&steered.town);
+        thief.show(before);
+        thief.open(ACCOUNT).await;
+        assert!(
+            thief.page.contains("name=\"password\"") && !thief.page.contains("Display name"),
+            "{}",
+            thief.page
+        );
+    }
+    browser.open(ACCOUNT).await;
+    assert!(browser.page.contains("Display name"), "{}", browser.page);
+}
+
+#[tokio::test]
 async fn the_first_factor_signs_all_other_browsers_out() {
     let steered = Steered::new(FactorsFor::Nobody).await;
     steered.has_account("hanako", false).await;

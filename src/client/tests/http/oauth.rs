@@ -66,6 +66,16 @@ impl<'a> Browser<'a> {
         self.page = String::from_utf8(bytes.to_vec()).unwrap();
     }
 
+    /// The cookies that it has.
+    pub(crate) fn cookies(&self) -> HashMap<String, String> {
+        self.cookies.clone()
+    }
+
+    /// Has it show cookies of another one.
+    pub(crate) fn show(&mut self, cookies: HashMap<String, String>) {
+        self.cookies = cookies;
+    }
+
     /// Opens a page and follows our own redirects.
     pub(crate) async fn open(&mut self, path: &str) {
         self.go("GET", path, None).await;

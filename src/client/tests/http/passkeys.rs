@@ -252,6 +252,16 @@ async fn a_recovery_ends_passkeys_and_another_authority_knows_none() {
     let of_page = answer(&half_way.page, &key);
     send(&mut half_way, &of_page).await;
     assert!(half_way.status == 403 && half_way.page.contains("is wrong"), "{}", half_way.page);
+    // Nor by one that is begun after it.
+    let mut fresh = Browser::new(&steered.town);
+    fresh.open(SIGN_IN).await;
+    let of_page = answer(&fresh.page, &key);
+    send(&mut fresh, &of_page).await;
+    assert!(fresh.status == 403 && fresh.page.contains("is wrong"), "{}", fresh.page);
+    // Beside the password none is asked for.
+    fresh.open(crate::factors::PAGE).await;
+    fresh.sign_in("hanako", PASSWORD).await;
+    assert!(!fresh.page.contains(&written(&key.credential)), "{}", fresh.page);
 }
 
 #[tokio::test]

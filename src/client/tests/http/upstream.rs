@@ -240,6 +240,31 @@ fn hanako() -> Value {
 }
 
 #[tokio::test]
+async fn of_somebody_in_too_many_groups_nothing_is_known_and_nothing_changes() {
+    let desk = Desk::new().await;
+    let mut browser = desk.sent("/_yakuba/account").await;
+    desk.back(&mut browser, hanako()).await;
+    assert!(browser.page.contains("@hanako:hs1"), "{}", browser.page);
+    let (user, by) = (ruma::user_id!("@hanako:hs1"), account::Actor::operator("test"));
+    desk.town.accounts.set_administrator(user, true, &by).await.unwrap();
+    let before = desk.town.accounts.find_account(user).await.unwrap().unwrap();
+    // 201 groups do not fit into a token: it says where they are had.
+    let mut claims = hanako();
+    claims["hasgroups"] = json!(true);
+    claims["_claim_names"] = json!({ "groups": "src1" });
+    claims["_claim_sources"] =
+        json!({ "src1": { "endpoint": "https://graph.windows.net/x/getMemberObjects" } });
+    for _ in 0..2 {
+        let mut browser = desk.sent("/_yakuba/account").await;
+        desk.back(&mut browser, claims.clone()).await;
+        assert!(browser.page.contains("@hanako:hs1"), "{}", browser.page);
+    }
+    let after = desk.town.accounts.find_account(user).await.unwrap().unwrap();
+    assert!(after.admin && !after.deactivated);
+    assert_eq!(after.profile.displayname, before.profile.displayname);
+}
+
+#[tokio::test]
 async fn the_first_sign_in_makes_an_account_and_the_second_finds_it() {
     let desk = Desk::new().await;
     let mut browser = desk.sent("/_yakuba/account").await;

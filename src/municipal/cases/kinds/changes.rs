@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use audit::{Action, Deed};
 use duties::{Duties, Duty};
 use organisation::{
-    Approval as SetApproval, ChangeSet, Error as OrganisationError, Organisations, Role, SetId, State,
+    Approval as SetApproval, ChangeSet, Error as OrganisationError, Organisations, Role, SetId, State, UnitId,
 };
 use personnel::Personnel;
+use rules::Rules;
 use ruma::{ServerName, UserId};
 use store::Batch;
 
@@ -17,6 +18,7 @@ use crate::{
     case::{Case, Step, Who},
     field::{Field, FieldKind, Fields},
     kind::{Asked, Effect, It, Kind, KindError, Plan},
+    kinds::rule_days::shown,
     people::{People, Standing},
     words::{Told, moment, words},
 };
@@ -34,6 +36,27 @@ pub struct ApplyChanges {
     pub duties: Duties,
     /// Accounts.
     pub people: Arc<dyn People>,
+    /// What speaks of units besides.
+    pub speaks: Arc<dyn SpeaksOfUnits>,
+}
+
+/// What speaks of units, and of nobody once one is closed with nothing in its place.
+#[async_trait]
+pub trait SpeaksOfUnits: Send + Sync {
+    /// What speaks of a unit, as people call it.
+    ///
+    /// # Errors
+    /// [`KindError`].
+    async fn speaking_of(&self, authority: &ServerName, unit: UnitId) -> Result<Vec<String>, KindError>;
+}
+
+#[async_trait]
+impl SpeaksOfUnits for Rules {
+    async fn speaking_of(&self, authority: &ServerName, unit: UnitId) -> Result<Vec<String>, KindError> {
+        let rules = shown(self, authority).await?.rules.into_iter();
+        let rules = rules.filter(|one| one.holds && one.rule.units.below == Some(unit));
+        Ok(rules.map(|one| one.rule.title).collect())
+    }
 }
 
 /// As what somebody agrees by asking, if he does.
@@ -181,8 +204,26 @@ impl Kind for ApplyChanges {
     }
 
     async fn meant(&self, authority: &ServerName, fields: &Fields) -> Result<Vec<(String, Told)>, KindError> {
-        let (_, set) = self.set(authority, fields).await?;
-        Ok(set.guards.into_iter().map(|guard| (guard.kind.word().to_owned(), guard.told)).collect())
+        let (id, set) = self.set(authority, fields).await?;
+        let guards = set.guards.into_iter().map(|guard| (guard.kind.word().to_owned(), guard.told));
+        let mut meant: Vec<_> = guards.collect();
+        for closing in self.organisations.closing(authority, id).await.map_err(of_organisation)? {
+            let rules = self.speaks.speaking_of(authority, closing.unit).await?;
+            if rules.is_empty() && closing.addresses.is_empty() {
+                continue;
+            }
+            let rules: Vec<_> = rules.iter().map(|rule| format!("「{rule}」")).collect();
+            let addresses: Vec<_> = closing.addresses.iter().map(|name| format!("@{name}")).collect();
+            let both =
+                |between: &str| rules.iter().chain(&addresses).cloned().collect::<Vec<_>>().join(between);
+            let (name, ja, en) = (closing.name, both("、"), both(", "));
+            let told = words!(
+                "「{name}」を後継なしで廃止すると、これを指す規則や宛先は誰にも届かなくなります: {ja}",
+                "Once \"{name}\" is closed with nothing in its place, the rules and addresses that name it reach nobody: {en}"
+            );
+            meant.push((format!("closes_{}", closing.unit.0), told));
+        }
+        Ok(meant)
     }
 
     async fn plan(&self, asked: &Asked<'_>) -> Result<Plan, KindError> {

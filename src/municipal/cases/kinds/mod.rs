@@ -4,8 +4,10 @@ mod adoption;
 mod changes;
 mod duty;
 mod rule_days;
+mod rule_says;
 
 pub use adoption::{AdoptRoom, Moderators};
-pub use changes::ApplyChanges;
+pub use changes::{ApplyChanges, SpeaksOfUnits};
 pub use duty::GiveDuty;
-pub use rule_days::RuleDays;
+pub use rule_days::{RuleDays, said_of};
+pub use rule_says::RuleSays;

@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use duties::Duty;
 use intake::Date;
 use organisation::calendar::day_of;
-use rules::{Answer as RulesAnswer, Days, Order as RulesOrder, RuleId, Rules, Shown};
+use rules::{Answer as RulesAnswer, Days, Order as RulesOrder, Rule, RuleId, Rules, Shown, ShownRule};
 use ruma::ServerName;
+use sha2::{Digest, Sha256};
 
 use crate::{
     case::Step,
@@ -26,10 +27,10 @@ use crate::{
 const EXPIRES_IN: Duration = Duration::from_secs(30 * 86_400);
 
 /// Days ahead of which something can be said.
-const MOST_AHEAD: u64 = 1_100;
+pub(crate) const MOST_AHEAD: u64 = 1_100;
 
 /// Rules that can be chosen from: as many as there are at most.
-const MOST_CHOICES: usize = rules::limits::MAX_RULES;
+pub(crate) const MOST_CHOICES: usize = rules::limits::MAX_RULES;
 
 /// From and until when a rule of rooms holds.
 pub struct RuleDays {
@@ -40,6 +41,8 @@ pub struct RuleDays {
 /// What is asked for.
 struct Wish {
     rule: RuleId,
+    /// What it said when that was asked for ([`said_of`]).
+    said: String,
     ends: bool,
     from: Date,
     /// The last day.
@@ -48,11 +51,13 @@ struct Wish {
 
 impl Wish {
     fn of(fields: &Fields) -> Result<Self, KindError> {
-        let rule = fields.get("rule").parse().ok().map(RuleId);
-        let (rule, from) = rule.zip(fields.day("from")).ok_or_else(|| {
+        let rule = fields.get("rule").split_once('-');
+        let rule = rule.and_then(|(rule, said)| Some((RuleId(rule.parse().ok()?), said.to_owned())));
+        let ((rule, said), from) = rule.zip(fields.day("from")).ok_or_else(|| {
             KindError::Refused(words!("規則か日付を読み取れません。", "The rule or the day cannot be read."))
         })?;
-        let wish = Self { rule, ends: fields.get("what") == "end", from, through: fields.day("through") };
+        let wish =
+            Self { rule, said, ends: fields.get("what") == "end", from, through: fields.day("through") };
         match wish.through {
             Some(_) if wish.ends => Err(KindError::Refused(words!(
                 "終了するときは、最後の日を空欄にしてください。",
@@ -83,14 +88,40 @@ impl Wish {
     }
 }
 
-impl RuleDays {
-    async fn shown(&self, authority: &ServerName) -> Result<Shown, KindError> {
-        let by = audit::Actor::server();
-        match self.rules.carry_out(authority, RulesOrder::Show { day: None }, &by).await.map_err(of_rules)? {
-            RulesAnswer::Shown(shown) => Ok(shown),
-            _ => Err(KindError::Failed("rules gave another answer".to_owned())),
-        }
+/// The rules as they are today.
+pub(crate) async fn shown(rules: &Rules, authority: &ServerName) -> Result<Shown, KindError> {
+    let by = audit::Actor::server();
+    match rules.carry_out(authority, RulesOrder::Show { day: None }, &by).await.map_err(of_rules)? {
+        RulesAnswer::Shown(shown) => Ok(shown),
+        _ => Err(KindError::Failed("rules gave another answer".to_owned())),
     }
+}
+
+/// A rule with what it says, as it is chosen: another one where anything of it is said otherwise.
+///
+/// # Errors
+/// Never so far.
+pub fn said_of(shown: &ShownRule) -> Result<String, KindError> {
+    Ok(format!("{}-{}", shown.id.0, print_of(shown.last())?))
+}
+
+fn print_of(rule: &Rule) -> Result<String, KindError> {
+    let json = serde_json::to_vec(rule).map_err(|error| KindError::Failed(error.to_string()))?;
+    let hash = Sha256::digest(&json);
+    Ok(hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The rule, unless it says something else by now: those who agree have read what it said.
+pub(crate) fn still_said(shown: Option<ShownRule>, said: &str) -> Result<ShownRule, KindError> {
+    let shown = shown
+        .ok_or_else(|| KindError::Refused(words!("その規則はありません。", "There is no such rule.")))?;
+    if print_of(shown.last())? == said {
+        return Ok(shown);
+    }
+    Err(KindError::Refused(words!(
+        "申請のあとに規則の内容が変わりました。内容を確認して、申請し直してください。",
+        "The rule was changed since this was asked for; please look at it and ask anew."
+    )))
 }
 
 #[async_trait]
@@ -115,15 +146,17 @@ impl Kind for RuleDays {
     }
 
     async fn fields(&self, authority: &ServerName) -> Result<Vec<Field>, KindError> {
-        let shown = self.shown(authority).await?;
+        let shown = shown(&self.rules, authority).await?;
         let rules = shown.rules.iter().take(MOST_CHOICES).map(|shown| {
             let (RuleId(id), title) = (shown.id, &shown.rule.title);
+            let said = said_of(shown)?;
             let name = match shown.holds {
                 true => words!("{id}: {title}(有効)", "{id}: {title} (holds)"),
                 false => words!("{id}: {title}(終了・開始前)", "{id}: {title} (does not hold)"),
             };
-            (id.to_string(), name)
+            Ok((said, name))
         });
+        let rules = rules.collect::<Result<Vec<_>, KindError>>()?;
         let day = |word: &str, label, remark, optional| Field {
             word: word.to_owned(),
             label,
@@ -136,7 +169,7 @@ impl Kind for RuleDays {
                 word: "rule".to_owned(),
                 label: words!("規則", "Rule"),
                 remark: words!("", ""),
-                kind: FieldKind::Choice(rules.collect()),
+                kind: FieldKind::Choice(rules),
                 optional: false,
             },
             Field {
@@ -170,13 +203,12 @@ impl Kind for RuleDays {
             )));
         }
         let wish = Wish::of(asked.fields)?;
-        let shown = self.shown(asked.authority).await?;
+        let shown = shown(&self.rules, asked.authority).await?;
         let rule = shown.rules.into_iter().find(|shown| shown.id == wish.rule);
-        let rule = rule
-            .ok_or_else(|| KindError::Refused(words!("その規則はありません。", "There is no such rule.")))?;
+        let rule = still_said(rule, &wish.said)?;
         // What would not be done later is told now.
         self.rules.check_days(asked.authority, wish.rule, wish.days(asked.day)?).await.map_err(of_rules)?;
-        let (title, from, era) = (&rule.rule.title, wish.from, wish.from.in_era());
+        let (title, from, era) = (&rule.last().title, wish.from, wish.from.in_era());
         let title = match (wish.ends, wish.through) {
             (true, _) => words!("規則「{title}」を{era}から終了", "the rule “{title}” ends on {from}"),
             (false, None) => {
@@ -209,6 +241,8 @@ impl Kind for RuleDays {
         let today = day_of(it.now).ok_or_else(|| {
             KindError::Refused(words!("時計の日付を読めません。", "The clock shows no day."))
         })?;
+        let rules = shown(&self.rules, it.authority).await?.rules;
+        still_said(rules.into_iter().find(|shown| shown.id == wish.rule), &wish.said)?;
         let (days, case) = (wish.days(today)?, it.id.0.to_string());
         let batch = self.rules.batch_of_days(it.authority, wish.rule, days, it.by, ("case", &case)).await;
         Ok(Effect::Written(Box::new(batch.map_err(of_rules)?)))

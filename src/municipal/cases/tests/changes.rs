@@ -89,6 +89,99 @@ async fn who_is_a_personnel_officer_agrees_by_asking_and_an_administrator_by_app
 }
 
 #[tokio::test]
+async fn whoever_approved_a_set_that_fits_no_more_at_its_hour_is_told_once() {
+    let town = Town::with_people().await;
+    let (first, second) =
+        (town.renaming("防災課", "危機管理課").await, town.renaming("防災課", "防災対策課").await);
+    for (set, at) in [(first, ""), (second, LATER)] {
+        let id = town.ask("p", ask(set, at)).await;
+        town.of("a", approve(id, None)).await.unwrap();
+    }
+    let by = Actor::operator("uid 1000");
+    town.desk.carry_out(kanazawa(), DeskOrder::Apply { id: first }, &by).await.unwrap();
+    let mut told = BTreeSet::new();
+    town.cases.tell_of_void(kanazawa(), &mut told).await.unwrap();
+    assert!(told.is_empty(), "its hour has not come");
+    town.noon_of("2026-03-03");
+    town.desk.carry_out(kanazawa(), DeskOrder::Apply { id: second }, &by).await.unwrap();
+    assert_eq!(town.set_state(second).await, SetState::Stale);
+    // Who cannot be told now is told by the next look, and nobody twice.
+    *town.people.is_down.lock() = true;
+    town.cases.tell_of_void(kanazawa(), &mut told).await.unwrap_err();
+    *town.people.is_down.lock() = false;
+    for _ in 0..2 {
+        town.cases.tell_of_void(kanazawa(), &mut told).await.unwrap();
+    }
+    let name = format!("set-{}-void", second.0);
+    let heard: Vec<_> = town
+        .people
+        .told
+        .lock()
+        .iter()
+        .filter(|((_, one), _)| *one == name)
+        .map(|((user, _), _)| user.clone())
+        .collect();
+    assert_eq!((heard, *town.people.again.lock()), (vec!["a".to_owned(), "p".to_owned()], 0));
+    // After some days it is no news, whoever asks anew.
+    town.noon_of("2026-03-12");
+    town.people.told.lock().clear();
+    town.cases.tell_of_void(kanazawa(), &mut BTreeSet::new()).await.unwrap();
+    assert!(town.people.told.lock().keys().all(|(_, one)| *one != name));
+}
+
+#[tokio::test]
+async fn what_speaks_of_a_unit_that_is_closed_is_told_and_meant_by_whoever_asks_and_agrees() {
+    let town = Town::with_people().await;
+    let unit = |name: &str| Act::MakeUnit {
+        name: name.to_owned(),
+        code: None,
+        parent: Some("総務部".to_owned()),
+        body: None,
+    };
+    let edit = |acts, on: &str| Edit { acts, day: Some(day(on)), at: None };
+    let make = async |edit: Edit| {
+        let (order, by) = (DeskOrder::Edit(Box::new(edit)), Actor::operator("uid 1000"));
+        match town.desk.carry_out(kanazawa(), order, &by).await {
+            Ok(DeskAnswer::Set(id, _)) => id,
+            other => panic!("{other:?}"),
+        }
+    };
+    let agreed = async |set: SetId, means: &[&str]| {
+        let id = town.ask("p", ask_meaning(set, "", means)).await;
+        let means = means.iter().map(|word| (*word).to_owned()).collect();
+        town.of("a", Order::Approve { id, text: String::new(), seen: None, means }).await.unwrap();
+        town.desk
+            .carry_out(kanazawa(), DeskOrder::Apply { id: set }, &Actor::operator("uid 1000"))
+            .await
+            .unwrap();
+    };
+    let new = unit("臨時給付金課");
+    let address =
+        Act::Address { name: "kyufu".to_owned(), unit: Some("臨時給付金課".to_owned()), title: None };
+    agreed(make(edit(vec![new, address], "2026-03-01")).await, &[]).await;
+
+    let set = make(edit(vec![Act::CloseUnit { unit: "臨時給付金課".to_owned() }], "2026-03-01")).await;
+    let closing = Organisations::new(&town.store).closing(kanazawa(), set).await.unwrap();
+    let [closing] = &closing[..] else { panic!("{closing:?}") };
+    assert_eq!((closing.name.as_str(), &closing.addresses[..]), ("臨時給付金課", &["kyufu".to_owned()][..]));
+    let told = refusal(town.of("p", ask(set, "")).await);
+    assert!(told.contains("「課の連絡」") && told.contains("@kyufu"), "{told}");
+    let word = format!("closes_{}", closing.unit.0);
+    agreed(set, &[&word]).await;
+
+    // What takes its place is spoken of by what named the one before.
+    let new = unit("物価高対策課");
+    agreed(make(edit(vec![new], "2026-03-01")).await, &[]).await;
+    let merge = Act::MergeUnits {
+        units: vec!["物価高対策課".to_owned(), "人事課".to_owned()],
+        name: "人事給付課".to_owned(),
+        code: None,
+    };
+    let set = make(edit(vec![merge], "2026-03-01")).await;
+    assert_eq!(Organisations::new(&town.store).closing(kanazawa(), set).await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn whoever_is_neither_waits_for_both_and_one_person_is_not_both() {
     let town = Town::with_people().await;
     // Who administers alone is neither; who has both duties is one of them.

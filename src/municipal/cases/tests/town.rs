@@ -17,7 +17,8 @@ use store::{Backend, Batch, Counter, MemoryBackend, MemoryDisk, Position, Store,
 
 use crate::{
     Answer, ApplyChanges, By, CaseId, Cases, Demand, Error, GiveDuty, Kind, Message, Order, Parts, People,
-    PortError, Shown, Standing, State,
+    PortError, Shown, SpeaksOfUnits, Standing, State,
+    kind::KindError,
     tests::{effects::Trial, shown},
 };
 
@@ -103,6 +104,16 @@ pub(crate) const PEOPLE: &str = "\
 5,主査 五,総務部　人事課,主査,,2020-04-01,taro\n\
 6,主査 六,総務部　人事課,主査,,2020-04-01,jiro\n";
 
+/// One rule that names every unit.
+struct RuleOfUnits;
+
+#[async_trait]
+impl SpeaksOfUnits for RuleOfUnits {
+    async fn speaking_of(&self, _: &ServerName, _: UnitId) -> Result<Vec<String>, KindError> {
+        Ok(vec!["課の連絡".to_owned()])
+    }
+}
+
 /// An authority at noon of 1 March 2026.
 pub(crate) struct Town {
     pub(crate) cases: Cases,
@@ -154,6 +165,7 @@ impl Town {
         let parts = personnel::Parts {
             store: store.clone(),
             authorities: authorities.clone(),
+            names: Arc::new(()),
             clock: clock.clone(),
             tasks: &tasks,
         };
@@ -172,6 +184,7 @@ impl Town {
                 personnel: desk.clone(),
                 duties: duties.clone(),
                 people: people.clone(),
+                speaks: Arc::new(RuleOfUnits),
             }),
             Arc::new(Trial { store: store.clone(), adds_rows: true }),
             Arc::new(Trial { store: store.clone(), adds_rows: false }),

@@ -91,6 +91,17 @@ impl Date {
         if self.month < 4 { self.year.saturating_sub(1) } else { self.year }
     }
 
+    /// Its fiscal year as offices write it: `令和7年度`, by the era that is there in May of it (令和元年度 had begun in 平成31年).
+    #[must_use]
+    pub fn fiscal_year_in_era(self) -> String {
+        let year = self.fiscal_year();
+        match era::of(Self { year, month: 5, day: 1 }) {
+            Some((era, 1)) => format!("{}元年度", era.name),
+            Some((era, year)) => format!("{}{year}年度", era.name),
+            None => format!("{year}年度"),
+        }
+    }
+
     /// As an official letter writes it: `令和8年4月1日`. Days before the first era that is known are written by the common
     /// calendar.
     #[must_use]
@@ -188,6 +199,19 @@ mod tests {
     fn fiscal_years_begin_in_april() {
         let of = |text: &str| text.parse::<Date>().map(Date::fiscal_year);
         assert_eq!(["2026-03-31", "2026-04-01", "2026-01-01"].map(of), [Ok(2025), Ok(2026), Ok(2025)]);
+        let shown = |text: &str| text.parse::<Date>().map(Date::fiscal_year_in_era).unwrap_or_default();
+        for (day, year) in [
+            ("2026-03-31", "令和7年度"),
+            ("2026-04-01", "令和8年度"),
+            ("2026-01-01", "令和7年度"),
+            ("2019-04-01", "令和元年度"),
+            ("2019-03-31", "平成30年度"),
+            ("1989-04-01", "平成元年度"),
+            ("1989-03-31", "昭和63年度"),
+            ("1860-04-01", "1860年度"),
+        ] {
+            assert_eq!(shown(day), year, "{day}");
+        }
     }
 
     #[test]

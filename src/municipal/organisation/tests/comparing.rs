@@ -191,6 +191,14 @@ fn a_file_by_the_name_used_at_work_leaves_the_legal_one() {
     };
     assert_eq!(name("2026-07-01"), ("佐藤 花子".to_owned(), "山田 花子".to_owned()));
     assert_eq!(name("2026-06-30"), ("佐藤 花子".to_owned(), "佐藤 花子".to_owned()));
+    // Taken back, it holds until the day before.
+    town.by_hand("2026-10-01", |by_hand| ((), by_hand.use_name(person, None).unwrap()));
+    let name = |on| {
+        let person = town.known.person(person, day(on)).unwrap();
+        (person.name.clone(), person.called().to_owned())
+    };
+    assert_eq!(name("2026-09-30"), ("佐藤 花子".to_owned(), "山田 花子".to_owned()));
+    assert_eq!(name("2026-10-01"), ("佐藤 花子".to_owned(), "佐藤 花子".to_owned()));
 }
 
 #[test]
@@ -254,6 +262,84 @@ fn an_empty_or_much_too_short_file_has_guards() {
     let intake = Intake { rows: Vec::new(), ..read(&format!("{HEADER}{everybody}")) };
     let draft = compare(&town.known, &town.source, &intake, &terms, &mut town.ids);
     assert_eq!(kinds(&draft), [GuardKind::Empty, GuardKind::ManyEnd, GuardKind::UnitEmptied]);
+}
+
+#[test]
+fn of_twelve_thousand_rows_with_one_stray_quote_one_is_wrong_and_nobody_ends() {
+    let row = |number: u32| format!("{number:05},山田 花子,,防災課,主事,,,\n");
+    let rows = |quoted: u32| -> String {
+        (1..=12_000)
+            .map(|n| if n == quoted { format!("{n:05},\"山田 花子,,防災課,主事,,,\n") } else { row(n) })
+            .collect()
+    };
+    let mut town = Town::with(&rows(0));
+    // Of the second row of the table on, where the header is the first.
+    let intake = read(&format!("{HEADER}{}", rows(2_339)));
+    assert_eq!((intake.rows.len(), intake.problems.len(), intake.problems[0].place.row), (11_999, 1, 2_340));
+    assert!(intake.rows.iter().all(|row| row.name.to_string() == "山田 花子"));
+    let before = town.known.clone();
+    let draft = town.compare(&rows(2_339), &Town::terms("2026-04-01"));
+    // Whose row it is cannot be known, so nobody is taken for gone.
+    assert_eq!((draft.count(Kind::Ended), draft.count(Kind::New)), (0, 0));
+    assert_eq!(draft.guards.iter().map(|guard| guard.kind).collect::<Vec<_>>(), [GuardKind::Unread]);
+    assert_eq!(town.posts("02339", "2026-04-01"), ["防災課 主事"]);
+    assert_eq!(town.known.records().count(), before.records().count(), "until somebody agrees");
+}
+
+#[test]
+fn a_kanji_with_a_selector_and_one_without_are_the_same_persons_name() {
+    let mut town = Town::with("1,葛城 花子,,防災課,主査,,,\n2,田中 太郎,,税務課,主査,,,\n");
+    let person = town.person("1", "2026-01-01");
+    for (name, on) in [
+        ("葛\u{e0100}城 花子", "2026-04-01"),
+        ("葛\u{e0101}城 花子", "2026-05-01"),
+        ("葛城 花子", "2026-06-01"),
+    ] {
+        let draft = town.import(&format!("1,{name},,防災課,主査,,,\n2,田中 太郎,,税務課,主査,,,\n"), on);
+        assert_eq!(
+            (draft.count(Kind::Wrong), draft.count(Kind::New), draft.count(Kind::Ended)),
+            (0, 0, 0),
+            "{name}"
+        );
+        assert_eq!(town.person("1", on), person);
+    }
+    // Another source of the same people says it with the selector.
+    let staff = std::mem::replace(&mut town.source.name, "併任名簿".to_owned());
+    let draft = town.import("1,葛\u{e0100}城 花子,,税務課,主査,兼務,2026-07-01,\n", "2026-07-01");
+    assert_eq!((draft.count(Kind::Wrong), draft.count(Kind::New)), (0, 0), "{draft:#?}");
+    town.source.name = staff;
+    assert_eq!(town.person("1", "2026-07-01"), person);
+}
+
+#[test]
+fn a_wave_dash_and_a_wide_tilde_are_one_units_name() {
+    let mut town = Town::with("1,山田 花子,,学び\u{301c}ん課,主査,,,\n");
+    let draft = town.import("1,山田 花子,,学び\u{ff5e}ん課,主査,,,\n", "2026-04-01");
+    assert_eq!(
+        (draft.count(Kind::New), draft.count(Kind::Moved), draft.count(Kind::Wrong)),
+        (0, 0, 0),
+        "{draft:#?}"
+    );
+    assert_eq!(town.known.top_units(town.body(), day("2026-04-01")).len(), 1);
+}
+
+#[test]
+fn a_unit_of_several_that_is_gone_from_a_file_has_a_guard_and_its_people_are_not_lost() {
+    let unit = |unit: u32| -> String {
+        (1..=12).map(|n| format!("{},山田 花子,,第{unit}課,主事,,,\n", unit * 100 + n)).collect()
+    };
+    let all: String = (1..=30).map(unit).collect();
+    let mut town = Town::with(&all);
+    let without: String = (1..=29).map(unit).collect();
+    let draft = town.compare(&without, &Town::terms("2026-04-01"));
+    let emptied: Vec<_> = draft.guards.iter().filter(|guard| guard.kind == GuardKind::UnitEmptied).collect();
+    assert!(emptied.len() == 1 && emptied[0].told.ja.contains("第30課"), "{:#?}", draft.guards);
+    // Where its people are in another unit's rows, they are there, and nobody is without.
+    let moved = all.replace("第30課", "第1課");
+    town.import(&moved, "2026-04-01");
+    for number in 3_001..=3_012 {
+        assert_eq!(town.posts(&number.to_string(), "2026-04-01"), ["第1課 主事"]);
+    }
 }
 
 #[test]

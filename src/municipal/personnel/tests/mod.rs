@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 use audit::{Actor, Filter, Record};
 use base::{Clock, ManualClock, Metrics, Tasks, Timestamp};
 use encoding_rs::SHIFT_JIS;
-use intake::{Date, How};
+use intake::{Date, How, Mapping};
 use organisation::{Approval, ChangeSet, GuardKind, Kind, Organisations, Role, SetId, State};
 use ruma::{ServerName, server_name};
 use store::{Backend, Interposed, MemoryBackend, MemoryDisk, Position, Store};
@@ -64,7 +64,13 @@ impl Town {
         let tasks = Tasks::new(&metrics);
         let store = Store::open(backend, Default::default(), &tasks, &metrics).await.unwrap();
         let authorities = vec![kanazawa().to_owned(), port().to_owned()];
-        let desk = Personnel::new(Parts { store: store.clone(), authorities, clock, tasks: &tasks });
+        let desk = Personnel::new(Parts {
+            store: store.clone(),
+            authorities,
+            names: Arc::new(()),
+            clock,
+            tasks: &tasks,
+        });
         Self { desk, store, hand, tasks }
     }
 

@@ -79,6 +79,7 @@ impl Town {
         let parts = personnel::Parts {
             store: store.clone(),
             authorities: authorities(),
+            names: Arc::new(()),
             clock: clock.clone(),
             tasks: &tasks,
         };

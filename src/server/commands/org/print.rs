@@ -162,6 +162,12 @@ pub(super) fn columns(columns: &Columns) -> anyhow::Result<()> {
         let among = among.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         say(&tr!("  {field} は {among} 列目のいずれか", "  {field} may be any of the columns {among}"))?;
     }
+    if let Some(width) = columns.lost_zeros {
+        say(&tr!(
+            "職員番号の先頭の 0 が消えています。対応に \"digits\":{{\"filled_to\":{width}}} と書くと {width} 桁に補います",
+            "the numbers have lost their zeros in front: with \"digits\":{{\"filled_to\":{width}}} in the mapping they are filled up to {width} digits"
+        ))?;
+    }
     match &columns.doubt {
         Some(doubt) => say(said(doubt))?,
         None => say(&tr!("このまま取り込めます", "an import takes it as it is"))?,

@@ -287,6 +287,67 @@ async fn columns_are_guessed_put_right_saved_and_used_by_the_next_file() {
     assert_eq!(rows(&server, server.name(), "organisation.save_mapping").await.len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_shown_as_it_was_read_and_read_otherwise_where_somebody_says_so() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
+    // Headings in ASCII, and three names of the letters that IBM has added to Shift_JIS: 髙﨑, 德永, 濵田.
+    let rows: [&[u8]; 4] = [
+        b"employee no,name\r\n",
+        b"00001,\xfb\xfc\xfa\xb1\r\n",
+        b"00002,\xfa\xd0\x89\x69\r\n",
+        b"00003,\xfa\xb1\x93\x63\r\n",
+    ];
+    let file = rows.concat();
+    let look = async |officer: &mut Browser, encoding: &str| {
+        let asked = [("do", "columns"), ("encoding", encoding)];
+        officer.upload(IMPORT, &asked, &file).await
+    };
+    let page = look(&mut officer, "").await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+    for text in ["CP932", "髙﨑、", "﨑田", "00001、00002、00003"] {
+        assert!(page.text.contains(text), "{text}: {}", page.text);
+    }
+    // What another one makes of it is seen as well, or told to be no such file.
+    let other = look(&mut officer, "euc-jp").await;
+    assert!(!other.text.contains("髙﨑"), "{}", other.text);
+    assert!(look(&mut officer, "utf-8").await.status.is_client_error());
+    let page = look(&mut officer, "shift_jis").await;
+    assert!(page.text.contains("髙﨑、"), "{}", page.text);
+    assert!(
+        page.text.contains("name=\"kept-encoding\" value=\"shift_jis\""),
+        "and it is kept: {}",
+        page.text
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_day_is_the_same_day_wherever_it_is_shown() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
+    let (_, mut chief) = administrator(&server, "kanazawa.test", "chief").await;
+    let file = FILE.replace("2020-04-01", "2020-01-01");
+    let fields = FIRST.map(|(name, value)| (name, if name == "day" { "2020-01-01" } else { value }));
+    let set = propose(&mut officer, &fields, &file).await;
+    assert!(officer.open(&set).await.contains("令和2年1月1日"));
+    assert!(officer.open(CHANGES).await.contains("令和2年1月1日"));
+    applied(&server, (&mut officer, &mut chief), &set).await;
+    let on =
+        async |officer: &mut Browser, day: &str| officer.open(&format!("{ORGANISATION}?day={day}")).await;
+    let page = on(&mut officer, "2020-01-01").await;
+    for text in ["防災課", "令和2年1月1日", "令和元年度", "value=\"2020-01-01\""] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    let page = on(&mut officer, "2019-12-31").await;
+    assert!(page.contains("令和元年12月31日") && page.contains("0 人") && !page.contains("2 人"), "{page}");
+    let csv = officer.get(&format!("{ORGANISATION}?day=2020-01-01&as=csv")).await;
+    assert!(csv.text.contains("2020-01-01") || csv.text.contains("山田 花子"), "{}", csv.text);
+    let page = on(&mut officer, "2026-03-31").await;
+    assert!(page.contains("令和8年3月31日") && page.contains("令和7年度"), "{page}");
+}
+
 /// Uploads a file, and has two approve what becomes of it.
 pub(crate) async fn apply(
     server: &Server,

@@ -52,6 +52,53 @@ async fn a_token_is_made_with_bounds_changed_and_taken_away_and_its_word_is_in_n
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_typed_before_somebody_signed_in_anew_stands_on_the_page_and_is_sent_from_there() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (_, mut tab) = administrator(&server, "kanazawa.test", "chief").await;
+    let old = tab.proof_at(TOKENS).await;
+    let late = [("token", "sakura-2026"), ("uses", "2"), ("at", "2099-03-31T17:15"), ("proof", old.as_str())];
+    // In another tab he signs out.
+    let out = tab.proof_at(TOKENS).await;
+    tab.post_as_is("/_yakuba/sign-out", &[("proof", &out)]).await;
+    let body = ruma::exports::serde_html_form::to_string(late).unwrap();
+    let kind = Some("application/x-www-form-urlencoded");
+    let send = async |tab: &mut crate::browser::Browser, site| {
+        tab.ask_from(site, Method::POST, TOKENS, kind, body.clone().into()).await
+    };
+    let answer = send(&mut tab, Some("same-origin")).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    for text in ["sakura-2026", "2099-03-31T17:15", "サインイン（別のタブ）", "この内容で送信する"]
+    {
+        assert!(answer.text.contains(text), "{text}: {}", answer.text);
+    }
+    // And in again: what is sent from the tab of before is shown once more, and nothing is done yet.
+    tab.sign_in("chief").await;
+    let answer = send(&mut tab, Some("same-origin")).await;
+    assert!(answer.status == StatusCode::FORBIDDEN && answer.text.contains("sakura-2026"), "{}", answer.text);
+    assert_eq!(rows(&server, server.name(), "registration_token.put").await, []);
+    let at = answer.text.find(r#"<form class="card""#).unwrap();
+    let fresh = answer.text[at..].split(r#"name="proof" value=""#).nth(1).unwrap().split('"').next().unwrap();
+    let again: Vec<_> = late[..3].iter().copied().chain([("proof", fresh)]).collect();
+    assert_eq!(tab.post_as_is(TOKENS, &again).await.status, StatusCode::SEE_OTHER);
+    // Another site, and a browser that does not say who sends it, have nothing put before anybody.
+    for site in [Some("cross-site"), Some("same-site"), Some("none"), None] {
+        let answer = send(&mut tab, site).await;
+        assert!(
+            answer.status.is_client_error() && !answer.text.contains("sakura"),
+            "{site:?} {}",
+            answer.text
+        );
+    }
+    // A password is never on a page.
+    let removed = [("do", "delete"), ("id", "1"), ("password", PASSWORD), ("proof", old.as_str())];
+    let body = ruma::exports::serde_html_form::to_string(removed).unwrap();
+    let answer = tab.ask_from(Some("same-origin"), Method::POST, TOKEN, kind, body.into()).await;
+    assert!(answer.status == StatusCode::FORBIDDEN && !answer.text.contains(PASSWORD), "{}", answer.text);
+    assert!(answer.text.contains("type=\"password\""), "{}", answer.text);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_cannot_be_is_refused_and_what_was_typed_is_there_again() {
     let net = Net::new();
     let server = net.server("kanazawa.test").await;

@@ -29,8 +29,8 @@ async fn take(server: &Server, rows: &str, on: &str) {
     apply(server, server.name(), set).await;
 }
 
-/// Does something by hand, at once.
-async fn act(server: &Server, act: Act) -> SetId {
+/// A set by which something is done by hand.
+async fn propose(server: &Server, act: Act) -> SetId {
     let desk = server.look(|house| house.personnel.clone());
     let edit = Edit { acts: vec![act], day: Some("2026-04-01".parse().unwrap()), at: None };
     let order = Order::Edit(Box::new(edit));
@@ -38,6 +38,12 @@ async fn act(server: &Server, act: Act) -> SetId {
     else {
         panic!("no set")
     };
+    set
+}
+
+/// Does something by hand, at once.
+async fn act(server: &Server, act: Act) -> SetId {
+    let set = propose(server, act).await;
     decide(server, server.name(), set).await;
     apply(server, server.name(), set).await;
     set
@@ -123,6 +129,43 @@ async fn who_is_invited_by_another_servers_user_is_whoever_has_the_post_on_that_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_is_called_becomes_no_address_and_a_planned_address_becomes_nobodys_name() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    server.user("bousai").await;
+    take(&server, BEFORE, "2020-04-01").await;
+    let desk = server.look(|house| house.personnel.clone());
+    let on = |name: &str, day: &str| Edit {
+        acts: vec![address(name, Some("防災課"), None)],
+        day: Some(day.parse().unwrap()),
+        at: Some(base::Timestamp(1)),
+    };
+    let by = Actor::operator("uid 1000");
+    for name in ["bousai", "@bousai:kanazawa.test"] {
+        for order in
+            [Order::Try(Box::new(on(name, "2026-04-01"))), Order::Edit(Box::new(on(name, "2026-04-01")))]
+        {
+            let refused = desk.carry_out(server.name(), order, &by).await.unwrap_err();
+            assert!(refused.words().unwrap().ja.contains("「@bousai」は既に使われている"), "{refused}");
+        }
+    }
+    // Its day is years ahead.
+    let order = Order::Edit(Box::new(on("saigai", "2040-04-01")));
+    let Ok(Answer::Set(set, _)) = desk.carry_out(server.name(), order, &by).await else { panic!("no set") };
+    decide(&server, server.name(), set).await;
+    apply(&server, server.name(), set).await;
+    look(&server).await;
+    let new =
+        json!({ "username": "saigai", "password": testkit::PASSWORD, "auth": { "type": "m.login.dummy" } });
+    let hanako = server.user("hanako").await;
+    let (status, text) = hanako.ask(Method::POST, "/_matrix/client/v3/register", Some(&new)).await;
+    assert!(status == StatusCode::BAD_REQUEST && text.contains("M_USER_IN_USE"), "{text}");
+    // Said again, it is its own.
+    let again = Order::Try(Box::new(on("saigai", "2040-05-01")));
+    desk.carry_out(server.name(), again, &by).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_is_nobodys_account_and_reaches_nobody_once_it_has_ended() {
     let net = Net::new();
     let server = net.server("kanazawa.test").await;
@@ -171,10 +214,12 @@ async fn a_name_that_somebody_has_is_no_address_and_many_rooms_do_not_call_every
     let net = Net::new();
     let server = net.server("kanazawa.test").await;
     let (hanako, jiro) = (server.user("hanako").await, server.user("jiro").await);
-    let other = server.user("kocho").await;
     take(&server, BEFORE, "2020-04-01").await;
-    // An account that no person of the organisation has: it stays whose it is.
-    act(&server, address("kocho", Some("防災課"), Some("課長"))).await;
+    // An account that no person of the organisation has, and that is there before the set is applied: it stays whose it is.
+    let set = propose(&server, address("kocho", Some("防災課"), Some("課長"))).await;
+    let other = server.user("kocho").await;
+    decide(&server, server.name(), set).await;
+    apply(&server, server.name(), set).await;
     act(&server, address("bousai", Some("防災課"), Some("課長"))).await;
     look(&server).await;
     let room = jiro.create_room(Preset::PrivateChat).await;

@@ -38,6 +38,17 @@ pub(super) fn cases() -> Vec<Case> {
         )
         .rows(&["2:1 山田 花子 総務課", "3:2 田中 太郎 防災課"]),
         case(
+            "a fault behind a cell of two lines is told by its row",
+            usual("1,山田 花子,,,\"総務\r\n課\",,,\n2,田中 太郎,,,,,2026/2/30,\n3,佐藤 次郎,,,,,,\n"),
+        )
+        .rows(&["2:1 山田 花子 総務 課", "4:3 佐藤 次郎"])
+        .problems(&["! 3:7 Date Impossible"]),
+        case(
+            "a letter that is none behind a cell of two lines: row and line are told apart",
+            [usual("1,山田 花子,,,\"総務\n課\",,,\n").as_slice(), b"2,\xe5\xb1,,,,,,\n"].concat(),
+        )
+        .refused("Undecodable { encoding: Utf8, row: 3, line: 4,"),
+        case(
             "every cell in quotes, quotes and separators inside",
             "\"職員番号\",\"氏名\",\"所属\"\r\n\
              \"00123\",\"山田 \"\"花子\"\"\",\"総務,人事課\"\r\n",

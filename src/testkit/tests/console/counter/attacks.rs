@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 use testkit::Net;
 
 use super::{ASK, HOME, REASON, approve, ask, chiefs, has, seen, staff, wish};
-use crate::{PASSWORD, administrator, browser::Browser, rows, set_duty};
+use crate::{PASSWORD, administrator, browser::Browser, changes, holder, rows, set_duty};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_clicks_agree_once_and_each_shows_how_things_stand() {
@@ -244,4 +244,36 @@ async fn whoever_finds_a_browser_open_names_nobody_who_decides_in_its_owners_pla
         hanako.post(place, place, &[("end", "@taro:kanazawa.test")]).await.status,
         StatusCode::SEE_OTHER
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_goes_to_another_authority_takes_nothing_of_the_first_along() {
+    let net = Net::new();
+    let server = net.process(&["kanazawa.test", "nonoichi.test"]).await;
+    let [mut chief, ..] = chiefs(&server).await;
+    let (_, mut theirs) = administrator(&server, "nonoichi.test", "chief").await;
+    let mut hanako = staff(&server, "hanako").await;
+    let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
+    changes::apply(&server, (&mut officer, &mut chief), changes::FILE).await;
+    let case = ask(&mut hanako, ASK, &wish("hanako", "audit")).await;
+    // 出向: the same person, by number and name, is in the other's file from now on.
+    let moved = server.user_of("nonoichi.test", "hanako").await;
+    let mut there = Browser::of(&server, &moved).await;
+    changes::propose(&mut theirs, &changes::FIRST, changes::FILE).await;
+    for (is_his, path) in [
+        (true, HOME),
+        (true, "/_yakuba/counter/cases"),
+        (false, "/_yakuba/console/cases"),
+        (false, "/_yakuba/console/audit?q=hanako"),
+        (false, "/_yakuba/console/people?q=%E5%B1%B1%E7%94%B0"),
+    ] {
+        let browser = if is_his { &mut there } else { &mut theirs };
+        let page = browser.get(path).await.text;
+        for text in [REASON, "kanazawa.test", "防災課"] {
+            assert!(!page.contains(text), "{path} {text}: {page}");
+        }
+    }
+    assert_eq!(there.get(&case).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(theirs.get(&case).await.status, StatusCode::NOT_FOUND);
+    assert!(hanako.open(&case).await.contains(REASON), "and the first still has it");
 }

@@ -4,6 +4,7 @@ mod attacks;
 mod pages;
 mod rooms;
 mod rule_days;
+mod rule_says;
 
 use duties::Duty;
 use http::StatusCode;

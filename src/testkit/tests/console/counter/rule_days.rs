@@ -50,7 +50,10 @@ async fn an_officer_asks_from_and_until_when_a_rule_holds_two_agree_and_the_room
     let page = chief.open("/_yakuba/console/rooms").await;
     assert!(page.contains("課の部屋") && page.contains("{unit} 連絡") && page.contains(ASK), "{page}");
 
-    let rule = rule.to_string();
+    // What is asked for is the rule as it stands on the page.
+    let page = officer.open(ASK).await;
+    let said = page.split(&format!("value=\"{rule}-")).nth(1).unwrap().split('"').next().unwrap();
+    let rule = format!("{rule}-{said}");
     let (today, fifth, tomorrow) = (ahead(0).to_string(), ahead(5).to_string(), ahead(1).to_string());
     let fields = |what, from, through| {
         [
@@ -90,4 +93,22 @@ async fn an_officer_asks_from_and_until_when_a_rule_holds_two_agree_and_the_room
     }
     assert_eq!([holds(0).await, holds(1).await, holds(5).await], [true, false, false]);
     assert_eq!(rows(&server, server.name(), "rules.end").await.len(), 1);
+
+    // A rule that says something else by the time of the last approval is another one.
+    let case = ask(&mut officer, ASK, &fields("hold", &tomorrow, "")).await;
+    assert_eq!(approve(&mut chief, &case).await.status, StatusCode::SEE_OTHER);
+    let wish = json!({
+        "title": "課の部屋",
+        "units": { "named": ["*課"] },
+        "members": "below",
+        "rooms": [{ "key": "main", "name": "{unit} 連絡" }],
+    });
+    let number = Some(RuleId(rule.split('-').next().unwrap().parse().unwrap()));
+    let wish = Box::new(serde_json::from_value(wish).unwrap());
+    let order = Order::Set { rule: number, wish, from: Some(ahead(90)), until: None };
+    rules.carry_out(server.name(), order, &operator).await.unwrap();
+    approve(&mut second, &case).await;
+    assert!(officer.open(&case).await.contains("規則の内容が変わりました"));
+    assert!(!holds(1).await);
+    refused(&mut officer, fields("hold", &tomorrow, ""), "一覧から選んでください").await;
 }
