@@ -2,7 +2,7 @@
 
 use base::Address;
 use factor::{Challenge, Kind, Made, Party, Secret};
-use ruma::OwnedUserId;
+use ruma::{OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::ProviderLogin;
@@ -46,6 +46,15 @@ pub enum SignedIn {
 }
 
 impl SignedIn {
+    /// Whose account it is.
+    #[must_use]
+    pub fn user(&self) -> &UserId {
+        match self {
+            Self::Done(user, _) => user,
+            Self::Unfinished(unfinished) => &unfinished.user_id,
+        }
+    }
+
     /// Who is in, and what his browser shows from now on; nothing where a step is missing.
     #[must_use]
     pub fn done(self) -> Option<(OwnedUserId, BrowserSecret)> {

@@ -112,6 +112,9 @@ async fn carry_out(
     upload: &Upload,
 ) -> Result<Response, PageError> {
     let form = &upload.form;
+    if form.get("do") == "told" {
+        return of_told(console, visit, (browser, powers), form).await;
+    }
     let file = upload
         .file("file")
         .ok_or_else(|| PageError::bad_request("ファイルを選んでください。", "Please choose a file."))?;
@@ -135,8 +138,42 @@ async fn carry_out(
         at: asked_minute(form)?,
         same: numbers(form.get("same"))?,
         other: numbers(form.get("other"))?,
+        is_part: false,
     };
-    let (may, order) = (Powers::changes_organisation, Order::Import(Box::new(import)));
+    done(console, visit, (browser, powers), Order::Import(Box::new(import))).await
+}
+
+/// Makes a change set of what the identity provider has told at sign-ins.
+async fn of_told(
+    console: &Console,
+    visit: &Visit,
+    who: (&Browser, &Powers),
+    form: &Form,
+) -> Result<Response, PageError> {
+    let import = Import {
+        file: FileBytes::new(Vec::new()),
+        how: How::default(),
+        mapping: None,
+        source: form.get("told_source").to_owned(),
+        body: form.find("told_body").map(|body| body.trim().to_owned()),
+        makes_new: false,
+        day: None,
+        at: None,
+        same: Vec::new(),
+        other: Vec::new(),
+        is_part: true,
+    };
+    done(console, visit, who, Order::ImportTold(Box::new(import))).await
+}
+
+/// Has an import carried out, and leads to the set that came of it.
+async fn done(
+    console: &Console,
+    visit: &Visit,
+    (browser, powers): (&Browser, &Powers),
+    order: Order,
+) -> Result<Response, PageError> {
+    let may = Powers::changes_organisation;
     let Answer::Imported(imported) = console.order(visit, browser, may, order).await? else {
         return Err(unexpected());
     };
@@ -174,7 +211,8 @@ async fn form(
     typed: &Form,
     error: Option<&PageError>,
 ) -> Result<Response, PageError> {
-    let Answer::Known(Known { bodies, mappings }) = console.ask(visit, browser, Order::Known).await? else {
+    let Answer::Known(Known { bodies, mappings, told }) = console.ask(visit, browser, Order::Known).await?
+    else {
         return Err(unexpected());
     };
     let today = organisation::calendar::day_of(console.clock.now()).as_ref().map(Date::to_string);
@@ -266,6 +304,35 @@ async fn form(
             div.actions {
                 button name="do" value="propose" { (say("変更案を作る", "Make a change set")) }
                 button.second name="do" value="columns" { (say("列の対応を確認する", "Look at what the columns mean")) }
+            }
+        }
+        @if told > 0 {
+            h2 { (say("認証基盤から伝えられた情報", "What the identity provider has told")) }
+            form.card method="post" action=(IMPORT) enctype="multipart/form-data" {
+                (visit.proof())
+                p { (say("サインインのときに伝えられた職員の人数: ", "People of whom it has told at their sign-ins: ")) (told) }
+                p { (say(
+                    "伝えられた所属や職名から変更案を作ります。サインインしていない人は終了になりません。",
+                    "Their units and titles become a change set. Nobody ends for not having signed in.",
+                )) }
+                (field(
+                    "told_source",
+                    say("取込元", "Name of the source"),
+                    say(
+                        "人事ファイルで登録している職員を異動させるときは、そのファイルと同じ取込元にしてください。",
+                        "The same as that of the personnel file, where its people are to move by what was told.",
+                    ),
+                    html! { input id="told_source" name="told_source" value=(source) required maxlength="100"
+                        aria-describedby="told_source-remark"; },
+                ))
+                @if bodies.len() > 1 {
+                    (field("told_body", say("機関", "Body"), "", html! {
+                        select id="told_body" name="told_body" {
+                            @for body in &bodies { option value=(body) { (body) } }
+                        }
+                    }))
+                }
+                div.actions { button.second name="do" value="told" { (say("変更案を作る", "Make a change set")) } }
             }
         }
     };

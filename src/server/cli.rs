@@ -311,7 +311,11 @@ pub(crate) struct WhichAuthority {
 #[derive(Debug, Args)]
 pub(crate) struct OrgImportArgs {
     /// 職員名簿 (CSV など) / The personnel file: CSV and the like
-    pub(crate) file: PathBuf,
+    #[arg(required_unless_present = "told")]
+    pub(crate) file: Option<PathBuf>,
+    /// ファイルの代わりに、認証基盤がサインインのときに伝えた内容から作る。誰も終了にしない / In the place of a file: of what the identity provider has told at sign-ins; nobody ends by it
+    #[arg(long, conflicts_with_all = ["file", "mapping", "encoding"])]
+    pub(crate) told: bool,
     /// 保存した列の対応の名前。なければ推測する / The name of a saved mapping of columns; without it they are guessed
     #[arg(long)]
     pub(crate) mapping: Option<String>,

@@ -49,6 +49,7 @@ use crate::{
     admin::AdminApi,
     by_case::ForCases,
     by_post::{ByPost, TakenNames},
+    by_provider::ByProvider,
     by_rule::ByRule,
     causes,
     colleagues::OfStaff,
@@ -425,6 +426,13 @@ impl House {
             to_device.clone(),
             config.client_config(),
         );
+        let personnel = Personnel::new(personnel::Parts {
+            store: store.clone(),
+            authorities: authorities.iter().map(|authority| authority.name().to_owned()).collect(),
+            names: Arc::new(TakenNames(accounts.clone())),
+            clock: clock.clone(),
+            tasks: &edges,
+        });
         let providers = Providers::open(&config.upstream_ca_files(), clock.clone())
             .map_err(|error| anyhow!(causes::of_network(&error)))?;
         let upstream = Upstream::new(
@@ -433,7 +441,8 @@ impl House {
             accounts.attempt_secret(),
             clock.clone(),
             random.clone(),
-        );
+        )
+        .heard_by(Arc::new(ByProvider(personnel.clone())));
         let oauth = OAuth::new(store.clone(), accounts.clone(), clock.clone(), random.clone());
         let for_apps_at = config.client_config().sign_in_pages;
         let client_oauth = OAuthApi::new(
@@ -462,13 +471,6 @@ impl House {
         files::claim(&media).await?;
         let shown = MediaConfig { open_downloads: config.media.unauthenticated };
         let limits = Limits::new(|class| config.rate(class), &clock, &metrics);
-        let personnel = Personnel::new(personnel::Parts {
-            store: store.clone(),
-            authorities: authorities.iter().map(|authority| authority.name().to_owned()).collect(),
-            names: Arc::new(TakenNames(accounts.clone())),
-            clock: clock.clone(),
-            tasks: &edges,
-        });
         let duties = Duties::new(store.clone(), clock.clone(), random.clone());
         let sources = Sources::new(config.scim()?);
         let scim = Scim::new(scim::Parts {

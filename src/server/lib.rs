@@ -7,6 +7,7 @@ mod admin;
 mod ask;
 mod by_case;
 mod by_post;
+mod by_provider;
 mod by_rule;
 mod causes;
 pub mod cli;

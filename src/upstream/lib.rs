@@ -30,6 +30,7 @@ mod port;
 mod provider;
 mod settings;
 mod sign_outs;
+mod staff;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -40,5 +41,6 @@ pub use error::{BadLogoutToken, Error, NotSignedOut};
 pub use logout_token::LogoutToken;
 pub use port::{Answer, NoWeb, Question, Web, WebError};
 pub use settings::{Label, Settings};
+pub use staff::{Hears, Staff, StaffClaims};
 pub use template::{BadTemplate, Template};
 pub use upstream::{Finished, Returned, Sent, Upstream};

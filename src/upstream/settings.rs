@@ -1,6 +1,6 @@
 //! What is set about a provider.
 
-use crate::Template;
+use crate::{StaffClaims, Template};
 
 /// The provider of one authority, and what its claims mean here.
 #[derive(Clone)]
@@ -26,6 +26,8 @@ pub struct Settings {
     /// Methods of authentication (`amr`) of which one is demanded, or all that stand in one with spaces between; with none, any
     /// will do.
     pub required_amr: Vec<String>,
+    /// From which claims follows what is said of people as staff; with none, nothing is told of them.
+    pub staff: Option<StaffClaims>,
     /// What stands on the button.
     pub label: Label,
 }

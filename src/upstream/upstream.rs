@@ -6,13 +6,13 @@ use account::{Identity, ProviderLogin};
 use base::{Clock, Random};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use ruma::{OwnedServerName, ServerName};
+use ruma::{OwnedServerName, ServerName, UserId};
 use serde_json::{Map, Value};
 use store::Position;
 use url::{Url, form_urlencoded};
 
 use crate::{
-    Error, Purpose, Question, Settings, Web,
+    Error, Hears, Purpose, Question, Settings, Staff, StaffClaims, Web,
     attempt::{Attempt, LONGEST_BACK, state_key},
     bounds::Bounds,
     claims, id_token,
@@ -33,6 +33,7 @@ pub struct Upstream {
     pub(crate) bounds: Arc<Bounds>,
     pub(crate) clock: Clock,
     random: Random,
+    hears: Option<Arc<dyn Hears>>,
 }
 
 impl fmt::Debug for Upstream {
@@ -84,6 +85,8 @@ pub struct Finished {
     pub purpose: Purpose,
     /// Where the browser is to go.
     pub back: String,
+    /// What is said of him as staff, if something is.
+    pub staff: Option<Staff>,
 }
 
 impl Upstream {
@@ -109,6 +112,20 @@ impl Upstream {
             bounds: Arc::new(Bounds::new()),
             clock,
             random,
+            hears: None,
+        }
+    }
+
+    /// The same, with somebody who hears what providers say of people as staff.
+    #[must_use]
+    pub fn heard_by(self, hears: Arc<dyn Hears>) -> Upstream {
+        Upstream { hears: Some(hears), ..self }
+    }
+
+    /// Tells what a provider has said of a user of ours, once he is known to be the one.
+    pub async fn tell(&self, user: &UserId, staff: Option<&Staff>) {
+        if let (Some(hears), Some(staff)) = (&self.hears, staff) {
+            hears.hear(user, staff).await;
         }
     }
 
@@ -230,14 +247,16 @@ impl Upstream {
             acr: about.acr,
             amr: about.amr,
         };
-        Ok(Finished { identity, purpose: attempt.purpose, back: attempt.back })
+        let staff = settings.staff.as_ref().and_then(|claims| claims.said(&said));
+        Ok(Finished { identity, purpose: attempt.purpose, back: attempt.back, staff })
     }
 }
 
 /// Whether claims hold all that the templates name.
 fn is_enough(settings: &Settings, said: &Map<String, Value>) -> bool {
     let named = [Some(&settings.localpart), settings.display_name.as_ref(), settings.email.as_ref()];
-    named.into_iter().flatten().all(|template| template.is_filled_by(said))
+    let of_staff = settings.staff.iter().flat_map(StaffClaims::needed);
+    named.into_iter().flatten().chain(of_staff).all(|template| template.is_filled_by(said))
 }
 
 /// Trades a code for an ID token, and an access token if there is one.

@@ -89,7 +89,7 @@ pub(crate) async fn come_back(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result
             issuer: query.find("iss"),
             error: query.find("error"),
         };
-        let Finished { identity, purpose, back } =
+        let Finished { identity, purpose, back, staff } =
             match api.upstream.finish(visit.authority(), returned).await {
                 Ok(finished) => finished,
                 Err(Error::NotOurs) if visit.browser().is_some() => {
@@ -122,6 +122,7 @@ pub(crate) async fn come_back(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result
         };
         match signed_in {
             Ok(signed_in) => {
+                api.upstream.tell(signed_in.user(), staff.as_ref()).await;
                 let back = visit.way_back(Some(&back)).to_owned();
                 arrive(&api.pages, visit, signed_in, &back).await
             }

@@ -42,6 +42,9 @@ pub struct Known {
     pub bodies: Vec<String>,
     /// The names of mappings that are saved.
     pub mappings: Vec<String>,
+    /// Of how many accounts an identity provider has told.
+    #[serde(default)]
+    pub told: usize,
 }
 
 /// Somebody who was found.

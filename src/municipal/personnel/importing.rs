@@ -152,7 +152,7 @@ fn terms(import: &Import, day: Date) -> Terms {
     let mut said = which(&import.same, Which::Same);
     said.extend(which(&import.other, Which::Other));
     let new_units = if import.makes_new { NewUnits::Made } else { NewUnits::Refused };
-    Terms { day, new_units, which: said }
+    Terms { day, new_units, which: said, is_part: import.is_part }
 }
 
 /// The body of whose people a file tells.

@@ -28,6 +28,7 @@ mod showing;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod told;
 mod words;
 
 pub use act::{Act, Why};
@@ -42,4 +43,5 @@ pub use names::{Names, PortError};
 pub use order::{Edit, FileBytes, Import, Order};
 pub use personnel::{Parts, Personnel};
 pub use tables::checks;
+pub use told::Told;
 pub use words::moment;

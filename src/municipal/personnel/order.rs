@@ -32,6 +32,8 @@ pub enum Order {
     },
     /// A change set of a file.
     Import(Box<Import>),
+    /// A change set of what an identity provider has said of people; the file, and how it is read, is nothing.
+    ImportTold(Box<Import>),
     /// A change set of what somebody does by hand.
     Edit(Box<Edit>),
     /// To be told what that would do; nothing is stored.
@@ -128,4 +130,7 @@ pub struct Import {
     pub same: Vec<String>,
     /// Numbers that are other people's now.
     pub other: Vec<String>,
+    /// Whether it tells of some people alone: nobody ends by not being in it.
+    #[serde(default)]
+    pub is_part: bool,
 }

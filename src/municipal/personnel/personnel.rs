@@ -109,7 +109,7 @@ impl Personnel {
         let authority = self.inner.authorities.iter().find(|ours| **ours == *authority);
         let authority = authority.ok_or(Error::NoAuthority)?.clone();
         let turns = match order {
-            Order::Import(_) | Order::Columns { .. } => Some(&self.inner.files),
+            Order::Import(_) | Order::ImportTold(_) | Order::Columns { .. } => Some(&self.inner.files),
             Order::Known | Order::Find { .. } | Order::Show { .. } | Order::Edit(_) | Order::Try(_) => {
                 Some(&self.inner.looks)
             }
@@ -135,6 +135,7 @@ impl Personnel {
             Order::Columns { file, how } => self.columns(authority, file.as_bytes(), how).await,
             Order::SaveMapping { name, mapping } => self.save_mapping(authority, &name, &mapping, by).await,
             Order::Import(import) => self.import(authority, &import, by).await,
+            Order::ImportTold(import) => self.import_told(authority, *import, by).await,
             Order::Edit(edit) => self.edit(authority, &edit, by).await,
             Order::Try(edit) => self.try_edit(authority, &edit).await,
             Order::List { before, limit } => {

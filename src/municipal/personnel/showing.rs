@@ -28,7 +28,11 @@ impl Personnel {
         let today = self.today()?;
         let known = self.inner.organisations.load(authority).await?.organisation;
         let bodies = known.bodies(today).map(|body| body.name.clone()).collect();
-        Ok(Answer::Known(Known { bodies, mappings: self.mapping_names(authority).await? }))
+        Ok(Answer::Known(Known {
+            bodies,
+            mappings: self.mapping_names(authority).await?,
+            told: self.count_told(authority).await?,
+        }))
     }
 
     pub(crate) async fn find(&self, authority: &ServerName, text: &str) -> Result<Answer, Error> {

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::{AuthorityConfig, LdapConfig, RegistrationMode, UpstreamConfig, found::Found};
+use super::{
+    AuthorityConfig, LdapConfig, RegistrationMode, UpstreamConfig, found::Found, upstream::StaffClaimsConfig,
+};
 use crate::texts::tr;
 
 /// What is wrong with the identity provider of the authority of this number.
@@ -19,6 +21,12 @@ pub(super) fn check_upstream(
     for (part, text) in upstream.templates() {
         if let Err(error) = text.parse::<::upstream::Template>() {
             found.wrong(key(part), tr!("{text} はひな形ではありません: {error}", "{text}: {error}"));
+        }
+    }
+    for (part, text) in upstream.staff.iter().flat_map(StaffClaimsConfig::templates) {
+        if let Err(error) = text.parse::<::upstream::Template>() {
+            let key = key(&format!("staff.{part}"));
+            found.wrong(key, tr!("{text} はひな形ではありません: {error}", "{text}: {error}"));
         }
     }
     if upstream.required_amr.iter().any(|methods| methods.trim().is_empty()) {

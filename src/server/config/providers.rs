@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::anyhow;
 use ruma::OwnedServerName;
-use upstream::{BadTemplate, Label, Settings, Template};
+use upstream::{BadTemplate, Label, Settings, StaffClaims, Template};
 
 use super::Config;
 use crate::texts::tr;
@@ -24,7 +24,17 @@ impl Config {
                     anyhow!(tr!("{text} はひな形ではありません: {error}", "{text}: {error}"))
                 })
             };
+            let staff = config.staff.as_ref().map(|staff| -> anyhow::Result<StaffClaims> {
+                Ok(StaffClaims {
+                    number: template(&staff.number)?,
+                    name: template(&staff.name)?,
+                    reading: staff.reading.as_deref().map(template).transpose()?,
+                    unit: template(&staff.unit)?,
+                    title: staff.title.as_deref().map(template).transpose()?,
+                })
+            });
             let settings = Settings {
+                staff: staff.transpose()?,
                 issuer: config.issuer.clone(),
                 client_id: config.client_id.clone(),
                 client_secret: secret,

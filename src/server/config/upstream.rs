@@ -45,12 +45,43 @@ pub struct UpstreamConfig {
     /// Methods of authentication (`amr`) of which one is demanded, or all that stand in one with spaces between.
     #[serde(default)]
     pub required_amr: Vec<String>,
+    /// What its claims say of people as staff.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staff: Option<StaffClaimsConfig>,
     /// What stands on the button, in Japanese.
     #[serde(default = "label_ja")]
     pub label_ja: String,
     /// And in English.
     #[serde(default = "label_en")]
     pub label_en: String,
+}
+
+/// What a provider's claims say of people as staff: templates, such as `{department}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaffClaimsConfig {
+    /// 職員番号
+    pub number: String,
+    /// The name.
+    #[serde(default = "display_name")]
+    pub name: String,
+    /// Its reading.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reading: Option<String>,
+    /// The unit, with those above it before it.
+    pub unit: String,
+    /// 職名
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+}
+
+impl StaffClaimsConfig {
+    /// The templates by key.
+    pub(crate) fn templates(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let needed = [("number", Some(&self.number)), ("name", Some(&self.name)), ("unit", Some(&self.unit))];
+        let others = [("reading", self.reading.as_ref()), ("title", self.title.as_ref())];
+        needed.into_iter().chain(others).filter_map(|(key, text)| Some((key, text?.as_str())))
+    }
 }
 
 fn subject() -> String {

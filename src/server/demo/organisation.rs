@@ -102,6 +102,7 @@ async fn import(office: &Office, file: &PersonnelFile) -> anyhow::Result<Option<
         at: Some(Clock::system().now()),
         same: Vec::new(),
         other: Vec::new(),
+        is_part: false,
     };
     match office.ask(Order::Import(Box::new(import))).await? {
         Answer::Imported(imported) => Ok(imported.set.map(|(id, _)| id)),

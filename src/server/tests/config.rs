@@ -577,6 +577,14 @@ fn an_identity_provider_is_told_two_addresses_and_no_way_of_authentication_is_de
     assert_eq!(back, "https://chat.a.test/_yakuba/upstream/callback");
     assert_eq!(sign_out, "https://chat.a.test/_yakuba/upstream/sign-out");
     assert_eq!(config.upstream().unwrap()[name].required_amr, ["mfa", "pwd otp"]);
+    let staff = "[authorities.upstream.staff]\nnumber = \"{employee_number}\"\nunit = \"{department}\"";
+    let said = with(staff).unwrap().upstream().unwrap()[name].staff.clone().unwrap();
+    assert_eq!((said.name, said.title), ("{name}".parse().unwrap(), None));
+    for (wrong, key) in [("unit = \"{a\"", "staff.unit"), ("unit = \"{a}\"\ntitle = \"}\"", "staff.title")] {
+        let problems =
+            with(&format!("[authorities.upstream.staff]\nnumber = \"{{n}}\"\n{wrong}")).unwrap_err();
+        assert!(problems.iter().any(|told| told.contains(key)), "{key}: {problems:#?}");
+    }
     for keys in ["required_amr = [\"\"]", "required_amr = [\"mfa\", \" \"]"] {
         let problems = with(keys).unwrap_err();
         assert!(problems.iter().any(|told| told.contains("upstream.required_amr")), "{problems:#?}");

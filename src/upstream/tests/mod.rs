@@ -143,6 +143,7 @@ fn keys_of_other_kinds_check_what_they_can() {
 
 fn settings() -> Settings {
     Settings {
+        staff: None,
         issuer: ISSUER.to_owned(),
         client_id: "yakuba".to_owned(),
         client_secret: None,

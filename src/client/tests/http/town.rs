@@ -10,6 +10,7 @@ use account::{
     Accounts, Actor, AppService, Config, NewUser, PasswordCost, PresenceConfig, Registration, Settings,
 };
 use appservice::{AppServices, NoCarrier};
+use async_trait::async_trait;
 use base::{ByteSize, Clock, Metrics, Random, Tasks};
 use client::{
     ClientApi, Colleagues, Elsewhere, MediaApi, MediaConfig, NoColleagues, NoElsewhere, OAuthApi,
@@ -26,7 +27,7 @@ use parking_lot::Mutex;
 use pdu::{Authorities, Authority};
 use push::Push;
 use room::{AllowAll, Policy};
-use ruma::{OwnedServerName, server_name};
+use ruma::{OwnedServerName, UserId, server_name};
 use search::{Emptying, Search};
 use serde_json::{Value, json};
 use store::{MemoryBackend, MemoryDisk, Store};
@@ -52,6 +53,7 @@ pub(crate) struct Town {
     pub(crate) media: Media,
     pub(crate) search: Search,
     pub(crate) directory: TempDir,
+    pub(crate) heard: Arc<Heard>,
     letters: Mutex<mpsc::UnboundedReceiver<Letter>>,
     tasks: Tasks,
 }
@@ -75,6 +77,17 @@ impl Carrier for Letterbox {
 }
 
 /// What a process is to be.
+/// What providers have said of people.
+#[derive(Default)]
+pub(crate) struct Heard(pub(crate) parking_lot::Mutex<Vec<(ruma::OwnedUserId, upstream::Staff)>>);
+
+#[async_trait]
+impl upstream::Hears for Heard {
+    async fn hear(&self, user: &UserId, staff: &upstream::Staff) {
+        self.0.lock().push((user.to_owned(), staff.clone()));
+    }
+}
+
 struct Wishes {
     elsewhere: Arc<dyn Elsewhere>,
     colleagues: Arc<dyn Colleagues>,
@@ -345,6 +358,7 @@ impl Town {
         let (rooms, memory) = (engine.rooms().clone(), base::ByteSize::mib(8));
         let push = Push::new(rooms, accounts.clone(), store.clone(), memory, clock.clone(), &metrics);
         accounts.add_device_ends(push.device_ends());
+        let heard = Arc::new(Heard::default());
         // The second authority offers passwords only.
         let base_urls = names.iter().map(|name| (name.clone(), format!("https://{name}"))).collect();
         let oauth = OAuth::new(store.clone(), accounts.clone(), clock.clone(), random.clone());
@@ -359,7 +373,8 @@ impl Town {
                 accounts.attempt_secret(),
                 clock.clone(),
                 random.clone(),
-            ),
+            )
+            .heard_by(heard.clone()),
             [names[0].clone()].into(),
             [names[0].clone()].into(),
         )));
@@ -427,7 +442,20 @@ impl Town {
         let all = routes(Arc::new(api)).erase().merge(of_media).merge(of_oauth);
         let router = router(all, Arc::new(kit)).unwrap();
         let letters = Mutex::new(letters);
-        Town { router, engine, oauth, mails, store, accounts, media, search, directory, letters, tasks }
+        Town {
+            router,
+            engine,
+            oauth,
+            mails,
+            store,
+            accounts,
+            media,
+            search,
+            directory,
+            heard,
+            letters,
+            tasks,
+        }
     }
 
     pub(crate) async fn raw(

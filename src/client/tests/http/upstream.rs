@@ -199,6 +199,7 @@ impl Desk {
             email: None,
             acr_values: Vec::new(),
             required_amr: Vec::new(),
+            staff: None,
             label: Label { japanese: "職員認証".to_owned(), english: "Staff sign-in".to_owned() },
         };
         change_provider(&mut of_provider);
@@ -237,6 +238,43 @@ impl Desk {
 
 fn hanako() -> Value {
     json!({ "sub": "1001", "preferred_username": "Hanako", "name": "山田 花子" })
+}
+
+#[tokio::test]
+async fn what_is_said_of_people_as_staff_is_told_at_each_sign_in_where_all_of_it_is_said() {
+    let staff = upstream::StaffClaims {
+        number: "{employee_number}".parse().unwrap(),
+        name: "{name}".parse().unwrap(),
+        reading: None,
+        unit: "{department}".parse().unwrap(),
+        title: Some("{title}".parse().unwrap()),
+    };
+    let desk = Desk::of(|_| {}, |provider| provider.staff = Some(staff)).await;
+    desk.provider.state.lock().userinfo = json!({ "sub": "1001" });
+    let claims = |more: Value| {
+        let mut all = hanako();
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all
+    };
+    for more in [
+        // Without a number nobody is known, and what is no text is nothing.
+        json!({ "department": "防災課" }),
+        json!({ "department": ["防災課"], "employee_number": "00012" }),
+        json!({ "department": "総務部 防災課", "employee_number": " 00012 ", "title": "長".repeat(500) }),
+        json!({ "department": "人事課", "employee_number": "00012" }),
+    ] {
+        let mut browser = desk.sent("/_yakuba/account").await;
+        desk.back(&mut browser, claims(more)).await;
+        assert!(browser.page.contains("@hanako:hs1"), "{}", browser.page);
+    }
+    let heard = desk.town.heard.0.lock().clone();
+    let said: Vec<_> = heard
+        .iter()
+        .map(|(user, staff)| {
+            (user.as_str(), staff.number.as_str(), staff.unit.as_str(), staff.title.chars().count())
+        })
+        .collect();
+    assert_eq!(said, [("@hanako:hs1", "00012", "総務部 防災課", 200), ("@hanako:hs1", "00012", "人事課", 0)]);
 }
 
 #[tokio::test]

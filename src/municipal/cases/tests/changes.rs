@@ -54,6 +54,7 @@ impl Town {
             at: None,
             same: Vec::new(),
             other: Vec::new(),
+            is_part: false,
         };
         let order = DeskOrder::Import(Box::new(import));
         match self.desk.carry_out(kanazawa(), order, &Actor::operator("uid 1000")).await {

@@ -244,6 +244,7 @@ impl Town {
             at: None,
             same: Vec::new(),
             other: Vec::new(),
+            is_part: false,
         };
         let by = Actor::operator("uid 1000");
         let desk = async |order| self.desk.carry_out(kanazawa(), order, &by).await.unwrap();

@@ -75,13 +75,15 @@ pub struct Terms {
     pub new_units: NewUnits,
     /// What somebody has said of numbers whose names changed.
     pub which: BTreeMap<String, Which>,
+    /// Whether it tells of some people alone: nobody ends by not being in it.
+    pub is_part: bool,
 }
 
 impl Terms {
     /// As of a day, with nothing said.
     #[must_use]
     pub fn of(day: Date) -> Self {
-        Self { day, new_units: NewUnits::default(), which: BTreeMap::new() }
+        Self { day, new_units: NewUnits::default(), which: BTreeMap::new(), is_part: false }
     }
 }
 
@@ -145,7 +147,7 @@ pub fn compare(
         met.extend(known.numbered(source.body, number.as_str(), terms.day).map(|person| person.person));
         people.push(held_back(number.as_str(), *row));
     }
-    let missing = comparing.missing(known, &met);
+    let missing = if terms.is_part { BTreeSet::new() } else { comparing.missing(known, &met) };
     let withheld = if intake.unread == 0 { 0 } else { missing.len() };
     if intake.unread == 0 {
         people.extend(missing.into_iter().map(|person| comparing.leaves(&mut edit, person)));

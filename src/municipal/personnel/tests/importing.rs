@@ -131,3 +131,54 @@ async fn one_authority_sees_and_changes_nothing_of_anothers() {
     let nowhere = town.ask_of(server_name!("wajima.test"), show).await;
     assert!(matches!(nowhere, Err(Error::NoAuthority)), "{nowhere:?}");
 }
+
+#[tokio::test]
+async fn what_an_identity_provider_has_told_becomes_one_set_and_ends_nobody() {
+    let town = Town::new().await;
+    town.take(file(THREE), "2025-04-01").await;
+    let told =
+        Told {
+            number: "00002", name: "髙橋 一郎", reading: "", unit: "総務部　防災課", title: "係長"
+        };
+    let ask = async |source: &str| {
+        let import = Import { source: source.to_owned(), ..import(Vec::new()) };
+        town.ask(Order::ImportTold(Box::new(import))).await
+    };
+    assert!(refusal(ask("人事").await).contains("まだありません"));
+    // Of whoever signs in for the first time, twice the same, and once otherwise.
+    let (taro, hanako) = (user_id!("@taro:kanazawa.test"), user_id!("@hanako:kanazawa.test"));
+    for _ in 0..2 {
+        town.desk.note_told(taro, &Told { title: "主査", ..told }).await.unwrap();
+    }
+    let head = town.store.head();
+    town.desk.note_told(taro, &Told { title: "主査", ..told }).await.unwrap();
+    assert_eq!(town.store.head(), head, "what is known is not written");
+    town.desk.note_told(taro, &told).await.unwrap();
+    let quoted =
+        Told { number: "00009", name: "山\"本\", 花子", reading: "ヤマモト ハナコ", ..told };
+    town.desk.note_told(hanako, &quoted).await.unwrap();
+    // Nor is it another authority's.
+    let Answer::Known(theirs) = town.ask_of(port(), Order::Known).await.unwrap() else { panic!() };
+    let Answer::Known(ours) = town.ask(Order::Known).await.unwrap() else { panic!() };
+    assert_eq!((theirs.told, ours.told), (0, 2));
+
+    // As another source's word it does not take from anybody what the file has said: that is told.
+    let Answer::Imported(other) = ask("認証基盤").await.unwrap() else { panic!() };
+    let lines = town.lines(other.set.unwrap().0).await;
+    assert!(
+        lines.iter().any(|line| line.kind == Kind::Wrong && line.about.contains("髙橋 一郎")),
+        "{lines:?}"
+    );
+    let Answer::Imported(imported) = ask("人事").await.unwrap() else { panic!() };
+    let (id, set) = imported.set.unwrap();
+    let lines = town.lines(id).await;
+    let of = |about: &str| lines.iter().find(|line| line.about.contains(about)).map(|line| line.kind);
+    assert_eq!(of("髙橋 一郎"), Some(Kind::Moved), "{lines:?}");
+    assert_eq!(of("山\"本\", 花子"), Some(Kind::New), "{lines:?}");
+    assert!(lines.iter().all(|line| !matches!(line.kind, Kind::Ended | Kind::Wrong)), "{lines:?}");
+    assert_eq!(set.guards.iter().map(|guard| guard.kind).collect::<Vec<_>>(), []);
+    // What was told more than a year ago of somebody who never came again is nothing any more.
+    town.hand.advance(Duration::from_secs(401 * 86_400));
+    let Answer::Known(ours) = town.ask(Order::Known).await.unwrap() else { panic!() };
+    assert_eq!(ours.told, 0);
+}

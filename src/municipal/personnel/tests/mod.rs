@@ -14,10 +14,10 @@ use base::{Clock, ManualClock, Metrics, Tasks, Timestamp};
 use encoding_rs::SHIFT_JIS;
 use intake::{Date, How, Mapping};
 use organisation::{Approval, ChangeSet, GuardKind, Kind, Organisations, Role, SetId, State};
-use ruma::{ServerName, server_name};
+use ruma::{ServerName, server_name, user_id};
 use store::{Backend, Interposed, MemoryBackend, MemoryDisk, Position, Store};
 
-use crate::{Answer, Error, FileBytes, Import, Line, Order, Parts, Personnel, Shown};
+use crate::{Answer, Error, FileBytes, Import, Line, Order, Parts, Personnel, Shown, Told};
 
 /// 2026-03-31T15:00:00Z, when 1 April begins in Japan.
 const MIDNIGHT: u64 = 1_774_969_200_000;
@@ -175,6 +175,7 @@ fn import(file: Vec<u8>) -> Import {
         at: None,
         same: Vec::new(),
         other: Vec::new(),
+        is_part: false,
     }
 }
 

@@ -138,6 +138,7 @@ impl Town {
             at: None,
             same: Vec::new(),
             other: Vec::new(),
+            is_part: false,
         };
         let DeskAnswer::Imported(imported) = self.desk(DeskOrder::Import(Box::new(import))).await else {
             panic!("no import")

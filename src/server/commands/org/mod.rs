@@ -28,7 +28,7 @@ use crate::{
 /// Makes a change set of a personnel file.
 pub(crate) async fn import(args: &OrgImportArgs) -> anyhow::Result<()> {
     let import = Import {
-        file: file(&args.file)?,
+        file: args.file.as_deref().map_or_else(|| Ok(FileBytes::new(Vec::new())), file)?,
         how: How { encoding: args.encoding, separator: None },
         mapping: args.mapping.clone(),
         source: args.source.clone(),
@@ -38,8 +38,10 @@ pub(crate) async fn import(args: &OrgImportArgs) -> anyhow::Result<()> {
         at: args.at,
         same: args.same.clone(),
         other: args.other.clone(),
+        is_part: false,
     };
-    over(&args.which, async |office| match office.ask(Order::Import(Box::new(import))).await? {
+    let order = if args.told { Order::ImportTold } else { Order::Import };
+    over(&args.which, async |office| match office.ask(order(Box::new(import))).await? {
         Answer::Imported(imported) => print::imported(&imported),
         _ => unexpected(),
     })

@@ -154,14 +154,15 @@ async fn a_file_is_uploaded_approved_by_two_applied_and_undone() {
         file.text
     );
 
-    // A rule wants a room for each 課: what the day would change is seen before it is done.
+    // A rule wants a room for each 課 from a day to come: what that would change is seen before it is done.
     let rules = server.look(|house| house.rules.clone());
     let room = json!({ "key": "main", "name": "{unit} 連絡" });
     let wish = json!({ "title": "課のルーム", "units": { "named": ["*課"] }, "rooms": [room] });
     let wish = Box::new(serde_json::from_value(wish).unwrap());
-    let order = rules::Order::Set { rule: None, wish, from: None, until: None };
+    let from = Some("2026-05-01".parse().unwrap());
+    let order = rules::Order::Set { rule: None, wish, from, until: None };
     rules.carry_out(server.name(), order, &audit::Actor::operator("test")).await.unwrap();
-    let page = officer.open("/_yakuba/console/rooms?do=preview").await;
+    let page = officer.open("/_yakuba/console/rooms?do=preview&day=2026-05-01").await;
     assert!(page.contains("課のルーム") && page.contains("防災課 連絡"), "{page}");
 
     let undo = format!("{set}/undo");

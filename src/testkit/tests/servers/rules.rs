@@ -47,6 +47,7 @@ async fn take(server: &Server, rows: &str, on: &str) {
         at: None,
         same: Vec::new(),
         other: Vec::new(),
+        is_part: false,
     };
     let order = DeskOrder::Import(Box::new(import));
     let DeskAnswer::Imported(imported) = desk.carry_out(server.name(), order, &by).await.unwrap() else {

@@ -69,6 +69,7 @@ pub(super) async fn plan_file(
         at: None,
         same: Vec::new(),
         other: Vec::new(),
+        is_part: false,
     };
     let order = Order::Import(Box::new(import));
     let Answer::Imported(imported) = desk.carry_out(authority, order, &by).await.unwrap() else {
