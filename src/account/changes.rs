@@ -93,17 +93,20 @@ impl Accounts {
             return Ok(());
         }
         self.refuse_strong_identity(batch, user, change).await?;
-        let has_none =
-            duties::has_none(&self.inner.store, batch, user).await.map_err(|error| match error {
-                duties::Error::Store(error) => Error::from(error),
-                duties::Error::TooMany(_) | duties::Error::Commit(_) => Error::Contended,
-            })?;
-        if has_none {
+        if self.put_no_duty(batch, user).await? {
             return Ok(());
         }
         Err(Error::Forbidden(
             "the ways into the account of somebody with a duty are changed at the command line only",
         ))
+    }
+
+    /// Whether a user has no duty, which the batch demands then.
+    pub(crate) async fn put_no_duty(&self, batch: &mut Batch, user: &UserId) -> Result<bool, Error> {
+        duties::has_none(&self.inner.store, batch, user).await.map_err(|error| match error {
+            duties::Error::Store(error) => Error::from(error),
+            duties::Error::TooMany(_) | duties::Error::Commit(_) => Error::Contended,
+        })
     }
 
     /// Refuses an identity that would open an account without the second factor that it has: to let somebody in without it takes

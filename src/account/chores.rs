@@ -45,7 +45,7 @@ enum Field {
 }
 
 impl Chore {
-    const fn number(self) -> u8 {
+    pub(crate) const fn number(self) -> u8 {
         match self {
             Self::SpreadProfile => 1,
             Self::LeaveRooms => 2,

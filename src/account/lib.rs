@@ -65,6 +65,7 @@ mod refreshing;
 mod refusals;
 mod register;
 mod registration_tokens;
+mod reopening;
 mod reports;
 mod reserved;
 mod second_step;

@@ -82,6 +82,9 @@ impl Accounts {
                 if let Err(error) = accounts.sweep_provider_sign_outs().await {
                     tracing::warn!(error = %error, "could not forget old sign-outs at identity providers");
                 }
+                if let Err(error) = accounts.sweep_closed().await {
+                    tracing::warn!(error = %error, "could not forget what closed accounts are opened again with");
+                }
                 if let Err(error) = accounts.sweep_recoveries().await {
                     tracing::warn!(error = %error, "could not forget recoveries that nobody agreed to");
                 }

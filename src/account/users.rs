@@ -193,6 +193,7 @@ impl Accounts {
         self.put_still_administers(&mut batch, user, by).await?;
         batch.replace(&tables::USERS, user.as_str(), row, &closed);
         service::touch_acting(&mut batch, user);
+        self.put_closed(&mut batch, user, row, remains).await?;
         let key = (user.as_str(), DISPLAY_NAME);
         let name = self.inner.store.get(&tables::PROFILES, &key).await?;
         batch.require(&tables::PROFILES, &key, name.as_ref());

@@ -259,6 +259,10 @@ pub(crate) async fn put(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Res
             api.accounts.create_account(call.caller.authority(), new, beginning, &by).await?;
             StatusCode::CREATED
         }
+        Some(known) if known.deactivated && wish.deactivated == Some(false) => {
+            api.accounts.reopen_account(&user, wish.password.as_deref(), &by).await?;
+            StatusCode::OK
+        }
         // There is nothing left of it that could be changed.
         Some(known) if known.deactivated => StatusCode::OK,
         // All else would go with it.
@@ -314,7 +318,13 @@ fn check_wish(
     }
     let is_closed = known.is_some_and(|known| known.deactivated);
     if is_closed && wish.deactivated == Some(false) {
-        return refuse("The account is closed for good");
+        let others = wish.displayname.is_some() || wish.avatar_url.is_some() || wish.admin == Some(true);
+        if others || wish.locked == Some(true) || wish.suspended == Some(true) {
+            return refuse(
+                "A closed account is opened with a password alone; the rest is changed afterwards",
+            );
+        }
+        return Ok(());
     }
     if is_closed && (wish.password.is_some() || wish.admin == Some(true) || wish.locked == Some(true)) {
         return refuse("The account is closed for good");

@@ -183,6 +183,8 @@ pub enum Action {
     CreateAccount,
     /// An account was closed.
     CloseAccount,
+    /// A closed account was opened again.
+    ReopenAccount,
     /// An account was locked.
     LockAccount,
     /// An account was unlocked.
@@ -383,7 +385,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 109] = [
+    pub const ALL: [Self; 110] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -395,6 +397,7 @@ impl Action {
         Self::RegisterFailed,
         Self::CreateAccount,
         Self::CloseAccount,
+        Self::ReopenAccount,
         Self::LockAccount,
         Self::UnlockAccount,
         Self::SuspendAccount,
@@ -510,6 +513,7 @@ impl Action {
             Self::RegisterFailed => "account.register_failed",
             Self::CreateAccount => "account.create",
             Self::CloseAccount => "account.close",
+            Self::ReopenAccount => "account.reopen",
             Self::LockAccount => "account.lock",
             Self::UnlockAccount => "account.unlock",
             Self::SuspendAccount => "account.suspend",

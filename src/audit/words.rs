@@ -71,6 +71,7 @@ impl Action {
             Self::RegisterFailed => ("登録失敗", "could not register"),
             Self::CreateAccount => ("アカウント作成", "made an account"),
             Self::CloseAccount => ("アカウント閉鎖", "closed an account"),
+            Self::ReopenAccount => ("閉鎖したアカウントの復元", "opened a closed account again"),
             Self::LockAccount => ("アカウントのロック", "locked an account"),
             Self::UnlockAccount => ("アカウントのロック解除", "unlocked an account"),
             Self::SuspendAccount => ("アカウントの利用停止", "suspended an account"),

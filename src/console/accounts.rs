@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ::account::{Account, AccountOrder, AccountPage, AccountQuery, Browser};
 use audit::Action;
+use base::Timestamp;
 use pages::{Markup, PageError, Visit, html};
 use ruma::{OwnedUserId, UserId};
 use web::{ApiError, Open, RawCall, Response, StatusCode};
@@ -24,7 +25,8 @@ const DORMANT_DAYS: u32 = 90;
 /// Accounts in one file.
 const IN_FILE: usize = 100_000;
 /// What is told once something was done.
-const DONE: [(&str, (&str, &str)); 5] = [
+const DONE: [(&str, (&str, &str)); 6] = [
+    ("reopen", ("アカウントを復元しました。", "The account is open again.")),
     (
         "sign_out",
         ("すべての端末とブラウザーをサインアウトさせました。", "All devices and browsers are signed out."),
@@ -205,6 +207,10 @@ pub(crate) async fn one(
         vec![name, text(device.last_seen.map(|at| moment(visit, at)).unwrap_or_default())]
     });
     let [_, name, state, created, seen] = cells(visit, &account);
+    let reopens = match account.deactivated {
+        true => console.accounts.reopens_until(user).await?,
+        false => None,
+    };
     let body = html! {
         (visit.problem(error))
         @if let Some((_, told)) = DONE.iter().find(|(word, _)| *word == done) {
@@ -221,6 +227,9 @@ pub(crate) async fn one(
         @if !account.deactivated && *account.user_id != *browser.user_id {
             (deeds(console, visit, browser, &account).await?)
         }
+        @if let Some(until) = reopens {
+            (reopening(visit, &account, until, &password_field(&console.accounts, visit, browser).await?))
+        }
         (recovery::section(console, visit, (browser, powers), &account).await?)
         h2 { (say("サインインしているアプリの端末", "Devices of apps that are signed in")) " (" (devices.len()) ")" }
         @if devices.is_empty() {
@@ -232,6 +241,34 @@ pub(crate) async fn one(
     let again = link(ACCOUNT, &[("user", user.as_str())]);
     let page = page(visit, powers, say("アカウント", "Account"), body).status_of(error).again_at(again);
     Ok(visit.page(page))
+}
+
+/// The way to open a closed account again, as long as there is one.
+fn reopening(visit: &Visit, account: &Account, until: Timestamp, password: &Markup) -> Markup {
+    let say = |japanese, english| visit.say(japanese, english);
+    html! {
+        form.card method="post" action=(ACCOUNT) {
+            (visit.proof())
+            input type="hidden" name="user" value=(account.user_id);
+            p { (say("閉鎖した日から 7 日間は、同じユーザー名で復元できます。期限: ",
+                "For a week after it was closed, the account can be opened again under its name. Until: "))
+                (moment(visit, until)) }
+            p.note { (say(
+                "端末や二要素認証、ルームへの参加は戻りません。規則によるルームには、あらためて入ります。",
+                "Devices, second factors and rooms do not come back; rooms by rule take him in again.",
+            )) }
+            (field(
+                "new_password",
+                say("新しいパスワード", "New password"),
+                say("本人に渡してください。認証基盤でサインインする人は空欄でかまいません。",
+                    "To be handed over; empty for who signs in at the identity provider."),
+                html! { input id="new_password" name="new_password" type="password" autocomplete="new-password"
+                    maxlength="1024" aria-describedby="new_password-remark"; },
+            ))
+            (password)
+            div.actions { button name="do" value="reopen" { (say("復元する", "Open it again")) } }
+        }
+    }
 }
 
 async fn deeds(
@@ -292,7 +329,9 @@ pub(crate) async fn change(console: Arc<Console>, call: RawCall<Open>) -> Result
         }
         let (accounts, by) = (&console.accounts, actor(&visit, &browser, &powers));
         accounts.refuse_own(&user).await?;
-        if accounts.find_account(&user).await?.is_none_or(|account| account.deactivated) {
+        let is_closed = accounts.find_account(&user).await?.map(|account| account.deactivated);
+        // What is closed is opened again, and nothing else is done to it.
+        if is_closed != Some(form.get("do") == "reopen") {
             return Err(PageError::not_found());
         }
         let done = match form.get("do") {
@@ -300,6 +339,7 @@ pub(crate) async fn change(console: Arc<Console>, call: RawCall<Open>) -> Result
             "unlock" => accounts.set_locked(&user, false, &by).await,
             "suspend" => accounts.set_suspended(&user, true, &by).await,
             "resume" => accounts.set_suspended(&user, false, &by).await,
+            "reopen" => accounts.reopen_account(&user, form.find("new_password"), &by).await,
             "sign_out" => accounts.log_out_everywhere(&user, &by).await,
             _ => return Err(PageError::not_found()),
         };
@@ -309,6 +349,10 @@ pub(crate) async fn change(console: Arc<Console>, call: RawCall<Open>) -> Result
             }
             Err(error) => {
                 let error = match error {
+                    ::account::Error::Forbidden(_) if form.get("do") == "reopen" => PageError::forbidden(
+                        "いまは復元できません。ルームからの退出が終わるまで一分ほどお待ちください。役割のある人のアカウントは、コマンドで復元します。",
+                        "It cannot be opened now. Please wait a minute until it has left its rooms; the account of somebody with a duty is opened again at the command line.",
+                    ),
                     ::account::Error::Forbidden(_) => PageError::forbidden(
                         "全体管理者のアカウントには行えません。先に全体管理者から外してください。",
                         "This cannot be done to an administrator's account; it has to be a user's first.",

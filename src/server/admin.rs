@@ -381,6 +381,7 @@ impl AdminApi {
             .raw(Method::POST, "/_yakuba/v1/users/link", link_identity)
             .raw(Method::POST, "/_yakuba/v1/users/admin", set_administrator)
             .raw(Method::POST, "/_yakuba/v1/users/close", close_account)
+            .raw(Method::POST, "/_yakuba/v1/users/reopen", reopen_account)
             .raw(Method::POST, "/_yakuba/v1/users/duty", set_duty)
             .raw(Method::POST, "/_yakuba/v1/users/duties", list_duties)
             .raw(Method::POST, "/_yakuba/v1/users/factors/reset", reset_factors)
@@ -553,6 +554,13 @@ async fn close_account(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Respon
     api.admit(&call)?;
     let CloseOrder { user_id } = call.json()?;
     api.accounts.close_account(&user_id, &operator(&call)).await?;
+    Ok(json_response(StatusCode::OK, &json!({})))
+}
+
+async fn reopen_account(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let PasswordOrder { user_id, password } = call.json()?;
+    api.accounts.reopen_account(&user_id, Some(&password), &operator(&call)).await?;
     Ok(json_response(StatusCode::OK, &json!({})))
 }
 

@@ -133,8 +133,10 @@ enum UserCommand {
     /// 二要素認証 / second factors
     #[command(subcommand)]
     Factors(FactorsCommand),
-    /// アカウントを閉じ、ルームから退出させる。元に戻せない / closes an account, which leaves its rooms; it cannot be opened again
+    /// アカウントを閉じ、ルームから退出させる。7 日間は復元できる / closes an account, which leaves its rooms; for a week it can be opened again
     Close(WhichUser),
+    /// 閉じてから 7 日以内のアカウントを、新しいパスワードで復元する / opens an account again that was closed within the last 7 days, with another password
+    Reopen(UserPasswordArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -623,6 +625,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             run_async(commands::user::reset_factors(&args))?
         }
         Command::User(UserCommand::Close(args)) => run_async(commands::user::close(&args))?,
+        Command::User(UserCommand::Reopen(args)) => run_async(commands::user::reopen(&args))?,
         Command::Room(RoomCommand::Purge(args)) => run_async(commands::room::purge(&args))?,
         Command::Room(RoomCommand::Purges(args)) => run_async(commands::room::purges(&args))?,
         Command::Media(MediaCommand::Remove(args)) => {

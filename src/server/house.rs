@@ -36,7 +36,7 @@ use rules::Rules;
 use sanitise::Worker;
 use scim::{Scim, Sources};
 use search::{Emptying, Search};
-use staff::Staff;
+use staff::{NoConsent, Staff};
 use store::{Backend, Store};
 use sync::Syncs;
 use syslog::Forwarder;
@@ -407,6 +407,7 @@ impl House {
             accounts: accounts.clone(),
             policy: for_staff,
             authorities: config.names_of_staff()?,
+            consent: Arc::new(NoConsent),
             clock: clock.clone(),
             tasks: &edges,
             caches: metrics.caches(),

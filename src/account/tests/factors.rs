@@ -34,7 +34,7 @@ impl Town {
         secret
     }
 
-    async fn audit_rows(&self) -> Vec<Record> {
+    pub(super) async fn audit_rows(&self) -> Vec<Record> {
         let page = list(&self.store, kanazawa(), &Filter::default(), Position::START).await.unwrap();
         page.found.into_iter().map(|row| row.record.unwrap()).collect()
     }

@@ -10,6 +10,7 @@ mod given;
 mod interactive;
 mod meanwhile;
 mod register;
+mod reopening;
 mod rooms;
 mod sessions;
 mod sign_outs;

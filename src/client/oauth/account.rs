@@ -342,8 +342,8 @@ async fn close(
     let body = html! {
         (visit.problem(error))
         p { (say(
-            "アカウントを閉鎖すると、すべての端末がサインアウトされ、すべてのルームから退出します。元に戻せません。ユーザー名は二度と使えません。",
-            "Closing the account signs out all devices and leaves all rooms. It cannot be undone, and nobody can have the user name again.",
+            "アカウントを閉鎖すると、すべての端末がサインアウトされ、すべてのルームから退出します。端末とルームは元に戻りません。データを消さなければ、7 日間は管理者がアカウントを復元できます。そのあとは、ユーザー名は二度と使えません。",
+            "Closing the account signs out all devices and leaves all rooms, which do not come back. Unless your data is taken away, your administrators can open the account again for a week. After that nobody can have the user name again.",
         )) }
         form.card method="post" action=(ACCOUNT) {
             (visit.proof())

@@ -158,6 +158,12 @@ impl Directory {
         self.people.get(place)
     }
 
+    /// The bodies of which somebody is.
+    #[must_use]
+    pub fn bodies(&self) -> BTreeSet<BodyId> {
+        self.people.iter().map(|listed| listed.body).chain(self.seats.iter().map(|seat| seat.body)).collect()
+    }
+
     /// The bodies that somebody is of: those of his posts, and that of his number.
     #[must_use]
     pub fn bodies_of(&self, listed: &Listed) -> BTreeSet<BodyId> {

@@ -9,6 +9,7 @@
 //!
 //! Reading order: [`Staff`], `directory`, [`Template`], `following`.
 
+mod consent;
 mod directory;
 mod error;
 mod following;
@@ -16,6 +17,7 @@ mod name;
 mod shelf;
 mod staff;
 
+pub use consent::{Consent, NoConsent};
 pub use error::Error;
 pub use following::Followed;
 pub use name::{BadTemplate, Template};

@@ -1,16 +1,20 @@
 //! The crate's one handle, and the search for colleagues.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use account::Accounts;
 use base::{Caches, Clock, Crowded, Tasks, Turns, cache::Holder, lane_of};
-use organisation::{Directory, Organisations, calendar::day_of};
+use organisation::{BodyId, Directory, Organisations, calendar::day_of};
 use room::Policy;
 use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
 use store::Store;
 use tokio::{runtime::Handle, sync::Mutex};
 
 use crate::{
+    consent::Consent,
     directory::Made,
     error::Error,
     name::{Shown, Template, told_apart},
@@ -40,6 +44,8 @@ pub struct Parts<'a> {
     pub policy: Arc<dyn Policy>,
     /// The authorities of this process, each with the template that gives its people names, if the organisation gives any.
     pub authorities: BTreeMap<OwnedServerName, Option<Template>>,
+    /// Whose people are found by staff of other authorities as well.
+    pub consent: Arc<dyn Consent>,
     /// Time.
     pub clock: Clock,
     /// Who runs the tasks.
@@ -59,6 +65,7 @@ pub(crate) struct Inner {
     pub(crate) accounts: Accounts,
     policy: Arc<dyn Policy>,
     pub(crate) authorities: BTreeMap<OwnedServerName, Authority>,
+    consent: Arc<dyn Consent>,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
     shelf: Arc<Shelf>,
@@ -96,7 +103,7 @@ impl Staff {
     /// Over a store. No profile follows by itself before [`Staff::start`].
     #[must_use]
     pub fn new(parts: Parts<'_>) -> Self {
-        let Parts { store, accounts, policy, authorities, clock, tasks, caches } = parts;
+        let Parts { store, accounts, policy, authorities, consent, clock, tasks, caches } = parts;
         let shelf = Arc::new(Shelf::default());
         let holder: Arc<dyn Holder> = shelf.clone();
         caches.add("staff_directories", Arc::downgrade(&holder));
@@ -109,6 +116,7 @@ impl Staff {
             accounts,
             policy,
             authorities,
+            consent,
             clock,
             tasks: tasks.clone(),
             shelf,
@@ -119,7 +127,8 @@ impl Staff {
     }
 
     /// Those of the caller's colleagues whom some words mean: of the same authority, in a body of which the caller is today by
-    /// a post, or by his number while he has one. Each word is in the name, the reading, the account's name, a unit, one above
+    /// a post, or by his number while he has one; and after them those of authorities that have consented to it
+    /// ([`Consent`]), of all their bodies. Each word is in the name, the reading, the account's name, a unit, one above
     /// it or a title. Nobody, for who has no post. Whose account is closed or locked, or is not there, is not found.
     ///
     /// Reads one row of the organisation, and of accounts at most 500, however many people there are; the rest is in memory.
@@ -132,6 +141,30 @@ impl Staff {
         let Some(listed) = made.person_of(caller) else { return Ok(Found::default()) };
         let bodies = made.directory.bodies_of(listed);
         let text: String = text.chars().take(LONGEST_TEXT).collect();
+        let mut found = self.find_in(caller, (authority, &made, bodies), &text, most).await?;
+        for other in self.inner.consent.open_to(authority) {
+            let left = most.saturating_sub(found.people.len());
+            if found.limited || *other == *authority {
+                continue;
+            }
+            let Some(made) = self.directory(&other).await? else { continue };
+            let all = made.directory.bodies();
+            let theirs = self.find_in(caller, (&other, &made, all), &text, left).await?;
+            found.people.extend(theirs.people);
+            found.limited |= theirs.limited;
+        }
+        Ok(found)
+    }
+
+    /// Those in a directory whom some words mean, in these bodies.
+    async fn find_in(
+        &self,
+        caller: &UserId,
+        (authority, made, bodies): (&ServerName, &Arc<Made>, BTreeSet<BodyId>),
+        text: &str,
+        most: usize,
+    ) -> Result<Found, Error> {
+        let text = text.to_owned();
         // The turn ends with the work and not with the request: one that is given up costs as much.
         let turn =
             self.inner.searching.wait(lane_of(caller.as_str())).await.map_err(|Crowded(_)| Error::Crowded)?;

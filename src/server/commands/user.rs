@@ -234,7 +234,28 @@ pub(crate) async fn reset_factors(args: &WhichUser) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Closes an account for good.
+/// Opens an account again that was closed lately.
+pub(crate) async fn reopen(args: &UserPasswordArgs) -> anyhow::Result<()> {
+    let config = Config::read(&args.user.config.config)?;
+    let password = Password::given(args.password_file.as_deref())?;
+    let order = PasswordOrder { user_id: user_id(&args.user, &config)?, password: password.text.clone() };
+    match Running::find(&config).await {
+        Some(running) => {
+            let body = serde_json::to_value(&order)?;
+            running.must(Method::POST, "/_yakuba/v1/users/reopen", Some(&body)).await?;
+        }
+        None => {
+            let PasswordOrder { user_id, password } = &order;
+            here(&config, async |accounts, by| accounts.reopen_account(user_id, Some(password), by).await)
+                .await?;
+        }
+    }
+    let user_id = order.user_id;
+    say(&tr!("{user_id} のアカウントを復元しました", "the account of {user_id} is open again"))?;
+    password.tell()
+}
+
+/// Closes an account.
 pub(crate) async fn close(args: &WhichUser) -> anyhow::Result<()> {
     let config = Config::read(&args.config.config)?;
     let order = CloseOrder { user_id: user_id(args, &config)? };

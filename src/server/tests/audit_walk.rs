@@ -170,6 +170,14 @@ async fn every_route_of_the_operator_that_changes_something_leaves_exactly_its_r
     walk.does("users/list", json!({ "authority": "kanazawa.test", "dormant_days": 30 }), &[]).await;
     walk.does("policy/explain", json!({ "user_id": user }), &[]).await;
     walk.does("users/close", json!({ "user_id": user }), &["account.close"]).await;
+    // Once it has left its rooms.
+    let (path, token) = ("/_yakuba/v1/users/reopen", walk.house.admin_token().to_owned());
+    let order = json!({ "user_id": user, "password": second });
+    while !walk.ask(path, &token, order.clone()).await.0.is_success() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(walk.new_rows().await, ["account.reopen"]);
+    walk.walked.insert(path.to_owned());
     for route in READS {
         let order = json!({ "authority": "kanazawa.test", "filter": {}, "after": 0 });
         walk.does(route, order, &[]).await;

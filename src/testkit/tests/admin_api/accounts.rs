@@ -2,7 +2,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use testkit::Net;
+use testkit::{Net, Preset};
 
 use crate::{V1, V2, administrator, ask, ask_with_more, escaped, get, must, refused};
 
@@ -301,6 +301,9 @@ async fn an_account_can_begin_closed_or_locked_and_with_its_ways_in() {
     let (status, answer) = ask(&admin, Method::PUT, &path("heisa"), Some(closed)).await;
     assert_eq!((status.as_u16(), &answer["deactivated"]), (201, &json!(true)), "{answer}");
     assert_eq!(log_in("heisa").await.0, 403);
+    // It was never open.
+    let open = json!({ "deactivated": false });
+    refused(&admin, Method::PUT, &path("heisa"), Some(open), (403, "M_USER_DEACTIVATED")).await;
     let taken = format!("{V1}/username_available?username=heisa");
     refused(&admin, Method::GET, &taken, None, (400, "M_USER_IN_USE")).await;
 
@@ -326,6 +329,51 @@ async fn an_account_can_begin_closed_or_locked_and_with_its_ways_in() {
     let none = must(&admin, Method::PUT, &path("kagi"), Some(json!({ "external_ids": [] }))).await;
     assert_eq!(none["external_ids"], json!([]));
     refused(&admin, Method::GET, &owner, None, (404, "M_NOT_FOUND")).await;
+}
+
+#[tokio::test]
+async fn a_closed_account_is_opened_again_within_a_week_with_another_password() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let admin = administrator(&server, "kanazawa.test", "admin").await;
+    let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
+    let room = hanako.create_room(Preset::PublicChat).await;
+    taro.join(&room, "kanazawa.test").await;
+    let path = format!("{V2}/users/{}", escaped(hanako.id().as_str()));
+    must(&admin, Method::PUT, &path, Some(json!({ "displayname": "山田 花子" }))).await;
+    must(&admin, Method::PUT, &path, Some(json!({ "deactivated": true }))).await;
+    // Nothing else comes with it, and nothing is done by half.
+    let both = json!({ "deactivated": false, "displayname": "別人" });
+    refused(&admin, Method::PUT, &path, Some(both), (400, "M_INVALID_PARAM")).await;
+    let open = json!({ "deactivated": false, "password": "another long word" });
+    let opened = async {
+        loop {
+            let (status, answer) = ask(&admin, Method::PUT, &path, Some(open.clone())).await;
+            if status.as_u16() == 200 {
+                break answer;
+            }
+            // It is still leaving its rooms.
+            assert_eq!(status.as_u16(), 403, "{answer}");
+        }
+    };
+    let opened = tokio::time::timeout(std::time::Duration::from_secs(60), opened).await.unwrap();
+    assert_eq!(
+        (&opened["deactivated"], &opened["erased"], &opened["displayname"]),
+        (&json!(false), &json!(false), &json!("山田 花子"))
+    );
+    let body = json!({
+        "type": "m.login.password", "password": "another long word",
+        "identifier": { "type": "m.id.user", "user": "hanako" },
+    });
+    let (status, session) = ask(&admin, Method::POST, "/_matrix/client/v3/login", Some(body)).await;
+    assert_eq!(status.as_u16(), 200, "{session}");
+    // Those who are in the room invite her.
+    taro.invite(&room, hanako.id()).await;
+    let listed = get(&admin, &format!("{V2}/users?user_id=hanako")).await;
+    assert_eq!(listed["total"], 1, "{listed}");
+    // Of one that is open there is nothing to be opened.
+    let again = must(&admin, Method::PUT, &path, Some(json!({ "deactivated": false }))).await;
+    assert_eq!(again["deactivated"], json!(false));
 }
 
 #[tokio::test]

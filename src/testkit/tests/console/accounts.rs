@@ -53,6 +53,41 @@ async fn an_account_is_found_locked_and_unlocked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_account_is_opened_again_on_its_page_as_long_as_that_is_possible() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (_, mut browser) = administrator(&server, "kanazawa.test", "chief").await;
+    let hanako = server.user("hanako").await;
+    let here = format!("{ACCOUNT}?user={}", hanako.id());
+    let deed = |password, new| {
+        [("do", "reopen"), ("user", hanako.id().as_str()), ("password", password), ("new_password", new)]
+    };
+    assert!(!browser.open(&here).await.contains("復元する"));
+    let open = browser.post(&here, ACCOUNT, &deed(PASSWORD, "another long word")).await;
+    assert_eq!(open.status, StatusCode::NOT_FOUND, "what is open is not opened");
+    let accounts = server.look(|house| house.accounts.clone());
+    accounts.close_account(hanako.id(), &audit::Actor::operator("test")).await.unwrap();
+    let page = browser.open(&here).await;
+    assert!(page.contains("閉鎖済み") && page.contains("復元する") && page.contains("期限: "), "{page}");
+    let wrong = browser.post(&here, ACCOUNT, &deed("wrong", "another long word")).await;
+    assert!(wrong.status == StatusCode::FORBIDDEN && wrong.text.contains("パスワードが違います"));
+    let weak = browser.post(&here, ACCOUNT, &deed(PASSWORD, "short")).await;
+    assert!(weak.status.is_client_error() && !weak.text.contains("value=\"short\""), "{}", weak.text);
+    let locked = [("do", "lock"), ("user", hanako.id().as_str()), ("password", PASSWORD)];
+    assert_eq!(browser.post(&here, ACCOUNT, &locked).await.status, StatusCode::NOT_FOUND);
+    let opened = async {
+        while browser.post(&here, ACCOUNT, &deed(PASSWORD, "another long word")).await.status
+            != StatusCode::SEE_OTHER
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), opened).await.unwrap();
+    assert!(browser.open(&here).await.contains("有効"));
+    assert_eq!(rows(&server, server.name(), "account.reopen").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_audit_log_is_searched_in_japanese_and_a_file_of_it_computes_nothing_and_is_a_deed() {
     let net = Net::new();
     let server = net.server("kanazawa.test").await;

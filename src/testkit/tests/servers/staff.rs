@@ -1,16 +1,19 @@
 //! Staff with whole servers: colleagues who share no room find each other, and profiles say what the organisation does.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use audit::Actor;
 use http::{Method, StatusCode};
 use intake::{Date, How};
 use organisation::{Organisations, SetId, State, calendar::begin_of};
 use personnel::{Answer, FileBytes, Import, Order};
-use ruma::{OwnedRoomId, ServerName, UserId, server_name};
+use ruma::{OwnedRoomId, OwnedServerName, ServerName, UserId, server_name};
 use serde_json::{Value, json};
-use staff::Followed;
+use staff::{Consent, Followed, NoConsent, Staff};
 use testkit::{Net, Preset, Server, User};
 
 const HEADER: &str = "職員番号,氏名,フリガナ,所属,職名,発令日,アカウント\n";
@@ -152,6 +155,60 @@ async fn name_in(user: &User, room: &OwnedRoomId, of: &UserId) -> Option<String>
     let member =
         state.iter().find(|event| event["type"] == "m.room.member" && event["state_key"] == of.as_str());
     member.unwrap()["content"]["displayname"].as_str().map(str::to_owned)
+}
+
+/// One authority has consented that another one's staff find its people.
+struct Consented(&'static str, &'static str);
+
+impl Consent for Consented {
+    fn open_to(&self, authority: &ServerName) -> Vec<OwnedServerName> {
+        let Consented(owner, asker) = self;
+        if authority == *asker { vec![(*owner).try_into().unwrap()] } else { Vec::new() }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_consented_is_found_by_staff_of_the_other_authority_and_does_not_find_them() {
+    let net = Net::new();
+    let server = net.process(&["kanazawa.test", "nonoichi.test"]).await;
+    let kanazawa = server.user_of("kanazawa.test", "hanako").await;
+    let nonoichi = server.user_of("nonoichi.test", "hanako").await;
+    for authority in [kanazawa.id().server_name(), nonoichi.id().server_name()] {
+        let set = plan_file(&server, authority, "首長部局", format!("{HEADER}{STAFF}"), "2020-04-01").await;
+        apply(&server, authority, set).await;
+    }
+    let (store, accounts) = server.look(|house| (house.store.clone(), house.accounts.clone()));
+    let metrics = base::Metrics::new();
+    let tasks = base::Tasks::new(&metrics);
+    let names = [kanazawa.id(), nonoichi.id()].map(|user| (user.server_name().to_owned(), None));
+    let over = |consent: Arc<dyn Consent>| {
+        Staff::new(staff::Parts {
+            store: store.clone(),
+            accounts: accounts.clone(),
+            policy: Arc::new(room::AllowAll),
+            authorities: names.clone().into(),
+            consent,
+            clock: base::Clock::manual(1_775_000_000_000).0,
+            tasks: &tasks,
+            caches: metrics.caches(),
+        })
+    };
+    let seen = async |staff: &Staff, by: &User, most| {
+        let found = staff.find(by.id(), "防災課", most).await.unwrap();
+        let people: Vec<_> = found.people.iter().map(|one| one.user_id.to_string()).collect();
+        (people, found.limited)
+    };
+    let ours = vec!["@hanako:nonoichi.test".to_owned()];
+    let both = vec!["@hanako:nonoichi.test".to_owned(), "@hanako:kanazawa.test".to_owned()];
+    let closed = over(Arc::new(NoConsent));
+    assert_eq!(seen(&closed, &nonoichi, 10).await, (ours.clone(), false));
+    let open = over(Arc::new(Consented("kanazawa.test", "nonoichi.test")));
+    assert_eq!(seen(&open, &nonoichi, 10).await, (both, false));
+    assert_eq!(seen(&open, &nonoichi, 1).await, (ours, true));
+    assert_eq!(seen(&open, &kanazawa, 10).await, (vec!["@hanako:kanazawa.test".to_owned()], false));
+    // Of one that is not here nothing is found.
+    let elsewhere = over(Arc::new(Consented("wajima.test", "nonoichi.test")));
+    assert_eq!(seen(&elsewhere, &nonoichi, 10).await.0.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
