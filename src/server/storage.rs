@@ -373,6 +373,7 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         ldap::checks(),
         rules::checks(),
         posts::checks(),
+        classes::checks(),
         room::checks(),
         engine::checks(),
         admin_api::checks(),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     classes::Classes,
     policy::{factor_rule, is_let_in},
-    rights::{MakesRooms, NeedsFactor, Rights},
+    rights::{GivesFiles, MakesRooms, NeedsFactor, Rights},
 };
 
 /// Of whom and where it is asked.
@@ -31,6 +31,16 @@ pub struct Explained {
     pub zone: Option<String>,
     /// One thing each.
     pub lines: Vec<Line>,
+    /// What the class says of files, until it is said together with the zone ([`Explained::with_files`]).
+    #[serde(skip)]
+    files: Option<OfFiles>,
+}
+
+/// What a class says of the form of files, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct OfFiles {
+    gives: GivesFiles,
+    why: Told,
 }
 
 /// One thing that somebody may, or may not.
@@ -81,13 +91,15 @@ impl Classes {
                 &why,
             ),
             yes_or_no(("ファイルの送信", "Sending files"), rights.uploads, &why),
+            history(&rights, &why),
         ];
-        Explained { class, zone: asked.zone.map(str::to_owned), lines }
+        let files = OfFiles { gives: rights.gives_files, why };
+        Explained { class, zone: asked.zone.map(str::to_owned), lines, files: Some(files) }
     }
 }
 
 impl Explained {
-    /// With the form in which files leave to a zone, whoever asks for them.
+    /// With the form in which he is given files in a zone: the narrower of what the zone gives whoever asks, and his class.
     #[must_use]
     pub fn with_files(mut self, zone: Option<&Zone>) -> Self {
         let gives = zone.map_or(Gives::Originals, Zone::gives);
@@ -103,8 +115,16 @@ impl Explained {
             ),
             None => nothing_said(),
         };
+        let is_bounded = gives != Gives::Originals;
+        let (may, is_bounded, why) = match self.files.take() {
+            Some(OfFiles { gives: GivesFiles::Nothing, why }) => (told("できません", "no"), true, why),
+            Some(OfFiles { gives: GivesFiles::Sanitised, why }) if gives != Gives::Sanitised => {
+                (told("無害化したもの", "sanitised"), true, why)
+            }
+            _ => (may, is_bounded, why),
+        };
         let what = told("ファイルの受信", "Getting files");
-        self.lines.push(Line { what, may, is_bounded: gives != Gives::Originals, why });
+        self.lines.push(Line { what, may, is_bounded, why });
         self
     }
 }
@@ -174,6 +194,16 @@ fn devices(rights: &Rights, why: &Told) -> Line {
     match rights.devices {
         Some(most) => line(what, told(format!("{most} 台まで"), format!("at most {most}")), true, why),
         None => line(what, told("制限なし", "as many as wished"), false, why),
+    }
+}
+
+fn history(rights: &Rights, why: &Told) -> Line {
+    let what = told("過去のメッセージの閲覧", "Reading what was said before");
+    match rights.reads_back {
+        Some(days) => {
+            line(what, told(format!("{days} 日前まで"), format!("as far as {days} days back")), true, why)
+        }
+        None => line(what, told("期間の制限なし", "however long ago"), false, why),
     }
 }
 

@@ -10,7 +10,7 @@ use ruma::OwnedServerName;
 use scim::{SHORTEST_TOKEN, Settings, TokenHash};
 use upstream::{BadTemplate, Template};
 
-use super::{ClassConfig, ClassFactor, Config, LdapConfig, LdapKind, MakeRooms, ScimConfig};
+use super::{ClassConfig, ClassFactor, ClassFiles, Config, LdapConfig, LdapKind, MakeRooms, ScimConfig};
 use crate::{causes, texts::tr};
 
 impl Config {
@@ -197,5 +197,11 @@ fn rights(config: &ClassConfig) -> classes::Rights {
         publishes_rooms: config.publish_rooms,
         invites_outside: config.invite_outside,
         uploads: config.upload,
+        gives_files: match config.files {
+            ClassFiles::Originals => classes::GivesFiles::OfZone,
+            ClassFiles::Sanitised => classes::GivesFiles::Sanitised,
+            ClassFiles::None => classes::GivesFiles::Nothing,
+        },
+        reads_back: config.history_days,
     }
 }
