@@ -374,6 +374,7 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         rules::checks(),
         posts::checks(),
         classes::checks(),
+        domains::checks(),
         room::checks(),
         engine::checks(),
         admin_api::checks(),

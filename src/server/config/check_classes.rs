@@ -1,4 +1,4 @@
-//! What is wrong with what authorities say of classes of employment.
+//! What is wrong with what authorities say of classes of employment, and of the domains of their mail.
 
 use super::{AuthorityConfig, ClassFactor, ClassFiles, Config, found::Found};
 use crate::texts::tr;
@@ -50,6 +50,23 @@ pub(super) fn check_classes(config: &Config, authority: &AuthorityConfig, index:
                 factors_need_pages(),
             );
         }
+    }
+}
+
+/// Most domains of mail of an authority: each is asked for again and again.
+const MOST_DOMAINS: usize = 50;
+
+/// What is wrong with the domains of mail that the authority of this number names.
+pub(super) fn check_domains(authority: &AuthorityConfig, index: usize, found: &mut Found) {
+    let key = || format!("authorities.{index}.domains");
+    if authority.domains.len() > MOST_DOMAINS {
+        found.wrong(key(), tr!("{MOST_DOMAINS} 件までです", "there are {MOST_DOMAINS} at most"));
+    }
+    for text in authority.domains.iter().filter(|text| text.parse::<domains::MailDomain>().is_err()) {
+        found.wrong(
+            key(),
+            tr!("{text} はメールのドメインではありません", "{text} is no domain that mails are sent to"),
+        );
     }
 }
 

@@ -93,6 +93,16 @@ impl Config {
         said.filter(|(_, classes)| !classes.is_empty()).collect()
     }
 
+    /// The domains of mail that our authorities name.
+    pub fn mail_domains(&self) -> BTreeMap<OwnedServerName, BTreeSet<domains::MailDomain>> {
+        let named = self.authorities.iter().map(|authority| {
+            // What is none is refused when the configuration is read.
+            let domains = authority.domains.iter().filter_map(|text| text.parse().ok());
+            (authority.name.clone(), domains.collect())
+        });
+        named.collect()
+    }
+
     /// Our authorities, and whether their people are reminded of cases.
     pub fn case_authorities(&self) -> Vec<(OwnedServerName, bool)> {
         let reminds =
