@@ -2,7 +2,7 @@
 
 use store::Position;
 
-use crate::{Order, read::token::Token};
+use crate::Order;
 
 /// How far back somebody reads: what is from before it is shown to him on no way, as what was said before he came into a room.
 ///
@@ -26,12 +26,6 @@ impl Horizon {
         sent_ms < self.sent_ms
             || order.and_then(Order::position).is_some_and(|position| position <= self.came)
     }
-
-    /// The place up to which all that came here is behind it; [`Token::START`] where nothing is known of that.
-    #[must_use]
-    pub fn floor(&self) -> Token {
-        if self.came == Position::START { Token::START } else { Token::after(self.came) }
-    }
 }
 
 #[cfg(test)]
@@ -54,9 +48,7 @@ mod tests {
         ] {
             assert_eq!(horizon.hides(order, sent_ms), is_hidden, "{order:?} {sent_ms}");
         }
-        assert_eq!(horizon.floor(), Token::after(Position(50)));
         let unknown = Horizon { came: Position::START, ..horizon };
-        assert_eq!(unknown.floor(), Token::START);
         assert!(!unknown.hides(live(1), 1_000));
     }
 }

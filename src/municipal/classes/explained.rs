@@ -31,13 +31,14 @@ pub struct Explained {
     pub zone: Option<String>,
     /// One thing each.
     pub lines: Vec<Line>,
-    /// What the class says of files, until it is said together with the zone ([`Explained::with_files`]).
-    #[serde(skip)]
+    /// What the class says of files, until it is said together with the zone ([`Explained::with_files`]), which may be by whoever
+    /// has asked the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     files: Option<OfFiles>,
 }
 
 /// What a class says of the form of files, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct OfFiles {
     gives: GivesFiles,
     why: Told,
@@ -215,5 +216,37 @@ fn rooms(rights: &Rights, why: &Told) -> Line {
             line(what, told("1対1のチャットだけ", "for talking with one person alone"), true, why)
         }
         MakesRooms::None => yes_or_no(("ルームの作成", "Making rooms"), false, why),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_told_in_the_narrower_form_of_class_and_zone_also_by_whoever_has_asked_the_server() {
+        let zones = [None, Some(Gives::Originals), Some(Gives::Scanned), Some(Gives::Sanitised)];
+        for (gives, forms) in [
+            (GivesFiles::OfZone, ["as they were", "as they were", "those in which", "sanitised"]),
+            (GivesFiles::Sanitised, ["sanitised"; 4]),
+            (GivesFiles::Nothing, ["no"; 4]),
+        ] {
+            for (zone, form) in zones.into_iter().zip(forms) {
+                let files = Some(OfFiles { gives, why: told("任用区分", "the class") });
+                let asked = Explained { class: None, zone: None, lines: Vec::new(), files };
+                let sent = serde_json::to_string(&asked).unwrap();
+                let got: Explained = serde_json::from_str(&sent).unwrap();
+                let zone = zone.map(|gives| Zone::new("lgwan", gives));
+                let told = got.with_files(zone.as_ref());
+                let line = told.lines.last().unwrap();
+                assert!(line.may.en.starts_with(form), "{gives:?} {zone:?}: {line:?}");
+                let of_zone = zone.as_ref().map_or(Gives::Originals, Zone::gives);
+                let is_by_class = gives == GivesFiles::Nothing
+                    || (gives == GivesFiles::Sanitised && of_zone != Gives::Sanitised);
+                assert_eq!(line.why.en == "the class", is_by_class, "{gives:?} {zone:?}: {line:?}");
+                assert_eq!(line.is_bounded, form != "as they were");
+            }
+        }
     }
 }

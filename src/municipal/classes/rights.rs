@@ -5,6 +5,8 @@ use std::{
     num::{NonZeroU16, NonZeroUsize},
 };
 
+use serde::{Deserialize, Serialize};
+
 /// Which rooms people of a class make.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MakesRooms {
@@ -32,7 +34,7 @@ pub enum NeedsFactor {
 }
 
 /// In which form people of a class are given files. None gives more than the zone does that they are in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GivesFiles {
     /// As their zone has it.
     #[default]

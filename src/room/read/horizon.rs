@@ -24,6 +24,11 @@ impl Horizon {
         u64::from(event.pdu().origin_server_ts().get()) < self.sent_ms
     }
 
+    /// The place up to which all that came here is behind it; [`Token::START`] where nothing is known of that.
+    pub(crate) fn floor(&self) -> Token {
+        if self.came == Position::START { Token::START } else { Token::after(self.came) }
+    }
+
     /// Whether an event that came here as it happened is behind it.
     #[must_use]
     pub fn hides_event(&self, event: &StoredEvent) -> bool {

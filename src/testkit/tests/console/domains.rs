@@ -150,6 +150,7 @@ async fn an_account_with_an_address_of_a_proven_domain_is_somebodys_once_two_hav
 
     applied(&server, (&mut officer, &mut chief), &set).await;
     assert_eq!(number_of(&server, "taro.t").await.as_deref(), Some("00002"));
+    net.advance(std::time::Duration::from_secs(61));
     // He is told, in the room of what the server says; his own rooms are as they were.
     let seen = taro.sync_until(|seen| seen.rooms.values().any(|room| room.section == "invite")).await;
     assert!(seen.is_joined(&room));

@@ -72,11 +72,6 @@ fn deeds(set: &str) -> Vec<(String, Fields, [bool; 4])> {
     let administrators = [true, false, false, false];
     vec![
         (EDIT.to_owned(), vec![("do", "propose")], [true, true, false, false]),
-        (
-            "/_yakuba/console/domains".to_owned(),
-            vec![("user", "@victim:kanazawa.test")],
-            [true, true, false, false],
-        ),
         (set.to_owned(), vec![("do", "withdraw")], [true, true, false, false]),
         (format!("{set}/undo"), vec![("password", PASSWORD)], [true, true, false, false]),
         ("/_yakuba/console/mappings".to_owned(), vec![("name", "a")], [true, true, false, false]),
@@ -95,6 +90,11 @@ fn deeds(set: &str) -> Vec<(String, Fields, [bool; 4])> {
             "/_yakuba/console/federation/server".to_owned(),
             vec![("do", "retry"), ("server", "suzu.test")],
             administrators,
+        ),
+        (
+            "/_yakuba/console/domains".to_owned(),
+            vec![("user", "@victim:kanazawa.test")],
+            [true, true, false, false],
         ),
     ]
 }
