@@ -41,6 +41,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("oauth", 6),
     ("oversight", 6),
     ("staff", 6),
+    ("domains", 6),
     ("upstream", 6),
     ("appservice", 7),
     ("ldap", 7),

@@ -256,9 +256,9 @@ impl Accounts {
         let ids: Vec<&str> = accounts.iter().map(|account| account.user_id.as_str()).collect();
         let used = self.inner.store.get_many(&tables::LAST_USED, &ids).await?;
         let mut noted: HashMap<String, u64> = HashMap::new();
-        for ((user, _), at_ms) in &*self.inner.seen_notes.lock() {
+        for ((user, _), note) in &*self.inner.seen_notes.lock() {
             let last = noted.entry(user.clone()).or_default();
-            *last = (*last).max(*at_ms);
+            *last = (*last).max(note.at_ms);
         }
         for ((account, rows), used) in accounts.iter_mut().zip(rows).zip(used) {
             let noted = noted.get(account.user_id.as_str()).copied();

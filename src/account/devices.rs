@@ -13,6 +13,7 @@ use crate::{
     interactive::Settled,
     log::{Change, log_change},
     password::DEAR_ATTEMPTS,
+    seen::Note,
     tables::{self, DeviceRow, SeenRow},
 };
 
@@ -65,13 +66,13 @@ impl Accounts {
     }
 
     fn device_info(&self, key: (String, String), row: DeviceRow, seen: Option<SeenRow>) -> DeviceInfo {
-        let noted = self.inner.seen_notes.lock().get(&key).copied();
-        let written = seen.as_ref().map(|seen| seen.at_ms);
+        let noted = self.inner.seen_notes.lock().get(&key).map(Note::row);
+        let last = [noted, seen].into_iter().flatten().max_by_key(|seen| seen.at_ms);
         DeviceInfo {
             device_id: key.1.into(),
             display_name: row.display_name,
-            last_seen: noted.max(written).map(Timestamp),
-            last_seen_ip: seen.and_then(|seen| seen.ip),
+            last_seen: last.as_ref().map(|seen| Timestamp(seen.at_ms)),
+            last_seen_ip: last.and_then(|seen| seen.ip),
         }
     }
 

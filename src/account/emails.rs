@@ -21,6 +21,9 @@ use crate::{
     users::{refuse_closed, replace_password},
 };
 
+/// Rows that are looked at together for addresses of a domain.
+const LOOKED_AT: usize = 1_000;
+
 /// Addresses of one account.
 pub(crate) const MOST_OF_USER: usize = 10;
 
@@ -108,6 +111,58 @@ impl Accounts {
         }
     }
 
+    /// The addresses at an authority that their owners have shown to be theirs themselves, of some domains: so many at most, with
+    /// the owner of each. Those that an administrator, a directory or an identity provider has told of are not among them.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn shown_emails(
+        &self,
+        authority: &ServerName,
+        is_wanted: &(dyn Fn(&str) -> bool + Send + Sync),
+        most: usize,
+    ) -> Result<Vec<(OwnedUserId, String)>, Error> {
+        let store = &self.inner.store;
+        let mut shown = Vec::new();
+        let mut range = Range::prefix(authority.as_str());
+        while shown.len() < most {
+            let rows = store.scan(&tables::EMAIL_OWNERS, range, Order::Ascending, LOOKED_AT).await?;
+            let Some((last, _)) = rows.last() else { break };
+            range = Range::prefix(authority.as_str()).after(last);
+            let is_of_domain =
+                |email: &str| email.rsplit_once('@').is_some_and(|(_, domain)| is_wanted(domain));
+            let keys: Vec<(String, String)> = rows
+                .into_iter()
+                .filter(|((_, email), _)| is_of_domain(email))
+                .map(|((_, email), owner)| (owner, email))
+                .collect();
+            let found = store.get_many(&tables::EMAILS, &keys).await?;
+            for ((owner, email), row) in keys.into_iter().zip(found) {
+                if row.is_some_and(|row| row.is_shown_by_owner()) && shown.len() < most {
+                    shown.push((parse_user(&owner)?, email));
+                }
+            }
+        }
+        Ok(shown)
+    }
+
+    /// What a batch demands that is to be written only while an address is a user's, as it was shown.
+    ///
+    /// # Errors
+    /// [`Error::Contact`] where it is not his; [`Error::Store`].
+    pub async fn demand_email(
+        &self,
+        user: &UserId,
+        email: &str,
+    ) -> Result<impl Fn(&mut Batch) + Send + Sync + use<>, Error> {
+        let key = (user.to_string(), email.to_owned());
+        let row = self.inner.store.get(&tables::EMAILS, &key).await?;
+        let row = row.filter(EmailRow::is_shown_by_owner).ok_or(ContactError::NotFound)?;
+        Ok(move |batch: &mut Batch| {
+            batch.require(&tables::EMAILS, &key, Some(&row));
+        })
+    }
+
     /// Gives a user an address that was proved for that, once the user has given the password on `device`.
     ///
     /// # Errors
@@ -161,7 +216,8 @@ impl Accounts {
         batch.insert(&tables::EMAIL_OWNERS, &key, &user.to_string())
     }
 
-    /// Adds to a batch that an address belongs to a new user, which an identity provider has verified. The batch fails if it is
+    /// Adds to a batch that an address belongs to a user, as others say of whom it need not be shown: an identity provider, a
+    /// directory, an administrator. Its owner has shown nothing ([`EmailRow::is_shown_by_owner`]). The batch fails if it is
     /// somebody's already.
     pub(crate) fn put_verified_email(&self, batch: &mut Batch, user: &UserId, email: &str) {
         let now = self.now_ms();

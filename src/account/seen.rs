@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use base::Timestamp;
+use base::{Address, Timestamp};
 use ruma::UserId;
 use store::Batch;
 
@@ -24,11 +24,26 @@ const WRITE_EVERY: Duration = Duration::from_secs(30);
 pub(crate) struct Seen(AtomicU64);
 
 /// Notes of devices seen, waiting to be written; key: user, device.
-pub(crate) type SeenNotes = parking_lot::Mutex<HashMap<(String, String), u64>>;
+pub(crate) type SeenNotes = parking_lot::Mutex<HashMap<(String, String), Note>>;
+
+/// When a device was seen, and from where, where that is known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Note {
+    pub(crate) at_ms: u64,
+    pub(crate) from: Option<Address>,
+}
+
+impl Note {
+    /// The same as it is kept: the address as the records of deeds have it, of IPv6 the network.
+    pub(crate) fn row(&self) -> SeenRow {
+        SeenRow { at_ms: self.at_ms, ip: self.from.map(|from| from.written()) }
+    }
+}
 
 impl Accounts {
-    /// Notes that a session was used; writes nothing.
-    pub(crate) fn note_seen(&self, session: &Session, seen: &Seen, now: Timestamp) {
+    /// Notes that a session was used, from this address; writes nothing. Whoever moves from one address to another within the
+    /// time for which a device is noted once is told of by the first.
+    pub(crate) fn note_seen(&self, session: &Session, seen: &Seen, now: Timestamp, from: Option<Address>) {
         let last = seen.0.load(Ordering::Relaxed);
         // In either direction: a calendar that was set back must not keep notes away until it is as late again.
         if now.millis().abs_diff(last) < millis(SEEN_EVERY) {
@@ -36,7 +51,7 @@ impl Accounts {
         }
         seen.0.store(now.millis(), Ordering::Relaxed);
         let key = (session.user_id.to_string(), session.device_id.to_string());
-        self.inner.seen_notes.lock().insert(key, now.millis());
+        self.inner.seen_notes.lock().insert(key, Note { at_ms: now.millis(), from });
     }
 
     /// Adds to a batch when a user last used devices that end in it, which would be forgotten with them.
@@ -50,7 +65,7 @@ impl Accounts {
         let rows = self.inner.store.get_many(&tables::SEEN, &keys).await?;
         let last = {
             let notes = self.inner.seen_notes.lock();
-            let noted = keys.iter().filter_map(|key| notes.get(key).copied());
+            let noted = keys.iter().filter_map(|key| Some(notes.get(key)?.at_ms));
             noted.chain(rows.into_iter().flatten().map(|row| row.at_ms)).max()
         };
         let known = self.inner.store.get(&tables::LAST_USED, user.as_str()).await?;
@@ -93,8 +108,8 @@ impl Accounts {
         let devices = self.inner.store.get_many(&tables::DEVICES, &keys).await?;
         let mut batch = Batch::new();
         for (key, device) in keys.iter().zip(devices) {
-            if let (Some(_), Some(at_ms)) = (device, notes.get(key)) {
-                batch.put(&tables::SEEN, key, &SeenRow { at_ms: *at_ms, ip: None });
+            if let (Some(_), Some(note)) = (device, notes.get(key)) {
+                batch.put(&tables::SEEN, key, &note.row());
             }
         }
         self.commit(batch).await

@@ -148,7 +148,7 @@ impl Accounts {
         if barred.is_some() {
             return Ok(Session { barred, ..entry.session.clone() });
         }
-        self.note_seen(&entry.session, &entry.seen, clock.now());
+        self.note_seen(&entry.session, &entry.seen, clock.now(), from);
         Ok(entry.session.clone())
     }
 

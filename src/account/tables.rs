@@ -569,6 +569,14 @@ pub(crate) struct EmailRow {
 }
 row!(EmailRow, schema = 1);
 
+impl EmailRow {
+    /// Whether who has it has shown himself that he reads its mails: that was before it became his. What others told of was both
+    /// at one moment.
+    pub(crate) fn is_shown_by_owner(&self) -> bool {
+        self.validated_ms < self.added_ms
+    }
+}
+
 /// A session in which somebody proves that the mails of an address are read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ValidationRow {

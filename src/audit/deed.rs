@@ -293,6 +293,8 @@ pub enum Action {
     SetRule,
     /// A rule of rooms was ended.
     EndRule,
+    /// An account that somebody has made for himself was put forward as that of one of the organisation's people.
+    PutForward,
     /// A room that somebody had made was put under a rule.
     AdoptRoom,
     /// A rule made a room.
@@ -385,7 +387,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 110] = [
+    pub const ALL: [Self; 111] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -452,6 +454,7 @@ impl Action {
         Self::RemoveGroup,
         Self::SetRule,
         Self::EndRule,
+        Self::PutForward,
         Self::AdoptRoom,
         Self::MakeRoom,
         Self::MoveRoom,
@@ -568,6 +571,7 @@ impl Action {
             Self::RemoveGroup => "source.remove_group",
             Self::SetRule => "rules.set",
             Self::EndRule => "rules.end",
+            Self::PutForward => "domains.put_forward",
             Self::AdoptRoom => "rules.adopt",
             Self::MakeRoom => "rules.make_room",
             Self::MoveRoom => "rules.move_room",

@@ -128,6 +128,7 @@ impl Action {
             Self::RemoveGroup => ("連携元のグループを削除", "removed a group of a source"),
             Self::SetRule => ("部屋の規則を設定", "set a rule of rooms"),
             Self::EndRule => ("部屋の規則を終了", "ended a rule of rooms"),
+            Self::PutForward => ("アカウントを職員のものとして提案", "put an account forward as somebody's"),
             Self::AdoptRoom => ("ルームを規則の対象に", "put a room under a rule"),
             Self::MakeRoom => ("規則によるルーム作成", "a rule made a room"),
             Self::MoveRoom => ("改組後の所属へ移管", "a room went to the unit that another became"),

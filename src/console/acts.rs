@@ -21,12 +21,13 @@ pub(crate) enum Deed {
     Away,
     Back,
     UseName,
+    GiveAccount,
     MakeBody,
 }
 
 impl Deed {
     /// All, in the order in which they are shown.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::MakeUnit,
         Self::RenameUnit,
         Self::MoveUnit,
@@ -38,6 +39,7 @@ impl Deed {
         Self::Away,
         Self::Back,
         Self::UseName,
+        Self::GiveAccount,
         Self::MakeBody,
     ];
 
@@ -54,6 +56,7 @@ impl Deed {
             Self::Away => "away",
             Self::Back => "back",
             Self::UseName => "use_name",
+            Self::GiveAccount => "give_account",
             Self::MakeBody => "make_body",
         }
     }
@@ -76,6 +79,7 @@ impl Deed {
             Self::Away => visit.say("休職・休業・出向", "Somebody is away"),
             Self::Back => visit.say("復職", "Somebody is back"),
             Self::UseName => visit.say("旧姓などの使用", "A name used at work"),
+            Self::GiveAccount => visit.say("職員のアカウント", "Somebody's account"),
             Self::MakeBody => visit.say("機関を追加", "A new body"),
         }
     }
@@ -131,6 +135,7 @@ impl Deed {
             }
             Self::Back => Act::Back { person: text("person") },
             Self::UseName => Act::UseName { person: text("person"), name: some("name") },
+            Self::GiveAccount => Act::GiveAccount { person: text("person"), account: text("account") },
             Self::MakeBody => Act::MakeBody { name: text("name") },
         })
     }
@@ -218,6 +223,13 @@ impl Deed {
                     "None gives the legal name back.",
                 ), false))
             },
+            Self::GiveAccount => html! {
+                (person)
+                (input.line("account", say("アカウント", "Account"), say(
+                    "ユーザー名。アカウントのない職員にだけ付けられます。",
+                    "The user name, for somebody who has none yet.",
+                ), true))
+            },
             Self::MakeBody => name,
         }
     }
@@ -238,6 +250,7 @@ pub(crate) fn named(visit: &Visit, act: &Act) -> String {
         Act::Away { person, .. } => (Deed::Away, person),
         Act::Back { person } => (Deed::Back, person),
         Act::UseName { person, .. } => (Deed::UseName, person),
+        Act::GiveAccount { person, .. } => (Deed::GiveAccount, person),
     };
     format!("{}: {about}", deed.name(visit))
 }

@@ -6,6 +6,7 @@ use ::account::{Accounts, Browser};
 use ::cases::Cases;
 use audit::{Action, Actor, Deed};
 use base::{Clock, Crowded, Random, Turn, Turns, lane_of};
+use domains::Domains;
 use duties::Duties;
 use mail::Mails;
 use media::Media;
@@ -30,6 +31,7 @@ pub(crate) const ORGANISATION: &str = "/_yakuba/console/organisation";
 pub(crate) const EDIT: &str = "/_yakuba/console/organisation/edit";
 pub(crate) const PEOPLE: &str = "/_yakuba/console/people";
 pub(crate) const CHANGES: &str = "/_yakuba/console/changes";
+pub(crate) const DOMAINS: &str = "/_yakuba/console/domains";
 pub(crate) const IMPORT: &str = "/_yakuba/console/import";
 pub(crate) const MAPPINGS: &str = "/_yakuba/console/mappings";
 pub(crate) const CHANGE: &str = "/_yakuba/console/changes/{id}";
@@ -74,6 +76,8 @@ pub struct Parts {
     pub rules: Rules,
     /// What needs the consent of others.
     pub cases: Cases,
+    /// Mail domains, and the accounts that people there have made for themselves.
+    pub domains: Domains,
     /// Who has which duty.
     pub duties: Duties,
     /// The rooms, to be read.
@@ -101,6 +105,7 @@ pub struct Console {
     pub(crate) personnel: Personnel,
     pub(crate) rules: Rules,
     pub(crate) cases: Cases,
+    pub(crate) domains: Domains,
     pub(crate) duties: Duties,
     pub(crate) rooms: Rooms,
     pub(crate) media: Media,
@@ -129,6 +134,7 @@ impl Console {
             personnel,
             rules,
             cases,
+            domains,
             duties,
             rooms,
             media,
@@ -145,6 +151,7 @@ impl Console {
             personnel,
             rules,
             cases,
+            domains,
             duties,
             rooms,
             media,

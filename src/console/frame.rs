@@ -8,8 +8,8 @@ pub(crate) use pages::{field, link, password_field, table, text};
 
 use crate::{
     console::{
-        ACCOUNTS, AUDIT, CASES, CHANGES, COUNTER, DUTIES, FILES, HOME, IMPORT, ORGANISATION, PEERS, PEOPLE,
-        REPORTS, ROOMS, STORAGE, TOKENS,
+        ACCOUNTS, AUDIT, CASES, CHANGES, COUNTER, DOMAINS, DUTIES, FILES, HOME, IMPORT, ORGANISATION, PEERS,
+        PEOPLE, REPORTS, ROOMS, STORAGE, TOKENS,
     },
     powers::Powers,
 };
@@ -41,6 +41,7 @@ pub(crate) fn links(visit: &Visit, powers: &Powers) -> Vec<(&'static str, &'stat
             IMPORT,
             visit.say("人事ファイルの取り込み", "Bring in a personnel file"),
         ),
+        (powers.changes_organisation(), DOMAINS, visit.say("関連ドメイン", "Mail domains")),
         (powers.reads_organisation(), ROOMS, visit.say("ルームの規則", "Rooms by rule")),
         (powers.administers(), ACCOUNTS, visit.say("アカウント", "Accounts")),
         (powers.administers(), DUTIES, visit.say("役割", "Duties")),

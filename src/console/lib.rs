@@ -10,7 +10,7 @@
 //!
 //! Reading order: [`Console`], `powers`, `frame`, then the pages: `home`, `organisation`, `editing` with `acts`, `changes`,
 //! `columns`, `set`, `people`, `rooms`, `accounts`, `tokens`, `reports`, `files`, `file`, `peers`, `storage`, `cases`, `audit_log`,
-//! `holders`.
+//! `holders`, `domains`.
 
 mod accounts;
 mod acts;
@@ -22,6 +22,7 @@ mod changes;
 mod columns;
 mod console;
 mod csv;
+mod domains;
 mod editing;
 mod file;
 mod files;

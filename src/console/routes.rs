@@ -10,11 +10,11 @@ use web::{ApiError, LateCall, Method, Response, Routes};
 use crate::{
     accounts, agreeing, audit_log, cases, changes, columns,
     console::{
-        ACCOUNT, ACCOUNTS, AUDIT, AUDIT_FILE, CASES, CHANGE, CHANGES, Console, DUTIES, EDIT, FILE, FILES,
-        HOME, IMPORT, MAPPINGS, ORGANISATION, OWN_FILES, PEER, PEERS, PEOPLE, RECOVERY, REPORT, REPORTS,
-        ROOMS, STORAGE, TOKEN, TOKENS, UNDO,
+        ACCOUNT, ACCOUNTS, AUDIT, AUDIT_FILE, CASES, CHANGE, CHANGES, Console, DOMAINS, DUTIES, EDIT, FILE,
+        FILES, HOME, IMPORT, MAPPINGS, ORGANISATION, OWN_FILES, PEER, PEERS, PEOPLE, RECOVERY, REPORT,
+        REPORTS, ROOMS, STORAGE, TOKEN, TOKENS, UNDO,
     },
-    editing, file, files, holders, home, organisation, peers, people,
+    domains, editing, file, files, holders, home, organisation, peers, people,
     powers::Powers,
     reports, rooms, set, storage, tokens,
 };
@@ -39,6 +39,8 @@ pub fn routes(console: Arc<Console>) -> Routes<()> {
         .raw(Method::POST, CHANGE, set::decide)
         .raw(Method::GET, UNDO, set::ask_to_undo)
         .raw(Method::POST, UNDO, set::undo)
+        .raw(Method::GET, DOMAINS, domains::show)
+        .raw(Method::POST, DOMAINS, domains::change)
         .raw(Method::GET, ROOMS, rooms::show)
         .raw(Method::GET, ACCOUNTS, accounts::list)
         .raw(Method::GET, ACCOUNT, accounts::show)

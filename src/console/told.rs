@@ -39,6 +39,12 @@ impl Tell for personnel::Error {
     }
 }
 
+impl Tell for domains::Error {
+    fn tell(self) -> PageError {
+        in_words(self.words(), self.into())
+    }
+}
+
 impl Tell for rules::Error {
     fn tell(self) -> PageError {
         in_words(self.words(), self.into())

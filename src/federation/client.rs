@@ -143,6 +143,11 @@ impl Client {
         self.transport.visit(uri, budget).await
     }
 
+    /// The TXT records of a name.
+    pub(crate) async fn texts(&self, name: &str) -> Result<Vec<String>, TransportError> {
+        self.transport.texts(name).await
+    }
+
     /// Tells a push gateway.
     pub(crate) async fn notify(
         &self,

@@ -17,6 +17,7 @@ use crate::{
     client::Client,
     config::Config,
     contacts::Contacts,
+    domain_source::DomainSource,
     files::FileSource,
     gateways::PushGateways,
     http::{self, FederationApi, FederationMedia},
@@ -178,6 +179,11 @@ impl Federation {
     /// The way to pages that users link to.
     pub fn pages(&self) -> Arc<dyn media::Browse> {
         Arc::new(PageSource(self.0.client.clone()))
+    }
+
+    /// What domains say of themselves.
+    pub fn witness(&self) -> Arc<dyn domains::Witness> {
+        Arc::new(DomainSource(self.0.client.clone()))
     }
 
     /// The way to push gateways.

@@ -19,6 +19,7 @@ mod bounded;
 mod client;
 mod config;
 mod contacts;
+mod domain_source;
 mod federation;
 mod files;
 mod gateways;

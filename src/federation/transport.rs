@@ -76,6 +76,14 @@ pub trait Transport: Send + Sync + 'static {
     async fn browse(&self, _uri: &Uri, _budget: Budget) -> Result<Response<AnswerBody>, TransportError> {
         Err(TransportError::Connect("pages are not looked at".to_owned()))
     }
+
+    /// The TXT records of a name in DNS, a bounded number; none where there are none.
+    ///
+    /// # Errors
+    /// [`TransportError`] where DNS does not say.
+    async fn texts(&self, _name: &str) -> Result<Vec<String>, TransportError> {
+        Err(TransportError::Connect("texts are not looked up".to_owned()))
+    }
 }
 
 /// The body of an answer, part by part.

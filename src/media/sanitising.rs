@@ -8,7 +8,7 @@ use std::{
 
 use base::{CounterFamily, Metrics};
 use parking_lot::Mutex;
-use room::FileReader;
+use room::{FileReader, Zone};
 use sanitise::Worker;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -27,7 +27,9 @@ const SCANNED_AT_ONCE: usize = 4;
 /// What judges files, and what it is at.
 pub(crate) struct Sanitising {
     pub(crate) worker: Worker,
-    pub(crate) plans: HashMap<String, Plan>,
+    plans: HashMap<String, Plan>,
+    /// Where there is no zone: for those who are given nothing else wherever they are.
+    nowhere: Plan,
     pub(crate) scanning: Semaphore,
     pub(crate) verdicts: CounterFamily,
     under_way: Arc<Mutex<UnderWay>>,
@@ -74,11 +76,17 @@ impl Sanitising {
         Self {
             worker,
             plans: zones.iter().map(|(name, files)| (name.clone(), Plan::of(files))).collect(),
+            nowhere: Plan::of(&ZoneFiles::default()),
             scanning: Semaphore::new(SCANNED_AT_ONCE),
             under_way: Arc::default(),
             verdicts: metrics
                 .counter_family("yakuba_media_verdicts", "Files that zones' rules were applied to"),
         }
+    }
+
+    /// How files are judged for a zone; none for one without settings.
+    pub(crate) fn plan(&self, zone: Option<&Zone>) -> Option<&Plan> {
+        zone.map_or(Some(&self.nowhere), |zone| self.plans.get(zone.name()))
     }
 
     /// The judgement that is under way, or the right to begin one.

@@ -3,11 +3,14 @@
 use std::{collections::HashSet, sync::Arc};
 
 use base::{Cache, Caches};
-use room::{Order, RoomSerial, read::receipts::ReadUpTo};
+use room::{Horizon, Order, RoomSerial, read::receipts::ReadUpTo};
 use ruma::OwnedUserId;
 use store::{Position, UpTo};
 
-use crate::{rules::Rules, unreads::Unreads};
+use crate::{
+    rules::Rules,
+    unreads::{Unread, Unreads},
+};
 
 /// How many events notify somebody who has not read them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,6 +101,14 @@ impl CountsCache {
 }
 
 impl Counted {
+    /// Leaves out what is behind how far somebody reads; what is kept of the count for others stays as it is.
+    pub(crate) fn leave_out(counted: &mut Arc<Self>, horizon: &Horizon) {
+        let is_hidden = |unread: &Unread| horizon.hides(Some(unread.order), unread.sent_ms);
+        if counted.unread.iter().any(is_hidden) {
+            Arc::make_mut(counted).unread.retain(|unread| !is_hidden(unread));
+        }
+    }
+
     /// What it tells.
     pub(crate) fn counts(&self) -> Counts {
         let mut counts = Counts { read_at: self.receipts.read.newest, ..Counts::default() };

@@ -204,6 +204,10 @@ impl Push {
         }
         let read = reading.read.clone().unwrap_or_default();
 
+        let horizon = self.rooms().horizon(user);
+        if horizon.is_some_and(|horizon| reading.rest.is_some_and(|rest| rest <= horizon.came)) {
+            reading.rest = None;
+        }
         let rows: Vec<_> = entries.iter().map(|entry| (room, *entry)).collect();
         let events = self.rooms().events_of(&rows).await?;
         let subscribed = match rules.needs_threads {
@@ -213,7 +217,8 @@ impl Push {
         let mut found: Vec<(Entry, Arc<StoredEvent>, Vec<Action>)> = Vec::new();
         for (entry, event) in entries.iter().zip(events) {
             let is_nothing = event.meta().redacted_by.is_some() || ignored.contains(event.sender());
-            if is_nothing || event.sender() == user {
+            let is_behind = horizon.is_some_and(|horizon| horizon.hides_event(&event));
+            if is_nothing || is_behind || event.sender() == user {
                 continue;
             }
             let facts = self.facts().of(&event);

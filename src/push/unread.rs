@@ -156,6 +156,12 @@ impl Push {
         for room in rooms {
             counts.push(self.settle(user, &rules, ignored, room).await?);
         }
+        // What is kept is counted for as far back as there is; what he does not read any more he cannot mark as read either.
+        if let Some(horizon) = self.rooms().horizon(user) {
+            for counted in &mut counts {
+                Counted::leave_out(counted, &horizon);
+            }
+        }
         Ok(counts)
     }
 
@@ -457,7 +463,8 @@ impl Push {
                 Step::Redaction => {}
                 Step::Notifies { event, highlights } => {
                     let (thread, beside) = thread;
-                    let event = Unread { order, event: event.serial(), thread, beside, highlights };
+                    let sent_ms = event.pdu().origin_server_ts().get().into();
+                    let event = Unread { order, event: event.serial(), thread, beside, highlights, sent_ms };
                     if order > entered && !event.is_read(&read) {
                         unread.push(event);
                     }

@@ -16,6 +16,8 @@ pub(crate) struct Unread {
     /// In its thread only by what it refers to: it is found on the way through the main timeline.
     pub(crate) beside: bool,
     pub(crate) highlights: bool,
+    /// When it says that it was sent, in ms since 1970.
+    pub(crate) sent_ms: u64,
 }
 
 impl Unread {
@@ -99,6 +101,7 @@ mod tests {
             thread: None,
             beside: false,
             highlights: false,
+            sent_ms: 0,
         }
     }
 

@@ -14,6 +14,7 @@ mod acl;
 pub mod attempts;
 mod checks;
 mod error;
+mod horizon;
 pub mod ids;
 pub mod log;
 pub mod memory;
@@ -35,9 +36,10 @@ pub use self::{
     acl::admits,
     checks::checks,
     error::{Error, RemoteError},
+    horizon::Horizon,
     ids::{EventSerial, InboxSerial, Order, RoomSerial, Root, StateKeySerial},
     people::{Begin, Found, PeopleFound, Profile, note_account},
-    policy::{AllowAll, Denial, DeviceBound, FactorRule, FileFacts, FileReader, Making, Policy},
+    policy::{AllowAll, Denial, DeviceBound, FactorRule, FileFacts, FileForm, FileReader, Making, Policy},
     read::{recency::note_recency, times::index_times, walk::walk_events},
     rooms::{Parts, Rooms},
     zone::{Gives, Zone},

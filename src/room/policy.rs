@@ -8,6 +8,8 @@ use base::Address;
 use pdu::{Draft, Pdu, RoomVersion};
 use ruma::{RoomId, ServerName, UserId};
 
+use crate::Horizon;
+
 /// Why a policy refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{private}")]
@@ -63,6 +65,17 @@ pub enum FactorRule {
     /// He has to have one, and does not set up his first one from where he is: a password alone opens nothing there, nor may it
     /// make what opens it.
     NeededAlready,
+}
+
+/// In which form somebody is given files, wherever he is; the later ones are narrower. None gives more than the zone does that
+/// he is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileForm {
+    /// As his zone has it.
+    #[default]
+    OfZone,
+    /// Sanitised (無害化) alone.
+    Sanitised,
 }
 
 /// How many devices somebody may have.
@@ -156,6 +169,14 @@ pub trait Policy: Send + Sync {
         _file: &FileFacts<'_>,
     ) -> Result<(), Denial> {
         Ok(())
+    }
+    /// In which form is this user given files, whatever zone he is in? Who is given none is refused ([`Policy::download`]).
+    fn file_form(&self, _user: &UserId) -> FileForm {
+        FileForm::OfZone
+    }
+    /// How far back does this user read; without a bound when none? Asked whenever somebody reads events.
+    fn reads_back(&self, _user: &UserId) -> Option<Horizon> {
+        None
     }
     /// May requests be exchanged with this server at all, in either direction?
     fn contact(&self, _server: &ServerName) -> Result<(), Denial> {

@@ -15,8 +15,8 @@ struct Rules {
     gives: Gives,
 }
 
-/// Which form of a file leaves to a zone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which form of a file leaves to a zone; the later ones are narrower.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Gives {
     /// As it was uploaded.
     #[default]

@@ -15,6 +15,7 @@ use classes::Classes;
 use client::{ClientApi, MediaApi, MediaConfig, OAuthApi};
 use console::Console;
 use counter::Counter as StaffCounter;
+use domains::Domains;
 use duties::Duties;
 use encryption::Encryption;
 use engine::Engine;
@@ -181,6 +182,8 @@ pub struct House {
     pub staff: Staff,
     /// What people of a class may.
     pub classes: Classes,
+    /// Mail domains of authorities, and the accounts that people there have made for themselves.
+    pub domains: Domains,
     /// The directories of authorities, and the accounts that follow them.
     pub ldap: Ldap,
     /// Who sends audit logs to their log servers.
@@ -535,12 +538,22 @@ impl House {
                 Arc::new(RuleDays { rules: rules.clone() }),
                 Arc::new(RuleSays { rules: rules.clone(), organisations: Organisations::new(&store) }),
             ],
-            people: for_cases,
+            people: for_cases.clone(),
             duties: duties.clone(),
             clock: clock.clone(),
             random: random.clone(),
             tasks: &edges,
             caches: metrics.caches(),
+        });
+        let domains = Domains::new(domains::Parts {
+            store: store.clone(),
+            accounts: accounts.clone(),
+            personnel: personnel.clone(),
+            people: for_cases,
+            witness: federation.witness(),
+            authorities: config.mail_domains(),
+            clock: clock.clone(),
+            tasks: &edges,
         });
         let counter =
             StaffCounter::new(pages.clone(), accounts.clone(), cases.clone(), classes.clone(), clock.clone());
@@ -562,6 +575,7 @@ impl House {
             accounts: accounts.clone(),
             personnel: personnel.clone(),
             rules: rules.clone(),
+            domains: domains.clone(),
             duties: duties.clone(),
             log_servers: log_servers.clone(),
             store: store.clone(),
@@ -649,6 +663,7 @@ impl House {
             rules,
             staff,
             posts,
+            domains,
             classes,
             ldap,
             log_servers,
@@ -733,6 +748,7 @@ impl House {
         self.posts.start(self.personnel.applied());
         self.staff.start(self.personnel.applied());
         self.classes.start(self.personnel.applied());
+        self.domains.start(self.personnel.applied());
         self.ldap.start();
         self.log_servers.start();
         self.cases.start(self.personnel.applied());

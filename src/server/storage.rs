@@ -373,6 +373,8 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         ldap::checks(),
         rules::checks(),
         posts::checks(),
+        classes::checks(),
+        domains::checks(),
         room::checks(),
         engine::checks(),
         admin_api::checks(),

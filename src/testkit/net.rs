@@ -69,6 +69,10 @@ pub(crate) struct Inner {
     pub(crate) staff_names: RwLock<Option<String>>,
     /// What people of a class may, at servers that start from now on.
     pub(crate) classes: RwLock<BTreeMap<Class, ClassConfig>>,
+    /// The domains of mail that authorities name, at servers that start from now on.
+    pub(crate) mail_domains: RwLock<Vec<String>>,
+    /// What DNS says: the texts of names.
+    pub(crate) texts: RwLock<BTreeMap<String, Vec<String>>>,
     pub(crate) authority: Option<CertificateAuthority>,
     pub(crate) zones: Zones,
     hand: ManualClock,
@@ -155,6 +159,8 @@ impl Net {
             sources,
             staff_names: RwLock::default(),
             classes: RwLock::default(),
+            mail_domains: RwLock::default(),
+            texts: RwLock::default(),
             zones,
             authority: (wire == Wire::Tls).then(CertificateAuthority::new),
             hand,
@@ -175,6 +181,16 @@ impl Net {
     /// Says what people of a class may, at servers that start from now on.
     pub fn say_of_class(&self, class: Class, rights: ClassConfig) {
         self.0.classes.write().insert(class, rights);
+    }
+
+    /// Lets authorities name a domain of mail, at servers that start from now on.
+    pub fn name_mail_domain(&self, domain: &str) {
+        self.0.mail_domains.write().push(domain.to_owned());
+    }
+
+    /// Says what texts DNS has of a name.
+    pub fn publish(&self, name: &str, texts: &[&str]) {
+        self.0.texts.write().insert(name.to_owned(), texts.iter().map(|text| (*text).to_owned()).collect());
     }
 
     /// Starts a server with one authority.

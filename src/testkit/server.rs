@@ -274,6 +274,7 @@ impl Server {
                 .clone()
                 .map(|display_name| OrganisationConfig { display_name: Some(display_name) }),
             classes: self.net.0.classes.read().clone(),
+            domains: self.net.0.mail_domains.read().clone(),
             mail: self.net.0.mail_port.map(|port| mail_by(name, port)),
             // Where zones are told apart, clients are told where they are.
             client_url: (!self.net.0.zones.of.is_empty()).then(|| format!("http://{name}")),

@@ -75,6 +75,11 @@ impl Transport for Road {
         }
     }
 
+    async fn texts(&self, name: &str) -> Result<Vec<String>, TransportError> {
+        let Some(net) = self.net.upgrade() else { return Err(refused("the net is gone")) };
+        Ok(net.texts.read().get(name).cloned().unwrap_or_default())
+    }
+
     async fn notify(
         &self,
         request: Request<Bytes>,

@@ -142,6 +142,26 @@ impl From<cases::Error> for ApiError {
     }
 }
 
+impl From<domains::Error> for ApiError {
+    fn from(error: domains::Error) -> ApiError {
+        use domains::Error;
+        match error {
+            Error::Refused(words) => {
+                let (ja, en) = (words.ja, words.en);
+                let text = format!("{ja} / {en}");
+                ApiError::new(StatusCode::BAD_REQUEST, "M_INVALID_PARAM", text).with("ja", ja).with("en", en)
+            }
+            Error::Account(cause) => cause.into(),
+            Error::Personnel(cause) => cause.into(),
+            Error::Store(cause) => cause.into(),
+            Error::Commit(cause) => cause.into(),
+            Error::Organisation(_) | Error::Telling(_) | Error::NoDay | Error::Failed(_) => {
+                ApiError::internal(error)
+            }
+        }
+    }
+}
+
 impl From<rules::Error> for ApiError {
     fn from(error: rules::Error) -> ApiError {
         use organisation::Error as Organisation;

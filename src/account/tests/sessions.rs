@@ -346,6 +346,34 @@ async fn devices_show_when_they_were_last_seen_before_and_after_it_is_written() 
 }
 
 #[tokio::test]
+async fn devices_show_from_where_they_were_last_seen() {
+    let town = open_town().await;
+    let (user, tokens) = town.register("hanako", false).await;
+    let use_from = async |ip: &str| {
+        let token = &tokens.access;
+        town.accounts.find_session(kanazawa(), token, at(ip)).await.unwrap().device_id
+    };
+    let device = use_from("192.0.2.7").await;
+    let shown = async || town.accounts.device(&user, &device).await.unwrap().last_seen_ip;
+    assert_eq!(shown().await.as_deref(), Some("192.0.2.7"));
+    town.accounts.write_last_seen().await.unwrap();
+    assert_eq!(shown().await.as_deref(), Some("192.0.2.7"));
+    // Within a minute it is noted once.
+    use_from("2001:db8::1").await;
+    assert_eq!(shown().await.as_deref(), Some("192.0.2.7"));
+    town.clock.advance(Duration::from_secs(61));
+    use_from("2001:db8::1").await;
+    for _ in 0..2 {
+        assert_eq!(shown().await.as_deref(), Some("2001:db8::/64"));
+        town.accounts.write_last_seen().await.unwrap();
+    }
+    // What is not known is not what was.
+    town.clock.advance(Duration::from_secs(61));
+    town.accounts.find_session(kanazawa(), &tokens.access, None).await.unwrap();
+    assert_eq!(shown().await, None);
+}
+
+#[tokio::test]
 async fn an_openid_token_names_its_user_for_an_hour() {
     let town = open_town().await;
     let (user, _) = town.register("hanako", false).await;

@@ -86,6 +86,7 @@ pub struct Network {
 
 struct Inner {
     resolver: Arc<Resolver>,
+    dns: Arc<dyn Dns>,
     client: Client<Connector, Full<Bytes>>,
     connector: Connector,
     web: Arc<HttpsWellKnown>,
@@ -154,7 +155,7 @@ impl Network {
         let resolver = Resolver::new(
             &config.fixed,
             config.addresses.clone(),
-            dns,
+            dns.clone(),
             well_known,
             clock.clone(),
             random.clone(),
@@ -171,6 +172,7 @@ impl Network {
         let buckets = &[0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0];
         let inner = Inner {
             resolver,
+            dns,
             client,
             connector,
             web,
@@ -199,6 +201,10 @@ impl Network {
         &self.inner.resolver
     }
 }
+
+/// A question for texts in DNS may take this long, and so many of them are looked at.
+const TEXTS_TIMEOUT: Duration = Duration::from_secs(5);
+const MOST_TEXTS: usize = 100;
 
 /// Files come in parts with no longer a pause than this between them.
 const PAUSE: Duration = Duration::from_secs(30);
@@ -257,6 +263,19 @@ impl Transport for Network {
         budget: Budget,
     ) -> Result<Response<Bytes>, TransportError> {
         self.inner.gateways.post(request, budget).await
+    }
+
+    async fn texts(&self, name: &str) -> Result<Vec<String>, TransportError> {
+        let inner = &self.inner;
+        let asked = inner.clock.timeout(TEXTS_TIMEOUT, inner.dns.texts(name)).await;
+        match asked.map_err(|_| TransportError::Deadline(TEXTS_TIMEOUT))? {
+            Ok(mut texts) => {
+                texts.truncate(MOST_TEXTS);
+                Ok(texts)
+            }
+            Err(DnsError::NoRecords) => Ok(Vec::new()),
+            Err(DnsError::Failed(cause)) => Err(TransportError::Connect(cause)),
+        }
     }
 
     async fn browse(&self, uri: &Uri, budget: Budget) -> Result<Response<AnswerBody>, TransportError> {

@@ -90,6 +90,16 @@ impl Dns for SystemDns {
         });
         Ok(services.collect())
     }
+
+    async fn texts(&self, name: &str) -> Result<Vec<String>, DnsError> {
+        let name = absolute(name);
+        let found = self.resolver.lookup(name, RecordType::TXT).await.map_err(|error| failure(&error))?;
+        let texts = found.answers().iter().filter_map(|record| match &record.data {
+            RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
+            _ => None,
+        });
+        Ok(texts.collect())
+    }
 }
 
 /// No DNS: for closed networks in which every peer has a fixed address.

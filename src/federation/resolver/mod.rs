@@ -108,6 +108,14 @@ pub trait Dns: Send + Sync + 'static {
     /// # Errors
     /// [`DnsError`] when there are none, or DNS failed.
     async fn services(&self, name: &str) -> Result<Vec<Service>, DnsError>;
+
+    /// TXT records of a name, each with its parts in one.
+    ///
+    /// # Errors
+    /// [`DnsError`] when there are none, or DNS failed.
+    async fn texts(&self, _name: &str) -> Result<Vec<String>, DnsError> {
+        Err(DnsError::Failed("texts are not looked up".to_owned()))
+    }
 }
 
 /// One host and port to try.

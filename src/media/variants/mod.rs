@@ -6,6 +6,9 @@
 //! A file is judged when the first asks for it through a zone that demands that, by one judgement for all who ask at that
 //! time. The verdict is kept under the hash of what the file holds and under the recipe by which it was judged: the
 //! engine's version, the settings of the zone, its scanners. So equal files are judged once, and a new engine judges anew.
+//! Whom the policy gives sanitised files alone, wherever he is ([`FileForm`]), is given them where the zone gives more, too; where
+//! there is no zone, by the engine's own settings and without scanners.
+//!
 //! Nothing is half believed: a verdict is one row, written when what it leads to is on the disk. What broke off is judged
 //! again by the next who asks. A verdict that scanners had a part in is believed for a day: they know more by then.
 //!
@@ -19,7 +22,7 @@ mod verdicts;
 
 use std::time::Duration;
 
-use room::{FileReader, Gives, Zone};
+use room::{FileForm, FileReader, Gives, Zone};
 use ruma::ServerName;
 use sanitise::{Kind, Reason, is_run_by_name};
 
@@ -47,28 +50,31 @@ impl Media {
         (server, id): (&ServerName, &str),
         original: Opened,
     ) -> Result<Opened, Error> {
-        let Some(zone) = zone.filter(|zone| zone.gives() != Gives::Originals) else { return Ok(original) };
-        let called = match zone.gives() {
+        let gives = self.form_of(zone, reader);
+        if gives == Gives::Originals {
+            return Ok(original);
+        }
+        let called = match gives {
             Gives::Sanitised => self.called(reader, server, id).await?,
             Gives::Originals | Gives::Scanned => Called::default(),
         };
         // Whatever is in it: a script is a text like others.
         let is_run = called.run || original.name.as_deref().is_some_and(is_run_by_name);
-        if zone.gives() == Gives::Sanitised && is_run {
+        if gives == Gives::Sanitised && is_run {
             return Err(Error::Refused(Reason::Program));
         }
         // Whatever it is as it lies there, it is something else with the key.
         if called.encrypted {
             return Err(Error::Refused(Reason::Ciphertext));
         }
-        let Some(plan) = self.inner.sanitising.plans.get(zone.name()) else {
-            return Err(Error::Unjudged(format!("the zone {} has no settings", zone.name())));
+        let Some(plan) = self.inner.sanitising.plan(zone) else {
+            return Err(Error::Unjudged("the zone has no settings".to_owned()));
         };
         let hint = match called.table {
             true => Hint::Table,
             false => Hint::of(&original.kind, original.name.as_deref()),
         };
-        let key = (original.sha256, plan.recipe(zone.gives(), hint));
+        let key = (original.sha256, plan.recipe(gives, hint));
         for _ in 0..ATTEMPTS {
             let mut found = self.find_verdict(key).await?;
             if let Some(old) = &found
@@ -79,7 +85,7 @@ impl Media {
             }
             let row = match found {
                 Some(row) => row,
-                None => self.verdict(key, reader, &original, zone.gives(), hint, plan).await?,
+                None => self.verdict(key, reader, &original, gives, hint, plan).await?,
             };
             if let Some(variant) = self.follow_verdict(&original, &row).await? {
                 return Ok(variant);
@@ -88,6 +94,19 @@ impl Media {
             self.forget_verdict(key, &row).await?;
         }
         Err(Error::Unjudged("a sanitised file was lost again and again".to_owned()))
+    }
+
+    /// Which form of a file this reader is given there: the narrower of what leaves to the zone, and what he is given anywhere.
+    fn form_of(&self, zone: Option<&Zone>, reader: FileReader<'_>) -> Gives {
+        let of_zone = zone.map_or(Gives::Originals, Zone::gives);
+        let of_reader = match reader {
+            FileReader::User(user) => self.inner.policy.file_form(user),
+            FileReader::Server(_) | FileReader::Anybody => FileForm::OfZone,
+        };
+        match of_reader {
+            FileForm::OfZone => of_zone,
+            FileForm::Sanitised => of_zone.max(Gives::Sanitised),
+        }
     }
 
     /// What a verdict leads to; none if that was lost.

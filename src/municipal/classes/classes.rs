@@ -14,9 +14,13 @@ use organisation::{Organisation, Organisations, calendar::day_of, user_named};
 use parking_lot::RwLock;
 use room::Policy;
 use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
-use store::Store;
+use store::{Position, Store};
 
-use crate::{error::Error, rights::Rights};
+use crate::{
+    error::Error,
+    marks::{self, Marks},
+    rights::Rights,
+};
 
 /// What it is made of.
 pub struct Parts<'a> {
@@ -47,6 +51,10 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
     known: RwLock<BTreeMap<OwnedServerName, Known>>,
+    store: Store,
+    marks: RwLock<Marks>,
+    /// The most days that a class reads back; none where none is bound.
+    most_days: Option<u64>,
 }
 
 /// What a list of people follows from: how far the organisation has come, and the day.
@@ -73,13 +81,23 @@ impl Classes {
         let shared = authorities.map(|(name, classes)| {
             (name, classes.into_iter().map(|(class, rights)| (class, Arc::new(rights))).collect())
         });
+        let shared: BTreeMap<OwnedServerName, BTreeMap<Class, Arc<Rights>>> = shared.collect();
+        let days = shared.values().flat_map(BTreeMap::values).filter_map(|rights| rights.reads_back);
+        let most_days = days.max().map(|days| u64::from(days.get()));
+        let marks = match most_days {
+            Some(_) => Marks::read(store).await?,
+            None => Marks::default(),
+        };
         let inner = Arc::new(Inner {
             organisations: Organisations::new(store),
-            authorities: shared.collect(),
+            authorities: shared,
             behind,
             clock,
             tasks: tasks.clone(),
             known: RwLock::default(),
+            store: store.clone(),
+            marks: RwLock::new(marks),
+            most_days,
         });
         let holder: Arc<dyn Holder> = inner.clone();
         caches.add("classes_of_people", Arc::downgrade(&holder));
@@ -95,6 +113,26 @@ impl Classes {
         let classes = self.inner.authorities.get(user.server_name())?;
         let class = self.inner.known.read().get(user.server_name())?.people.get(user).copied()?;
         Some((class, classes.get(&class)?.clone()))
+    }
+
+    /// Up to where all had come here so many days ago, and when that was, in ms since 1970.
+    pub(crate) fn days_ago(&self, days: u64) -> (u64, Position) {
+        let at = self.inner.clock.now().millis().saturating_sub(days * A_DAY_MS);
+        (at, self.inner.marks.read().by(at))
+    }
+
+    /// Notes how far the log has come, if nobody has in this hour and some class reads so many days back.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn mark(&self) -> Result<(), Error> {
+        let now = self.inner.clock.now();
+        let Some(days) = self.inner.most_days.filter(|_| !self.inner.marks.read().has(now)) else {
+            return Ok(());
+        };
+        let (hour, position, keep_from) = marks::mark(&self.inner.store, now, days).await?;
+        self.inner.marks.write().take(hour, position, keep_from);
+        Ok(())
     }
 
     /// Has an authority's list be that of today; what it was is kept where it cannot be read. Whether it was made anew.
@@ -130,12 +168,15 @@ impl Classes {
     }
 }
 
+const A_DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
 impl Holder for Inner {
     fn held(&self) -> Held {
         let known = self.known.read();
         let people = || known.values().flat_map(|known| known.people.keys());
         let row = 2 * size_of::<(OwnedUserId, Class)>();
-        let bytes: usize = people().map(|user| user.as_str().len() + row).sum();
+        let marks = self.marks.read().len() * 2 * size_of::<(u64, Position)>();
+        let bytes: usize = people().map(|user| user.as_str().len() + row).sum::<usize>() + marks;
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         Held { bytes, entries: u64::try_from(people().count()).unwrap_or(u64::MAX), most: bytes }
     }

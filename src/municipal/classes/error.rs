@@ -6,6 +6,9 @@ pub enum Error {
     /// The organisation could not be read.
     #[error("the organisation could not be read: {0}")]
     Organisation(#[from] organisation::Error),
+    /// The store could not be read or written.
+    #[error("the store could not be read or written: {0}")]
+    Store(#[from] store::Error),
     /// The clock shows a day after the year 9999.
     #[error("the clock shows no day")]
     NoDay,

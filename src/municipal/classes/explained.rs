@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     classes::Classes,
     policy::{factor_rule, is_let_in},
-    rights::{MakesRooms, NeedsFactor, Rights},
+    rights::{GivesFiles, MakesRooms, NeedsFactor, Rights},
 };
 
 /// Of whom and where it is asked.
@@ -31,6 +31,17 @@ pub struct Explained {
     pub zone: Option<String>,
     /// One thing each.
     pub lines: Vec<Line>,
+    /// What the class says of files, until it is said together with the zone ([`Explained::with_files`]), which may be by whoever
+    /// has asked the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    files: Option<OfFiles>,
+}
+
+/// What a class says of the form of files, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct OfFiles {
+    gives: GivesFiles,
+    why: Told,
 }
 
 /// One thing that somebody may, or may not.
@@ -81,13 +92,15 @@ impl Classes {
                 &why,
             ),
             yes_or_no(("ファイルの送信", "Sending files"), rights.uploads, &why),
+            history(&rights, &why),
         ];
-        Explained { class, zone: asked.zone.map(str::to_owned), lines }
+        let files = OfFiles { gives: rights.gives_files, why };
+        Explained { class, zone: asked.zone.map(str::to_owned), lines, files: Some(files) }
     }
 }
 
 impl Explained {
-    /// With the form in which files leave to a zone, whoever asks for them.
+    /// With the form in which he is given files in a zone: the narrower of what the zone gives whoever asks, and his class.
     #[must_use]
     pub fn with_files(mut self, zone: Option<&Zone>) -> Self {
         let gives = zone.map_or(Gives::Originals, Zone::gives);
@@ -103,8 +116,16 @@ impl Explained {
             ),
             None => nothing_said(),
         };
+        let is_bounded = gives != Gives::Originals;
+        let (may, is_bounded, why) = match self.files.take() {
+            Some(OfFiles { gives: GivesFiles::Nothing, why }) => (told("できません", "no"), true, why),
+            Some(OfFiles { gives: GivesFiles::Sanitised, why }) if gives != Gives::Sanitised => {
+                (told("無害化したもの", "sanitised"), true, why)
+            }
+            _ => (may, is_bounded, why),
+        };
         let what = told("ファイルの受信", "Getting files");
-        self.lines.push(Line { what, may, is_bounded: gives != Gives::Originals, why });
+        self.lines.push(Line { what, may, is_bounded, why });
         self
     }
 }
@@ -177,6 +198,16 @@ fn devices(rights: &Rights, why: &Told) -> Line {
     }
 }
 
+fn history(rights: &Rights, why: &Told) -> Line {
+    let what = told("過去のメッセージの閲覧", "Reading what was said before");
+    match rights.reads_back {
+        Some(days) => {
+            line(what, told(format!("{days} 日前まで"), format!("as far as {days} days back")), true, why)
+        }
+        None => line(what, told("期間の制限なし", "however long ago"), false, why),
+    }
+}
+
 fn rooms(rights: &Rights, why: &Told) -> Line {
     let what = told("ルームの作成", "Making rooms");
     match rights.makes_rooms {
@@ -185,5 +216,37 @@ fn rooms(rights: &Rights, why: &Told) -> Line {
             line(what, told("1対1のチャットだけ", "for talking with one person alone"), true, why)
         }
         MakesRooms::None => yes_or_no(("ルームの作成", "Making rooms"), false, why),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_told_in_the_narrower_form_of_class_and_zone_also_by_whoever_has_asked_the_server() {
+        let zones = [None, Some(Gives::Originals), Some(Gives::Scanned), Some(Gives::Sanitised)];
+        for (gives, forms) in [
+            (GivesFiles::OfZone, ["as they were", "as they were", "those in which", "sanitised"]),
+            (GivesFiles::Sanitised, ["sanitised"; 4]),
+            (GivesFiles::Nothing, ["no"; 4]),
+        ] {
+            for (zone, form) in zones.into_iter().zip(forms) {
+                let files = Some(OfFiles { gives, why: told("任用区分", "the class") });
+                let asked = Explained { class: None, zone: None, lines: Vec::new(), files };
+                let sent = serde_json::to_string(&asked).unwrap();
+                let got: Explained = serde_json::from_str(&sent).unwrap();
+                let zone = zone.map(|gives| Zone::new("lgwan", gives));
+                let told = got.with_files(zone.as_ref());
+                let line = told.lines.last().unwrap();
+                assert!(line.may.en.starts_with(form), "{gives:?} {zone:?}: {line:?}");
+                let of_zone = zone.as_ref().map_or(Gives::Originals, Zone::gives);
+                let is_by_class = gives == GivesFiles::Nothing
+                    || (gives == GivesFiles::Sanitised && of_zone != Gives::Sanitised);
+                assert_eq!(line.why.en == "the class", is_by_class, "{gives:?} {zone:?}: {line:?}");
+                assert_eq!(line.is_bounded, form != "as they were");
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The lists follow: when a change set was applied or undone, and each midnight in Japan.
+//! The lists follow: when a change set was applied or undone, and each midnight in Japan. Beside that the hours are marked.
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,6 +38,9 @@ impl Classes {
                         warn!(%authority, %error, "classes of employment do not follow yet, it is tried again later")
                     }
                 }
+            }
+            if let Err(error) = self.mark().await {
+                warn!(%error, "how far the log has come is not noted yet, it is tried again later");
             }
             tokio::select! {
                 () = applied.notified() => {}

@@ -3,12 +3,12 @@
 use base::Address;
 use intake::Class;
 use pdu::{Draft, Pdu};
-use room::{Denial, DeviceBound, FactorRule, FileFacts, FileReader, Making, Policy};
+use room::{Denial, DeviceBound, FactorRule, FileFacts, FileForm, FileReader, Horizon, Making, Policy};
 use ruma::{RoomId, ServerName, UserId};
 
 use crate::{
     classes::Classes,
-    rights::{MakesRooms, NeedsFactor, Rights},
+    rights::{GivesFiles, MakesRooms, NeedsFactor, Rights},
 };
 
 /// The refusal of what people of a class may not: `ja` and `en` say what that is.
@@ -165,7 +165,35 @@ impl Policy for Classes {
         server: &ServerName,
         file: &FileFacts<'_>,
     ) -> Result<(), Denial> {
+        if let FileReader::User(user) = reader
+            && let Some((class, rights)) = self.of(user)
+            && rights.gives_files == GivesFiles::Nothing
+        {
+            return Err(refused(user, class, "ファイルを受け取れません", "are given no files"));
+        }
         self.inner.behind.download(reader, server, file)
+    }
+
+    fn file_form(&self, user: &UserId) -> FileForm {
+        let of_class = self.of(user).map_or(GivesFiles::OfZone, |(_, rights)| rights.gives_files);
+        let of_class = match of_class {
+            GivesFiles::OfZone => FileForm::OfZone,
+            GivesFiles::Sanitised | GivesFiles::Nothing => FileForm::Sanitised,
+        };
+        of_class.max(self.inner.behind.file_form(user))
+    }
+
+    fn reads_back(&self, user: &UserId) -> Option<Horizon> {
+        let of_class = self.of(user).and_then(|(_, rights)| {
+            let (sent_ms, came) = self.days_ago(rights.reads_back?.get().into());
+            Some(Horizon { sent_ms, came })
+        });
+        match (of_class, self.inner.behind.reads_back(user)) {
+            (Some(one), Some(other)) => {
+                Some(Horizon { sent_ms: one.sent_ms.max(other.sent_ms), came: one.came.max(other.came) })
+            }
+            (one, other) => one.or(other),
+        }
     }
 
     fn contact(&self, server: &ServerName) -> Result<(), Denial> {

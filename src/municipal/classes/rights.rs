@@ -1,6 +1,11 @@
 //! What people of a class may: [`Rights`].
 
-use std::{collections::BTreeSet, num::NonZeroUsize};
+use std::{
+    collections::BTreeSet,
+    num::{NonZeroU16, NonZeroUsize},
+};
+
+use serde::{Deserialize, Serialize};
 
 /// Which rooms people of a class make.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +33,18 @@ pub enum NeedsFactor {
     },
 }
 
+/// In which form people of a class are given files. None gives more than the zone does that they are in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GivesFiles {
+    /// As their zone has it.
+    #[default]
+    OfZone,
+    /// Sanitised (無害化) alone, also where their zone gives more.
+    Sanitised,
+    /// In none.
+    Nothing,
+}
+
 /// What people of a class may. Everything, unless something is said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rights {
@@ -45,6 +62,10 @@ pub struct Rights {
     pub invites_outside: bool,
     /// Whether they send files.
     pub uploads: bool,
+    /// In which form they are given files.
+    pub gives_files: GivesFiles,
+    /// How many days back they read; without a number, as far as others do.
+    pub reads_back: Option<NonZeroU16>,
 }
 
 impl Default for Rights {
@@ -57,6 +78,8 @@ impl Default for Rights {
             publishes_rooms: true,
             invites_outside: true,
             uploads: true,
+            gives_files: GivesFiles::OfZone,
+            reads_back: None,
         }
     }
 }

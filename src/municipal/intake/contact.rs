@@ -78,7 +78,10 @@ pub struct AccountName(String);
 
 impl AccountName {
     /// Full-width letters are taken for ASCII, and capitals for small ones.
-    pub(crate) fn read(text: &str) -> Result<Self, Fault> {
+    ///
+    /// # Errors
+    /// [`Fault::Account`] where an account cannot be called so.
+    pub fn read(text: &str) -> Result<Self, Fault> {
         let name = half_width(text).to_ascii_lowercase();
         let belongs = |letter: char| {
             letter.is_ascii_lowercase() || letter.is_ascii_digit() || "._-=/+".contains(letter)

@@ -29,6 +29,11 @@ pub enum Refused {
     NoPerson,
     /// There is no such address on the day.
     NoAddress,
+    /// The person has an account, which stays his.
+    HasAccount {
+        /// Which.
+        account: String,
+    },
     /// Fewer than one unit to merge, or fewer than two to split into.
     TooFew,
     /// People are in the unit, who would have none.
@@ -60,6 +65,10 @@ impl Refused {
             Self::NoAddress => {
                 words!("その日にその宛先はありません。", "There is no such address on that day.")
             }
+            Self::HasAccount { account } => words!(
+                "その職員には、すでにアカウント「{account}」があります。",
+                "That person has the account \"{account}\" already."
+            ),
             Self::TooFew => words!(
                 "統合は一つ以上、分割は二つ以上の所属を選んでください。",
                 "Please choose one unit at least to merge, or two to split into."
@@ -343,6 +352,23 @@ impl<'a> Reorganisation<'a> {
         self.edit.turn(record, self.day, What::Person(new));
         let told = words!("職場で使う氏名「{name}」({ja}から)", "called \"{name}\" from {day} on");
         self.item(Kind::Renamed, about, told)
+    }
+
+    /// Says that an account is somebody's who has none.
+    ///
+    /// # Errors
+    /// [`Refused`]; then nothing is done.
+    pub fn give_account(&mut self, person: PersonId, account: &str) -> Result<Item, Refused> {
+        let (record, said) = self.person_record(person)?;
+        if let Some(account) = said.account {
+            return Err(Refused::HasAccount { account });
+        }
+        let about = format!("{} {}", said.number, said.called());
+        let (ja, day) = (self.day.in_era(), self.day);
+        let new = Person { account: Some(account.to_owned()), ..said };
+        self.edit.turn(record, self.day, What::Person(new));
+        let told = words!("アカウント「{account}」({ja}から)", "the account \"{account}\" from {day} on");
+        self.item(Kind::Changed, about, told)
     }
 
     /// The people who have a post in a unit from the day on.

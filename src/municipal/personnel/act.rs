@@ -6,7 +6,7 @@ use std::{
 };
 
 use base::folded;
-use intake::{Date, typed_name};
+use intake::{AccountName, Date, typed_name};
 use organisation::{
     Absence, BodyId, Charged, Item, NewUnit, Organisation, PersonId, Reorganisation, Unit, UnitId, UnitNames,
 };
@@ -21,7 +21,7 @@ const LONGEST_NAME: usize = 100;
 const LONGEST_TOLD: usize = 1_000;
 
 /// What somebody does by hand. A unit is named by its 所属コード, its name, the names above it before that (`総務部/防災課`), or
-/// its number (`unit:12`); a person by his account or 職員番号.
+/// its number (`unit:12`); a person by his account, his 職員番号, or his number here (`person:7`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Act {
@@ -126,6 +126,13 @@ pub enum Act {
         /// The name; his legal one where none is said.
         #[serde(default)]
         name: Option<String>,
+    },
+    /// The account of somebody who has none.
+    GiveAccount {
+        /// Who.
+        person: String,
+        /// Its name: the localpart.
+        account: String,
     },
 }
 
@@ -263,6 +270,11 @@ impl Act {
                 let name = name.as_deref().map(typed_name).transpose()?.filter(|name| !name.is_empty());
                 by_hand.use_name(person, name.as_deref())
             }
+            Self::GiveAccount { person, account } => {
+                let person = named.person(person)?;
+                let account = account_name(account)?;
+                by_hand.give_account(person, &account)
+            }
         };
         done.map_err(|refused| refused.words())
     }
@@ -278,6 +290,13 @@ fn localpart(name: &str) -> String {
 /// As much of a name as can be one.
 fn short(name: &str) -> String {
     name.trim().chars().take(LONGEST_TOLD).collect()
+}
+
+/// A name of an account, as somebody has typed it.
+fn account_name(text: &str) -> Result<String, Words> {
+    let text = short(text);
+    let name = text.strip_prefix('@').map_or(text.as_str(), |id| id.split(':').next().unwrap_or(id));
+    AccountName::read(name).map(|name| name.to_string()).map_err(|fault| fault.words())
 }
 
 fn taken(name: &str) -> Words {
@@ -356,6 +375,13 @@ impl<'a> Named<'a> {
     /// The one person of this account or number.
     fn person(&self, name: &str) -> Result<PersonId, Words> {
         let name = &*short(name);
+        // As programs name somebody, for whom a number of two bodies would not do.
+        if let Some(person) =
+            name.strip_prefix("person:").and_then(|number| number.parse().ok()).map(PersonId)
+            && self.known.person(person, self.day).is_some()
+        {
+            return Ok(person);
+        }
         let account = name.strip_prefix('@').map_or(name, |id| id.split(':').next().unwrap_or(id));
         if let Some(person) = self.known.owner(account)
             && self.known.person(person, self.day).is_some()

@@ -166,7 +166,10 @@ impl Round {
     async fn told(&self, user: &UserId, item: &Item) -> Result<Option<Told>, Error> {
         let push = &self.delivery.0.push;
         let event = push.rooms().find_events(&[(item.room, item.event)], Keep::All).await?.pop().flatten();
-        let Some(event) = event else { return Ok(None) };
+        // A gateway may have been away for longer than he reads back.
+        let horizon = push.rooms().horizon(user);
+        let is_shown = |event: &Arc<StoredEvent>| !horizon.is_some_and(|horizon| horizon.hides_event(event));
+        let Some(event) = event.filter(is_shown) else { return Ok(None) };
         let scene = Scene::new(push, event.clone());
         let Some(actions) = scene.actions_for(push, user).await? else { return Ok(None) };
         let (mut sender_name, mut room_name, mut room_alias) = (None, None, None);

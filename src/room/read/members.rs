@@ -105,6 +105,9 @@ impl Rooms {
     ) -> Result<EventList, Error> {
         let room = self.get_room(room_id).await?;
         let (standpoint, all) = self.whole_standpoint(viewer.user, &room).await?;
+        // Who was there before somebody's horizon he is not told either: as far back as he reads, who was there then.
+        let floor = self.horizon(viewer.user).map_or(Token::START, |horizon| horizon.floor());
+        let at = at.map(|at| at.max(floor));
         let root = match at {
             Some(at) if at.0 < standpoint.until => {
                 let then = match self.state_at(room.serial, at).await? {

@@ -95,6 +95,8 @@ struct Found {
     last: Option<Entry>,
     /// Whether the stretch came to its end.
     exhausted: bool,
+    /// Whether it ends where the viewer does not read further back: below that there is nothing for him.
+    is_bounded: bool,
 }
 
 impl Rooms {
@@ -137,9 +139,12 @@ impl Rooms {
         let ran_out = query.direction == Direction::Backward
             && query.to.is_none()
             && found.exhausted
+            && !found.is_bounded
             && found.events.len() < limit;
         let end = match (found.last, found.exhausted) {
-            (_, true) if query.direction == Direction::Backward && query.to.is_none() => {
+            (_, true)
+                if query.direction == Direction::Backward && query.to.is_none() && !found.is_bounded =>
+            {
                 match found.last.map(|last| Token::before(last.order)) {
                     // Where a filter chose, the place that was reached is told with what it let through, as other
                     // servers do; the next page is empty and has no end.
@@ -258,6 +263,18 @@ impl Rooms {
     ) -> Result<Found, Error> {
         let mut found = Found::default();
         let mut rest = stretch;
+        let horizon = self.horizon(viewer.user);
+        if let Some(horizon) = &horizon {
+            let floor = self.floor_in(horizon, stretch.room).await?;
+            found.is_bounded = rest.after < floor;
+            rest.after = rest.after.max(floor);
+            if rest.after >= rest.through {
+                found.exhausted = true;
+                return Ok(found);
+            }
+        }
+        // Where it is not known when things came, a whole part that claims to be older is taken for the end.
+        let ends_by_word = horizon.filter(|_| direction == Direction::Backward && !found.is_bounded);
         let mut looked_at = 0;
         while found.events.len() < limit && looked_at < MAX_ROWS {
             let wanted = (limit - found.events.len()).max(20);
@@ -269,6 +286,10 @@ impl Rooms {
             let events = self.events_of(&places).await?;
             let sights = self.sights(viewer.user, &events).await?;
             found.last = Some(last);
+            if ends_by_word.is_some_and(|horizon| events.iter().all(|event| horizon.is_claimed(event))) {
+                (found.exhausted, found.is_bounded) = (true, true);
+                break;
+            }
             for ((event, sight), entry) in events.into_iter().zip(sights).zip(&rows) {
                 if sight.visible && !viewer.is_spared(&event) && filter.passes(&event) {
                     found.events.push((event, sight));

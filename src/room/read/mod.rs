@@ -5,7 +5,7 @@
 //! cached without invalidation, tips of timelines by the store's knowledge of what has moved.
 //!
 //! Reading order: [`event`] (an event and the cache), [`view`] (its client format for one reader),
-//! [`visibility`] (who may see it), [`erasure`] (who sees it redacted), [`token`] and [`timeline`] (the order of events), [`times`] (by date), then the
+//! [`visibility`] (who may see it), `horizon` (how far back), [`erasure`] (who sees it redacted), [`token`] and [`timeline`] (the order of events), [`times`] (by date), then the
 //! answers: [`messages`], [`relations`], [`state`], [`members`], [`membership`], [`federation`]; and
 //! beside the event graph [`receipts`], [`typing`], [`aliases`], [`directory`], [`open`] and
 //! [`space`]. What others tell of rooms is [`bounded`].
@@ -20,6 +20,7 @@ pub mod event;
 pub mod federation;
 pub mod filter;
 mod history;
+mod horizon;
 pub mod lacking;
 pub mod list;
 pub mod lookup;

@@ -123,10 +123,15 @@ impl Rooms {
         let start = query.from.unwrap_or(Token::END).min(Token(standpoint.until));
         let mut page = Page { start, end: None, chunk: Vec::new(), state: Vec::new(), ran_out: false };
         let mut through = start;
+        let floor = match self.horizon(viewer.user) {
+            Some(horizon) => self.floor_in(&horizon, room.serial).await?,
+            None => Token::START,
+        };
         let mut met: HashSet<OwnedEventId> = HashSet::new();
         let mut looked_at = 0;
         while page.chunk.len() < limit && looked_at < MAX_ROWS {
-            let range = Range::prefix(&room.serial).through(&(room.serial, through.0));
+            let range =
+                Range::prefix(&room.serial).after(&(room.serial, floor.0)).through(&(room.serial, through.0));
             let rows = self.store().scan(&THREADS, range, store::Order::Descending, ROWS).await?;
             looked_at += rows.len();
             let Some(((_, last), _)) = rows.last() else {

@@ -106,7 +106,17 @@ impl Rooms {
         time: MilliSecondsSinceUnixEpoch,
         direction: Direction,
     ) -> Result<Option<Arc<StoredEvent>>, Error> {
-        let time: u64 = time.get().into();
+        let mut time: u64 = time.get().into();
+        if let Asker::User(viewer, _) = asker
+            && let Some(horizon) = self.horizon(viewer.user)
+            && time < horizon.sent_ms
+        {
+            // All of these are behind his horizon: they are not looked through, nor do they use up the rows of a question.
+            match direction {
+                Direction::Forward => time = horizon.sent_ms,
+                Direction::Backward => return Ok(None),
+            }
+        }
         let whole = Range::prefix(&room);
         // Up to the last place of a time, from its first one on.
         let (mut range, order) = match direction {

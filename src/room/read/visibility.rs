@@ -2,7 +2,8 @@
 //!
 //! The rule is a pure function of what was set and who the reader was at the event
 //! ([`HistoryVisibility::allows`]); the rest of this file finds these facts in snapshots, for many
-//! events at once. Visibility at a snapshot never changes and is cached.
+//! events at once. Visibility at a snapshot never changes and is cached; how far back somebody reads
+//! ([`crate::Horizon`]) does, and is asked each time.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#server-behaviour-7>
 
@@ -139,7 +140,8 @@ impl StatesBefore {
 }
 
 impl Rooms {
-    /// What the user has to do with these events, in their order. The events may be of many rooms.
+    /// What the user has to do with these events, in their order. The events may be of many rooms. What is behind his
+    /// horizon he does not see, whatever he was in the room then.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Inconsistent`].
@@ -173,7 +175,13 @@ impl Rooms {
                 || (is_visibility_event(event) && HistoryVisibility::of(event).allows(before, later));
             Sight { visible: visible && event.is_shown(), membership: after }
         });
-        Ok(sights.collect())
+        let mut sights: Vec<Sight> = sights.collect();
+        if let Some(horizon) = self.horizon(user) {
+            for (sight, is_behind) in sights.iter_mut().zip(self.are_behind(&horizon, events).await?) {
+                sight.visible &= !is_behind;
+            }
+        }
+        Ok(sights)
     }
 
     /// Keeps the events that the user may see.

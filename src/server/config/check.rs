@@ -7,7 +7,7 @@ use base::config::Problem;
 use super::{
     Backend, Config, GatewayConfig, GatewayKind, ListenerTls, MailSecurity, MediaSettings, RequiredFactors,
     Serves, StoreConfig,
-    check_classes::{check_classes, factors_need_pages},
+    check_classes::{check_classes, check_domains, factors_need_pages},
     check_sources::{check_directories, check_sources, check_upstream},
     found::Found,
     gateway::{is_name, is_service, is_subject},
@@ -258,6 +258,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             );
         }
         check_classes(config, authority, index, &mut found);
+        check_domains(authority, index, &mut found);
         check_sources(authority, index, &mut found);
         check_directories(authority, index, &mut found);
         check_log_servers(authority, index, &mut found);

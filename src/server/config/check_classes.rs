@@ -1,7 +1,10 @@
-//! What is wrong with what authorities say of classes of employment.
+//! What is wrong with what authorities say of classes of employment, and of the domains of their mail.
 
-use super::{AuthorityConfig, ClassFactor, Config, found::Found};
+use super::{AuthorityConfig, ClassFactor, ClassFiles, Config, found::Found};
 use crate::texts::tr;
+
+/// So many days back somebody may be bound to read: an hour of each is kept for as long.
+const MOST_HISTORY_DAYS: u16 = 3_660;
 
 /// What is wrong with what the authority of this number says of classes.
 pub(super) fn check_classes(config: &Config, authority: &AuthorityConfig, index: usize, found: &mut Found) {
@@ -14,6 +17,22 @@ pub(super) fn check_classes(config: &Config, authority: &AuthorityConfig, index:
         };
         zones_of("sign_in_from", rights.sign_in_from.as_deref().unwrap_or_default());
         zones_of("no_factor_from", &rights.no_factor_from);
+        if rights.files != ClassFiles::Originals && config.media.unauthenticated {
+            found.contradiction(
+                key("files"),
+                vec!["media.unauthenticated".to_owned()],
+                tr!(
+                    "サインインなしでファイルを渡す設定では、任用区分ごとの形式を守れません",
+                    "where files are given to whoever is not signed in, no class is held to a form of them"
+                ),
+            );
+        }
+        if rights.history_days.is_some_and(|days| days.get() > MOST_HISTORY_DAYS) {
+            found.wrong(
+                key("history_days"),
+                tr!("{MOST_HISTORY_DAYS} 日以下にしてください", "it is {MOST_HISTORY_DAYS} at most"),
+            );
+        }
         if rights.factor == ClassFactor::None && !rights.no_factor_from.is_empty() {
             found.contradiction(
                 key("no_factor_from"),
@@ -31,6 +50,23 @@ pub(super) fn check_classes(config: &Config, authority: &AuthorityConfig, index:
                 factors_need_pages(),
             );
         }
+    }
+}
+
+/// Most domains of mail of an authority: each is asked for again and again.
+const MOST_DOMAINS: usize = 50;
+
+/// What is wrong with the domains of mail that the authority of this number names.
+pub(super) fn check_domains(authority: &AuthorityConfig, index: usize, found: &mut Found) {
+    let key = || format!("authorities.{index}.domains");
+    if authority.domains.len() > MOST_DOMAINS {
+        found.wrong(key(), tr!("{MOST_DOMAINS} 件までです", "there are {MOST_DOMAINS} at most"));
+    }
+    for text in authority.domains.iter().filter(|text| text.parse::<domains::MailDomain>().is_err()) {
+        found.wrong(
+            key(),
+            tr!("{text} はメールのドメインではありません", "{text} is no domain that mails are sent to"),
+        );
     }
 }
 

@@ -1,6 +1,6 @@
 //! Keys about what people of a class of employment (任用区分) may.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU16, NonZeroUsize};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,12 @@ pub struct ClassConfig {
     /// Whether they send files.
     #[serde(default = "yes")]
     pub upload: bool,
+    /// In which form they are given files, if that is narrower than their zone has it.
+    #[serde(default)]
+    pub files: ClassFiles,
+    /// How many days back they read; unset, as far as everybody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_days: Option<NonZeroU16>,
 }
 
 impl Default for ClassConfig {
@@ -45,6 +51,8 @@ impl Default for ClassConfig {
             publish_rooms: true,
             invite_outside: true,
             upload: true,
+            files: ClassFiles::Originals,
+            history_days: None,
         }
     }
 }
@@ -70,6 +78,19 @@ pub enum MakeRooms {
     /// Rooms for talking with one other person.
     Direct,
     /// None.
+    None,
+}
+
+/// In which form people of a class are given files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassFiles {
+    /// As their zone has it.
+    #[default]
+    Originals,
+    /// Sanitised alone.
+    Sanitised,
+    /// In none.
     None,
 }
 

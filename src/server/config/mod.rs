@@ -39,7 +39,7 @@ use crate::{causes, hosts, texts::tr};
 
 pub use self::bucket::BucketConfig;
 pub use self::cases::CasesConfig;
-pub use self::classes::{ClassConfig, ClassFactor, MakeRooms};
+pub use self::classes::{ClassConfig, ClassFactor, ClassFiles, MakeRooms};
 pub use self::contacts::{
     ContactConfig, EmailSetting, MailConfig, MailSecurity, SupportConfig, TermsConfig, TermsTextConfig,
 };

@@ -10,7 +10,7 @@ use ruma::OwnedServerName;
 use scim::{SHORTEST_TOKEN, Settings, TokenHash};
 use upstream::{BadTemplate, Template};
 
-use super::{ClassConfig, ClassFactor, Config, LdapConfig, LdapKind, MakeRooms, ScimConfig};
+use super::{ClassConfig, ClassFactor, ClassFiles, Config, LdapConfig, LdapKind, MakeRooms, ScimConfig};
 use crate::{causes, texts::tr};
 
 impl Config {
@@ -91,6 +91,16 @@ impl Config {
             (authority.name.clone(), classes.collect::<BTreeMap<_, _>>())
         });
         said.filter(|(_, classes)| !classes.is_empty()).collect()
+    }
+
+    /// The domains of mail that our authorities name.
+    pub fn mail_domains(&self) -> BTreeMap<OwnedServerName, BTreeSet<domains::MailDomain>> {
+        let named = self.authorities.iter().map(|authority| {
+            // What is none is refused when the configuration is read.
+            let domains = authority.domains.iter().filter_map(|text| text.parse().ok());
+            (authority.name.clone(), domains.collect())
+        });
+        named.collect()
     }
 
     /// Our authorities, and whether their people are reminded of cases.
@@ -197,5 +207,11 @@ fn rights(config: &ClassConfig) -> classes::Rights {
         publishes_rooms: config.publish_rooms,
         invites_outside: config.invite_outside,
         uploads: config.upload,
+        gives_files: match config.files {
+            ClassFiles::Originals => classes::GivesFiles::OfZone,
+            ClassFiles::Sanitised => classes::GivesFiles::Sanitised,
+            ClassFiles::None => classes::GivesFiles::Nothing,
+        },
+        reads_back: config.history_days,
     }
 }

@@ -113,6 +113,9 @@ pub struct AuthorityConfig {
     /// What people of a class of employment may, by class.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub classes: BTreeMap<intake::Class, ClassConfig>,
+    /// The domains of its mail.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<String>,
     /// What its people are told of cases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cases: Option<CasesConfig>,
@@ -152,6 +155,7 @@ impl AuthorityConfig {
             syslog: Vec::new(),
             organisation: None,
             classes: BTreeMap::new(),
+            domains: Vec::new(),
             cases: None,
             terms: Vec::new(),
             application_services: Vec::new(),

@@ -149,6 +149,11 @@ fn a_class_signs_in_from_zones_that_there_are_and_may_what_nothing_is_said_of() 
     let but_from = std::collections::BTreeSet::from(["lgwan".to_owned()]);
     assert_eq!(rights.needs_factor, classes::NeedsFactor::Yes { but_from });
     assert_eq!(rights.devices.map(std::num::NonZeroUsize::get), Some(2));
+    let said =
+        with("[authorities.classes.fiscal_year]\nfiles = \"none\"\nhistory_days = 30").unwrap().classes();
+    let rights = &said[ruma::server_name!("a.test")][&intake::Class::FiscalYear];
+    assert_eq!(rights.gives_files, classes::GivesFiles::Nothing);
+    assert_eq!(rights.reads_back.map(std::num::NonZeroU16::get), Some(30));
     for (section, problem) in [
         (
             "fiscal_year]\nsign_in_from = [\"lgwan\", \"wan\"]",
@@ -156,6 +161,14 @@ fn a_class_signs_in_from_zones_that_there_are_and_may_what_nothing_is_said_of() 
         ),
         ("fiscal_year]\nmake_rooms = \"some\"", "make_rooms"),
         ("fiscal_year]\ndevices = 0", "devices"),
+        ("fiscal_year]\nfiles = \"some\"", "files"),
+        ("fiscal_year]\nhistory_days = 0", "history_days"),
+        ("fiscal_year]\nhistory_days = 4000", "authorities.0.classes.fiscal_year.history_days"),
+        // Whoever is not signed in is of no class.
+        (
+            "fiscal_year]\nfiles = \"sanitised\"\n[media]\nunauthenticated = true",
+            "authorities.0.classes.fiscal_year.files",
+        ),
         ("fiscal_year]\nfactor = \"some\"", "factor"),
         // Without pages nobody sets one up.
         ("fiscal_year]\nfactor = \"required\"", "authorities.0.classes.fiscal_year.factor"),

@@ -157,3 +157,20 @@ fn an_item_that_others_lean_on_is_told_of() {
     assert!(matches!(by_hand.rename_unit(soumu, &"課".repeat(101)), Err(Refused::Breaches(_))));
     assert!(matches!(by_hand.rename_unit(soumu, " "), Err(Refused::Breaches(_))));
 }
+
+#[test]
+fn an_account_is_given_to_who_has_none_and_is_nobody_elses() {
+    let mut town = Town::with(PEOPLE);
+    let (hanako, taro) = (town.person("1", APRIL), town.person("2", APRIL));
+    town.by_hand(APRIL, |by_hand| ((), by_hand.give_account(hanako, "hanako").unwrap()));
+    let account = |town: &Town, on| town.known.person(hanako, day(on)).unwrap().account.clone();
+    assert_eq!((account(&town, MARCH), account(&town, APRIL)), (None, Some("hanako".to_owned())));
+    assert_eq!(town.known.owner("hanako"), Some(hanako));
+    let mut by_hand = Reorganisation::of(&town.known, day(APRIL), &mut town.ids);
+    let other = Refused::HasAccount { account: "hanako".to_owned() };
+    assert_eq!(by_hand.give_account(hanako, "other"), Err(other));
+    assert!(matches!(by_hand.give_account(taro, "hanako"), Err(Refused::Breaches(_))));
+    // A file that says nothing of accounts takes none away.
+    town.import(PEOPLE, "2026-05-01");
+    assert_eq!(account(&town, "2026-05-02"), Some("hanako".to_owned()));
+}

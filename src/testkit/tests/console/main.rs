@@ -7,6 +7,7 @@ mod bad_input;
 mod browser;
 mod changes;
 mod counter;
+mod domains;
 mod editing;
 mod federation;
 mod files;

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The pages, and who may see them: administrators, personnel officers, auditors, readers.
-const PAGES: [(&str, [bool; 4]); 18] = [
+const PAGES: [(&str, [bool; 4]); 19] = [
     ("/_yakuba/console", [true, true, true, true]),
     ("/_yakuba/console/organisation", [true, true, false, true]),
     ("/_yakuba/console/people?q=a", [true, true, false, true]),
@@ -21,6 +21,7 @@ const PAGES: [(&str, [bool; 4]); 18] = [
     ("/_yakuba/console/rooms?do=preview", [true, true, false, true]),
     ("/_yakuba/console/import", [true, true, false, false]),
     ("/_yakuba/console/organisation/edit", [true, true, false, false]),
+    ("/_yakuba/console/domains", [true, true, false, false]),
     ("/_yakuba/console/accounts", [true, false, false, false]),
     ("/_yakuba/console/account?user=@chief:kanazawa.test", [true, false, false, false]),
     ("/_yakuba/console/duties", [true, false, false, false]),
@@ -89,6 +90,11 @@ fn deeds(set: &str) -> Vec<(String, Fields, [bool; 4])> {
             "/_yakuba/console/federation/server".to_owned(),
             vec![("do", "retry"), ("server", "suzu.test")],
             administrators,
+        ),
+        (
+            "/_yakuba/console/domains".to_owned(),
+            vec![("user", "@victim:kanazawa.test")],
+            [true, true, false, false],
         ),
     ]
 }

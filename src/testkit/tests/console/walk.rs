@@ -16,6 +16,7 @@ use crate::{
     administrator,
     browser::Browser,
     changes::{FILE, FIRST, agree, asked, propose},
+    domains::{DOMAIN, DOMAINS, PEOPLE, SAYS, registered},
     download,
     editing::EDIT,
     federation::{in_common, until},
@@ -34,6 +35,8 @@ const IMPORT: &str = "/_yakuba/console/import";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds() {
     let net = Net::new();
+    net.name_mail_domain(DOMAIN);
+    net.publish("_yakuba.city.kanazawa.test", &[SAYS]);
     let server = net.server("kanazawa.test").await;
     let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
     let (_, mut deputy) = administrator(&server, "kanazawa.test", "deputy").await;
@@ -51,6 +54,8 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     let reported = report(&server, "kanazawa.test", ("広場", "言葉", "不適切")).await;
     let uri = upload(&hanako, "a.txt", "あ").await;
     let room = in_common(&net, &server, &kenji, "suzu.test").await;
+    let taro = registered(&server, "taro.t", "taro@city.kanazawa.test").await;
+    officer.post(DOMAINS, DOMAINS, &[("check", DOMAIN)]).await;
     let mut last = all_rows(&server, Position::START).await.1;
     // The row of the deed, and whatever else people did since the deed before it: nothing is left over.
     let mut seen = async |path: &str, what: &str, more: &[&str]| {
@@ -66,7 +71,7 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
         }
     };
 
-    let set = propose(&mut officer, &FIRST, FILE).await;
+    let set = propose(&mut officer, &FIRST, PEOPLE).await;
     seen(IMPORT, "organisation.propose", &[]).await;
     let act = r#"{"make_body":{"name":"議会"}}"#;
     let answer = officer.post(EDIT, EDIT, &[("do", "propose"), ("act-0", act)]).await;
@@ -94,6 +99,9 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     }
     let others = ["case.ask", "organisation.approve", "case.approve", "case.carry_out"];
     seen("/_yakuba/console/changes/{id}", "organisation.apply", &others).await;
+    let answer = officer.post(DOMAINS, DOMAINS, &[("user", taro.id().as_str())]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    seen(DOMAINS, "domains.put_forward", &["organisation.propose"]).await;
     let undo = format!("{set}/undo");
     assert_eq!(officer.post(&undo, &undo, &[password]).await.status, StatusCode::SEE_OTHER);
     seen("/_yakuba/console/changes/{id}/undo", "organisation.undo", &[]).await;
@@ -251,6 +259,7 @@ async fn walk(cases: usize) {
         "/_yakuba/console/federation",
         PEER,
         "/_yakuba/console/storage",
+        DOMAINS,
     ];
     let posts = [
         &*their_set,
@@ -266,6 +275,7 @@ async fn walk(cases: usize) {
         ONE_FILE,
         PEER,
         EDIT,
+        DOMAINS,
     ];
     let names = [
         "q", "unit", "user", "who", "text", "what", "state", "before", "from", "as", "day", "line", "id",

@@ -45,7 +45,7 @@ fn net_where(sign_in_from: Option<Vec<String>>) -> Net {
 }
 
 /// A file of whose people each is of a class is applied on a day.
-async fn take(server: &Server, people: &[(&str, &str)], on: &str) {
+pub(super) async fn take(server: &Server, people: &[(&str, &str)], on: &str) {
     let rows = people.iter().enumerate().map(|(number, (account, class))| {
         format!("{},氏名 {account},総務部　防災課,主事,{on},{account},{class}\n", number + 1)
     });

@@ -3,12 +3,14 @@
 //! One program for all, since each program of tests is compiled and linked with the whole of the server. `cargo test -p
 //! testkit --test servers keys::` runs one module.
 
+mod class_files;
 mod classes;
 mod dehydrated;
 mod erasure;
 mod federation;
 mod forks;
 mod guests;
+mod history;
 mod hostile;
 mod keys;
 mod media;

@@ -47,7 +47,7 @@ const ROLES: [Role; 7] = [
 const TIMES: [&str; 5] = ["zero", "one", "two", "three", "four"];
 
 /// Asked by somebody else, these end sessions or accounts, and are of no room.
-const ENDS: [&str; 6] = [
+pub(super) const ENDS: [&str; 6] = [
     "/logout",
     "/deactivate",
     "/account/password",
@@ -57,15 +57,15 @@ const ENDS: [&str; 6] = [
 ];
 
 /// A room, and the words that were said in it.
-struct Place {
-    id: OwnedRoomId,
-    alias: String,
-    history: &'static str,
-    owner: User,
-    member: User,
+pub(super) struct Place {
+    pub(super) id: OwnedRoomId,
+    pub(super) alias: String,
+    pub(super) history: &'static str,
+    pub(super) owner: User,
+    pub(super) member: User,
     /// Events of each time: messages and, last, the topic.
-    events: BTreeMap<&'static str, Vec<OwnedEventId>>,
-    tag: String,
+    pub(super) events: BTreeMap<&'static str, Vec<OwnedEventId>>,
+    pub(super) tag: String,
 }
 
 impl Place {
@@ -239,10 +239,10 @@ const EVENT: &str = "$NoEventOfThisNameHasEverBeenSeenAnywhereAtAl01";
 
 /// A request.
 #[derive(Clone, Debug)]
-struct Asked {
-    method: Method,
-    path: String,
-    body: Option<String>,
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) body: Option<String>,
 }
 
 impl Asked {
@@ -259,7 +259,7 @@ impl Asked {
 }
 
 /// A request to this endpoint about a room, as the dice fall.
-fn invent(random: &Random, endpoint: &str, place: &Place, caller: &User) -> (Asked, String) {
+pub(super) fn invent(random: &Random, endpoint: &str, place: &Place, caller: &User) -> (Asked, String) {
     let pick = |count: usize| usize::try_from(random.u64()).unwrap_or(usize::MAX) % count;
     let (method, template) = endpoint.split_once(' ').unwrap();
     let all: Vec<&OwnedEventId> = place.events.values().flatten().collect();
@@ -466,7 +466,7 @@ async fn walk(world: &World, seed: u64, times: u64, one_in: u64) -> (usize, Vec<
     (asked_in_all, wrong)
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for byte in text.bytes() {
         match byte {
