@@ -16,12 +16,8 @@ use store::Batch;
 
 use crate::{
     error::Error,
-    patch,
-    schema::USERS as TYPE,
     scim::{Asking, Scim},
     tables::{REFUSED, RefusedRow},
-    users::Change,
-    value::{self, Resource},
 };
 
 /// Administrators who are told.
@@ -103,17 +99,4 @@ impl Scim {
         batch.delete(&REFUSED, user.as_str());
         Ok(true)
     }
-}
-
-/// Whether a change itself says that somebody is there. What it says nothing of is as it was before, and says nothing anew.
-pub(crate) fn says_active(before: &Resource, change: &Change<'_>) -> bool {
-    let said = match change {
-        Change::Replace(body) => value::resource(&TYPE, body),
-        Change::Patch(body) => {
-            let mut silent = before.clone();
-            silent.remove("active");
-            patch::apply(&TYPE, &silent, body)
-        }
-    };
-    said.is_ok_and(|said| said.get("active") == Some(&json!(true)))
 }

@@ -12,7 +12,6 @@ use store::{Batch, Order, Range};
 use upstream::Error as TemplateError;
 
 use crate::{
-    administrators::says_active,
     error::Error,
     patch,
     schema::{ENTERPRISE, USERS as TYPE},
@@ -594,6 +593,19 @@ fn same_external_id() -> Error {
 
 fn account_id(row: &UserRow) -> Result<OwnedUserId, Error> {
     row.account.as_str().try_into().map_err(|_| Error::Damaged)
+}
+
+/// Whether a change itself says that somebody is there. What it says nothing of is as it was before, and says nothing anew.
+fn says_active(before: &Resource, change: &Change<'_>) -> bool {
+    let said = match change {
+        Change::Replace(body) => value::resource(&TYPE, body),
+        Change::Patch(body) => {
+            let mut silent = before.clone();
+            silent.remove("active");
+            patch::apply(&TYPE, &silent, body)
+        }
+    };
+    said.is_ok_and(|said| said.get("active") == Some(&json!(true)))
 }
 
 /// The localpart of a new account.

@@ -397,15 +397,18 @@ async fn a_directory_that_says_nothing_holds_up_no_other_one() {
     let first = Settings { name: "silent".to_owned(), bounds, ..source(silent.port) };
     let town = Town::with(vec![first, source(other.port)]).await;
     town.ldap.start();
-    while silent.asked(0x60).is_empty() || !town.is_there("hanako").await {
-        tokio::task::yield_now().await;
-    }
-    // It is followed again as well, while the first one still waits.
-    other.has(&[disabled(&somebody(1, "hanako")), somebody(2, "taro")]);
-    while !town.is_locked("hanako").await {
-        town.clock.advance(Duration::from_secs(1));
-        tokio::task::yield_now().await;
-    }
+    let followed = async {
+        while silent.asked(0x60).is_empty() || !town.is_there("hanako").await {
+            tokio::task::yield_now().await;
+        }
+        // It is followed again as well, while the first one still waits.
+        other.has(&[disabled(&somebody(1, "hanako")), somebody(2, "taro")]);
+        while !town.is_locked("hanako").await {
+            town.clock.advance(Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), followed).await.expect("the other one is followed");
     let Answer::Status(status) = town.ask(Order::Status).await else { panic!("no status") };
     let of = |name: &str| status.iter().find(|of| of.source == name).unwrap();
     assert!(of("silent").last.is_none());
