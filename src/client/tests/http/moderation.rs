@@ -86,7 +86,12 @@ async fn a_suspended_account_reads_and_speaks_no_more() {
         refused("PUT", format!("/rooms/{room}/send/{kind}/{kind}"), content).await;
     }
     refused("PUT", format!("/rooms/{room}/state/m.room.topic"), json!({ "topic": "x" })).await;
-    refused("PUT", format!("/rooms/{room}/typing/{}", hanako.id), json!({ "typing": true, "timeout": 1_000 })).await;
+    refused(
+        "PUT",
+        format!("/rooms/{room}/typing/{}", hanako.id),
+        json!({ "typing": true, "timeout": 1_000 }),
+    )
+    .await;
     refused("POST", format!("/join/{other}"), json!({})).await;
     refused("POST", "/createRoom".to_owned(), json!({})).await;
     refused("POST", format!("/rooms/{room}/invite"), json!({ "user_id": "@x:hs1" })).await;

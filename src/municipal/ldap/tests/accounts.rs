@@ -363,7 +363,10 @@ async fn a_directory_that_is_away_ends_nobody_and_the_gauge_says_so_until_it_is_
 
     // A port that nobody listens on.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let away = Settings { place: crate::Place::parse(&format!("ldap://127.0.0.1:{port}"), false).unwrap(), ..here.clone() };
+    let away = Settings {
+        place: crate::Place::parse(&format!("ldap://127.0.0.1:{port}"), false).unwrap(),
+        ..here.clone()
+    };
     let town = town.reopened(vec![away]);
     for _ in 0..3 {
         let report = town.run().await;
@@ -393,7 +396,11 @@ async fn a_directory_that_says_nothing_holds_up_no_other_one() {
     let (silent, other) = (Directory::open().await, Directory::open().await);
     silent.says_to_bind(Says::Nothing);
     other.has(&[somebody(1, "hanako"), somebody(2, "taro")]);
-    let bounds = crate::Bounds { answering: Duration::from_secs(3_600), whole: Duration::from_secs(3_600), ..crate::Bounds::default() };
+    let bounds = crate::Bounds {
+        answering: Duration::from_secs(3_600),
+        whole: Duration::from_secs(3_600),
+        ..crate::Bounds::default()
+    };
     let first = Settings { name: "silent".to_owned(), bounds, ..source(silent.port) };
     let town = Town::with(vec![first, source(other.port)]).await;
     town.ldap.start();

@@ -145,9 +145,8 @@ async fn who_changes_what_he_has_just_read_changes_it_and_of_two_at_once_one_doe
         changed(path.clone(), made.version(), attribute, "二".to_owned()).await.is_error(412, "");
         let mut version = first.version();
         for round in 0..10 {
-            let change = |who: &str| {
-                changed(path.clone(), version.clone(), attribute, format!("{round}の{who}"))
-            };
+            let change =
+                |who: &str| changed(path.clone(), version.clone(), attribute, format!("{round}の{who}"));
             let (one, other) = tokio::join!(change("一"), change("二"));
             let mut answers = [one, other];
             answers.sort_by_key(|answer| answer.status);

@@ -204,7 +204,8 @@ fn an_address_is_added_to_who_has_none() {
     let mut before = hanako();
     before.remove("emails");
     for op in ["Add", "add", "Replace"] {
-        let add = json!([{ "op": op, "path": "emails[type eq \"work\"].value", "value": "h@kanazawa.example.jp" }]);
+        let add =
+            json!([{ "op": op, "path": "emails[type eq \"work\"].value", "value": "h@kanazawa.example.jp" }]);
         let after = patched(&USERS, &before, add).unwrap();
         let wanted = json!([{ "type": "work", "value": "h@kanazawa.example.jp" }]);
         assert_eq!(after["emails"], wanted, "{op}");

@@ -165,9 +165,8 @@ async fn pages_of_accounts_that_are_alike_hold_each_once_and_are_the_same_when_t
         let mut read = async || {
             let mut all = Vec::new();
             for from in [0, 100] {
-                let path = format!(
-                    "/_yakuba/console/accounts?q=%E5%B1%B1%E7%94%B0&state={state}&from={from}"
-                );
+                let path =
+                    format!("/_yakuba/console/accounts?q=%E5%B1%B1%E7%94%B0&state={state}&from={from}");
                 let page = browser.open(&path).await;
                 let ids = page.split("class=\"id\"").skip(1).map(|link| {
                     let text = link.split('>').nth(1).unwrap();

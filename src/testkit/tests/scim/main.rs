@@ -205,8 +205,7 @@ async fn no_token_of_a_source_is_in_the_audit_log_however_that_is_read() {
         }
     };
     let chained = tokio::time::timeout(PATIENCE, chained).await.expect("the rows are linked");
-    let mut told: Vec<String> =
-        listed.found.iter().map(|row| audit::in_json(server.name(), row)).collect();
+    let mut told: Vec<String> = listed.found.iter().map(|row| audit::in_json(server.name(), row)).collect();
     told.extend(listed.found.iter().map(|row| format!("{row:?}")));
     told.extend(chained.iter().map(|row| syslog::frame(server.name(), 1, row)));
     let told = told.join("\n");
