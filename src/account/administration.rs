@@ -288,6 +288,29 @@ impl Accounts {
     /// # Errors
     /// [`Error::Store`].
     pub async fn put_another_administrator(&self, batch: &mut Batch, user: &UserId) -> Result<bool, Error> {
+        let Some((other, row, moderation)) = self.others_who_administer(user, 1).await?.pop() else {
+            return Ok(false);
+        };
+        batch.require(&tables::USERS, other.as_str(), Some(&row));
+        batch.require(&tables::MODERATION, other.as_str(), moderation.as_ref());
+        Ok(true)
+    }
+
+    /// Who else administers the authority of a user and can sign in, as for [`Accounts::put_another_administrator`]; so many at
+    /// most.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn other_administrators(&self, user: &UserId, most: usize) -> Result<Vec<OwnedUserId>, Error> {
+        let others = self.others_who_administer(user, most).await?;
+        Ok(others.into_iter().map(|(user_id, ..)| user_id).collect())
+    }
+
+    async fn others_who_administer(
+        &self,
+        user: &UserId,
+        most: usize,
+    ) -> Result<Vec<(OwnedUserId, UserRow, Option<Moderation>)>, Error> {
         let query = AccountQuery {
             limit: usize::MAX,
             admins: Some(true),
@@ -296,22 +319,24 @@ impl Accounts {
             ..AccountQuery::default()
         };
         let others = self.list_accounts(user.server_name(), &query).await?.accounts;
+        let mut found = Vec::new();
         for Account { user_id, .. } in others.into_iter().filter(|other| other.user_id != user) {
+            if found.len() >= most {
+                break;
+            }
             let mut reads = Reads::new();
             let row = reads.get(&tables::USERS, user_id.as_str());
             let moderation = reads.get(&tables::MODERATION, user_id.as_str());
             let mut read = self.inner.store.read(reads).await?;
             let (row, moderation) = (read.take(row)?, read.take(moderation)?);
             let Some(row) = row.filter(|row| row.admin && !row.deactivated) else { continue };
-            let is_locked = moderation.is_some_and(|moderation| moderation.locked);
+            let is_locked = moderation.as_ref().is_some_and(|moderation| moderation.locked);
             if is_locked || row.password.is_none() && self.identities(&user_id).await?.is_empty() {
                 continue;
             }
-            batch.require(&tables::USERS, user_id.as_str(), Some(&row));
-            batch.require(&tables::MODERATION, user_id.as_str(), moderation.as_ref());
-            return Ok(true);
+            found.push((user_id, row, moderation));
         }
-        Ok(false)
+        Ok(found)
     }
 
     /// Has a user administer his authority, or no more; as it is already, nothing changes.

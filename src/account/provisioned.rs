@@ -197,6 +197,33 @@ impl Accounts {
         Ok(put)
     }
 
+    /// Adds to a batch that every session of an account ends, and that its user can sign in again: for one whom a source would end
+    /// and may not. The batch fails if the account is changed or somebody signs in to it meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Deactivated`] for an account that is closed; [`Error::Forbidden`] for the server's own
+    /// users, [`Error::Store`].
+    pub async fn put_signed_out(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        by: &Actor,
+    ) -> Result<PutProvisioned, Error> {
+        self.refuse_own(user).await?;
+        let row = self.get_user_row(user).await?;
+        refuse_closed(user, Some(&row))?;
+        batch.require(&tables::USERS, user.as_str(), Some(&row));
+        let ended = self.end_devices(batch, user, |_| true).await?;
+        self.put_browsers_end(batch, user).await?;
+        batch.touch([Topic::devices(user.as_str())]);
+        if !ended.devices.is_empty() {
+            let deed = self.deed(Action::SignOutEverywhere, by, user).before("devices", ended.names());
+            deed.write(batch, user.server_name());
+        }
+        let user_id = user.to_owned();
+        Ok(PutProvisioned { user_id, changes: true, taken: None, ended, chores: Vec::new() })
+    }
+
     /// Commits a batch with what was put about an account.
     ///
     /// # Errors

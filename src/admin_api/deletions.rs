@@ -388,12 +388,7 @@ impl AdminApi {
             let is_going_on = purges.iter().any(|purge| purge.room_id.as_str() == row.room);
             return Ok((if is_going_on { "active" } else { "complete" }, None));
         }
-        Ok(match (row.left, row.failed.is_empty()) {
-            (true, true) => ("complete", None),
-            (true, false) => ("failed", Some("some users could not be made to leave")),
-            // Or another process works on it; then it is done soon.
-            (false, _) => ("failed", Some("this was broken off; delete the room again")),
-        })
+        Ok(ended_as(row))
     }
 
     async fn told_deletion(&self, id: &str, row: &DeletionRow) -> Result<Value, ApiError> {
@@ -408,8 +403,20 @@ impl AdminApi {
     }
 }
 
+/// What became of an order on which nobody works any more, and that is no purge.
+fn ended_as(row: &DeletionRow) -> (&'static str, Option<&'static str>) {
+    match (row.left, row.failed.is_empty()) {
+        (true, true) => ("complete", None),
+        (true, false) => ("failed", Some("some users could not be made to leave")),
+        // Or another process works on it; then it is done soon.
+        (false, _) => ("failed", Some("this was broken off; delete the room again")),
+    }
+}
+
 fn shut_down(row: &DeletionRow) -> Value {
-    let gone: Vec<&String> = row.members.iter().filter(|member| !row.failed.contains(member)).collect();
+    // Who has left is known once all were made to.
+    let has_gone = |member: &&String| row.left && !row.failed.contains(member);
+    let gone: Vec<&String> = row.members.iter().filter(has_gone).collect();
     json!({
         "kicked_users": gone,
         "failed_to_kick_users": row.failed,
@@ -452,6 +459,31 @@ mod tests {
     use store::Value;
 
     use super::*;
+
+    /// D8: of those who could not be made to leave it is told who they are, and that it failed.
+    #[test]
+    fn who_stayed_is_told_apart_from_who_left_and_nobody_has_left_before_all_were_asked_to() {
+        let members = ["@a:b", "@c:b"].map(ToOwned::to_owned).to_vec();
+        let row = |left: bool, failed: &[&str]| DeletionRow {
+            room: "!a:b".to_owned(),
+            by: "@a:b".to_owned(),
+            since_ms: 5,
+            purges: false,
+            left,
+            members: members.clone(),
+            failed: failed.iter().map(|user| (*user).to_owned()).collect(),
+            new_room: None,
+        };
+        let told = |row: &DeletionRow| {
+            let told = shut_down(row);
+            let (status, error) = ended_as(row);
+            assert_eq!(status == "failed", error.is_some());
+            (status, told["kicked_users"].clone(), told["failed_to_kick_users"].clone())
+        };
+        assert_eq!(told(&row(true, &[])), ("complete", json!(["@a:b", "@c:b"]), json!([])));
+        assert_eq!(told(&row(true, &["@c:b"])), ("failed", json!(["@a:b"]), json!(["@c:b"])));
+        assert_eq!(told(&row(false, &[])), ("failed", json!([]), json!([])));
+    }
 
     /// What is on disk must stay readable: a change here needs a new schema number.
     #[test]

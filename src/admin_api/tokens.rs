@@ -35,14 +35,22 @@ pub(crate) fn there<'de, D: Deserializer<'de>, T: Deserialize<'de>>(json: D) -> 
     T::deserialize(json).map(Some)
 }
 
-fn expiry(millis: Option<u64>, now: Timestamp) -> Result<Option<Timestamp>, ApiError> {
-    match millis {
+fn expiry(millis: Option<i64>, now: Timestamp) -> Result<Option<Timestamp>, ApiError> {
+    // What is before 1970 is past.
+    match millis.map(|millis| u64::try_from(millis).unwrap_or_default()) {
         Some(millis) if millis < now.millis() => {
             Err(ApiError::invalid_param("expiry_time must not be in the past"))
         }
         Some(millis) if millis > LAST_MS => Err(ApiError::invalid_param("expiry_time is too late")),
         millis => Ok(millis.map(Timestamp)),
     }
+}
+
+/// A number that a tool sends, which may be below nothing or beyond everything.
+fn uses(allowed: Option<i64>) -> Result<Option<u32>, ApiError> {
+    let number = |allowed| u32::try_from(allowed);
+    let bad = |_| ApiError::invalid_param("uses_allowed must be a non-negative integer or null");
+    allowed.map(number).transpose().map_err(bad)
 }
 
 /// `GET /_synapse/admin/v1/registration_tokens`: the authority's tokens; those of the configuration are not among them.
@@ -76,8 +84,8 @@ pub(crate) async fn add(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Res
     #[serde(default)]
     struct Body {
         token: Option<String>,
-        uses_allowed: Option<u32>,
-        expiry_time: Option<u64>,
+        uses_allowed: Option<i64>,
+        expiry_time: Option<i64>,
         length: Option<usize>,
     }
     let Body { token, uses_allowed, expiry_time, length } = call.json()?;
@@ -87,7 +95,7 @@ pub(crate) async fn add(api: Arc<AdminApi>, call: RawCall<Administrator>) -> Res
     }
     let token = RegistrationToken {
         token: token.unwrap_or_else(|| api.random.token(length)),
-        uses_allowed,
+        uses_allowed: uses(uses_allowed)?,
         used: 0,
         expires: expiry(expiry_time, api.clock.now())?,
     };
@@ -102,14 +110,15 @@ pub(crate) async fn change(api: Arc<AdminApi>, call: RawCall<Administrator>) -> 
     #[serde(default)]
     struct Body {
         #[serde(deserialize_with = "there")]
-        uses_allowed: Option<Option<u32>>,
+        uses_allowed: Option<Option<i64>>,
         #[serde(deserialize_with = "there")]
-        expiry_time: Option<Option<u64>>,
+        expiry_time: Option<Option<i64>>,
     }
     let word = word_in(&call, 0)?;
     let Body { uses_allowed, expiry_time } = call.json()?;
     let expires = expiry_time.map(|millis| expiry(millis, api.clock.now())).transpose()?;
     let (authority, by) = (call.caller.authority(), call.caller.actor(call.address));
+    let uses_allowed = uses_allowed.map(uses).transpose()?;
     let change = TokenChange { uses_allowed, expires };
     let token = api.accounts.change_registration_token(authority, &word, change, &by).await?;
     Ok(json_response(StatusCode::OK, &told(&token)))

@@ -159,6 +159,23 @@ async fn a_stream_ends_when_its_user_is_disabled_in_a_real_directory() {
         assert_eq!(status, StatusCode::OK, "{session}");
         sessions.push(session["access_token"].as_str().unwrap().to_owned());
     }
+    // L8: the second session has a pusher, and a token for another one.
+    let body = json!({
+        "type": "m.login.password", "password": PASSWORD, "refresh_token": true,
+        "identifier": { "type": "m.id.user", "user": "hanako" },
+    });
+    let (_, second) = server.call(Method::POST, "/_matrix/client/v3/login", "", Some(body)).await.unwrap();
+    sessions[1] = second["access_token"].as_str().unwrap().to_owned();
+    let pusher = json!({
+        "pushkey": "key", "kind": "http", "app_id": "app", "app_display_name": "App", "lang": "ja",
+        "device_display_name": "Phone", "data": { "url": "https://push.example.test/_matrix/push/v1/notify" },
+    });
+    let pushers = "/_matrix/client/v3/pushers";
+    let set = format!("{pushers}/set");
+    let (status, answer) = server.call(Method::POST, &set, &sessions[1], Some(pusher)).await.unwrap();
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let (_, shown) = server.call(Method::GET, pushers, &sessions[1], None).await.unwrap();
+    assert_eq!(shown["pushers"].as_array().unwrap().len(), 1);
     let sync = "/_matrix/client/v3/sync?timeout=0";
     let (_, first) = server.call(Method::GET, sync, &sessions[0], None).await.unwrap();
     let since = first["next_batch"].as_str().unwrap().replace('~', "%7E");
@@ -177,14 +194,28 @@ async fn a_stream_ends_when_its_user_is_disabled_in_a_real_directory() {
     let whoami = "/_matrix/client/v3/account/whoami";
     let (status, _) = server.call(Method::GET, whoami, &sessions[1], None).await.unwrap();
     assert_eq!(status, StatusCode::UNAUTHORIZED);
+    let refresh = json!({ "refresh_token": second["refresh_token"] });
+    let (status, answer) =
+        server.call(Method::POST, "/_matrix/client/v3/refresh", "", Some(refresh)).await.unwrap();
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "{answer}");
     assert_eq!(log_in(&server, "hanako").await.1["errcode"], "M_USER_LOCKED");
+    // Locked, and neither closed nor erased: who she is stays.
+    let said = done(&directory, &["audit", "list", "--what", "account"]);
+    assert!(said.contains("locked an account") && !said.contains("closed an account"), "{said}");
     let said = done(&directory, &["ldap", "status"]);
     assert!(said.contains("2 people, of whom 1 are out"), "{said}");
 
     slapd.expires(HANAKO, -1);
     let said = done(&directory, &["ldap", "run"]);
     assert!(said.contains("1 restored"), "{said}");
-    assert_eq!(log_in(&server, "hanako").await.0, StatusCode::OK);
+    let (status, back) = log_in(&server, "hanako").await;
+    assert_eq!(status, StatusCode::OK);
+    let token = back["access_token"].as_str().unwrap();
+    let (_, shown) = server.call(Method::GET, pushers, token, None).await.unwrap();
+    assert_eq!(shown["pushers"], json!([]));
+    let profile = "/_matrix/client/v3/profile/@hanako:kanazawa.test";
+    let (status, answer) = server.call(Method::GET, profile, token, None).await.unwrap();
+    assert!(status == StatusCode::OK && answer["displayname"] == "hanako of the city", "{answer}");
 
     // The directory is gone: that is told, and ends nobody.
     drop(slapd);

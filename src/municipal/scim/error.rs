@@ -57,6 +57,9 @@ pub enum Error {
     /// The account is not for a source to end.
     #[error("{0}")]
     Protected(String),
+    /// The account is an administrator's: it stays, and its sessions have ended.
+    #[error("{0}")]
+    Kept(String),
     /// The source has as much as it may have.
     #[error("{0}")]
     Full(&'static str),
@@ -102,6 +105,8 @@ impl Error {
         Some(match self {
             Self::Invalid { wrong, .. } => (400, Some(wrong.word())),
             Self::Conflict(_) => (409, Some("uniqueness")),
+            // RFC 7644 3.12 has 409 for requests that the state of a resource is against; `uniqueness` would be something else.
+            Self::Kept(_) => (409, None),
             Self::NotFound => (404, None),
             Self::Protected(_) | Self::Full(_) => (403, None),
             Self::AnotherVersion => (412, None),

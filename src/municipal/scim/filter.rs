@@ -17,7 +17,7 @@ use crate::{
     error::{Error, Wrong},
     moment,
     name::{self, Name, Named},
-    schema::{Attribute, Kind, Type},
+    schema::{Attribute, Kind, Schema, Type},
 };
 
 /// Longest filter, in bytes.
@@ -48,6 +48,8 @@ pub(crate) enum Place {
     Resource(Name),
     /// In one value of a complex attribute.
     Part(&'static Attribute),
+    /// An extension of a resource, as a whole.
+    Extension(&'static Schema),
     /// Nowhere.
     Nowhere,
 }
@@ -89,7 +91,8 @@ impl Names {
         match self {
             Self::Of(of) => match name::find(of, text) {
                 Named::Attribute(name) => Place::Resource(name),
-                Named::Extension(_) | Named::PassedOver | Named::Nothing => Place::Nowhere,
+                Named::Extension(schema) => Place::Extension(schema),
+                Named::PassedOver | Named::Nothing => Place::Nowhere,
             },
             Self::PartsOf(attribute) => attribute.part(text).map_or(Place::Nowhere, Place::Part),
         }
@@ -199,7 +202,7 @@ impl Place {
                 Some(name.part.or_else(|| name.attribute.part("value")).unwrap_or(name.attribute))
             }
             Self::Part(part) => Some(part),
-            Self::Nowhere => None,
+            Self::Extension(_) | Self::Nowhere => None,
         }
     }
 
@@ -208,6 +211,7 @@ impl Place {
         let value = match self {
             Self::Resource(name) => name.value(holder),
             Self::Part(part) => holder.get(part.name),
+            Self::Extension(schema) => holder.get(schema.urn),
             Self::Nowhere => None,
         };
         match value {
@@ -220,7 +224,8 @@ impl Place {
     /// The values to compare.
     fn values<'a>(&self, holder: &'a Map<String, Value>) -> Vec<&'a Value> {
         let whole = self.whole(holder);
-        let Some(leaf) = self.leaf() else { return Vec::new() };
+        // An extension is there as a whole, and compares with nothing.
+        let Some(leaf) = self.leaf() else { return whole };
         let part = |value: &'a Value| match value {
             Value::Object(parts) => parts.get(leaf.name).or_else(|| self.is_whole().then_some(value)),
             other => Some(other),

@@ -11,6 +11,7 @@
 //!
 //! Reading order: `schema`, `value`, `patch`, `users`, `listing`, `http`.
 
+mod administrators;
 mod error;
 mod filter;
 mod groups;

@@ -372,7 +372,7 @@ fn members_looked_at(filter: &Filter) -> Known {
         Place::Resource(name) if name.attribute.name == "members" && is_value(name) => {
             Some((*text).to_owned())
         }
-        Place::Resource(_) | Place::Part(_) | Place::Nowhere => None,
+        Place::Resource(_) | Place::Part(_) | Place::Extension(_) | Place::Nowhere => None,
     });
     let of_members: Vec<String> = of_members.collect();
     match of_members.len() == filter.looks_at("members") {

@@ -24,6 +24,8 @@ pub(crate) static GROUPS_OF: Table<(String, String, String), ()> =
     Table::new(336, "scim.groups_of", Tuning::Small);
 /// How many there are, and how often some came and went; key: scope, what is counted.
 pub(crate) static COUNTS: Table<(String, u8), Counter> = Table::new(337, "scim.counts", Tuning::Small);
+/// Administrators whom a source has said to end, and what followed; key: user id.
+pub(crate) static REFUSED: Table<String, RefusedRow> = Table::new(338, "scim.refused", Tuning::Small);
 
 /// What is counted: users.
 pub(crate) const COUNT_USERS: u8 = 1;
@@ -64,6 +66,16 @@ pub(crate) struct AccountRow {
 }
 row!(AccountRow, schema = 1);
 
+/// That a source has said to end an administrator, who was kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RefusedRow {
+    /// When, for the first time.
+    pub(crate) at: Timestamp,
+    /// Whether those who administer know.
+    pub(crate) is_told: bool,
+}
+row!(RefusedRow, schema = 1);
+
 /// A group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GroupRow {
@@ -87,6 +99,7 @@ pub fn checks() -> Vec<TableCheck> {
         MEMBERS.check(),
         GROUPS_OF.check(),
         COUNTS.check(),
+        REFUSED.check(),
     ]
 }
 
@@ -115,6 +128,8 @@ mod tests {
             is_locked: true,
         };
         assert_eq!(&account.encode()[..], b"\x01\x01s\x01i\x01\x01e\x00\x01");
+        let refused = RefusedRow { at: Timestamp(300), is_told: true };
+        assert_eq!(&refused.encode()[..], b"\x01\xac\x02\x01");
         let group = GroupRow { says: "{}".into(), revision: 1, created: Timestamp(2), changed: Timestamp(3) };
         assert_eq!(&group.encode()[..], b"\x01\x02{}\x01\x02\x03");
     }

@@ -157,8 +157,10 @@ impl Scim {
                 let is_held = former.as_ref().is_some_and(|former| former.is_locked);
                 let lock = if is_locked { Some(true) } else { is_held.then_some(false) };
                 if lock == Some(true) {
-                    check_may_end(asking, &user, known.admin)?;
+                    let former_id = former.as_ref().map_or("", |former| former.id.as_str());
+                    self.check_may_end(asking, &user, known.admin, former_id).await?;
                 }
+                self.put_no_refusal(&mut batch, &user).await?;
                 let was_locked = self.is_locked(&user).await?;
                 let follows =
                     Following { display_name: Some(&name), email, identity, lock, ..Following::default() };
@@ -320,7 +322,7 @@ impl Scim {
     /// Changes a user, and has the account follow.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::NotFound`], [`Error::Conflict`], [`Error::Protected`], [`Error::AnotherVersion`],
+    /// [`Error::Invalid`], [`Error::NotFound`], [`Error::Conflict`], [`Error::Protected`], [`Error::Kept`], [`Error::AnotherVersion`],
     /// [`Error::Account`], [`Error::Store`].
     pub(crate) async fn change_user(
         &self,
@@ -371,11 +373,15 @@ impl Scim {
             _ => None,
         };
         let known = self.accounts.find_user(&user).await?;
+        let is_open = known.as_ref().is_some_and(|known| !known.deactivated);
         if lock == Some(true) {
-            check_may_end(asking, &user, known.as_ref().is_some_and(|known| known.admin))?;
+            let is_admin = is_open && known.is_some_and(|known| known.admin);
+            self.check_may_end(asking, &user, is_admin, id).await?;
         }
 
         let mut batch = Batch::new();
+        let is_said_anew = lock == Some(true) || says_active(&before.resource, change);
+        let is_no_longer_refused = is_said_anew && self.put_no_refusal(&mut batch, &user).await?;
         let names = [&before, &after].map(|saying| value::shown_name(&saying.resource));
         let mails =
             [&before, &after].map(|saying| value::mail(&saying.resource).filter(|_| source.settings.emails));
@@ -390,7 +396,6 @@ impl Scim {
             lock,
             administers: None,
         };
-        let is_open = known.is_some_and(|known| !known.deactivated);
         if !is_open && lock == Some(false) {
             return Err(closed(&user));
         }
@@ -404,6 +409,9 @@ impl Scim {
             false => None,
         };
         if before.resource == after.resource && !put.as_ref().is_some_and(|put| put.changes) {
+            if is_no_longer_refused {
+                self.commit(batch, put, &user).await?;
+            }
             return self.tell_user(asking, id, &row, true).await;
         }
 
@@ -453,7 +461,8 @@ impl Scim {
     /// who is told again goes on where he was.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Protected`], [`Error::AnotherVersion`], [`Error::Account`], [`Error::Store`].
+    /// [`Error::NotFound`], [`Error::Protected`], [`Error::Kept`], [`Error::AnotherVersion`], [`Error::Account`],
+    /// [`Error::Store`].
     pub(crate) async fn remove_user(
         &self,
         asking: &Asking<'_>,
@@ -484,9 +493,11 @@ impl Scim {
         let account = self.store.get(&ACCOUNTS, user.as_str()).await?.ok_or(Error::Damaged)?;
         let known = self.accounts.find_user(&user).await?;
         let is_open = known.as_ref().is_some_and(|known| !known.deactivated);
-        check_may_end(asking, &user, known.is_some_and(|known| known.admin))?;
+        let is_admin = is_open && known.is_some_and(|known| known.admin);
+        self.check_may_end(asking, &user, is_admin, id).await?;
 
         let mut batch = Batch::new();
+        self.put_no_refusal(&mut batch, &user).await?;
         batch.require(&USERS, &(scope, id), Some(&row));
         batch.delete(&USERS, &(scope, id));
         batch.delete(&USER_NAMES, &(scope, saying.name.as_str()));
@@ -509,6 +520,27 @@ impl Scim {
         }
         batch.replace(&ACCOUNTS, user.as_str(), &account, &gone);
         self.commit(batch, put, &user).await
+    }
+
+    /// Refuses to end accounts that no source ends.
+    async fn check_may_end(
+        &self,
+        asking: &Asking<'_>,
+        user: &UserId,
+        is_admin: bool,
+        id: &str,
+    ) -> Result<(), Error> {
+        let is_named =
+            |name: &String| [user.as_str(), user.localpart()].iter().any(|id| name.eq_ignore_ascii_case(id));
+        if asking.source.settings.excepted.iter().any(is_named) {
+            return Err(Error::Protected(format!(
+                "{user}: 設定で除外されたアカウントは、連携元からは停止できません。 / accounts that the configuration excepts are not ended by a source"
+            )));
+        }
+        match is_admin {
+            true => self.refuse_to_end(asking, user, id).await,
+            false => Ok(()),
+        }
     }
 
     async fn is_locked(&self, user: &UserId) -> Result<bool, Error> {
@@ -563,18 +595,17 @@ fn account_id(row: &UserRow) -> Result<OwnedUserId, Error> {
     row.account.as_str().try_into().map_err(|_| Error::Damaged)
 }
 
-/// Refuses to end accounts that no source ends.
-fn check_may_end(asking: &Asking<'_>, user: &UserId, is_admin: bool) -> Result<(), Error> {
-    let excepted = &asking.source.settings.excepted;
-    let is_named =
-        |name: &String| [user.as_str(), user.localpart()].iter().any(|id| name.eq_ignore_ascii_case(id));
-    let is_excepted = excepted.iter().any(is_named);
-    if !is_admin && !is_excepted {
-        return Ok(());
-    }
-    Err(Error::Protected(format!(
-        "{user}: 管理者のアカウント、または設定で除外されたアカウントは、連携元からは停止できません。 / accounts of administrators, and those that the configuration excepts, are not ended by a source"
-    )))
+/// Whether a change itself says that somebody is there. What it says nothing of is as it was before, and says nothing anew.
+fn says_active(before: &Resource, change: &Change<'_>) -> bool {
+    let said = match change {
+        Change::Replace(body) => value::resource(&TYPE, body),
+        Change::Patch(body) => {
+            let mut silent = before.clone();
+            silent.remove("active");
+            patch::apply(&TYPE, &silent, body)
+        }
+    };
+    said.is_ok_and(|said| said.get("active") == Some(&json!(true)))
 }
 
 /// The localpart of a new account.

@@ -44,6 +44,20 @@ impl Phone {
         Phone(bytes)
     }
 
+    /// Its secret, as the page has it.
+    fn written(&self) -> String {
+        let (mut bits, mut count, mut text) = (0_u64, 0, String::new());
+        for byte in &self.0 {
+            (bits, count) = (bits << 8 | u64::from(*byte), count + 8);
+            while count >= 5 {
+                count -= 5;
+                let letter = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[(bits >> count & 31) as usize];
+                text.push(char::from(letter));
+            }
+        }
+        text
+    }
+
     /// The code that it shows, with a clock of its own that is so many steps ahead.
     pub(crate) fn code(&self, clock: &Clock, ahead: i64) -> String {
         let step = (clock.now().millis() / 30_000).saturating_add_signed(ahead);
@@ -232,7 +246,7 @@ async fn clients_that_know_passwords_alone_are_told_where_to_sign_in_and_session
 #[tokio::test]
 async fn an_app_that_signs_in_by_sso_gets_its_token_after_the_factor() {
     let steered = Steered::new(FactorsFor::Nobody).await;
-    let (phone, _) = steered.with_factor().await;
+    let (phone, codes) = steered.with_factor().await;
     let sso = "/_matrix/client/v3/login/sso/redirect";
     let mut browser = Browser::new(&steered.town);
     browser.open(&format!("{sso}?redirectUrl=https://app.example.jp/cb")).await;
@@ -242,9 +256,21 @@ async fn an_app_that_signs_in_by_sso_gets_its_token_after_the_factor() {
     browser.send(SECOND, &[("code", &phone.code(&steered.clock, 0))]).await;
     browser.send("/_yakuba/sign-in-for-app", &[]).await;
     let token = browser.told()["loginToken"].clone();
-    let login = json!({ "type": "m.login.token", "token": token });
-    let session = steered.town.ask("POST", LOGIN, login).await.ok();
+    let login = json!({ "type": "m.login.token", "token": token, "refresh_token": true });
+    let session = steered.town.ask("POST", LOGIN, login.clone()).await.ok();
     assert_eq!(session["user_id"], "@hanako:hs1");
+    steered.town.ask("POST", LOGIN, login).await.fails(403, "M_FORBIDDEN");
+
+    // U6: the audit log tells of the set-up and of both ways in, and holds nothing by which anybody comes in.
+    let rows = steered.audit().await;
+    for deed in ["factor.add", "session.sign_in"] {
+        assert!(rows.contains(deed), "{deed} {rows}");
+    }
+    let of_session = ["access_token", "refresh_token"].map(|name| session[name].as_str().unwrap().to_owned());
+    let secrets = of_session.into_iter().chain(codes).chain([token, PASSWORD.to_owned(), phone.written()]);
+    for secret in secrets {
+        assert!(!rows.contains(&secret), "{secret} {rows}");
+    }
 }
 
 #[tokio::test]

@@ -72,6 +72,26 @@ async fn a_suspended_account_reads_and_speaks_no_more() {
         hanako.ask(method, &path, body).await.fails(403, "M_USER_SUSPENDED");
     };
     refused("PUT", format!("/rooms/{room}/send/m.room.message/2"), json!({ "body": "x" })).await;
+    // X2: whatever it is that she would say.
+    let annotates = json!({ "m.relates_to": { "rel_type": "m.annotation", "event_id": his, "key": "👍" } });
+    let poll = json!({ "question": { "org.matrix.msc1767.text": "いつ" }, "answers": [{ "id": "1", "org.matrix.msc1767.text": "今日" }] });
+    for (kind, content) in [
+        ("m.room.encrypted", json!({ "algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "AwgA" })),
+        ("m.reaction", annotates),
+        ("org.matrix.msc3381.poll.start", json!({ "org.matrix.msc3381.poll.start": poll })),
+        ("m.poll.start", json!({ "m.poll": poll })),
+        ("m.sticker", json!({ "body": "x", "url": "mxc://hs1/x", "info": {} })),
+        ("jp.example.of_nobody_known", json!({})),
+    ] {
+        refused("PUT", format!("/rooms/{room}/send/{kind}/{kind}"), content).await;
+    }
+    refused("PUT", format!("/rooms/{room}/state/m.room.topic"), json!({ "topic": "x" })).await;
+    refused(
+        "PUT",
+        format!("/rooms/{room}/typing/{}", hanako.id),
+        json!({ "typing": true, "timeout": 1_000 }),
+    )
+    .await;
     refused("POST", format!("/join/{other}"), json!({})).await;
     refused("POST", "/createRoom".to_owned(), json!({})).await;
     refused("POST", format!("/rooms/{room}/invite"), json!({ "user_id": "@x:hs1" })).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use account::Actor;
+use account::{Actor, InBrowser};
 
 use super::{
     directory::{Directory, Says, Somebody, done, people, somebody},
@@ -344,5 +344,82 @@ async fn a_directory_is_read_again_when_its_interval_is_over() {
     let known = town.ldap.known(&town.ldap.source(kanazawa(), None).unwrap()).await.unwrap();
     let why: Vec<Option<Why>> = known.values().map(|row| row.ended).collect();
     assert_eq!(why, [Some(Why::Disabled), None]);
+    town.tasks.stop(Duration::from_secs(5)).await;
+}
+
+/// L3: whoever is in stays in, by whatever way he comes in that asks no directory, and those who watch the server see it.
+#[tokio::test]
+async fn a_directory_that_is_away_ends_nobody_and_the_gauge_says_so_until_it_is_back() {
+    let directory = Directory::open().await;
+    directory.has(&[somebody(1, "hanako"), somebody(2, "taro")]);
+    let here = Settings { adopts_accounts: true, ..source(directory.port) };
+    let town = Town::with(vec![here.clone()]).await;
+    town.account("hanako", false).await;
+    assert_eq!(town.is_failing(), None);
+    assert_eq!(town.run().await.counts.made, 2);
+    assert_eq!(town.is_failing(), Some(false));
+    let session = town.log_in("hanako").await.unwrap();
+    let deeds = town.deeds().await;
+
+    // A port that nobody listens on.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let away = Settings {
+        place: crate::Place::parse(&format!("ldap://127.0.0.1:{port}"), false).unwrap(),
+        ..here.clone()
+    };
+    let town = town.reopened(vec![away]);
+    for _ in 0..3 {
+        let report = town.run().await;
+        assert_eq!(report.outcome, Outcome::Failed);
+        assert!(report.why.unwrap().ja.contains("接続できません"));
+        assert_eq!(town.is_failing(), Some(true));
+    }
+    assert!(!town.is_locked("hanako").await && !town.is_locked("taro").await);
+    assert_eq!(town.deeds().await, deeds);
+    assert!(town.accounts.authenticate(kanazawa(), &session.access).await.is_ok());
+    assert!(town.accounts.refresh(kanazawa(), session.refresh.as_deref().unwrap()).await.is_ok());
+    // A browser in which a passkey was shown; and a password.
+    let way = InBrowser { key: [0; 32], from: None, agent: None };
+    let hanako = town.user("hanako");
+    let shown = town.accounts.begin_browser(&hanako, "passkey", &way).await.unwrap().done().unwrap().1;
+    assert!(town.accounts.find_browser(kanazawa(), &shown.0, None).await.unwrap().is_some());
+    assert!(town.log_in("hanako").await.is_ok());
+
+    let town = town.reopened(vec![here]);
+    assert_eq!(town.run().await.outcome, Outcome::Followed);
+    assert_eq!(town.is_failing(), Some(false));
+}
+
+/// L16: one that takes the connection and says nothing holds up no other, and nobody who asks how things are.
+#[tokio::test]
+async fn a_directory_that_says_nothing_holds_up_no_other_one() {
+    let (silent, other) = (Directory::open().await, Directory::open().await);
+    silent.says_to_bind(Says::Nothing);
+    other.has(&[somebody(1, "hanako"), somebody(2, "taro")]);
+    let bounds = crate::Bounds {
+        answering: Duration::from_secs(3_600),
+        whole: Duration::from_secs(3_600),
+        ..crate::Bounds::default()
+    };
+    let first = Settings { name: "silent".to_owned(), bounds, ..source(silent.port) };
+    let town = Town::with(vec![first, source(other.port)]).await;
+    town.ldap.start();
+    let followed = async {
+        while silent.asked(0x60).is_empty() || !town.is_there("hanako").await {
+            tokio::task::yield_now().await;
+        }
+        // It is followed again as well, while the first one still waits.
+        other.has(&[disabled(&somebody(1, "hanako")), somebody(2, "taro")]);
+        while !town.is_locked("hanako").await {
+            town.clock.advance(Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), followed).await.expect("the other one is followed");
+    let Answer::Status(status) = town.ask(Order::Status).await else { panic!("no status") };
+    let of = |name: &str| status.iter().find(|of| of.source == name).unwrap();
+    assert!(of("silent").last.is_none());
+    assert_eq!((of("ad").people, of("ad").ended), (2, 1));
+    assert_eq!(silent.asked(0x60).len(), 1);
     town.tasks.stop(Duration::from_secs(5)).await;
 }

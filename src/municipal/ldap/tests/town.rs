@@ -64,6 +64,7 @@ pub(super) struct Town {
     pub(super) store: Store,
     pub(super) clock: ManualClock,
     pub(super) tasks: Tasks,
+    pub(super) metrics: Metrics,
 }
 
 impl Town {
@@ -106,7 +107,7 @@ impl Town {
             tasks: &tasks,
             metrics: &metrics,
         });
-        Self { accounts, ldap, store, clock: manual, tasks }
+        Self { accounts, ldap, store, clock: manual, tasks, metrics }
     }
 
     /// The same town with its sources set otherwise.
@@ -119,7 +120,7 @@ impl Town {
             clock,
             random: Random::seeded(8),
             tasks: &self.tasks,
-            metrics: &Metrics::new(),
+            metrics: &self.metrics,
         });
         Self { ldap, ..self }
     }
@@ -172,6 +173,13 @@ impl Town {
             agent: None,
         };
         Ok(self.accounts.log_in(kanazawa(), log_in).await?.2)
+    }
+
+    /// Whether the gauge says that the directory of the source that is called `ad` is not followed; nothing before the first run.
+    pub(super) fn is_failing(&self) -> Option<bool> {
+        let line = format!("yakuba_ldap_failing{{authority=\"{}\",source=\"ad\"}} ", kanazawa());
+        let text = self.metrics.render();
+        text.lines().find_map(|of| of.strip_prefix(&line)).map(|value| value.trim() != "0")
     }
 
     pub(super) fn user(&self, localpart: &str) -> OwnedUserId {

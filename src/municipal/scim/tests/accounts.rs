@@ -1,7 +1,7 @@
 //! What follows for accounts.
 
-use account::Actor;
-use ruma::user_id;
+use account::{Actor, InBrowser};
+use ruma::{UserId, user_id};
 use serde_json::{Value, json};
 
 use super::town::{Town, kanazawa, source, wajima};
@@ -296,4 +296,195 @@ async fn of_a_closed_account_nothing_is_left_to_follow() {
     assert_eq!(town.patch(&path, active(false.into())).await.body["active"], false);
     town.delete(&path).await;
     town.post("/Users", json!({ "userName": "hanako" })).await.is_error(409, "uniqueness");
+}
+
+/// S8 over HTTP.
+#[tokio::test]
+async fn who_has_no_address_is_given_one_by_its_kind() {
+    let town = Town::new().await;
+    let path = format!("/Users/{}", town.user("hanako").await);
+    let add = json!([{ "op": "Add", "path": "emails[type eq \"work\"].value", "value": "h@kanazawa.lg.jp" }]);
+    let added = town.patch(&path, add).await;
+    assert_eq!(added.status, 200, "{added:?}");
+    assert_eq!(added.body["emails"], json!([{ "type": "work", "value": "h@kanazawa.lg.jp" }]));
+}
+
+/// S10: the source is told of the conflict, and finds by its filters whom it is with.
+#[tokio::test]
+async fn who_is_not_active_is_no_second_time_made_and_is_found() {
+    let town = Town::new().await;
+    let body = json!({ "userName": "hanako@kanazawa.lg.jp", "externalId": "e1" });
+    let made = town.post("/Users", body.clone()).await;
+    let path = format!("/Users/{}", made.id());
+    let ended = town.patch(&path, active(false.into())).await;
+    let deeds = town.deeds().await;
+    for _ in 0..2 {
+        town.post("/Users", body.clone()).await.is_error(409, "uniqueness");
+    }
+    let inactive = json!({ "userName": "hanako@kanazawa.lg.jp", "externalId": "e1", "active": false });
+    town.post("/Users", inactive).await.is_error(409, "uniqueness");
+    assert_eq!(town.get(&path).await.body, ended.body);
+    assert_eq!(town.deeds().await, deeds);
+    assert!(town.is_locked(user_id!("@hanako:kanazawa.test")).await);
+    for filter in ["userName%20eq%20%22hanako@kanazawa.lg.jp%22", "externalId%20eq%20%22e1%22"] {
+        let found = town.get(&format!("/Users?filter={filter}")).await.body;
+        assert_eq!(found["totalResults"], 1, "{filter}");
+        let user = &found["Resources"][0];
+        assert_eq!((&user["id"], &user["active"]), (&made.body["id"], &json!(false)), "{filter}");
+    }
+    // By which it restores him, with the id that he had.
+    assert_eq!(town.patch(&path, active(true.into())).await.status, 200);
+    assert!(!town.is_locked(user_id!("@hanako:kanazawa.test")).await);
+}
+
+/// S18.
+#[tokio::test]
+async fn what_a_source_says_of_id_and_meta_is_not_heard() {
+    let town = Town::new().await;
+    let made = town.post("/Users", json!({ "userName": "hanako" })).await;
+    let path = format!("/Users/{}", made.id());
+    town.patch(&path, active(false.into())).await;
+    town.clock.advance(std::time::Duration::from_secs(1));
+    let put = town
+        .put(
+            &path,
+            json!({
+                "userName": "hanako", "title": "主査", "id": "x",
+                "meta": { "resourceType": "Group", "created": "1999-01-01T00:00:00Z", "version": "W/\"77\"", "location": "x" },
+            }),
+        )
+        .await;
+    assert_eq!((put.status.as_u16(), &put.body["title"]), (200, &json!("主査")), "{put:?}");
+    assert_eq!((&put.body["id"], &put.body["active"]), (&made.body["id"], &json!(false)));
+    let (before, after) = (&made.body["meta"], &put.body["meta"]);
+    for same in ["resourceType", "created", "location"] {
+        assert_eq!(after[same], before[same], "{same}");
+    }
+    assert_eq!(after["version"], put.version());
+    assert!(put.version() != made.version() && !put.version().contains("77"));
+    assert_eq!(town.get(&path).await.body, put.body);
+    town.get("/Users/x").await.is_error(404, "");
+    assert!(town.is_locked(user_id!("@hanako:kanazawa.test")).await);
+}
+
+/// S20. Each way in which a source ends somebody is one that does not end who administers.
+#[tokio::test]
+async fn an_administrator_whom_a_source_ends_is_signed_out_and_stays_one() {
+    let town = Town::with(vec![crate::Settings { adopts_accounts: true, ..source("entra") }]).await;
+    let hanako = town.account("hanako", false).await;
+    let path = format!("/Users/{}", town.user("hanako").await);
+    let operator = Actor::operator("uid 0");
+    town.accounts.set_administrator(&hanako, true, &operator).await.unwrap();
+    let way = InBrowser { key: [0; 32], from: None, agent: None };
+    let session = town.log_in("hanako").await.unwrap();
+    let browser = town.accounts.begin_browser(&hanako, "password", &way).await.unwrap().done().unwrap().1;
+    // For days, so by what is there of the session: an access token lasts for an hour.
+    let is_in = async || !town.accounts.devices(&hanako).await.unwrap().is_empty();
+    assert!(is_in().await);
+
+    let refused = town.patch(&path, active("False".into())).await;
+    refused.is_error(409, "");
+    let detail = refused.body["detail"].as_str().unwrap();
+    assert!(detail.contains("管理者のアカウントは") && detail.contains("not ended by a source"), "{detail}");
+    assert!(town.accounts.authenticate(kanazawa(), &session.access).await.is_err());
+    assert!(town.accounts.refresh(kanazawa(), session.refresh.as_deref().unwrap()).await.is_err());
+    assert!(town.accounts.find_browser(kanazawa(), &browser.0, None).await.unwrap().is_none());
+    assert!(!is_in().await);
+    let stands = async |user: &UserId| {
+        let known = town.accounts.find_user(user).await.unwrap().unwrap();
+        assert!(known.admin && !known.deactivated && !town.is_locked(user).await);
+    };
+    stands(&hanako).await;
+    assert_eq!(town.get(&path).await.body["active"], true);
+    let deeds = town.deeds().await;
+    let about: Vec<&String> = deeds.iter().rev().filter(|deed| deed.starts_with("source")).take(2).collect();
+    assert_eq!(
+        about,
+        [
+            "source source.put_user @hanako:kanazawa.test",
+            "source session.sign_out_everywhere @hanako:kanazawa.test"
+        ]
+    );
+    // She is the only one, so it is she who is told.
+    assert_eq!(town.told(&hanako).await, 1);
+
+    // She signs in again; and the source, which repeats it for days, ends nothing more and tells nobody anything.
+    town.log_in("hanako").await.unwrap();
+    let deeds = town.deeds().await;
+    for _ in 0..50 {
+        town.clock.advance(std::time::Duration::from_secs(40 * 60));
+        town.patch(&path, active(false.into())).await.is_error(409, "");
+        town.put(&path, json!({ "userName": "hanako", "active": false })).await.is_error(409, "");
+        town.delete(&path).await.is_error(409, "");
+        // What it says of other things meanwhile is heard, and says nothing anew.
+        let title = json!([{ "op": "replace", "path": "title", "value": "課長" }]);
+        assert_eq!(town.patch(&path, title).await.status, 200);
+    }
+    assert!(is_in().await);
+    assert_eq!(town.told(&hanako).await, 1);
+    assert_eq!(town.deeds().await.len(), deeds.len() + 1);
+    stands(&hanako).await;
+
+    // Once it has said that she is there after all, it is heard again; the others are told then, and not she.
+    let jiro = town.account("jiro", true).await;
+    let locked = town.account("saburo", true).await;
+    town.accounts.set_administrator(&locked, false, &operator).await.unwrap();
+    town.patch(&path, active(true.into())).await;
+    assert!(is_in().await);
+    town.clock.advance(std::time::Duration::from_secs(1));
+    town.delete(&path).await.is_error(409, "");
+    assert!(!is_in().await);
+    let told = [town.told(&hanako).await, town.told(&jiro).await, town.told(&locked).await];
+    assert_eq!(told, [1, 1, 0]);
+
+    // Who no longer administers is ended as anybody else.
+    town.accounts.set_administrator(&hanako, false, &operator).await.unwrap();
+    assert_eq!(town.delete(&path).await.status, 204);
+    assert!(town.is_locked(&hanako).await);
+}
+
+/// Whom the server did not tell before it ended is told with the repetition, and of several requests at once nothing is told twice.
+#[tokio::test]
+async fn of_an_administrator_who_is_ended_many_times_at_once_it_is_told_once() {
+    let town = Town::with(vec![crate::Settings { adopts_accounts: true, ..source("entra") }]).await;
+    let hanako = town.account("hanako", false).await;
+    let path = format!("/Users/{}", town.user("hanako").await);
+    town.accounts.set_administrator(&hanako, true, &Actor::operator("uid 0")).await.unwrap();
+    let jiro = town.account("jiro", true).await;
+    let end = || town.patch(&path, active(false.into()));
+    let (one, two, three, four) = tokio::join!(end(), end(), end(), end());
+    for answer in [one, two, three, four] {
+        answer.is_error(409, "");
+    }
+    assert_eq!(town.told(&jiro).await, 1);
+    // As if the server had ended after the first half of it.
+    let row = town.store.get(&crate::tables::REFUSED, hanako.as_str()).await.unwrap().unwrap();
+    let mut batch = store::Batch::new();
+    let untold = crate::tables::RefusedRow { is_told: false, ..row };
+    batch.put(&crate::tables::REFUSED, hanako.as_str(), &untold);
+    town.store.commit(batch).await.unwrap();
+    let session = town.log_in("hanako").await.unwrap();
+    end().await.is_error(409, "");
+    assert_eq!(town.told(&jiro).await, 1);
+    assert!(town.accounts.authenticate(kanazawa(), &session.access).await.is_ok());
+    assert!(town.store.get(&crate::tables::REFUSED, hanako.as_str()).await.unwrap().unwrap().is_told);
+}
+
+/// S11: what is taken over by its identity stands in the audit log as the source's deed.
+#[tokio::test]
+async fn whoever_is_taken_over_by_his_identity_is_found_from_then_on_and_that_is_in_the_audit_log() {
+    let issuer = "https://id.kanazawa.test";
+    let entra = crate::Settings { issuer: Some(issuer.to_owned()), ..source("entra") };
+    let town = Town::with(vec![entra]).await;
+    let jiro = town.account("jiro", false).await;
+    town.accounts.link_identity(&jiro, (issuer, "sub-2"), &Actor::operator("uid 0")).await.unwrap();
+    let filter = "/Users?filter=userName%20eq%20%22jiro%22";
+    // A source sees its own users, and no account of others.
+    assert_eq!(town.get(filter).await.body["totalResults"], 0);
+    let made = town.post("/Users", json!({ "userName": "jiro", "externalId": "sub-2" })).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(town.get(filter).await.body["Resources"][0]["id"], made.body["id"]);
+    let deeds = town.deeds().await;
+    assert_eq!(deeds.last().unwrap(), "source source.put_user @jiro:kanazawa.test");
+    assert!(!deeds.iter().any(|deed| deed.starts_with("source account.create")), "{deeds:?}");
 }

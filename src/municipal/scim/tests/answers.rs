@@ -90,6 +90,76 @@ async fn lists_have_pages_filters_and_bounds() {
     }
 }
 
+/// S14.
+#[tokio::test]
+async fn pages_of_three_hold_each_of_eight_once() {
+    let town = Town::new().await;
+    for number in 0..8 {
+        town.clock.advance(std::time::Duration::from_millis(1));
+        town.user(&format!("u{number}")).await;
+    }
+    let mut seen = Vec::new();
+    for (start, count) in [(1, 3), (4, 3), (7, 2), (10, 0)] {
+        let list = town.get(&format!("/Users?startIndex={start}&count=3")).await.body;
+        assert_eq!((&list["totalResults"], &list["itemsPerPage"]), (&json!(8), &json!(count)), "{start}");
+        assert_eq!(list["startIndex"], start);
+        let page = list["Resources"].as_array().unwrap();
+        assert_eq!(page.len(), count);
+        seen.extend(page.iter().map(|user| user["userName"].as_str().unwrap().to_owned()));
+    }
+    assert_eq!(seen, (0..8).map(|number| format!("u{number}")).collect::<Vec<_>>());
+}
+
+/// S12 over HTTP.
+#[tokio::test]
+async fn a_filter_in_capitals_finds_whom_it_means() {
+    let town = Town::new().await;
+    let made = town.post("/Users", json!({ "userName": "yamada@city.example" })).await;
+    assert_eq!(made.status, 201);
+    let query = "/Users?filter=USERNAME%20EQ%20%22Yamada@City.example%22%20AND%20ACTIVE%20EQ%20TRUE";
+    let found = town.get(query).await.body;
+    assert_eq!((&found["totalResults"], &found["Resources"][0]["id"]), (&json!(1), &made.body["id"]));
+    assert_eq!(town.get(&query.replace("TRUE", "FALSE")).await.body["totalResults"], 0);
+}
+
+/// S16 and S17, of users and of groups: whoever changes what he has just read changes it, and of two who do so at once one.
+#[tokio::test]
+async fn who_changes_what_he_has_just_read_changes_it_and_of_two_at_once_one_does() {
+    let town = Town::new().await;
+    let entra = ("kanazawa.test", "token of entra");
+    let user = town.post("/Users", json!({ "userName": "hanako", "title": "零" })).await;
+    let group = town.post("/Groups", json!({ "displayName": "零" })).await;
+    let changed = |path: String, version: String, attribute: &'static str, value: String| {
+        let town = &town;
+        async move {
+            let operations = json!([{ "op": "replace", "path": attribute, "value": value }]);
+            let body = json!({ "Operations": operations }).to_string();
+            town.ask_with(entra, (Method::PATCH, &path), &[("if-match", &version)], &body).await
+        }
+    };
+    for (made, kind, attribute) in [(user, "Users", "title"), (group, "Groups", "displayName")] {
+        let path = format!("/{kind}/{}", made.id());
+        let first = changed(path.clone(), made.version(), attribute, "一".to_owned()).await;
+        assert_eq!((first.status.as_u16(), &first.body[attribute]), (200, &json!("一")));
+        assert_ne!(first.version(), made.version());
+        changed(path.clone(), made.version(), attribute, "二".to_owned()).await.is_error(412, "");
+        let mut version = first.version();
+        for round in 0..10 {
+            let change =
+                |who: &str| changed(path.clone(), version.clone(), attribute, format!("{round}の{who}"));
+            let (one, other) = tokio::join!(change("一"), change("二"));
+            let mut answers = [one, other];
+            answers.sort_by_key(|answer| answer.status);
+            let [done, refused] = answers;
+            assert_eq!((done.status.as_u16(), refused.status.as_u16()), (200, 412), "{kind} {round}");
+            refused.is_error(412, "");
+            let now = town.get(&path).await;
+            assert_eq!((&now.body[attribute], now.version()), (&done.body[attribute], done.version()));
+            version = now.version();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_version_is_kept_to() {
     let town = Town::new().await;

@@ -1,8 +1,46 @@
 //! Groups and who is in them.
 
-use serde_json::{Value, json};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
-use super::town::Town;
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use store::{Backend, Batch, Interposed, MemoryBackend, MemoryDisk, Order, RawRange, RawRow, RowKey};
+
+use super::town::{Town, kanazawa, source};
+use crate::tables::MEMBERS;
+
+/// A store in memory that counts the rows that are asked for and found.
+struct Counting {
+    inner: MemoryBackend,
+    rows: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Interposed for Counting {
+    fn behind(&self) -> &dyn Backend {
+        &self.inner
+    }
+
+    async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, store::Error> {
+        self.rows.fetch_add(keys.len(), Ordering::Relaxed);
+        self.inner.get(keys).await
+    }
+
+    async fn scan(
+        &self,
+        ranges: &[RawRange],
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<Vec<RawRow>>, store::Error> {
+        let found = self.inner.scan(ranges, order, limit).await?;
+        self.rows.fetch_add(ranges.len() + found.iter().map(Vec::len).sum::<usize>(), Ordering::Relaxed);
+        Ok(found)
+    }
+}
 
 fn members(body: &Value) -> Vec<String> {
     let all = body["members"].as_array().cloned().unwrap_or_default();
@@ -104,4 +142,68 @@ async fn a_group_of_a_whole_prefecture_is_written_and_changed() {
     let left =
         town.patch(&path, json!([{ "op": "Remove", "path": format!("members[value eq \"{one}\"]") }])).await;
     assert_eq!(members(&left.body).len(), 299);
+}
+
+/// S5 and S6. Groups decide nothing, so that nobody is in any other room by what is pushed; nor does an empty one need a guard.
+#[tokio::test]
+async fn an_empty_group_is_pushed_and_a_member_without_a_type_is_a_user() {
+    let town = Town::new().await;
+    let (hanako, taro) = (town.user("hanako").await, town.user("taro").await);
+    let group = town.post("/Groups", json!({ "displayName": "防災", "members": [{ "value": taro }] })).await;
+    let path = format!("/Groups/{}", group.id());
+    let value = json!([{ "value": hanako, "display": "B" }]);
+    let added = town.patch(&path, json!([{ "op": "Add", "path": "members", "value": value }])).await;
+    assert_eq!(added.status, 200);
+    let told = added.body["members"].as_array().unwrap().iter().find(|member| member["value"] == hanako);
+    assert_eq!(told.unwrap()["type"], "User");
+    let of_hanako = town.get(&format!("/Users/{hanako}")).await.body;
+    assert_eq!(of_hanako["groups"][0]["value"], group.body["id"]);
+
+    let emptied = town.patch(&path, json!([{ "op": "replace", "path": "members", "value": [] }])).await;
+    assert_eq!((emptied.status.as_u16(), members(&emptied.body).len()), (200, 0), "{emptied:?}");
+    assert_eq!(members(&town.get(&path).await.body).len(), 0);
+    for user in [hanako, taro] {
+        let there = town.get(&format!("/Users/{user}")).await.body;
+        assert_eq!((&there["active"], there.get("groups")), (&json!(true), None));
+    }
+}
+
+/// S15.
+#[tokio::test]
+async fn a_group_of_twelve_thousand_is_told_without_its_members_and_these_are_not_read() {
+    let rows = Arc::new(AtomicUsize::default());
+    let inner = MemoryBackend::open(&MemoryDisk::default());
+    let town = Town::over(Arc::new(Counting { inner, rows: rows.clone() }), vec![source("entra")]).await;
+    let scope = format!("{}/entra", kanazawa());
+    let mut paths = Vec::new();
+    for (name, count) in [("班", 3), ("全職員", 12_000)] {
+        let group = town.post("/Groups", json!({ "displayName": name })).await.id();
+        let mut batch = Batch::new();
+        for number in 0..count {
+            batch.put(&MEMBERS, &(scope.as_str(), group.as_str(), format!("{number:05}").as_str()), &());
+        }
+        town.store.commit(batch).await.unwrap();
+        paths.push((format!("/Groups/{group}"), count));
+    }
+    let mut read_for = Vec::new();
+    for (path, count) in &paths {
+        assert_eq!(members(&town.get(path).await.body).len(), *count);
+        let before = rows.load(Ordering::Relaxed);
+        let without = town.get(&format!("{path}?excludedAttributes=members")).await.body;
+        read_for.push(rows.load(Ordering::Relaxed) - before);
+        assert_eq!((without.get("members"), &without["id"]), (None, &json!(path.rsplit('/').next())));
+    }
+    assert_eq!(read_for[0], read_for[1]);
+    assert!(read_for[1] < 10, "{read_for:?}");
+
+    // A list tells of them, unless they are left out, and then it reads none.
+    let list = town.get("/Groups").await.body;
+    let mut counts: Vec<usize> =
+        list["Resources"].as_array().unwrap().iter().map(|of| members(of).len()).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [3, 12_000]);
+    let before = rows.load(Ordering::Relaxed);
+    let list = town.get("/Groups?excludedAttributes=members").await.body;
+    assert!(list["Resources"].as_array().unwrap().iter().all(|of| of.get("members").is_none()));
+    assert!(rows.load(Ordering::Relaxed) - before < 10);
 }

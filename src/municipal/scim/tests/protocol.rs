@@ -48,6 +48,13 @@ fn a_filter_means_what_the_rfc_says() {
     let table = [
         (r#"userName eq "hanako.yamada@KANAZAWA.example.jp""#, true),
         (r#"USERNAME Eq "hanako.yamada@kanazawa.example.jp""#, true),
+        // S12: whatever is a word of the language may be in capitals.
+        (r#"USERNAME EQ "HANAKO.YAMADA@kanazawa.example.jp" AND ACTIVE EQ TRUE"#, true),
+        (r#"USERNAME EQ "HANAKO.YAMADA@kanazawa.example.jp" AND ACTIVE EQ FALSE"#, false),
+        (r#"TITLE PR OR USERNAME SW "HANAKO""#, true),
+        (r#"NOT TITLE PR AND NAME.FAMILYNAME Pr"#, true),
+        (r#"NOT (USERNAME CO "YAMADA")"#, false),
+        (r#"EMAILS[TYPE EQ "work" AND VALUE EW "EXAMPLE.JP"]"#, true),
         (r#"userName eq "hanako""#, false),
         (r#"userName ne "hanako""#, true),
         (r#"title ne "課長""#, true),
@@ -171,6 +178,7 @@ fn entra_id_is_understood() {
         json!([{ "op": "replace", "value": {
             "displayName": "山田 花子",
             "name.familyName": "佐藤",
+            "name.givenName": "はな子",
             "emails[type eq \"work\"].value": "sato@kanazawa.example.jp",
             format!("{ENTERPRISE}:division"): "総務部",
             ENTERPRISE: { "costCenter": "7" },
@@ -180,12 +188,50 @@ fn entra_id_is_understood() {
     )
     .unwrap();
     assert_eq!(after["displayName"], "山田 花子");
-    assert_eq!(after["name"]["familyName"], "佐藤");
+    // S7: names that are paths reach parts, and stay as no attribute beside these.
+    assert_eq!(after["name"], json!({ "familyName": "佐藤", "givenName": "はな子" }));
+    assert!(after.keys().all(|key| key == ENTERPRISE || !key.contains('.')), "{after:?}");
     assert_eq!(after["emails"][0]["value"], "sato@kanazawa.example.jp");
     assert_eq!(after[ENTERPRISE]["division"], "総務部");
     assert_eq!(after[ENTERPRISE]["costCenter"], "7");
     assert_eq!(after[ENTERPRISE]["department"], "防災課");
     assert!(!after.contains_key("somethingNew"));
+}
+
+/// S8.
+#[test]
+fn an_address_is_added_to_who_has_none() {
+    let mut before = hanako();
+    before.remove("emails");
+    for op in ["Add", "add", "Replace"] {
+        let add =
+            json!([{ "op": op, "path": "emails[type eq \"work\"].value", "value": "h@kanazawa.example.jp" }]);
+        let after = patched(&USERS, &before, add).unwrap();
+        let wanted = json!([{ "type": "work", "value": "h@kanazawa.example.jp" }]);
+        assert_eq!(after["emails"], wanted, "{op}");
+    }
+}
+
+/// S9: the name of an extension holds a point and a colon, and is a path by itself.
+#[test]
+fn the_name_of_an_extension_alone_means_all_of_it() {
+    let before = hanako();
+    let done = |op: &str, path: &str, value: Value| {
+        patched(&USERS, &before, json!([{ "op": op, "path": path, "value": value }])).unwrap()
+    };
+    // Both merge: the extension is one complex value (RFC 7644, 3.5.2.1 and 3.5.2.3).
+    for op in ["add", "Replace"] {
+        let after = done(op, ENTERPRISE, json!({ "department": "広報課" }));
+        let wanted =
+            json!({ "employeeNumber": "012345", "department": "広報課", "manager": { "value": "m1" } });
+        assert_eq!(after[ENTERPRISE], wanted, "{op}");
+        assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>(), "{op}");
+    }
+    assert!(!done("remove", ENTERPRISE, Value::Null).contains_key(ENTERPRISE));
+    let with = |filter: &str| Filter::parse(&USERS, filter).unwrap();
+    let is_there = with(&format!("{ENTERPRISE} pr"));
+    assert!(is_there.matches(&before));
+    assert!(!is_there.matches(&done("remove", ENTERPRISE, Value::Null)));
 }
 
 #[test]
@@ -212,6 +258,8 @@ fn groups_are_changed_as_entra_id_and_okta_do() {
         (json!([{ "op": "remove", "path": "members[value eq \"x\"]" }]), "a b"),
         (json!([{ "op": "remove", "path": "members" }]), ""),
         (json!([{ "op": "replace", "path": "members", "value": [{ "value": "d" }] }]), "d"),
+        (json!([{ "op": "replace", "path": "members", "value": [] }]), ""),
+        (json!([{ "op": "Replace", "path": "members", "value": null }]), ""),
         (json!([{ "op": "replace", "value": { "id": "g", "displayName": "新", "members": [] } }]), ""),
         (json!([{ "op": "replace", "value": { "id": "g", "displayName": "新" } }]), "a b"),
     ];

@@ -11,7 +11,7 @@ use pdu::{Authorities, Authority};
 use room::AllowAll;
 use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId, server_name};
 use serde_json::{Value, json};
-use store::{MemoryBackend, MemoryDisk, Position, Store};
+use store::{Backend, MemoryBackend, MemoryDisk, Position, Store};
 use tower::ServiceExt;
 use web::{Body, Faces, Kit, NoSignatures, Router};
 
@@ -88,10 +88,14 @@ impl Town {
 
     /// A town whose first authority has these sources, and whose second has one.
     pub(super) async fn with(sources: Vec<Settings>) -> Self {
+        Self::over(Arc::new(MemoryBackend::open(&MemoryDisk::default())), sources).await
+    }
+
+    /// The same over a store of the test's own.
+    pub(super) async fn over(backend: Arc<dyn Backend>, sources: Vec<Settings>) -> Self {
         let (metrics, random) = (Metrics::new(), Random::seeded(7));
         let tasks = Tasks::new(&metrics);
         let (clock, manual) = Clock::manual(1_774_969_200_000);
-        let backend = Arc::new(MemoryBackend::open(&MemoryDisk::default()));
         let store = Store::open(backend, Default::default(), &tasks, &metrics).await.unwrap();
         let authority = |name: &ServerName| {
             Authority::generate(name.to_owned(), "1", &mut |seed| random.fill(seed)).unwrap()
@@ -218,6 +222,12 @@ impl Town {
             agent: None,
         };
         Ok(self.accounts.log_in(kanazawa(), log_in).await?.2)
+    }
+
+    /// How often this user was told something by the server's notices.
+    pub(super) async fn told(&self, user: &UserId) -> usize {
+        let notice = format!("server notice.send {user}");
+        self.deeds().await.iter().filter(|deed| **deed == notice).count()
     }
 
     pub(super) async fn is_locked(&self, user: &UserId) -> bool {

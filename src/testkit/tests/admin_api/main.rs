@@ -6,6 +6,7 @@
 mod accounts;
 mod bad_input;
 mod described;
+mod exact;
 mod files;
 mod isolation;
 mod rooms;

@@ -176,3 +176,45 @@ async fn accounts_that_nobody_has_used_for_long_are_listed_and_no_others() {
     assert_eq!(days, [1, 2], "{file}");
     drop((jiro, saburo));
 }
+
+/// W8.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_of_accounts_that_are_alike_hold_each_once_and_are_the_same_when_they_are_read_again() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (_, mut browser) = administrator(&server, "kanazawa.test", "chief").await;
+    let accounts = server.look(|house| house.accounts.clone());
+    let mut made = Vec::new();
+    for number in 0..120 {
+        let new = account::NewUser {
+            localpart: format!("u{number:03}"),
+            display_name: Some("山田 花子".to_owned()),
+            ..account::NewUser::default()
+        };
+        let user = accounts.create_user(server.name(), new, &audit::Actor::operator("test")).await.unwrap();
+        made.push(user.to_string());
+    }
+    net.advance(std::time::Duration::from_secs(60 * 60));
+    // All of them were made within a moment, and nobody has ever used one.
+    for state in ["", "dormant&days=0"] {
+        let mut read = async || {
+            let mut all = Vec::new();
+            for from in [0, 100] {
+                let path =
+                    format!("/_yakuba/console/accounts?q=%E5%B1%B1%E7%94%B0&state={state}&from={from}");
+                let page = browser.open(&path).await;
+                let ids = page.split("class=\"id\"").skip(1).map(|link| {
+                    let text = link.split('>').nth(1).unwrap();
+                    text.split('<').next().unwrap().to_owned()
+                });
+                all.extend(ids);
+            }
+            all
+        };
+        let (first, second) = (read().await, read().await);
+        assert_eq!(first, second, "{state}");
+        let mut each = first;
+        each.sort();
+        assert_eq!(each, made, "{state}");
+    }
+}

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod devices;
 mod outages;
 
 use std::{sync::Arc, time::Duration};

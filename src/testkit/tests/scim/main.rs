@@ -121,6 +121,102 @@ async fn whoever_leaves_is_out_of_every_session_at_once_and_comes_back_into_his_
     back.sync_until(|seen| seen.has_message(&room, "お帰りなさい")).await;
 }
 
+/// S20 over HTTP, with pushers and a stream that waits.
+#[tokio::test]
+async fn an_administrator_whom_the_source_ends_is_out_of_every_session_and_signs_in_again_as_one() {
+    let net = net();
+    let server = net.server("kanazawa.test").await;
+    let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
+    let source = Source::at(&server);
+    let path = source.knows("hanako").await;
+    let accounts = server.look(|house| house.accounts.clone());
+    for user in [&hanako, &taro] {
+        accounts.set_administrator(user.id(), true, &account::Actor::operator("test")).await.unwrap();
+    }
+    let pusher = json!({
+        "pushkey": "key", "kind": "http", "app_id": "app", "app_display_name": "App", "lang": "ja",
+        "device_display_name": "Phone", "data": { "url": "https://push.example.test/_matrix/push/v1/notify" },
+    });
+    hanako.call(Method::POST, "/pushers/set", Some(&pusher)).await;
+    let waits = waiting_sync(&server, &hanako).await;
+
+    let operations = json!({ "Operations": [{ "op": "Replace", "path": "active", "value": "False" }] });
+    let (status, refused) = source.ask(Method::PATCH, &path, Some(operations.clone())).await;
+    assert_eq!((status.as_u16(), &refused["status"]), (409, &json!("409")), "{refused}");
+    let ended = tokio::time::timeout(PATIENCE, waits).await.expect("the stream ends").unwrap().unwrap_err();
+    assert_eq!((ended.status, ended.code.as_str()), (StatusCode::UNAUTHORIZED, "M_UNKNOWN_TOKEN"));
+
+    assert_eq!(log_in(&hanako).await.0, StatusCode::OK);
+    let back = hanako.another_device().await;
+    assert_eq!(back.call(Method::GET, "/pushers", None).await["pushers"], json!([]));
+    let own = format!("/_synapse/admin/v1/users/%40{}/admin", hanako.id().as_str()[1..].replace(':', "%3A"));
+    let (status, text) = back.ask(Method::GET, &own, None).await;
+    assert!(status.is_success() && text.contains("true"), "{status} {text}");
+
+    // The other one is told, once, in words that he reads.
+    for _ in 0..3 {
+        net.advance(Duration::from_secs(40 * 60));
+        let (status, _) = source.ask(Method::PATCH, &path, Some(operations.clone())).await;
+        assert_eq!(status.as_u16(), 409);
+    }
+    back.call(Method::GET, "/account/whoami", None).await;
+    let invited = taro.call(Method::GET, "/sync?timeout=0", None).await["rooms"]["invite"].clone();
+    let rooms: Vec<_> = invited.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(rooms.len(), 1, "{invited}");
+    let room = ruma::OwnedRoomId::try_from(rooms[0].as_str()).unwrap();
+    taro.join(&room, "kanazawa.test").await;
+    let told = taro.history(&room).await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("@hanako:kanazawa.test") && told[0].contains("連携元「entra」"), "{told:?}");
+    assert!(told[0].contains("does not end administrators"), "{told:?}");
+}
+
+/// U6: what a source shows who it is by is in no row, list or frame; nor is what its users sign in with.
+#[tokio::test]
+async fn no_token_of_a_source_is_in_the_audit_log_however_that_is_read() {
+    let net = net();
+    let server = net.server("kanazawa.test").await;
+    let source = Source::at(&server);
+    let hanako = server.user("hanako").await;
+    let path = source.knows("hanako").await;
+    source.says(&path, "displayName", "山田 花子".into()).await;
+    source.says(&path, "active", false.into()).await;
+    source.says(&path, "active", true.into()).await;
+    // Sources also send what nobody wants of them.
+    source.says(&path, "password", "Himitsu-no-kotoba".into()).await;
+    let group = json!({ "displayName": "g", "members": [{ "value": path.rsplit('/').next() }] });
+    assert_eq!(source.ask(Method::POST, "/Groups", Some(group)).await.0, StatusCode::CREATED);
+    let wrong = Source(server.service("entra", "not-the-token-of-entra"));
+    assert_eq!(wrong.ask(Method::GET, "/Users", None).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(source.ask(Method::DELETE, &path, None).await.0, StatusCode::NO_CONTENT);
+
+    let store = server.look(|house| house.store.clone());
+    let listed =
+        audit::list(&store, server.name(), &audit::Filter::default(), store::Position::START).await.unwrap();
+    // The chain is made behind the rows.
+    let chained = async {
+        loop {
+            let chained = audit::chained(&store, server.name(), 0, 500).await.unwrap();
+            if chained.len() >= listed.found.len() {
+                return chained;
+            }
+            net.advance(Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+    };
+    let chained = tokio::time::timeout(PATIENCE, chained).await.expect("the rows are linked");
+    let mut told: Vec<String> = listed.found.iter().map(|row| audit::in_json(server.name(), row)).collect();
+    told.extend(listed.found.iter().map(|row| format!("{row:?}")));
+    told.extend(chained.iter().map(|row| syslog::frame(server.name(), 1, row)));
+    let told = told.join("\n");
+    for deed in ["source.put_user", "source.remove_user", "source.put_group", "account.lock"] {
+        assert!(told.matches(deed).count() >= 3, "{deed} {told}");
+    }
+    for secret in [TOKEN, HASH, "not-the-token-of-entra", "Himitsu-no-kotoba", PASSWORD, hanako.token()] {
+        assert!(!told.contains(secret), "{secret} {told}");
+    }
+}
+
 #[tokio::test]
 async fn a_refresh_token_of_whoever_leaves_is_worth_nothing() {
     let net = net();

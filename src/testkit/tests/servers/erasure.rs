@@ -81,3 +81,66 @@ async fn who_joins_after_an_erasure_is_served_redacted_copies_by_every_replica_a
     mio.call(Method::GET, &format!("/rooms/{in_path}/messages?dir=b&limit=100"), None).await;
     check(&mio, false).await;
 }
+
+/// X3.
+#[tokio::test]
+async fn who_is_erased_leaves_each_of_his_rooms_once_and_is_brought_back_into_none() {
+    const ROOMS: usize = 30;
+    let net = Net::new();
+    let server = net.server("nanao.test").await;
+    let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
+    let found = async || {
+        let wish = json!({ "search_term": "hanako" });
+        let answer = taro.call(Method::POST, "/user_directory/search", Some(&wish)).await;
+        answer["results"].as_array().unwrap().len()
+    };
+    let mut rooms = Vec::new();
+    for number in 0..ROOMS {
+        // Half of them are hers, and nobody else has power there.
+        let (owner, guest) = if number % 2 == 0 { (&hanako, &taro) } else { (&taro, &hanako) };
+        let room = owner.create_room(Preset::PublicChat).await;
+        guest.join(&room, "nanao.test").await;
+        rooms.push(room);
+    }
+    assert_eq!(found().await, 1);
+    let of_hanako = async |room: &ruma::RoomId| -> Vec<String> {
+        let mut said = Vec::new();
+        let mut from = String::new();
+        loop {
+            let path = format!("/rooms/{}/messages?dir=b&limit=100{from}", escaped(room.as_str()));
+            let page = taro.call(Method::GET, &path, None).await;
+            for event in page["chunk"].as_array().unwrap() {
+                if event["type"] == "m.room.member" && event["state_key"] == hanako.id().as_str() {
+                    said.push(event["content"]["membership"].as_str().unwrap().to_owned());
+                }
+            }
+            match page["end"].as_str() {
+                Some(end) => from = format!("&from={}", escaped(end)),
+                None => break,
+            }
+        }
+        said.reverse();
+        said
+    };
+    // Another name shortly before is still being told to the rooms when she goes.
+    let shown = format!("/profile/{}/displayname", escaped(hanako.id().as_str()));
+    hanako.call(Method::PUT, &shown, Some(&json!({ "displayname": "花子" }))).await;
+
+    erase(&hanako).await;
+
+    for room in &rooms {
+        taro.sync_until(|seen| seen.room(room).membership(hanako.id().as_str()) == Some("leave")).await;
+    }
+    assert_eq!(found().await, 0);
+    // Nothing that was to be done later, and no restart, brings her back or has her leave anew.
+    net.advance(std::time::Duration::from_secs(60 * 60));
+    server.crash_and_restart().await;
+    net.advance(std::time::Duration::from_secs(24 * 60 * 60));
+    taro.send(&rooms[0], "まだいますか").await;
+    for room in &rooms {
+        let said = of_hanako(room).await;
+        assert_eq!(said.iter().filter(|word| *word == "leave").count(), 1, "{room} {said:?}");
+        assert_eq!(said.last().unwrap(), "leave", "{room} {said:?}");
+    }
+    assert_eq!(found().await, 0);
+}
