@@ -12,6 +12,9 @@ pub enum Error {
     /// The log is not as it must be, and is left as it is.
     #[error("the log does not fit: {0}")]
     Wrong(&'static str),
+    /// It changed again and again meanwhile.
+    #[error("what is kept was changed by others meanwhile")]
+    Moving,
 }
 
 impl Error {

@@ -10,12 +10,18 @@ use crate::{
     class::{Class, Years, due},
     day::Day,
     deed::{Action, Actor, Deed},
-    retire::{Kept, commit, plan, ripe},
+    going::{Kept, commit, plan, ripe},
     tables::{HoldRow, SEALS},
 };
 
 /// Longest reason, in letters.
-const LONGEST: usize = 80;
+pub const LONGEST_REASON: usize = 80;
+
+/// How often it is tried again where somebody was faster.
+const ATTEMPTS: usize = 5;
+
+/// What a batch demands of whoever wants it.
+pub type Demands<'a> = &'a (dyn Fn(&mut Batch) + Send + Sync);
 
 /// How it stands with the records of an authority.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,17 +103,17 @@ pub async fn retention(
 /// Says that no records of an authority go any more, why, and who wants it; false where somebody has said so before.
 ///
 /// # Errors
-/// When the store cannot be read or written.
+/// When the store cannot be read or written; [`Error::Moving`] too where `demands` are not met any more.
 pub async fn hold(
     store: &Store,
     name: &ServerName,
     reason: &str,
-    by: &Actor,
+    (by, demands): (&Actor, Demands<'_>),
     now: Timestamp,
 ) -> Result<bool, Error> {
-    let reason: String = reason.trim().chars().take(LONGEST).collect();
+    let reason: String = reason.trim().chars().take(LONGEST_REASON).collect();
     let said = HoldRow { since: now, by: by.name().to_owned(), reason: reason.clone() };
-    set_hold(store, name, Some(said), |_| {
+    set_hold(store, name, (Some(said), demands), |_| {
         Deed::new(Action::HoldRows, by, name.as_str(), now).after("reason", &reason)
     })
     .await
@@ -116,9 +122,14 @@ pub async fn hold(
 /// Says that records may go again; false where nobody had said that they may not.
 ///
 /// # Errors
-/// When the store cannot be read or written.
-pub async fn release(store: &Store, name: &ServerName, by: &Actor, now: Timestamp) -> Result<bool, Error> {
-    set_hold(store, name, None, |held| {
+/// See [`hold`].
+pub async fn release(
+    store: &Store,
+    name: &ServerName,
+    (by, demands): (&Actor, Demands<'_>),
+    now: Timestamp,
+) -> Result<bool, Error> {
+    set_hold(store, name, (None, demands), |held| {
         let deed = Deed::new(Action::ReleaseRows, by, name.as_str(), now);
         held.map_or(deed.clone(), |held| deed.before("reason", &held.reason).before("by", &held.by))
     })
@@ -128,10 +139,10 @@ pub async fn release(store: &Store, name: &ServerName, by: &Actor, now: Timestam
 async fn set_hold(
     store: &Store,
     name: &ServerName,
-    said: Option<HoldRow>,
+    (said, demands): (Option<HoldRow>, Demands<'_>),
     deed: impl Fn(Option<&HoldRow>) -> Deed,
 ) -> Result<bool, Error> {
-    loop {
+    for _ in 0..ATTEMPTS {
         let kept = Kept::read(store, name).await?;
         if kept.row.hold.is_some() == said.is_some() {
             return Ok(false);
@@ -139,10 +150,12 @@ async fn set_hold(
         let mut row = kept.row.clone();
         row.hold.clone_from(&said);
         let mut batch = Batch::new();
+        demands(&mut batch);
         kept.replace(&mut batch, name, &row);
         deed(kept.row.hold.as_ref()).write(&mut batch, name);
         if commit(store, batch).await? {
             return Ok(true);
         }
     }
+    Err(Error::Moving)
 }

@@ -249,7 +249,7 @@ async fn nothing_goes_while_somebody_has_said_so_and_both_are_in_the_log() {
     office.rows(kanazawa(), 3).await;
     office.on_to(2030).await;
     let by = Actor::operator("uid 0");
-    let say = |reason| hold(&office.store, kanazawa(), reason, &by, office.clock.now());
+    let say = |reason| hold(&office.store, kanazawa(), reason, (&by, &|_| {}), office.clock.now());
     assert!(say("住民訴訟 令和8年(行ウ)第1号").await.unwrap());
     assert!(!say("もう一つ").await.unwrap());
     let retirer = office.retirer();
@@ -258,8 +258,8 @@ async fn nothing_goes_while_somebody_has_said_so_and_both_are_in_the_log() {
     let held = office.retention(&Years::FIRST, None).await.hold.unwrap();
     assert_eq!((&*held.by, &*held.reason), ("uid 0", "住民訴訟 令和8年(行ウ)第1号"));
 
-    assert!(release(&office.store, kanazawa(), &by, office.clock.now()).await.unwrap());
-    assert!(!release(&office.store, kanazawa(), &by, office.clock.now()).await.unwrap());
+    assert!(release(&office.store, kanazawa(), (&by, &|_| {}), office.clock.now()).await.unwrap());
+    assert!(!release(&office.store, kanazawa(), (&by, &|_| {}), office.clock.now()).await.unwrap());
     office.retire(&retirer).await;
     assert_eq!(office.verify(kanazawa()).await.gone, 3);
     let words: Vec<String> =
