@@ -141,3 +141,15 @@ fn a_damaged_row_has_a_frame_that_says_so() {
     assert_eq!(read.number(), 3);
     assert!(read.message.contains("\"damaged\":true"));
 }
+
+#[test]
+fn a_row_that_was_kept_long_enough_and_went_has_a_frame_with_its_number_and_what_was_done() {
+    let row = Listed { position: Position(9), record: None };
+    let gone = Some("session.sign_in".to_owned());
+    let text = frame(kanazawa(), 1, &Chained { number: 3, chain: "ab".to_owned(), row, gone });
+    let read = Frame::read(counted(&text));
+    assert_eq!((read.priority, read.header[1].as_str(), read.header[5].as_str()), (110, "-", "gone"));
+    assert_eq!(read.number(), 3);
+    assert!(text.contains("chain=\"ab\" gone=\"session.sign_in\"]"), "{text}");
+    assert!(read.message.contains("\"gone\":true") && !read.message.contains("damaged"));
+}

@@ -90,6 +90,8 @@ fn deeds(set: &str) -> Vec<(String, Fields, [bool; 4])> {
             vec![("do", "retry"), ("server", "suzu.test")],
             administrators,
         ),
+        // Who administers and watches over the audit log as well: neither alone.
+        ("/_yakuba/console/audit/hold".to_owned(), vec![("do", "hold"), ("reason", "a")], [false; 4]),
     ]
 }
 
@@ -185,6 +187,7 @@ async fn no_deed_is_done_for_who_may_not_or_by_a_form_that_is_not_ours() {
         "organisation.save_mapping",
         "account.lock",
         "audit.export",
+        "audit.hold",
         "registration_token.put",
         "media.withhold",
         "media.remove",
