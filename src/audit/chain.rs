@@ -12,7 +12,8 @@ use store::{Position, Value};
 use crate::{
     day::Day,
     deed::Record,
-    tables::{ChainRow, Hash, LinkRow, StubRow},
+    gone::StubRow,
+    tables::{ChainRow, Hash, LinkRow},
 };
 
 /// That of a record which its link is over.

@@ -9,8 +9,9 @@ use store::{Order, Position, Range, Store, Topic, Value};
 use crate::{
     chain::hex,
     deed::Record,
+    gone::{STUBS, StubRow},
     list::Listed,
-    tables::{CHAINS, ChainRow, LINKS, LinkRow, RECORDS, STUBS, StubRow, decode},
+    tables::{CHAINS, ChainRow, LINKS, LinkRow, RECORDS, decode},
     words::in_json,
 };
 

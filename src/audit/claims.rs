@@ -16,7 +16,8 @@ use crate::{
     class::{Class, Years, due},
     day::Day,
     deed::{Action, Actor, Deed, Record},
-    tables::{LinkRow, StubRow},
+    gone::StubRow,
+    tables::LinkRow,
 };
 
 /// So many seals have to be made on or after the day on which something is kept long enough: a calendar that was set forward for

@@ -230,7 +230,8 @@ impl Years {
     pub const MOST: u16 = 100;
 
     /// What holds as long as a chain says nothing else. It never changes: what has gone is judged by it for ever.
-    pub const FIRST: Self = Self { sign_ins: 3, reads: 3, accounts: 5, rooms: 5, organisation: 10, cases: 10 };
+    pub const FIRST: Self =
+        Self { sign_ins: 3, reads: 3, accounts: 5, rooms: 5, organisation: 10, cases: 10 };
 
     /// For how long a class is kept.
     #[must_use]

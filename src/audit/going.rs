@@ -11,8 +11,9 @@ use crate::{
     claims::SEALS_AFTER,
     class::{Class, Years},
     day::Day,
+    gone::{GoneRow, KEPT, KeptRow},
     seal::{is_genuine, is_key_of},
-    tables::{GoneRow, KEPT, KeptRow, SEALS, SealRow, decode},
+    tables::{SEALS, SealRow, decode},
 };
 
 /// Rows that are read at a time.
@@ -36,8 +37,9 @@ impl Kept {
     pub(crate) async fn read(store: &Store, name: &ServerName) -> Result<Self, store::Error> {
         let bytes = store.get(&KEPT, name.as_str()).await?;
         let row = match &bytes {
-            Some(bytes) => KeptRow::decode(bytes)
-                .map_err(|cause| store::Error::Corrupt { table: KEPT.name(), cause })?,
+            Some(bytes) => {
+                KeptRow::decode(bytes).map_err(|cause| store::Error::Corrupt { table: KEPT.name(), cause })?
+            }
             None => KeptRow::default(),
         };
         Ok(Self { bytes, row })
@@ -122,7 +124,12 @@ pub(crate) async fn plan(
 }
 
 /// The day whose seal covers a row that is sealed; no earlier than the seal of another day.
-pub(crate) async fn covered(store: &Store, authority: &Authority, from: Day, number: u64) -> Result<Day, Error> {
+pub(crate) async fn covered(
+    store: &Store,
+    authority: &Authority,
+    from: Day,
+    number: u64,
+) -> Result<Day, Error> {
     let (name, mut from) = (authority.name(), from);
     let key = name.as_str();
     loop {
@@ -141,14 +148,8 @@ pub(crate) async fn covered(store: &Store, authority: &Authority, from: Day, num
 }
 
 /// A seal, if it is one; of whoever's keys are known, one that these have made.
-fn read_seal(
-    name: &ServerName,
-    keys: Option<&Authority>,
-    day: Day,
-    seal: &Bytes,
-) -> Result<SealRow, Error> {
-    let seal = decode::<SealRow>(seal).filter(|seal| {
-        keys.is_none_or(|keys| is_genuine(name, day, seal) && is_key_of(keys, seal))
-    });
+fn read_seal(name: &ServerName, keys: Option<&Authority>, day: Day, seal: &Bytes) -> Result<SealRow, Error> {
+    let seal = decode::<SealRow>(seal)
+        .filter(|seal| keys.is_none_or(|keys| is_genuine(name, day, seal) && is_key_of(keys, seal)));
     seal.ok_or(Error::Wrong("a seal cannot be read or is no seal of the authority"))
 }

@@ -11,7 +11,8 @@ use crate::{
     day::Day,
     deed::{Action, Actor, Deed},
     going::{Kept, commit, plan, ripe},
-    tables::{HoldRow, SEALS},
+    gone::HoldRow,
+    tables::SEALS,
 };
 
 /// Longest reason, in letters.

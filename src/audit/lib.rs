@@ -27,6 +27,7 @@
 
 mod chain;
 mod chained;
+mod checks;
 mod claims;
 mod class;
 mod day;
@@ -34,6 +35,7 @@ mod deed;
 mod error;
 mod follow;
 mod going;
+mod gone;
 mod kept;
 mod list;
 mod noted;
@@ -46,6 +48,7 @@ mod verify;
 mod words;
 
 pub use chained::{Chained, chained, chained_count, chained_topic};
+pub use checks::checks;
 pub use class::{Class, Years};
 pub use day::{Day, written};
 pub use deed::{Action, Actor, Deed, Record, Role};
@@ -56,6 +59,5 @@ pub use list::{Filter, Listed, Page, list, list_newest};
 pub use noted::{NotANote, Noted};
 pub use retire::{Elsewhere, Retirer, RetirerParts, retire};
 pub use seal::LastSeal;
-pub use tables::checks;
 pub use verify::{Fault, Findings, LateSeal, SetBack, Wrong, verify};
 pub use words::in_json;

@@ -22,8 +22,9 @@ use crate::{
     claims::{Claim, Slice, setting},
     class::{Class, Years},
     going::{Due, Kept, PAGE, commit, covered, plan, ripe},
+    gone::{GoneRow, KeptRow, STUBS, StubRow},
     kept::{Retention, retention},
-    tables::{ChainRow, GoneRow, KeptRow, LINKS, LinkRow, RECORDS, STUBS, StubRow, decode},
+    tables::{ChainRow, LINKS, LinkRow, RECORDS, decode},
 };
 
 /// Records that go with one batch, and links that are looked at for one.
@@ -202,7 +203,8 @@ impl Retirer {
         let mut place = ChainRow { number: gone.through, ..ChainRow::start() };
         if gone.through > 0 {
             let before = store.get(&LINKS, &(key, gone.through)).await?;
-            place.hash = before.as_ref().and_then(decode::<LinkRow>).ok_or(Error::Wrong("a link is gone"))?.hash;
+            place.hash =
+                before.as_ref().and_then(decode::<LinkRow>).ok_or(Error::Wrong("a link is gone"))?.hash;
         }
         let mut found =
             Found { slice: Slice::new(gone.class), stubs: Vec::new(), last: None, through: gone.through };
@@ -214,7 +216,8 @@ impl Retirer {
             let links: Option<Vec<(u64, LinkRow)>> =
                 links.iter().map(|((_, number), link)| Some((*number, decode::<LinkRow>(link)?))).collect();
             let links = links.filter(|links| !links.is_empty()).ok_or(Error::Wrong("a link is gone"))?;
-            let positions: Vec<(&str, Position)> = links.iter().map(|(_, link)| (key, link.position)).collect();
+            let positions: Vec<(&str, Position)> =
+                links.iter().map(|(_, link)| (key, link.position)).collect();
             let numbers: Vec<(&str, u64)> = links.iter().map(|(number, _)| (key, *number)).collect();
             let records = store.get_many(&RECORDS, &positions).await?;
             let stubs = store.get_many(&STUBS, &numbers).await?;

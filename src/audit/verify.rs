@@ -23,8 +23,9 @@ use crate::{
     day::Day,
     deed::Record,
     error::is_damage,
+    gone::{STUBS, StubRow},
     seal::{LastSeal, is_genuine, is_key_of},
-    tables::{CHAINS, ChainRow, LINKS, LinkRow, RECORDS, SEALS, STUBS, SealRow, StubRow, decode},
+    tables::{CHAINS, ChainRow, LINKS, LinkRow, RECORDS, SEALS, SealRow, decode},
 };
 
 /// Rows that are read at a time.
@@ -278,7 +279,10 @@ impl Walk<'_> {
                 let record = Record::decode(record).ok();
                 let is_true = record.is_none_or(|record| self.claims.record(&record, *position > self.began));
                 if !is_true && wrong.is_none() {
-                    wrong = Some(Wrong { number: self.chain.number + 1 + count, ..self.wrong(Fault::GoneWrongly, Some(*position)) });
+                    wrong = Some(Wrong {
+                        number: self.chain.number + 1 + count,
+                        ..self.wrong(Fault::GoneWrongly, Some(*position))
+                    });
                 }
                 count += 1;
             }

@@ -66,7 +66,9 @@ pub(crate) async fn kept_for(
 fn state(visit: &Visit, of: &KeptClass) -> String {
     match (of.due, of.waits, of.next) {
         (0, _, None) => String::new(),
-        (0, _, Some(next)) => visit.say(format!("{next} 以降に消去"), format!("The next go on {next} or later")),
+        (0, _, Some(next)) => {
+            visit.say(format!("{next} 以降に消去"), format!("The next go on {next} or later"))
+        }
         (_, true, _) => visit.say("ログサーバーへの送信待ち", "Due; a log server lacks them").to_owned(),
         (_, false, _) => visit.say("消去の対象あり", "Some are due").to_owned(),
     }
@@ -126,7 +128,12 @@ pub(crate) async fn hold(console: Arc<Console>, call: RawCall<Open>) -> Result<R
                 }
                 audit::release(store, authority, (&by, &demands), now).await.map_err(told)?;
             }
-            _ => return Err(PageError::bad_request("操作が選ばれていません。", "Nothing was chosen to be done.")),
+            _ => {
+                return Err(PageError::bad_request(
+                    "操作が選ばれていません。",
+                    "Nothing was chosen to be done.",
+                ));
+            }
         }
         Ok(visit.redirect(AUDIT))
     };

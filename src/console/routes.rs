@@ -10,9 +10,9 @@ use web::{ApiError, LateCall, Method, Response, Routes};
 use crate::{
     accounts, agreeing, audit_kept, audit_log, cases, changes, columns,
     console::{
-        ACCOUNT, ACCOUNTS, AUDIT, AUDIT_FILE, AUDIT_HOLD, CASES, CHANGE, CHANGES, Console, DUTIES, EDIT, FILE, FILES,
-        HOME, IMPORT, MAPPINGS, ORGANISATION, OWN_FILES, PEER, PEERS, PEOPLE, RECOVERY, REPORT, REPORTS,
-        ROOMS, STORAGE, TOKEN, TOKENS, UNDO,
+        ACCOUNT, ACCOUNTS, AUDIT, AUDIT_FILE, AUDIT_HOLD, CASES, CHANGE, CHANGES, Console, DUTIES, EDIT,
+        FILE, FILES, HOME, IMPORT, MAPPINGS, ORGANISATION, OWN_FILES, PEER, PEERS, PEOPLE, RECOVERY, REPORT,
+        REPORTS, ROOMS, STORAGE, TOKEN, TOKENS, UNDO,
     },
     editing, file, files, holders, home, organisation, peers, people,
     powers::Powers,

@@ -81,9 +81,11 @@ impl From<audit::Error> for ApiError {
             audit::Error::Store(cause) => cause.into(),
             audit::Error::Commit(cause) => cause.into(),
             audit::Error::Wrong(_) => ApiError::internal(error),
-            audit::Error::Moving => {
-                ApiError::new(StatusCode::CONFLICT, "M_UNKNOWN", "That was changed meanwhile; please try again")
-            }
+            audit::Error::Moving => ApiError::new(
+                StatusCode::CONFLICT,
+                "M_UNKNOWN",
+                "That was changed meanwhile; please try again",
+            ),
         }
     }
 }

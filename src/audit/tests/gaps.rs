@@ -8,7 +8,8 @@ use crate::{
     Class, Fault, Record, Wrong, Years,
     chain::Essence,
     claims::Slice,
-    tables::{LINKS, LinkRow, RECORDS, STUBS, StubRow},
+    gone::{STUBS, StubRow},
+    tables::{LINKS, LinkRow, RECORDS},
 };
 
 fn key<K>(rest: K) -> (&'static str, K) {
@@ -109,9 +110,10 @@ async fn every_byte_of_what_stays_counts_and_its_place_is_named() {
             assert_eq!(wrong.map(|wrong| wrong.number), Some(*number), "byte {at}");
         }
     }
-    let told = log.records.iter().filter(|(_, record)| {
-        Record::decode(record).is_ok_and(|record| record.what == "audit.retired")
-    });
+    let told = log
+        .records
+        .iter()
+        .filter(|(_, record)| Record::decode(record).is_ok_and(|record| record.what == "audit.retired"));
     for (position, record) in told {
         for at in 0..record.len() {
             let changed = with_flip(record, at, 0);
@@ -172,7 +174,14 @@ struct Lie {
 async fn whoever_removes_a_record_and_writes_the_row_himself_is_found() {
     let mut log = Log::new().await;
     // 5: GiveDuty on 2026-04-01; 3: LockAccount then; the last: on 2030-04-08, when the others were told of.
-    let lie = Lie { number: 5, class: Class::Organisation, years: 10, day: "2026-04-01", is_former: false, what: None };
+    let lie = Lie {
+        number: 5,
+        class: Class::Organisation,
+        years: 10,
+        day: "2026-04-01",
+        is_former: false,
+        what: None,
+    };
     let lies = [
         // Its years are not over.
         Lie { ..lie },

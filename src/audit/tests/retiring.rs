@@ -10,9 +10,10 @@ use store::{Order, Position, Range, Value};
 
 use super::*;
 use crate::{
-    Class, Elsewhere, Fault, Filter, Record, Retention, Retirer, RetirerParts, Years, chained, hold, list, release,
-    retention,
-    tables::{CHAINS, ChainRow, KEPT, LINKS, LinkRow, RECORDS, STUBS},
+    Class, Elsewhere, Fault, Filter, Record, Retention, Retirer, RetirerParts, Years, chained,
+    gone::{KEPT, STUBS},
+    hold, list, release, retention,
+    tables::{CHAINS, ChainRow, LINKS, LinkRow, RECORDS},
 };
 
 /// A log server that has the log through a number.
@@ -153,7 +154,9 @@ async fn whoever_reads_passes_over_what_has_gone_and_a_new_log_server_is_told_of
     assert!(records.iter().all(|record| record.what != "session.sign_in"));
     let text = Filter { text: Some("taro".into()), ..Filter::default() };
     let found = list(&office.store, kanazawa(), &text, Position::START).await.unwrap().found;
-    assert!(found.iter().all(|row| row.record.as_ref().is_some_and(|record| record.what != "session.sign_in")));
+    assert!(
+        found.iter().all(|row| row.record.as_ref().is_some_and(|record| record.what != "session.sign_in"))
+    );
     let newest = crate::list_newest(&office.store, kanazawa(), &Filter::default(), None).await.unwrap();
     assert_eq!(newest.found.len(), records.len());
 
@@ -164,7 +167,8 @@ async fn whoever_reads_passes_over_what_has_gone_and_a_new_log_server_is_told_of
     let line = rows[0].in_json(kanazawa());
     assert_eq!(
         line,
-        r#"{"authority":"kanazawa.test","gone":true,"position":1,"what":"session.sign_in"}"#.replace("1,", &format!("{},", rows[0].row.position))
+        r#"{"authority":"kanazawa.test","gone":true,"position":1,"what":"session.sign_in"}"#
+            .replace("1,", &format!("{},", rows[0].row.position))
     );
     assert!(rows[2].gone.is_none() && rows[2].row.record.is_some());
 }
@@ -262,8 +266,13 @@ async fn nothing_goes_while_somebody_has_said_so_and_both_are_in_the_log() {
     assert!(!release(&office.store, kanazawa(), (&by, &|_| {}), office.clock.now()).await.unwrap());
     office.retire(&retirer).await;
     assert_eq!(office.verify(kanazawa()).await.gone, 3);
-    let words: Vec<String> =
-        office.records().await.into_iter().map(|record| record.what).filter(|word| word.starts_with("audit.")).collect();
+    let words: Vec<String> = office
+        .records()
+        .await
+        .into_iter()
+        .map(|record| record.what)
+        .filter(|word| word.starts_with("audit."))
+        .collect();
     assert_eq!(words, ["audit.hold", "audit.release", "audit.retired"]);
 }
 
@@ -277,7 +286,8 @@ async fn another_number_of_years_is_told_in_the_log_and_a_shorter_one_counts_a_w
     assert!(!retirer.step().await);
     let told = office.records().await.pop().unwrap();
     assert_eq!((&*told.what, &*told.role), ("audit.set_retention", "server"));
-    let of = |facts: &[(String, String)]| facts.iter().find(|(name, _)| name == "accounts").unwrap().1.clone();
+    let of =
+        |facts: &[(String, String)]| facts.iter().find(|(name, _)| name == "accounts").unwrap().1.clone();
     assert_eq!((of(&told.before), of(&told.after)), ("5".to_owned(), "1".to_owned()));
     assert!(!retirer.step().await, "it is told once");
     office.on_to(2028).await;
@@ -334,7 +344,9 @@ async fn records_with_links_of_before_go_when_those_of_every_class_would() {
         assert_eq!(office.verify(kanazawa()).await.gone, gone, "{year}");
     }
     // A link in the gap that nothing can be computed from is proven by the row that tells of it.
-    let mut link = LinkRow::decode(&office.store.get(&LINKS, &(kanazawa().as_str(), 3_u64)).await.unwrap().unwrap()).unwrap();
+    let mut link =
+        LinkRow::decode(&office.store.get(&LINKS, &(kanazawa().as_str(), 3_u64)).await.unwrap().unwrap())
+            .unwrap();
     link.hash[0] ^= 1;
     let mut batch = Batch::new();
     batch.put(&LINKS, &(kanazawa().as_str(), 3_u64), &link.encode());

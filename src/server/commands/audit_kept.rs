@@ -7,6 +7,7 @@ use anyhow::anyhow;
 use base::Clock;
 use http::Method;
 use ruma::{OwnedServerName, ServerName};
+use serde_json::{Value, json};
 
 use crate::{
     admin::{AUDIT_HOLD, AUDIT_KEPT, AuditOrder, HoldOrder},
@@ -51,10 +52,31 @@ pub(crate) async fn kept(args: &StatusArgs) -> anyhow::Result<()> {
         }
     }
     if args.json {
+        let told: BTreeMap<_, _> = told.iter().map(|(name, found)| (name, in_json(found))).collect();
         say(&serde_json::to_string_pretty(&told)?)?;
         return Ok(());
     }
     told.iter().try_for_each(|(name, found)| print(name, found))
+}
+
+/// The same for programs, with days as they are written.
+fn in_json(found: &Retention) -> Value {
+    let class = |of: &KeptClass| {
+        json!({
+            "class": of.class.word(),
+            "years": of.years,
+            "gone": of.gone,
+            "gone_through": of.gone_through.map(|day| day.to_string()),
+            "due": of.due,
+            "waits": of.waits,
+            "next": of.next.map(|day| day.to_string()),
+        })
+    };
+    let hold = found
+        .hold
+        .as_ref()
+        .map(|hold| json!({ "since": written(hold.since), "by": hold.by, "reason": hold.reason }));
+    json!({ "classes": found.classes.iter().map(class).collect::<Vec<_>>(), "hold": hold })
 }
 
 fn print(authority: &ServerName, found: &Retention) -> anyhow::Result<()> {
@@ -83,7 +105,10 @@ fn print(authority: &ServerName, found: &Retention) -> anyhow::Result<()> {
                 tr!("、消去の対象が {due} 件の中にあります", ", some of {due} rows are due")
             }
         };
-        say(&tr!("{authority}: {name}: {years} 年、{went}{state}", "{authority}: {name}: {years} year(s), {went}{state}"))?;
+        say(&tr!(
+            "{authority}: {name}: {years} 年、{went}{state}",
+            "{authority}: {name}: {years} year(s), {went}{state}"
+        ))?;
     }
     Ok(())
 }
@@ -107,7 +132,9 @@ pub(crate) async fn hold(which: &WhichAuthority, reason: Option<String>) -> anyh
         }
     };
     say(&match (order.reason.is_some(), changed) {
-        (true, true) => tr!("{name}: 監査ログの記録の消去を止めました", "{name}: no rows of the audit log go any more"),
+        (true, true) => {
+            tr!("{name}: 監査ログの記録の消去を止めました", "{name}: no rows of the audit log go any more")
+        }
         (true, false) => tr!("{name}: 消去は前から止まっています", "{name}: nothing goes already"),
         (false, true) => tr!(
             "{name}: 保存期間を過ぎた記録は、また消去されます",

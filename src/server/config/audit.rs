@@ -3,9 +3,6 @@
 use audit::Years;
 use serde::{Deserialize, Serialize};
 
-use super::{AuthorityConfig, Config, found::Found};
-use crate::texts::tr;
-
 /// For how many years the rows of the audit log are kept, by what they are about; counted from the next 1 April.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -32,33 +29,9 @@ impl Default for AuditConfig {
 }
 
 impl AuditConfig {
-    fn years(&self) -> Years {
+    /// The same as the audit log takes it.
+    pub(super) fn years(&self) -> Years {
         let Self { sign_ins, reads, accounts, rooms, organisation, cases } = *self;
         Years { sign_ins, reads, accounts, rooms, organisation, cases }
-    }
-}
-
-/// What is wrong with the years of the authority of this number.
-pub(super) fn check_audit(authority: &AuthorityConfig, index: usize, found: &mut Found) {
-    for (class, years) in authority.audit.iter().flat_map(|config| config.years().each()) {
-        if !(Years::LEAST..=Years::MOST).contains(&years) {
-            found.wrong(
-                format!("authorities.{index}.audit.{}", class.word()),
-                tr!(
-                    "監査ログの保存年数は {least} から {most} までです。監査ログは少なくとも一年は保存しなければなりません",
-                    "rows of the audit log are kept for {least} to {most} years: not less than one",
-                    least = Years::LEAST,
-                    most = Years::MOST
-                ),
-            );
-        }
-    }
-}
-
-impl Config {
-    /// For how many years the audit log of an authority is kept.
-    pub fn audit_years(&self, name: &ruma::ServerName) -> Years {
-        let authority = self.authorities.iter().find(|authority| authority.name == name);
-        authority.and_then(|authority| authority.audit.as_ref()).map(AuditConfig::years).unwrap_or_default()
     }
 }

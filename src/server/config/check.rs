@@ -7,7 +7,7 @@ use base::config::Problem;
 use super::{
     Backend, Config, GatewayConfig, GatewayKind, ListenerTls, MailSecurity, MediaSettings, RequiredFactors,
     Serves, StoreConfig,
-    audit::check_audit,
+    audit_years::check_audit,
     check_classes::{check_classes, factors_need_pages},
     check_sources::{check_directories, check_sources, check_upstream},
     found::Found,

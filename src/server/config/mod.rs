@@ -4,6 +4,7 @@
 //! two together. Paths are taken from the directory of the file.
 
 mod audit;
+mod audit_years;
 mod bucket;
 mod cases;
 mod check;

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use web::Class;
 
 use super::{
-    AuditConfig, BucketConfig, CasesConfig, ClassConfig, FactorsConfig, GatewayConfig, LdapConfig, Listener, Log,
-    MailConfig, OrganisationConfig, PresenceSettings, ScimConfig, SupportConfig, SyslogConfig, TermsConfig,
-    UpstreamConfig, ZoneConfig, rates,
+    AuditConfig, BucketConfig, CasesConfig, ClassConfig, FactorsConfig, GatewayConfig, LdapConfig, Listener,
+    Log, MailConfig, OrganisationConfig, PresenceSettings, ScimConfig, SupportConfig, SyslogConfig,
+    TermsConfig, UpstreamConfig, ZoneConfig, rates,
 };
 
 /// The whole configuration of a process.

@@ -109,20 +109,18 @@ async fn two_processes_over_one_database_remove_what_was_kept_long_enough_once()
     let config = config(directory.path(), &cluster, "kanazawa.test");
     storage::begin(&config).await.unwrap();
     let name = ruma::server_name!("kanazawa.test");
-    over_store(&config, async |store| {
-        super::retiring::signed_in_long_ago(&config, store, 1_300).await;
-        Ok(())
+    let then = over_store(&config, async |store| {
+        Ok(super::retiring::signed_in_long_ago(&config, store, 1_300).await)
     })
     .await
     .unwrap();
     let mut houses = Vec::new();
     for _ in 0..2 {
-        let foundation = Foundation::of(&config, Data::MustExist).await.unwrap();
+        let (clock, _) = Clock::manual(then.millis());
+        let foundation = Foundation { clock, ..Foundation::of(&config, Data::MustExist).await.unwrap() };
         houses.push(House::open(&config, foundation).await.unwrap());
     }
-    let removing = houses.iter().map(|house| async move {
-        while house.retirer.step().await {}
-    });
+    let removing = houses.iter().map(|house| async move { while house.retirer.step().await {} });
     futures_util::future::join_all(removing).await;
     for house in houses {
         house.close(Duration::from_secs(10)).await;

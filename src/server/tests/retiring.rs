@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode, time::Duration};
 
 use audit::{Action, Actor, Day, Deed, Follower};
-use base::{Clock, ManualClock};
+use base::{Clock, ManualClock, Timestamp};
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use ruma::{ServerName, server_name, user_id};
@@ -21,9 +21,11 @@ use crate::{
     storage::{self, Data},
 };
 
-/// Sign-ins of 2020, and seals of a week of 2024, when they had been kept for three years.
-pub(super) async fn signed_in_long_ago(config: &Config, store: &Store, rows: usize) {
-    let (clock, hand): (Clock, ManualClock) = Clock::manual(1_590_000_000_000);
+/// Sign-ins of now, and seals of a week some years later, when they have been kept for three years; when that is.
+pub(super) async fn signed_in_long_ago(config: &Config, store: &Store, rows: usize) -> Timestamp {
+    // Later than that the authority began.
+    let began = Clock::system().now() + Duration::from_secs(60);
+    let (clock, hand): (Clock, ManualClock) = Clock::manual(began.millis());
     let authorities = std::sync::Arc::new(config.load_authorities().unwrap());
     let mut follower = Follower::new(store, &authorities, &clock);
     let by = Actor::user(user_id!("@hanako:kanazawa.test"), false, None);
@@ -38,7 +40,7 @@ pub(super) async fn signed_in_long_ago(config: &Config, store: &Store, rows: usi
     write(Action::SignIn, rows).await;
     write(Action::GiveDuty, 1).await;
     follower.catch_up().await.unwrap();
-    let april = "2024-04-01".parse::<Day>().unwrap().begin();
+    let april = Day::april(Day::of(began).fiscal_year() + 4).begin();
     hand.advance(april.since(clock.now()) + Duration::from_secs(60));
     for _ in 0..7 {
         write(Action::BackUp, 1).await;
@@ -46,6 +48,14 @@ pub(super) async fn signed_in_long_ago(config: &Config, store: &Store, rows: usi
         hand.advance(Duration::from_secs(24 * 60 * 60));
         follower.catch_up().await.unwrap();
     }
+    clock.now()
+}
+
+/// A server some years later.
+async fn later(config: &Config, at: Timestamp) -> (House, ManualClock) {
+    let (clock, hand) = Clock::manual(at.millis());
+    let foundation = Foundation { clock, ..Foundation::of(config, Data::MustExist).await.unwrap() };
+    (House::open(config, foundation).await.unwrap(), hand)
 }
 
 async fn ask(house: &House, router: &Router, path: &str, body: Value) -> (StatusCode, Value) {
@@ -75,12 +85,8 @@ async fn a_server_removes_what_was_kept_long_enough_unless_somebody_has_it_stay(
     let directory = tempfile::tempdir().unwrap();
     let config = config(directory.path(), "rocksdb");
     storage::begin(&config).await.unwrap();
-    over_store(&config, async |store| {
-        signed_in_long_ago(&config, store, 1_200).await;
-        Ok(())
-    })
-    .await
-    .unwrap();
+    let then = over_store(&config, async |store| Ok(signed_in_long_ago(&config, store, 1_200).await));
+    let then = then.await.unwrap();
     let which = || WhichAuthority {
         server_name: Some(server_name!("kanazawa.test").to_owned()),
         config: ConfigArg { config: directory.path().join("yakuba.toml") },
@@ -92,15 +98,17 @@ async fn a_server_removes_what_was_kept_long_enough_unless_somebody_has_it_stay(
     commands::audit_kept::hold(&which(), Some("住民訴訟".to_owned())).await.unwrap();
     shown(true).await;
 
-    let house = House::open(&config, Foundation::of(&config, Data::MustExist).await.unwrap()).await.unwrap();
+    let (house, _hand) = later(&config, then).await;
     let router = house.router(&[Serves::Admin]).unwrap();
-    house.start_upkeep();
     let order = json!({ "authority": "kanazawa.test" });
     let kept = async || ask(&house, &router, "/_yakuba/v1/audit/kept", order.clone()).await.1;
     let told = kept().await;
     assert_eq!(told["hold"]["reason"], "住民訴訟");
     let class = &told["classes"][0];
-    assert_eq!((&class["class"], &class["years"], &class["gone"]), (&json!("sign_ins"), &json!(3), &json!(0)));
+    assert_eq!(
+        (&class["class"], &class["years"], &class["gone"]),
+        (&json!("sign_ins"), &json!(3), &json!(0))
+    );
     assert!(class["due"].as_u64().unwrap() > 1_200, "{told}");
     // What is removed is removed by the same step as in the running server.
     assert!(!house.retirer.step().await);
@@ -132,31 +140,26 @@ async fn a_server_that_is_started_removes_it_by_itself_and_one_that_ends_meanwhi
     let directory = tempfile::tempdir().unwrap();
     let config = config(directory.path(), "rocksdb");
     storage::begin(&config).await.unwrap();
-    over_store(&config, async |store| {
-        signed_in_long_ago(&config, store, 1_200).await;
-        Ok(())
-    })
-    .await
-    .unwrap();
-    let mut starts = 0;
-    loop {
+    let then = over_store(&config, async |store| Ok(signed_in_long_ago(&config, store, 1_200).await));
+    let then = then.await.unwrap();
+    let name: &ServerName = server_name!("kanazawa.test");
+    let (mut starts, mut before) = (0, 0);
+    while before < 1_200 {
         starts += 1;
-        let foundation = Foundation::of(&config, Data::MustExist).await.unwrap();
-        let house = House::open(&config, foundation).await.unwrap();
+        let (house, hand) = later(&config, then).await;
         house.start_upkeep();
-        let name: &ServerName = server_name!("kanazawa.test");
         let gone = async || house.retirer.retention(name).await.unwrap().classes[0].gone;
-        let before = gone().await;
         // One slice at least.
-        while gone().await == before {
+        let first = before;
+        while before == first {
+            hand.advance(Duration::from_millis(50));
             tokio::task::yield_now().await;
+            before = gone().await;
         }
-        let done = gone().await == 1_200;
         house.close(Duration::from_secs(10)).await;
         assert!(verified(directory.path()).await);
-        if done {
-            break;
-        }
+        let found = over_store(&config, async |store| Ok(audit::verify(store, name, None, None).await?.gone));
+        before = found.await.unwrap();
     }
     assert!((1..=3).contains(&starts));
 }
