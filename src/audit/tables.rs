@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use store::{Position, Table, Tuning, Value, row};
 
-use crate::{day::Day, deed::Record};
+use crate::day::Day;
 
 /// SHA-256.
 pub(crate) type Hash = [u8; 32];
@@ -78,6 +78,7 @@ pub(crate) fn decode<V: Value>(bytes: &Bytes) -> Option<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deed::Record;
 
     /// What is on disk must stay readable and its hashes right: a change here needs a new schema number.
     #[test]
