@@ -1,4 +1,8 @@
 //! The chain: how a record is bound to all before it. Pure; who carries it on and who checks it share it.
+//!
+//! A link is over the link before it, its own number and place, and its record. In the first form it was over the record's
+//! bytes; now it is over their hash and what was done ([`Essence`]), so that it can still be computed when the record has gone,
+//! and proves then what kind of record that was. Links of the first form stay as they are.
 
 use bytes::Bytes;
 use ruma::ServerName;
@@ -8,8 +12,40 @@ use store::{Position, Value};
 use crate::{
     day::Day,
     deed::Record,
+    gone::StubRow,
     tables::{ChainRow, Hash, LinkRow},
 };
+
+/// That of a record which its link is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Essence {
+    /// What was done; nothing where the record cannot be read.
+    pub(crate) what: String,
+    /// SHA-256 of the record.
+    pub(crate) digest: Hash,
+}
+
+impl Essence {
+    /// Of a record as it is stored.
+    pub(crate) fn of(record: &Bytes) -> Self {
+        let what = Record::decode(record).map(|record| record.what).unwrap_or_default();
+        Self { what, digest: Sha256::digest(record).into() }
+    }
+
+    /// Of a record that has gone.
+    pub(crate) fn left(stub: &StubRow) -> Self {
+        Self { what: stub.what.clone(), digest: stub.digest }
+    }
+}
+
+/// The forms of links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Over the record.
+    First,
+    /// Over what stays of it.
+    Second,
+}
 
 impl ChainRow {
     /// Before the first record.
@@ -44,9 +80,23 @@ impl ChainRow {
     pub(crate) fn take(&mut self, authority: &ServerName, position: Position, record: &Bytes) -> LinkRow {
         self.number += 1;
         self.position = position;
-        self.hash = hash(authority, self.number, position, &self.hash, record);
+        let before = Before { authority, number: self.number, position, hash: &self.hash };
+        self.hash = before.link(&Essence::of(record));
         self.day = day_of(record).map_or(self.day, |day| day.max(self.day));
         LinkRow { position, hash: self.hash }
+    }
+
+    /// Where the next record stands, if it has this place.
+    pub(crate) fn next<'a>(&'a self, authority: &'a ServerName, position: Position) -> Before<'a> {
+        Before { authority, number: self.number + 1, position, hash: &self.hash }
+    }
+
+    /// The record of a link that was found right.
+    pub(crate) fn pass(&mut self, link: &LinkRow, day: Option<Day>) {
+        self.number += 1;
+        self.position = link.position;
+        self.hash = link.hash;
+        self.day = day.map_or(self.day, |day| day.max(self.day));
     }
 }
 
@@ -55,17 +105,50 @@ pub(crate) fn day_of(record: &Bytes) -> Option<Day> {
     Record::decode(record).ok().map(|record| Day::of(record.at))
 }
 
-/// What a link says: this record, as stored, has this number and place and follows that link.
-fn hash(authority: &ServerName, number: u64, position: Position, before: &Hash, record: &[u8]) -> Hash {
-    let name = authority.as_str();
-    let mut hash = Sha256::new_with_prefix("yakuba audit link 1\n");
-    hash.update(before);
-    hash.update(number.to_be_bytes());
-    hash.update(position.0.to_be_bytes());
-    hash.update((name.len() as u64).to_be_bytes());
-    hash.update(name);
-    hash.update(record);
-    hash.finalize().into()
+/// The place of a record: whose log, its number, its position, and the link before it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Before<'a> {
+    pub(crate) authority: &'a ServerName,
+    pub(crate) number: u64,
+    pub(crate) position: Position,
+    pub(crate) hash: &'a Hash,
+}
+
+impl Before<'_> {
+    /// The link of what stays of the record here.
+    pub(crate) fn link(&self, essence: &Essence) -> Hash {
+        let mut hash = self.begun("yakuba audit link 2\n");
+        hash.update((essence.what.len() as u64).to_be_bytes());
+        hash.update(&essence.what);
+        hash.update(essence.digest);
+        hash.finalize().into()
+    }
+
+    /// The link of the first form.
+    pub(crate) fn former_link(&self, record: &[u8]) -> Hash {
+        let mut hash = self.begun("yakuba audit link 1\n");
+        hash.update(record);
+        hash.finalize().into()
+    }
+
+    /// In which form a link is that of this record, if it is.
+    pub(crate) fn form(&self, record: &Bytes, link: &Hash) -> Option<Form> {
+        if self.link(&Essence::of(record)) == *link {
+            return Some(Form::Second);
+        }
+        (self.former_link(record) == *link).then_some(Form::First)
+    }
+
+    fn begun(&self, prefix: &str) -> Sha256 {
+        let name = self.authority.as_str();
+        let mut hash = Sha256::new_with_prefix(prefix);
+        hash.update(self.hash);
+        hash.update(self.number.to_be_bytes());
+        hash.update(self.position.0.to_be_bytes());
+        hash.update((name.len() as u64).to_be_bytes());
+        hash.update(name);
+        hash
+    }
 }
 
 /// A hash for people.
@@ -80,10 +163,22 @@ mod tests {
     /// Links that are on disk must stay right.
     #[test]
     fn a_link_has_the_hash_that_is_on_disk() {
-        let mut chain = ChainRow::start();
         let name = ruma::server_name!("kanazawa.test");
-        chain.take(name, Position(5), &Bytes::from_static(b"one"));
-        let link = chain.take(name, Position(9), &Bytes::from_static(b"two"));
-        assert_eq!(hex(&link.hash), "6f10fd9a3ea3cc01f717c7d6cbe820fe831322572cf378136a0412da1467f20b");
+        let start = ChainRow::start();
+        let one = start.next(name, Position(5)).former_link(b"one");
+        let two = Before { authority: name, number: 2, position: Position(9), hash: &one };
+        let link = two.former_link(b"two");
+        assert_eq!(hex(&link), "6f10fd9a3ea3cc01f717c7d6cbe820fe831322572cf378136a0412da1467f20b");
+        assert_eq!(two.form(&Bytes::from_static(b"two"), &link), Some(Form::First));
+        assert_eq!(two.form(&Bytes::from_static(b"tow"), &link), None);
+
+        // By the record 1, which says what was done, and by one that cannot be read.
+        let essence = Essence { what: "session.sign_in".to_owned(), digest: Sha256::digest(b"one").into() };
+        let one = start.next(name, Position(5)).link(&essence);
+        let two = Before { authority: name, number: 2, position: Position(9), hash: &one };
+        let record = Bytes::from_static(b"two");
+        let link = two.link(&Essence::of(&record));
+        assert_eq!(hex(&link), "04c84f9793b618f524ede681c39472fb0904bbdeeb0b9259d4fb7a464dc4fd89");
+        assert_eq!(two.form(&record, &link), Some(Form::Second));
     }
 }

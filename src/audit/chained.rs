@@ -1,13 +1,18 @@
 //! Rows in the order of their chain, with their numbers and links: for who keeps them elsewhere as well.
 
+use std::collections::BTreeMap;
+
 use ruma::ServerName;
+use serde_json::json;
 use store::{Order, Position, Range, Store, Topic, Value};
 
 use crate::{
     chain::hex,
     deed::Record,
+    gone::{STUBS, StubRow},
     list::Listed,
     tables::{CHAINS, ChainRow, LINKS, LinkRow, RECORDS, decode},
+    words::in_json,
 };
 
 /// A row that has its place in the chain.
@@ -20,6 +25,18 @@ pub struct Chained {
     pub chain: String,
     /// The row and its place in the order of commits. Of one that is damaged or gone there is no record.
     pub row: Listed,
+    /// What was done, where the record went since it was kept long enough; see [`Action::word`](crate::Action::word).
+    pub gone: Option<String>,
+}
+
+impl Chained {
+    /// The row as a line of JSON; see [`in_json`].
+    #[must_use]
+    pub fn in_json(&self, authority: &ServerName) -> String {
+        let Some(what) = &self.gone else { return in_json(authority, &self.row) };
+        let position = self.row.position;
+        json!({ "authority": authority, "position": position, "what": what, "gone": true }).to_string()
+    }
 }
 
 /// What moves when rows of an authority get their links.
@@ -28,7 +45,8 @@ pub fn chained_topic(authority: &ServerName) -> Topic {
     Topic::new(33, authority.as_str())
 }
 
-/// The next rows of an authority behind a number, at most so many: two reads, however many they are. Where a link is gone the
+/// The next rows of an authority behind a number, at most so many: two reads, however many they are, and one more where some have
+/// gone. Where a link is gone the
 /// numbers have a hole; what that is about [`verify`](crate::verify()) tells.
 ///
 /// # Errors
@@ -53,9 +71,18 @@ pub async fn chained(
         .collect();
     let places: Vec<(&str, Position)> = links.iter().map(|(_, link)| (name, link.position)).collect();
     let records = store.get_many(&RECORDS, &places).await?;
+    let lacking = links.iter().zip(&records).filter(|(_, record)| record.is_none());
+    let lacking: Vec<(&str, u64)> = lacking.map(|((number, _), _)| (name, *number)).collect();
+    let mut stubs = BTreeMap::new();
+    if !lacking.is_empty() {
+        for ((_, number), stub) in lacking.iter().zip(store.get_many(&STUBS, &lacking).await?) {
+            stubs.extend(stub.as_ref().and_then(decode::<StubRow>).map(|stub| (*number, stub.what)));
+        }
+    }
     let rows = links.into_iter().zip(records).map(|((number, link), record)| {
         let record = record.and_then(|bytes| Record::decode(&bytes).ok());
-        Chained { number, chain: hex(&link.hash), row: Listed { position: link.position, record } }
+        let (row, gone) = (Listed { position: link.position, record }, stubs.remove(&number));
+        Chained { number, chain: hex(&link.hash), row, gone }
     });
     Ok(rows.collect())
 }

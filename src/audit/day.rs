@@ -30,6 +30,20 @@ impl Day {
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
+
+    /// The year in which its fiscal year began, on 1 April.
+    #[must_use]
+    pub fn fiscal_year(self) -> u32 {
+        let (year, month, _) = civil(u64::from(self.0));
+        u32::try_from(if month < 4 { year - 1 } else { year }).unwrap_or(u32::MAX)
+    }
+
+    /// 1 April of a year, of those in which this server may run.
+    #[must_use]
+    pub fn april(year: u32) -> Self {
+        let year = u64::from(year.clamp(1970, 9999));
+        Self(u32::try_from(days_before(year, 4)).unwrap_or(u32::MAX))
+    }
 }
 
 impl fmt::Display for Day {

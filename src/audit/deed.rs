@@ -383,11 +383,19 @@ pub enum Action {
     EndDeputy,
     /// An address invited into a room whom it reaches, or put out whom it reaches no more.
     ReachByAddress,
+    /// Rows of the audit log went, which had been kept long enough.
+    RetireRows,
+    /// Rows of the audit log are kept for other numbers of years from now on.
+    SetRetention,
+    /// No rows of the audit log go until somebody says so.
+    HoldRows,
+    /// Rows of the audit log may go again.
+    ReleaseRows,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 111] = [
+    pub const ALL: [Self; 115] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -499,6 +507,10 @@ impl Action {
         Self::NameDeputy,
         Self::EndDeputy,
         Self::ReachByAddress,
+        Self::RetireRows,
+        Self::SetRetention,
+        Self::HoldRows,
+        Self::ReleaseRows,
     ];
 
     /// Its word in rows, which never changes.
@@ -616,6 +628,10 @@ impl Action {
             Self::NameDeputy => "deputy.name",
             Self::EndDeputy => "deputy.end",
             Self::ReachByAddress => "address.reach",
+            Self::RetireRows => "audit.retired",
+            Self::SetRetention => "audit.set_retention",
+            Self::HoldRows => "audit.hold",
+            Self::ReleaseRows => "audit.release",
         }
     }
 

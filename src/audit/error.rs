@@ -1,6 +1,6 @@
-//! Why the chain could not be carried on.
+//! Why a chain could not be carried on, or records could not go.
 
-/// Why the chain could not be carried on. It is tried again; no row is lost by it.
+/// Why a chain could not be carried on, or records could not go. It is tried again; no row is lost by it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The store could not be read.
@@ -9,6 +9,12 @@ pub enum Error {
     /// The store could not be written.
     #[error("the store could not be written: {0}")]
     Commit(#[from] store::CommitError),
+    /// The log is not as it must be, and is left as it is.
+    #[error("the log does not fit: {0}")]
+    Wrong(&'static str),
+    /// It changed again and again meanwhile.
+    #[error("what is kept was changed by others meanwhile")]
+    Moving,
 }
 
 impl Error {

@@ -1,7 +1,7 @@
 //! The audit log of each authority: who did what to what, from where and as what.
 //!
 //! A [`Deed`] is written as a row in the batch of the deed itself: both are on disk, or neither is. The rows
-//! of an authority are never changed and never deleted. Behind the writers, [`follow`] numbers them in the
+//! of an authority are never changed, and go only when they were kept for the years of their [`Class`]. Behind the writers, [`follow`] numbers them in the
 //! order of their commits and chains them: each link is a hash over the row and the link before it. After each
 //! day, of Japan's calendar, the authority's signing key seals the chain as it stands.
 //!
@@ -19,16 +19,27 @@
 //! commits is the same for all, and whoever reads it up to the head misses nothing. Two followers over one
 //! storage cannot fork a chain: each step replaces the chain's head as it was read.
 //!
-//! Reading order: [`Deed`], `chain` (what a link is), `follow`, `seal`, [`verify`](verify()), [`list`](list()).
+//! A record that has gone leaves its link, and of itself what the link is over: what was done, and a hash. So the chain goes on
+//! through the gap, and shows for each record there that it was old enough and of which kind ([`retire`](retire())).
+//!
+//! Reading order: [`Deed`], `chain` (what a link is), `follow`, `seal`, [`verify`](verify()), [`list`](list()); [`Class`],
+//! [`retire`](retire()), `claims`.
 
 mod chain;
 mod chained;
+mod checks;
+mod claims;
+mod class;
 mod day;
 mod deed;
 mod error;
 mod follow;
+mod going;
+mod gone;
+mod kept;
 mod list;
 mod noted;
+mod retire;
 mod seal;
 mod tables;
 #[cfg(test)]
@@ -37,13 +48,16 @@ mod verify;
 mod words;
 
 pub use chained::{Chained, chained, chained_count, chained_topic};
+pub use checks::checks;
+pub use class::{Class, Years};
 pub use day::{Day, written};
 pub use deed::{Action, Actor, Deed, Record, Role};
 pub use error::Error;
 pub use follow::{Follower, follow};
+pub use kept::{Demands, Hold, KeptClass, LONGEST_REASON, Retention, hold, release, retention};
 pub use list::{Filter, Listed, Page, list, list_newest};
 pub use noted::{NotANote, Noted};
+pub use retire::{Elsewhere, Retirer, RetirerParts, retire};
 pub use seal::LastSeal;
-pub use tables::checks;
 pub use verify::{Fault, Findings, LateSeal, SetBack, Wrong, verify};
 pub use words::in_json;

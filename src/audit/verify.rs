@@ -1,9 +1,13 @@
 //! Checking the audit log of one authority: its rows, its chain and its seals, from the first to the last.
 //!
 //! Everything is read in pages, each row once. The walk ends at the first place where something does not fit or
-//! cannot be read.
+//! cannot be read. Where a record has gone, its stub stands for it, and the row that tells of it has to come later.
 
-use std::{collections::VecDeque, error::Error, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    error::Error,
+    time::Duration,
+};
 
 use base::Timestamp;
 use bytes::Bytes;
@@ -14,10 +18,12 @@ use store::{Order, Position, Range, Store, Value};
 
 use crate::{
     Noted,
-    chain::hex,
+    chain::{Essence, hex},
+    claims::Claims,
     day::Day,
     deed::Record,
     error::is_damage,
+    gone::{STUBS, StubRow},
     seal::{LastSeal, is_genuine, is_key_of},
     tables::{CHAINS, ChainRow, LINKS, LinkRow, RECORDS, SEALS, SealRow, decode},
 };
@@ -39,6 +45,9 @@ pub struct Findings {
     pub authority: OwnedServerName,
     /// How many rows were found right.
     pub rows: u64,
+    /// How many of them have gone, since they were kept long enough.
+    #[serde(default)]
+    pub gone: u64,
     /// How many seals were found right.
     pub seals: u64,
     /// Of those, the ones that were made two days or more after their day was over: no server ran then, or the seals
@@ -109,8 +118,10 @@ pub enum Fault {
     RowChanged,
     /// The row is gone.
     RowMissing,
-    /// A row is there that was never chained.
+    /// A row is there that was never chained, or that has gone.
     RowAdded,
+    /// Rows have gone that may not have, or the row that tells of some says what is not so.
+    GoneWrongly,
     /// The link is gone, or cannot be read.
     LinkMissing,
     /// The note of how far the chain has come is gone, or says something else than the chain.
@@ -162,21 +173,28 @@ pub async fn verify(
         unknown_keys: Vec::new(),
         noted,
         through: Position::START,
+        began: store.head(),
+        claims: Claims::new(),
     };
     let mut wrong = match walk.run().await {
         Err(error) if is_damage(&error) => Some(walk.unreadable(&error)),
         walked => walked?,
     };
-    let waiting = match waiting(store, name, walk.through).await {
+    let waiting = match walk.waiting().await {
         Err(error) if is_damage(&error) => {
             wrong.get_or_insert_with(|| walk.unreadable(&error));
             0
         }
-        counted => counted?,
+        counted => {
+            let (count, found) = counted?;
+            wrong = wrong.or(found).or_else(|| walk.unclaimed());
+            count
+        }
     };
     Ok(Findings {
         authority: name.to_owned(),
         rows: walk.chain.number,
+        gone: walk.claims.gone,
         seals: walk.seal_count,
         late: walk.late,
         late_count: walk.late_count,
@@ -219,19 +237,6 @@ impl Ends {
     }
 }
 
-async fn waiting(store: &Store, name: &ServerName, through: Position) -> Result<u64, store::Error> {
-    let (mut last, mut count) = (through, 0);
-    loop {
-        let range = Range::prefix(name.as_str()).after(&(name.as_str(), last));
-        let rows = store.scan(&RECORDS, range, Order::Ascending, PAGE).await?;
-        count += rows.len() as u64;
-        match rows.last() {
-            Some(((_, position), _)) if rows.len() == PAGE => last = *position,
-            _ => return Ok(count),
-        }
-    }
-}
-
 /// The walk along a chain.
 struct Walk<'a> {
     store: &'a Store,
@@ -256,9 +261,44 @@ struct Walk<'a> {
     noted: Option<Noted>,
     /// The last row that has a link.
     through: Position,
+    /// Up to where there was something when the check began.
+    began: Position,
+    /// What is said of records that have gone.
+    claims: Claims,
 }
 
 impl Walk<'_> {
+    /// Counts the rows that have no link yet, and looks at what they say of those that have gone: a slice and its row are one
+    /// commit, and the link comes later.
+    async fn waiting(&mut self) -> Result<(u64, Option<Wrong>), store::Error> {
+        let (name, mut last, mut count, mut wrong) = (self.name.as_str(), self.through, 0, None);
+        loop {
+            let range = Range::prefix(name).after(&(name, last));
+            let rows = self.store.scan(&RECORDS, range, Order::Ascending, PAGE).await?;
+            for ((_, position), record) in &rows {
+                let record = Record::decode(record).ok();
+                let is_true = record.is_none_or(|record| self.claims.record(&record, *position > self.began));
+                if !is_true && wrong.is_none() {
+                    wrong = Some(Wrong {
+                        number: self.chain.number + 1 + count,
+                        ..self.wrong(Fault::GoneWrongly, Some(*position))
+                    });
+                }
+                count += 1;
+            }
+            match rows.last() {
+                Some(((_, position), _)) if rows.len() == PAGE => last = *position,
+                _ => return Ok((count, wrong)),
+            }
+        }
+    }
+
+    /// The first of the records that have gone and that no row tells of.
+    fn unclaimed(&self) -> Option<Wrong> {
+        let number = self.claims.first_unclaimed()?;
+        Some(Wrong { number, ..self.wrong(Fault::RowMissing, None) })
+    }
+
     async fn run(&mut self) -> Result<Option<Wrong>, store::Error> {
         let ends = Ends::read(self.store, self.name).await?;
         self.last_day = ends.seal.as_ref().map(|(day, _)| *day);
@@ -279,30 +319,37 @@ impl Walk<'_> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(self.end(end, ends.link).or_else(|| self.cut_off()))
+        let wrong = self.end(end, ends.link).or_else(|| self.cut_off());
+        // What stays of records that there never were.
+        let behind = Range::prefix(self.name.as_str()).after(&(self.name.as_str(), end.number));
+        let behind = self.store.scan(&STUBS, behind, Order::Ascending, 1).await?;
+        Ok(wrong.or_else(|| (!behind.is_empty()).then(|| self.wrong(Fault::GoneWrongly, None))))
     }
 
-    /// Checks a page of links with their records.
+    /// Checks a page of links with their records, or with what stays of them.
     async fn page(&mut self, end: &ChainRow, limit: usize) -> Result<Option<Wrong>, store::Error> {
         let name = self.name.as_str();
         let links = Range::prefix(name).after(&(name, self.chain.number)).through(&(name, end.number));
         let links = self.store.scan(&LINKS, links, Order::Ascending, limit).await?;
-        if links.is_empty() {
+        let Some(((_, last), _)) = links.last() else {
             return Ok(Some(self.wrong(Fault::LinkMissing, None)));
-        }
-        let records = match self.chain.number {
-            // Nothing is ever written at position 0, so what is found there was added.
-            0 => Range::prefix(name),
-            _ => Range::prefix(name).after(&(name, self.chain.position)),
         };
-        let records = records.through(&(name, end.position));
-        let records = self.store.scan(&RECORDS, records, Order::Ascending, links.len()).await?;
+        let (records, mut stubs) = self.rows(end, *last, links.len()).await?;
         let mut records = records.into_iter().map(|((_, position), record)| (position, record));
+        // Nothing has the number 0, so what is found there was added.
+        let first = stubs.keys().next().copied();
+        if first.is_some_and(|first| first <= self.chain.number) {
+            return Ok(Some(self.wrong(Fault::GoneWrongly, None)));
+        }
         for ((_, number), link) in links {
             if number != self.chain.number + 1 {
                 return Ok(Some(self.wrong(Fault::LinkMissing, None)));
             }
-            let wrong = self.row(&link, records.next()).or_else(|| self.note()).or_else(|| self.seal());
+            let row = match stubs.remove(&number) {
+                Some(stub) => self.stub(&link, &stub),
+                None => self.row(&link, records.next()),
+            };
+            let wrong = row.or_else(|| self.note()).or_else(|| self.seal());
             if let Some(wrong) = wrong {
                 return Ok(Some(wrong));
             }
@@ -313,20 +360,81 @@ impl Walk<'_> {
         Ok(None)
     }
 
+    /// Records from here on, so many at most, and the stubs from here through a number: those that were there together.
+    async fn rows(
+        &self,
+        end: &ChainRow,
+        last: u64,
+        limit: usize,
+    ) -> Result<(Vec<((String, Position), Bytes)>, BTreeMap<u64, Bytes>), store::Error> {
+        let name = self.name.as_str();
+        let mut before = self.stubs(last).await?;
+        loop {
+            let records = match self.chain.number {
+                // Nothing is ever written at position 0, so what is found there was added.
+                0 => Range::prefix(name),
+                _ => Range::prefix(name).after(&(name, self.chain.position)),
+            };
+            let records = records.through(&(name, end.position));
+            let records = self.store.scan(&RECORDS, records, Order::Ascending, limit).await?;
+            let after = self.stubs(last).await?;
+            // Records go, and stubs come, with one commit.
+            if before == after {
+                return Ok((records, after));
+            }
+            before = after;
+        }
+    }
+
+    async fn stubs(&self, last: u64) -> Result<BTreeMap<u64, Bytes>, store::Error> {
+        let name = self.name.as_str();
+        let range = match self.chain.number {
+            0 => Range::prefix(name),
+            number => Range::prefix(name).after(&(name, number)),
+        };
+        let stubs = self.store.scan(&STUBS, range.through(&(name, last)), Order::Ascending, PAGE + 1).await?;
+        Ok(stubs.into_iter().map(|((_, number), stub)| (number, stub)).collect())
+    }
+
+    /// Checks what stays of the next record against its link.
+    fn stub(&mut self, link: &Bytes, stub: &Bytes) -> Option<Wrong> {
+        let Some(link) = decode::<LinkRow>(link) else {
+            return Some(self.wrong(Fault::LinkMissing, None));
+        };
+        let Some(stub) = decode::<StubRow>(stub).filter(|_| link.position > self.chain.position) else {
+            return Some(self.wrong(Fault::RowChanged, Some(link.position)));
+        };
+        // A link of the first form cannot be computed any more; the row that tells of it has a hash over it.
+        let next = self.chain.next(self.name, link.position);
+        if !stub.is_former && next.link(&Essence::left(&stub)) != link.hash {
+            return Some(self.wrong(Fault::RowChanged, Some(link.position)));
+        }
+        // It went when it was sealed, so its seal says of which day it was at the latest.
+        let number = self.chain.number + 1;
+        let seal = self.seals.front().and_then(|(day, seal)| Some((*day, decode::<SealRow>(seal)?)));
+        let Some((day, _)) = seal.filter(|(_, seal)| seal.last >= number) else {
+            return Some(self.wrong(Fault::GoneWrongly, Some(link.position)));
+        };
+        if !self.claims.stub(number, &link, &stub, day) {
+            return Some(self.wrong(Fault::GoneWrongly, Some(link.position)));
+        }
+        self.chain.pass(&link, Some(day));
+        None
+    }
+
     /// Checks the next record against its link.
     fn row(&mut self, link: &Bytes, record: Option<(Position, Bytes)>) -> Option<Wrong> {
         let Some(link) = decode::<LinkRow>(link) else {
             return Some(self.wrong(Fault::LinkMissing, record.map(|(position, _)| position)));
         };
-        let Some((position, record)) = record else {
+        let Some((position, bytes)) = record else {
             return Some(self.wrong(Fault::RowMissing, Some(link.position)));
         };
-        let mut next = self.chain.clone();
-        let expected = next.take(self.name, position, &record);
-        if expected != link {
+        let fits = self.chain.next(self.name, position).form(&bytes, &link.hash).is_some();
+        if !fits || position != link.position {
             let fault = match position.cmp(&link.position) {
                 // The hash is right, so the link's own place is not.
-                _ if expected.hash == link.hash => Fault::RowChanged,
+                _ if fits => Fault::RowChanged,
                 std::cmp::Ordering::Less => Fault::RowAdded,
                 std::cmp::Ordering::Equal => Fault::RowChanged,
                 std::cmp::Ordering::Greater => Fault::RowMissing,
@@ -334,11 +442,15 @@ impl Walk<'_> {
             let at = if fault == Fault::RowMissing { link.position } else { position };
             return Some(self.wrong(fault, Some(at)));
         }
-        let at = Record::decode(&record).ok().map(|record| record.at);
+        let record = Record::decode(&bytes).ok();
+        let at = record.as_ref().map(|record| record.at);
         if at.is_some_and(|at| self.chain.is_due(Day::of(at))) {
             return Some(self.seal_wrong(Fault::SealMissing, self.chain.day));
         }
-        self.chain = next;
+        if record.is_some_and(|record| !self.claims.record(&record, position > self.began)) {
+            return Some(self.wrong(Fault::GoneWrongly, Some(position)));
+        }
+        self.chain.pass(&link, at.map(Day::of));
         if let Some(at) = at {
             self.look_at_clock(at);
         }
@@ -395,6 +507,7 @@ impl Walk<'_> {
         self.seals.pop_front();
         self.chain.close_day();
         self.seal_count += 1;
+        self.claims.seal(Day::of(seal.made));
         if Day::of(seal.made) > day.next().next() {
             self.late_count += 1;
             if self.late.len() < MOST_LATE {

@@ -175,6 +175,10 @@ impl Action {
             Self::NameDeputy => ("代理者を指定", "named a deputy"),
             Self::EndDeputy => ("代理者の指定を終了", "ended a deputy"),
             Self::ReachByAddress => ("宛先による招待・退出", "invited or put out by an address"),
+            Self::RetireRows => ("保存期間を過ぎた監査記録の消去", "removed rows that were kept long enough"),
+            Self::SetRetention => ("監査記録の保存年数の変更", "changed for how long rows are kept"),
+            Self::HoldRows => ("監査記録の保全", "had no more rows removed"),
+            Self::ReleaseRows => ("監査記録の保全の解除", "let rows be removed again"),
         }
     }
 }

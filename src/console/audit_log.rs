@@ -11,6 +11,7 @@ use syslog::Status;
 use web::{ApiError, Open, RawCall, Response};
 
 use crate::{
+    audit_kept::kept_for,
     console::{AUDIT, AUDIT_FILE, Console, actor},
     csv,
     frame::{field, link, page, table, text},
@@ -25,7 +26,7 @@ const IN_FILE: usize = 50_000;
 const LONGEST: usize = 100;
 
 pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
-    let handler = async |visit: Visit, _browser: Browser, powers: Powers| {
+    let handler = async |visit: Visit, browser: Browser, powers: Powers| {
         let query = visit.query()?;
         let filter = asked(&visit, &query)?;
         let before = query.get("before").parse().ok().map(Position);
@@ -33,6 +34,8 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         let found =
             audit::list_newest(&console.store, visit.authority(), &filter, before).await.map_err(told)?;
         let log_servers = console.log_servers.status(visit.authority()).await.map_err(told)?;
+        let kept = console.retirer.retention(visit.authority()).await.map_err(told)?;
+        let kept = kept_for(&console, &visit, (&browser, &powers), &kept).await?;
         let say = |japanese, english| visit.say(japanese, english);
         let heads = briefly(heads(&visit).map(str::to_owned));
         let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
@@ -59,6 +62,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
                     ("before", &next.0.to_string()),
                 ])) { (say("それより前の記録", "Earlier rows")) } }
             }
+            (kept)
         };
         Ok(visit.page(page(&visit, &powers, say("監査ログ", "Audit log"), body)))
     };
@@ -259,7 +263,7 @@ fn duties(visit: &Visit, words: &str) -> String {
 }
 
 /// `2026-04-01 08:06:47` in Japan, as spreadsheets take it for a moment and texts of it are in order.
-fn seconds(at: base::Timestamp) -> String {
+pub(crate) fn seconds(at: base::Timestamp) -> String {
     audit::written(at).get(..19).unwrap_or_default().replace('T', " ")
 }
 

@@ -53,6 +53,7 @@ pub(crate) const CASES: &str = "/_yakuba/console/cases";
 pub(crate) const RECOVERY: &str = "/_yakuba/console/recovery";
 pub(crate) const AUDIT: &str = "/_yakuba/console/audit";
 pub(crate) const AUDIT_FILE: &str = "/_yakuba/console/audit/file";
+pub(crate) const AUDIT_HOLD: &str = "/_yakuba/console/audit/hold";
 pub(crate) const DUTIES: &str = "/_yakuba/console/duties";
 
 /// Where somebody signs in; the page is the client interface's.
@@ -90,6 +91,8 @@ pub struct Parts {
     pub oversight: Oversight,
     /// Who sends audit logs to their log servers.
     pub log_servers: Forwarder,
+    /// What removes rows of audit logs that were kept long enough.
+    pub retirer: Arc<audit::Retirer>,
     /// The store, of which the audit log is read.
     pub store: Store,
     /// Time.
@@ -112,6 +115,7 @@ pub struct Console {
     pub(crate) mails: Mails,
     pub(crate) oversight: Oversight,
     pub(crate) log_servers: Forwarder,
+    pub(crate) retirer: Arc<audit::Retirer>,
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
@@ -141,6 +145,7 @@ impl Console {
             mails,
             oversight,
             log_servers,
+            retirer,
             store,
             clock,
             random,
@@ -158,6 +163,7 @@ impl Console {
             mails,
             oversight,
             log_servers,
+            retirer,
             store,
             clock,
             random,

@@ -9,13 +9,14 @@
 //! that shows how things stand: so whoever sends twice is told how they stand, or why it is not done again.
 //!
 //! Reading order: [`Console`], `powers`, `frame`, then the pages: `home`, `organisation`, `editing` with `acts`, `changes`,
-//! `columns`, `set`, `people`, `rooms`, `accounts`, `tokens`, `reports`, `files`, `file`, `peers`, `storage`, `cases`, `audit_log`,
+//! `columns`, `set`, `people`, `rooms`, `accounts`, `tokens`, `reports`, `files`, `file`, `peers`, `storage`, `cases`, `audit_log`, `audit_kept`,
 //! `holders`, `domains`.
 
 mod accounts;
 mod acts;
 mod agreeing;
 mod asked;
+mod audit_kept;
 mod audit_log;
 mod cases;
 mod changes;

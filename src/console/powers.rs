@@ -51,6 +51,11 @@ impl Powers {
         self.administers || self.duties.contains(&Duty::Audit)
     }
 
+    /// Says that nothing of the audit log is removed, or that it may be again.
+    pub(crate) fn holds_audit(&self) -> bool {
+        self.administers && self.duties.contains(&Duty::Audit)
+    }
+
     /// Agrees that somebody is let in again who has lost every factor, if another administrator asked for it.
     pub(crate) fn agrees_to_recoveries(&self) -> bool {
         self.administers && (self.duties.contains(&Duty::Personnel) || self.duties.contains(&Duty::Approval))
@@ -95,6 +100,14 @@ mod tests {
         };
         assert!(agrees(true, &[Duty::Approval]) && agrees(true, &[Duty::Personnel]));
         assert!(!agrees(true, &[]) && !agrees(true, &[Duty::Audit]) && !agrees(false, &[Duty::Personnel]));
+    }
+
+    #[test]
+    fn who_holds_the_audit_log_administers_and_was_given_the_duty_for_it() {
+        let holds = |admin, duties: &[Duty]| {
+            Powers::of(&browser(admin, false), duties.iter().copied().collect()).holds_audit()
+        };
+        assert!(holds(true, &[Duty::Audit]) && !holds(true, &[]) && !holds(false, &[Duty::Audit]));
     }
 
     #[test]

@@ -8,11 +8,11 @@ use pages::{Door, PageError, Visit};
 use web::{ApiError, LateCall, Method, Response, Routes};
 
 use crate::{
-    accounts, agreeing, audit_log, cases, changes, columns,
+    accounts, agreeing, audit_kept, audit_log, cases, changes, columns,
     console::{
-        ACCOUNT, ACCOUNTS, AUDIT, AUDIT_FILE, CASES, CHANGE, CHANGES, Console, DOMAINS, DUTIES, EDIT, FILE,
-        FILES, HOME, IMPORT, MAPPINGS, ORGANISATION, OWN_FILES, PEER, PEERS, PEOPLE, RECOVERY, REPORT,
-        REPORTS, ROOMS, STORAGE, TOKEN, TOKENS, UNDO,
+        ACCOUNT, ACCOUNTS, AUDIT, AUDIT_FILE, AUDIT_HOLD, CASES, CHANGE, CHANGES, Console, DOMAINS, DUTIES,
+        EDIT, FILE, FILES, HOME, IMPORT, MAPPINGS, ORGANISATION, OWN_FILES, PEER, PEERS, PEOPLE, RECOVERY,
+        REPORT, REPORTS, ROOMS, STORAGE, TOKEN, TOKENS, UNDO,
     },
     domains, editing, file, files, holders, home, organisation, peers, people,
     powers::Powers,
@@ -65,6 +65,7 @@ pub fn routes(console: Arc<Console>) -> Routes<()> {
         .raw(Method::POST, RECOVERY, agreeing::change)
         .raw(Method::GET, AUDIT, audit_log::show)
         .raw(Method::POST, AUDIT_FILE, audit_log::export)
+        .raw(Method::POST, AUDIT_HOLD, audit_kept::hold)
         .raw(Method::GET, DUTIES, holders::show)
         .body_limit(LARGEST_UPLOAD)
         .late(Method::POST, IMPORT, import)

@@ -70,6 +70,19 @@ impl Tell for duties::Error {
     }
 }
 
+impl Tell for audit::Error {
+    fn tell(self) -> PageError {
+        match self {
+            audit::Error::Moving => PageError::new(
+                StatusCode::CONFLICT,
+                "ほかの操作と重なりました。もう一度お試しください。",
+                "Somebody else was at it meanwhile; please try again.",
+            ),
+            error => ApiError::from(error).into(),
+        }
+    }
+}
+
 impl Tell for oversight::Error {
     fn tell(self) -> PageError {
         match self {

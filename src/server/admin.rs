@@ -50,6 +50,10 @@ pub(crate) const CASES: &str = "/_yakuba/v1/cases";
 /// Where it is told how far log servers have the audit log.
 pub(crate) const AUDIT_STATUS: &str = "/_yakuba/v1/audit/status";
 
+/// Where it is told for how long the audit log is kept, and said that nothing of it goes.
+pub(crate) const AUDIT_KEPT: &str = "/_yakuba/v1/audit/kept";
+pub(crate) const AUDIT_HOLD: &str = "/_yakuba/v1/audit/hold";
+
 /// Where orders about an authority's directories go.
 pub(crate) const LDAP: &str = "/_yakuba/v1/ldap";
 
@@ -75,6 +79,7 @@ pub(crate) struct AdminApi {
     rules: Rules,
     ldap: Ldap,
     log_servers: Forwarder,
+    retirer: Arc<audit::Retirer>,
     duties: Duties,
     cases: Cases,
     classes: Classes,
@@ -256,6 +261,28 @@ pub(crate) struct AuditListOrder {
     pub(crate) after: Position,
 }
 
+/// That nothing goes of an authority's audit log, and why; without a reason, that it may go again.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HoldOrder {
+    pub(crate) authority: OwnedServerName,
+    pub(crate) reason: Option<String>,
+}
+
+impl HoldOrder {
+    /// Does it; whether it was not so before.
+    pub(crate) async fn carry_out(
+        &self,
+        store: &Store,
+        by: &Actor,
+        now: base::Timestamp,
+    ) -> Result<bool, audit::Error> {
+        match &self.reason {
+            Some(reason) => audit::hold(store, &self.authority, reason, (by, &|_| {}), now).await,
+            None => audit::release(store, &self.authority, (by, &|_| {}), now).await,
+        }
+    }
+}
+
 /// What is wanted of the organisation of an authority.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct OrganisationOrder {
@@ -340,6 +367,7 @@ impl AdminApi {
         ldap: Ldap,
         duties: Duties,
         log_servers: Forwarder,
+        retirer: Arc<audit::Retirer>,
         cases: Cases,
         classes: Classes,
     ) -> AdminApi {
@@ -363,6 +391,7 @@ impl AdminApi {
             ldap,
             duties,
             log_servers,
+            retirer,
             cases,
             classes,
         }
@@ -396,6 +425,8 @@ impl AdminApi {
             .raw(Method::POST, "/_yakuba/v1/audit/list", list_audit)
             .raw(Method::POST, "/_yakuba/v1/audit/verify", verify_audit)
             .raw(Method::POST, AUDIT_STATUS, audit_status)
+            .raw(Method::POST, AUDIT_KEPT, audit_kept)
+            .raw(Method::POST, AUDIT_HOLD, hold_audit)
             .raw(Method::POST, RULES, change_rules)
             .raw(Method::POST, LDAP, follow_directory)
             .raw(Method::POST, CASES, see_to_cases)
@@ -633,6 +664,24 @@ async fn audit_status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Respons
     api.admit(&call)?;
     let AuditOrder { authority, .. } = call.json()?;
     Ok(json_response(StatusCode::OK, &api.log_servers.status(&authority).await?))
+}
+
+/// Tells for how long the audit log of an authority is kept, and what of it is to go.
+async fn audit_kept(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let AuditOrder { authority, .. } = call.json()?;
+    Ok(json_response(StatusCode::OK, &api.retirer.retention(&authority).await?))
+}
+
+/// Says that nothing goes of an audit log, or may go again.
+async fn hold_audit(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let order: HoldOrder = call.json()?;
+    if api.authorities.find(&order.authority).is_none() {
+        return Err(ApiError::not_found("There is no such authority"));
+    }
+    let done = order.carry_out(&api.store, &operator(&call), api.clock.now()).await;
+    Ok(json_response(StatusCode::OK, &json!({ "changed": done? })))
 }
 
 /// Does what is wanted of an organisation. The body may be a whole file, so who asks is looked at before it is read.

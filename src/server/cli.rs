@@ -514,6 +514,21 @@ enum AuditCommand {
     List(AuditListArgs),
     /// ログサーバーへの転送の状況 / how far the log servers have the audit log
     Status(StatusArgs),
+    /// 保存年数と、消える記録・消えた記録 / for how long rows are kept, which are due, and which have gone
+    Kept(StatusArgs),
+    /// 記録の消去を止める (保全) / has no more rows removed
+    Hold(AuditHoldArgs),
+    /// 記録の消去の停止を解く / lets rows be removed again that were kept long enough
+    Release(WhichAuthority),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditHoldArgs {
+    /// 理由。監査ログに残る / Why; the audit log tells of it
+    #[arg(long)]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) which: WhichAuthority,
 }
 
 #[derive(Debug, Args)]
@@ -673,6 +688,11 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Audit(AuditCommand::Status(args)) => {
             return run_async(commands::audit_status::status(&args));
         }
+        Command::Audit(AuditCommand::Kept(args)) => run_async(commands::audit_kept::kept(&args))?,
+        Command::Audit(AuditCommand::Hold(args)) => {
+            run_async(commands::audit_kept::hold(&args.which, Some(args.reason)))?
+        }
+        Command::Audit(AuditCommand::Release(which)) => run_async(commands::audit_kept::hold(&which, None))?,
         Command::Backup(args) => run_async(commands::data::backup(&args))?,
         Command::Restore(args) => run_async(commands::data::restore(&args))?,
         Command::Verify(args) => return run_async(commands::data::verify(&args)),

@@ -188,6 +188,8 @@ pub struct House {
     pub ldap: Ldap,
     /// Who sends audit logs to their log servers.
     pub log_servers: Forwarder,
+    /// What removes rows of audit logs that were kept long enough.
+    pub retirer: Arc<audit::Retirer>,
     /// Metrics of the process.
     pub metrics: Metrics,
     /// The tasks of everything above the store.
@@ -517,6 +519,14 @@ impl House {
             tasks: &edges,
             metrics: &metrics,
         });
+        let years = config.authorities.iter().map(|of| (of.name.clone(), config.audit_years(&of.name)));
+        let retirer = Arc::new(audit::Retirer::new(audit::RetirerParts {
+            store: store.clone(),
+            authorities: authorities.clone(),
+            years: years.collect(),
+            elsewhere: Arc::new(log_servers.clone()),
+            clock: clock.clone(),
+        }));
         let for_cases = Arc::new(ForCases {
             engine: engine.clone(),
             accounts: accounts.clone(),
@@ -578,6 +588,7 @@ impl House {
             domains: domains.clone(),
             duties: duties.clone(),
             log_servers: log_servers.clone(),
+            retirer: retirer.clone(),
             store: store.clone(),
             clock: clock.clone(),
         });
@@ -627,6 +638,7 @@ impl House {
             ldap.clone(),
             duties.clone(),
             log_servers.clone(),
+            retirer.clone(),
             cases.clone(),
             classes.clone(),
         );
@@ -667,6 +679,7 @@ impl House {
             classes,
             ldap,
             log_servers,
+            retirer,
             admin: Arc::new(admin),
             synapse: Arc::new(synapse),
             _scratch: scratch,
@@ -731,7 +744,7 @@ impl House {
     }
 
     /// Carries out purges of rooms, lists the people in rooms, indexes what is said, sends delayed events, mails and notifications, tells
-    /// application services, applies change sets at their hour, has rooms and profiles follow them, reads directories, sends audit logs to log servers, sees to cases, and takes
+    /// application services, applies change sets at their hour, has rooms and profiles follow them, reads directories, sends audit logs to log servers and removes what was kept long enough of them, sees to cases, and takes
     /// away what is left over of rooms' states and of uploads. Only who serves does: a command that looks at the data changes nothing else.
     pub fn start_upkeep(&self) {
         self.engine.start_purging(Arc::new(self.sender.clone()), &self.metrics);
@@ -751,6 +764,7 @@ impl House {
         self.domains.start(self.personnel.applied());
         self.ldap.start();
         self.log_servers.start();
+        audit::retire(&self.retirer, &self.edges);
         self.cases.start(self.personnel.applied());
     }
 

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use audit::{chained, chained_count};
+use async_trait::async_trait;
+use audit::{Elsewhere, chained, chained_count};
 use base::{Clock, Metrics, Random, Tasks, Timestamp};
 use futures_util::future::join_all;
 use ruma::{OwnedServerName, ServerName};
@@ -119,6 +120,28 @@ impl Forwarder {
         let settings = self.inner.destinations.get(authority).map_or(&[][..], Vec::as_slice);
         status(&self.inner.store, authority, settings).await
     }
+}
+
+#[async_trait]
+impl Elsewhere for Forwarder {
+    async fn has_through(&self, authority: &ServerName) -> Result<Option<u64>, store::Error> {
+        let settings = self.inner.destinations.get(authority).map_or(&[][..], Vec::as_slice);
+        has_through(&self.inner.store, authority, settings).await
+    }
+}
+
+/// The number through which all of some log servers have the log of an authority; none where there are none.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn has_through(
+    store: &Store,
+    authority: &ServerName,
+    settings: &[Settings],
+) -> Result<Option<u64>, store::Error> {
+    let keys: Vec<_> = settings.iter().map(|one| (authority.as_str(), one.name.as_str())).collect();
+    let rows = store.get_many(&SENT, &keys).await?;
+    Ok(rows.into_iter().map(|row| row.unwrap_or_default().number).min())
 }
 
 /// How a log server is.

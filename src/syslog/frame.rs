@@ -17,7 +17,7 @@
 
 use std::fmt::Write;
 
-use audit::{Action, Chained, Record, in_json, written};
+use audit::{Action, Chained, Record, written};
 use ruma::ServerName;
 
 /// Who speaks.
@@ -89,6 +89,10 @@ fn is_grave(action: Action) -> bool {
             | Action::EmptyRoom
             | Action::RemoveMedia
             | Action::AcceptEndings
+            | Action::RetireRows
+            | Action::SetRetention
+            | Action::HoldRows
+            | Action::ReleaseRows
     )
 }
 
@@ -100,13 +104,22 @@ pub fn frame(authority: &ServerName, enterprise: u32, chained: &Chained) -> Stri
 }
 
 fn message(authority: &ServerName, enterprise: u32, chained: &Chained) -> String {
-    let Chained { number, chain, row } = chained;
+    let Chained { number, chain, row, gone } = chained;
     let record = row.record.as_ref();
-    let priority = FACILITY * 8 + severity(record) as u8;
+    // A record that went since it was kept long enough is no damage: only a log server that was named later is told of it.
+    let severity = if gone.is_some() { Severity::Informational } else { severity(record) };
+    let priority = FACILITY * 8 + severity as u8;
     let at = record.map_or_else(|| "-".to_owned(), |record| written(record.at));
     let host = token(authority.as_str(), 255);
-    let kind = record.map_or_else(|| "damaged".to_owned(), |record| token(&record.what, LONGEST_MSGID));
+    let kind = match (record, gone) {
+        (Some(record), _) => token(&record.what, LONGEST_MSGID),
+        (None, Some(_)) => "gone".to_owned(),
+        (None, None) => "damaged".to_owned(),
+    };
     let mut data = format!("[yakuba@{enterprise} number=\"{number}\" chain=\"{chain}\"");
+    if let Some(what) = gone {
+        put(&mut data, "gone", what);
+    }
     if let Some(record) = record {
         let fields = [
             ("who", Some(&record.who)),
@@ -131,7 +144,7 @@ fn message(authority: &ServerName, enterprise: u32, chained: &Chained) -> String
         }
     }
     data.push(']');
-    let json = in_ascii(&in_json(authority, row));
+    let json = in_ascii(&chained.in_json(authority));
     format!("<{priority}>1 {at} {host} {APP_NAME} - {kind} {data} {json}")
 }
 

@@ -15,6 +15,9 @@
 //!
 //! Of several processes one sends, for all destinations, in a term of its own.
 //!
+//! Rows that a destination does not have yet stay, however old they are ([`audit::Elsewhere`]). One that is named later gets of rows
+//! that have gone their number and value of the chain, and what was done.
+//!
 //! Reading order: [`frame`](mod@frame), [`Settings`], `wire`, `sending`, [`Forwarder`].
 
 mod fault;
@@ -29,7 +32,7 @@ mod wire;
 
 pub use self::{
     fault::{Fault, Words},
-    forwarder::{Forwarder, Parts, Status, status},
+    forwarder::{Forwarder, Parts, Status, has_through, status},
     frame::{APP_NAME, EXAMPLE_NUMBER, LONGEST_MSGID, frame},
     settings::{Bounds, NoPlace, Place, Settings},
     tables::checks,

@@ -75,6 +75,21 @@ impl From<CommitError> for ApiError {
     }
 }
 
+impl From<audit::Error> for ApiError {
+    fn from(error: audit::Error) -> ApiError {
+        match error {
+            audit::Error::Store(cause) => cause.into(),
+            audit::Error::Commit(cause) => cause.into(),
+            audit::Error::Wrong(_) => ApiError::internal(error),
+            audit::Error::Moving => ApiError::new(
+                StatusCode::CONFLICT,
+                "M_UNKNOWN",
+                "That was changed meanwhile; please try again",
+            ),
+        }
+    }
+}
+
 impl From<personnel::Error> for ApiError {
     fn from(error: personnel::Error) -> ApiError {
         use organisation::Error as Organisation;

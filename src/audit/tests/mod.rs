@@ -4,7 +4,9 @@
 
 mod damage;
 mod following;
+mod gaps;
 mod listing;
+mod retiring;
 mod shaky;
 
 use std::{sync::Arc, time::Duration};

@@ -157,7 +157,7 @@ pub(crate) fn parse_noted(text: &str) -> Result<Noted, String> {
 
 /// Tells what was found, and whether everything fits.
 fn tell(found: &Findings) -> anyhow::Result<bool> {
-    let Findings { authority, rows, seals, last_seal, chain, waiting, wrong, .. } = found;
+    let Findings { authority, rows, gone, seals, last_seal, chain, waiting, wrong, .. } = found;
     let sealed = match last_seal {
         Some(seal) => tr!(
             "封印 {seals} 件 ({day} の {number} 件目まで)",
@@ -167,9 +167,13 @@ fn tell(found: &Findings) -> anyhow::Result<bool> {
         ),
         None => tr!("封印なし", "no seal yet"),
     };
+    let went = match gone {
+        0 => String::new(),
+        _ => tr!(" (うち保存期間を過ぎて消去 {gone} 件)", " ({gone} of them gone, kept long enough)"),
+    };
     let good = tr!(
-        "{rows} 件、{sealed}、連鎖していない {waiting} 件、控える値 {chain}",
-        "{rows} row(s), {sealed}, {waiting} row(s) not chained yet, to note down: {chain}"
+        "{rows} 件{went}、{sealed}、連鎖していない {waiting} 件、控える値 {chain}",
+        "{rows} row(s){went}, {sealed}, {waiting} row(s) not chained yet, to note down: {chain}"
     );
     match wrong {
         None => say(&tr!("{authority}: 問題ありません: {good}", "{authority}: no problem found: {good}"))?,
@@ -235,6 +239,10 @@ fn what_is_wrong(fault: Fault) -> String {
         Fault::RowChanged => tr!("記録か連鎖が書き換えられています", "the row or its link was changed"),
         Fault::RowMissing => tr!("記録がありません", "the row is gone"),
         Fault::RowAdded => tr!("後から加えられた記録があります", "a row was added here"),
+        Fault::GoneWrongly => tr!(
+            "保存期間を過ぎていない記録が消えているか、消去の記録が事実と違います",
+            "rows are gone that were not kept long enough, or the row about some that went says what is not so"
+        ),
         Fault::LinkMissing => tr!("連鎖が欠けています", "the link is gone or cannot be read"),
         Fault::EndChanged => {
             tr!("連鎖の終わりの控えが合いません", "the note of the chain's end says something else")

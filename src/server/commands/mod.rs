@@ -1,6 +1,7 @@
 //! The commands that are done in a moment.
 
 pub(crate) mod audit;
+pub(crate) mod audit_kept;
 pub(crate) mod audit_status;
 pub(crate) mod case;
 pub(crate) mod check;

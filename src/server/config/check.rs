@@ -7,6 +7,7 @@ use base::config::Problem;
 use super::{
     Backend, Config, GatewayConfig, GatewayKind, ListenerTls, MailSecurity, MediaSettings, RequiredFactors,
     Serves, StoreConfig,
+    audit_years::check_audit,
     check_classes::{check_classes, check_domains, factors_need_pages},
     check_sources::{check_directories, check_sources, check_upstream},
     found::Found,
@@ -262,6 +263,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         check_sources(authority, index, &mut found);
         check_directories(authority, index, &mut found);
         check_log_servers(authority, index, &mut found);
+        check_audit(authority, index, &mut found);
         let template = authority.organisation.as_ref().and_then(|one| one.display_name.as_ref());
         if let Some(Err(error)) = template.map(|text| text.parse::<staff::Template>()) {
             let text = template.map_or("", String::as_str);

@@ -3,6 +3,8 @@
 //! What each key means to an operator stands in the reference, `conf/yakuba.toml`; a test holds the
 //! two together. Paths are taken from the directory of the file.
 
+mod audit;
+mod audit_years;
 mod bucket;
 mod cases;
 mod check;
@@ -37,6 +39,7 @@ use base::config::Problem;
 
 use crate::{causes, hosts, texts::tr};
 
+pub use self::audit::AuditConfig;
 pub use self::bucket::BucketConfig;
 pub use self::cases::CasesConfig;
 pub use self::classes::{ClassConfig, ClassFactor, ClassFiles, MakeRooms};

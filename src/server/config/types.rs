@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use web::Class;
 
 use super::{
-    BucketConfig, CasesConfig, ClassConfig, FactorsConfig, GatewayConfig, LdapConfig, Listener, Log,
-    MailConfig, OrganisationConfig, PresenceSettings, ScimConfig, SupportConfig, SyslogConfig, TermsConfig,
-    UpstreamConfig, ZoneConfig, rates,
+    AuditConfig, BucketConfig, CasesConfig, ClassConfig, FactorsConfig, GatewayConfig, LdapConfig, Listener,
+    Log, MailConfig, OrganisationConfig, PresenceSettings, ScimConfig, SupportConfig, SyslogConfig,
+    TermsConfig, UpstreamConfig, ZoneConfig, rates,
 };
 
 /// The whole configuration of a process.
@@ -107,6 +107,9 @@ pub struct AuthorityConfig {
     /// The log servers that its audit log goes to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub syslog: Vec<SyslogConfig>,
+    /// For how many years its audit log is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditConfig>,
     /// What follows from its organisation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organisation: Option<OrganisationConfig>,
@@ -153,6 +156,7 @@ impl AuthorityConfig {
             scim: Vec::new(),
             ldap: Vec::new(),
             syslog: Vec::new(),
+            audit: None,
             organisation: None,
             classes: BTreeMap::new(),
             domains: Vec::new(),

@@ -28,8 +28,8 @@ const OPERATOR: &str = "uid 1000 (sudo hanako)";
 const SECRETS: [&str; 3] = ["Himitsu-no-kotoba-1", "Himitsu-no-kotoba-2", "shussho-bangou-77"];
 
 /// Routes that only read, or see to what nobody stored: the index of what is said.
-const READS: [&str; 6] =
-    ["users/duties", "verify", "audit/list", "audit/verify", "audit/status", "search/rebuild"];
+const READS: [&str; 7] =
+    ["users/duties", "verify", "audit/list", "audit/verify", "audit/status", "audit/kept", "search/rebuild"];
 
 /// It needs a directory: `ldap/tests` have one, and look for its rows.
 const ELSEWHERE: &str = "ldap";
@@ -178,6 +178,10 @@ async fn every_route_of_the_operator_that_changes_something_leaves_exactly_its_r
     }
     assert_eq!(walk.new_rows().await, ["account.reopen"]);
     walk.walked.insert(path.to_owned());
+    let hold = |reason| json!({ "authority": "kanazawa.test", "reason": reason });
+    walk.does("audit/hold", hold(Some("住民訴訟")), &["audit.hold"]).await;
+    walk.does("audit/hold", hold(Some("もう一度")), &[]).await;
+    walk.does("audit/hold", hold(None), &["audit.release"]).await;
     for route in READS {
         let order = json!({ "authority": "kanazawa.test", "filter": {}, "after": 0 });
         walk.does(route, order, &[]).await;

@@ -576,6 +576,26 @@ fn log_servers_are_read_and_what_is_wrong_with_them_is_named() {
 }
 
 #[test]
+fn the_audit_log_is_kept_for_a_year_at_least() {
+    let with = |keys: &str| {
+        let text = format!(
+            "[[listeners]]\naddress = \"127.0.0.1:0\"\nserves = [\"client\"]\n[[authorities]]\nname = \"a.test\"\n\
+             key_file = \"a.key\"\n{keys}\n"
+        );
+        Config::parse(&text, [], Path::new("/etc/yakuba"))
+    };
+    let name = ruma::server_name!("a.test");
+    assert_eq!(with("").unwrap().audit_years(name), audit::Years::FIRST);
+    let set = with("[authorities.audit]\nreads = 1\ncases = 30").unwrap().audit_years(name);
+    assert_eq!(set, audit::Years { reads: 1, cases: 30, ..audit::Years::FIRST });
+    for (keys, key) in [("sign_ins = 0", "audit.sign_ins"), ("rooms = 101", "audit.rooms")] {
+        let problems = with(&format!("[authorities.audit]\n{keys}")).unwrap_err();
+        let told = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert!(told.contains(key) && told.contains("not less than one"), "{keys}: {told}");
+    }
+}
+
+#[test]
 fn an_identity_provider_is_told_two_addresses_and_no_way_of_authentication_is_demanded_that_is_none() {
     let with = |keys: &str| {
         let listener = "[[listeners]]\naddress = \"127.0.0.1:1\"\nserves = [\"client\"]\n";

@@ -19,5 +19,6 @@ mod names;
 mod patience;
 mod places;
 mod postgres;
+mod retiring;
 mod services;
 mod tls;

@@ -103,6 +103,42 @@ async fn two_processes_over_one_database_make_one_chain() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_over_one_database_remove_what_was_kept_long_enough_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
+    let config = config(directory.path(), &cluster, "kanazawa.test");
+    storage::begin(&config).await.unwrap();
+    let name = ruma::server_name!("kanazawa.test");
+    let then = over_store(&config, async |store| {
+        Ok(super::retiring::signed_in_long_ago(&config, store, 1_300).await)
+    })
+    .await
+    .unwrap();
+    let mut houses = Vec::new();
+    for _ in 0..2 {
+        let (clock, _) = Clock::manual(then.millis());
+        let foundation = Foundation { clock, ..Foundation::of(&config, Data::MustExist).await.unwrap() };
+        houses.push(House::open(&config, foundation).await.unwrap());
+    }
+    let removing = houses.iter().map(|house| async move { while house.retirer.step().await {} });
+    futures_util::future::join_all(removing).await;
+    for house in houses {
+        house.close(Duration::from_secs(10)).await;
+    }
+    let authorities = config.load_authorities().unwrap();
+    let keys = authorities.find(name);
+    let (found, told) = over_store(&config, async |store| {
+        let filter = audit::Filter { what: Some("audit.retired".to_owned()), ..audit::Filter::default() };
+        let told = audit::list(store, name, &filter, store::Position::START).await?;
+        Ok((audit::verify(store, name, keys.map(AsRef::as_ref), None).await?, told.found))
+    })
+    .await
+    .unwrap();
+    assert_eq!((found.gone, found.waiting, found.wrong), (1_300, 0, None));
+    assert_eq!(told.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_tells_of_a_database_that_is_stopped() {
     let directory = tempfile::tempdir().unwrap();
     let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();

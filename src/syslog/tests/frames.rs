@@ -9,7 +9,7 @@ use crate::{LONGEST_MSGID, frame};
 
 fn chained(record: Record) -> Chained {
     let row = Listed { position: Position(9), record: Some(record) };
-    Chained { number: 4_711, chain: "5891b5".to_owned(), row }
+    Chained { number: 4_711, chain: "5891b5".to_owned(), row, gone: None }
 }
 
 fn record(who: &str, whom: &str) -> Record {
@@ -135,9 +135,21 @@ fn every_deed_has_a_word_that_fits_and_a_priority() {
 #[test]
 fn a_damaged_row_has_a_frame_that_says_so() {
     let row = Listed { position: Position(9), record: None };
-    let text = frame(kanazawa(), 1, &Chained { number: 3, chain: "ab".to_owned(), row });
+    let text = frame(kanazawa(), 1, &Chained { number: 3, chain: "ab".to_owned(), row, gone: None });
     let read = Frame::read(counted(&text));
     assert_eq!((read.priority, read.header[1].as_str(), read.header[5].as_str()), (107, "-", "damaged"));
     assert_eq!(read.number(), 3);
     assert!(read.message.contains("\"damaged\":true"));
+}
+
+#[test]
+fn a_row_that_was_kept_long_enough_and_went_has_a_frame_with_its_number_and_what_was_done() {
+    let row = Listed { position: Position(9), record: None };
+    let gone = Some("session.sign_in".to_owned());
+    let text = frame(kanazawa(), 1, &Chained { number: 3, chain: "ab".to_owned(), row, gone });
+    let read = Frame::read(counted(&text));
+    assert_eq!((read.priority, read.header[1].as_str(), read.header[5].as_str()), (110, "-", "gone"));
+    assert_eq!(read.number(), 3);
+    assert!(text.contains("chain=\"ab\" gone=\"session.sign_in\"]"), "{text}");
+    assert!(read.message.contains("\"gone\":true") && !read.message.contains("damaged"));
 }

@@ -52,12 +52,15 @@ async fn ten_thousand_rows_that_come_while_it_is_away_arrive_each_once_when_it_i
     assert!(matches!(status.failing, Some((_, Fault::Unreachable(_)))), "{status:?}");
     office.rows(2..=10_000).await;
     assert_eq!(office.metric("yakuba_syslog_failing{"), 1);
+    let has = async || audit::Elsewhere::has_through(&office.forwarder, kanazawa()).await.unwrap();
+    assert_eq!(has().await, Some(0), "none of it may be removed yet");
     let listener = tokio::net::TcpListener::bind(("localhost", port)).await.unwrap();
     let mut stream = listener.accept().await.unwrap().0;
     let frames = some(&mut stream, 10_000).await;
     assert_eq!(numbers(&frames), (1..=10_000).collect::<Vec<u64>>());
     let status = office.until(|status| status.waiting == 0).await;
     assert_eq!(status.failing, None);
+    assert_eq!(has().await, Some(10_000));
     assert_eq!(office.metric("yakuba_syslog_failing{"), 0);
     assert_eq!(office.metric("yakuba_syslog_lag_seconds{"), 0);
 }

@@ -108,7 +108,11 @@ async fn the_audit_log_is_searched_in_japanese_and_a_file_of_it_computes_nothing
     let page = auditor.open(path).await;
     assert!(page.contains("@hanako:kanazawa.test") && !page.contains("=cmd"), "{page}");
     let page = auditor.open("/_yakuba/console/audit?who=hanako&what=account.lock").await;
-    assert!(page.matches("role=\"cell\"").count() == 8, "one row: {page}");
+    // Behind the rows stands for how long they are kept.
+    let (rows_found, kept) = page.split_once("<h2>保存期間</h2>").unwrap();
+    assert!(rows_found.matches("role=\"cell\"").count() == 8, "one row: {page}");
+    assert!(kept.contains("サインイン・サインアウト"), "{kept}");
+    assert!(!kept.contains("保全の理由"), "who only reads it has nothing stay");
     let answer = auditor.get("/_yakuba/console/audit?since=tomorrow").await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
 

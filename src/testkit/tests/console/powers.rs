@@ -96,6 +96,8 @@ fn deeds(set: &str) -> Vec<(String, Fields, [bool; 4])> {
             vec![("user", "@victim:kanazawa.test")],
             [true, true, false, false],
         ),
+        // Who administers and watches over the audit log as well: neither alone.
+        ("/_yakuba/console/audit/hold".to_owned(), vec![("do", "hold"), ("reason", "a")], administrators),
     ]
 }
 
@@ -108,7 +110,8 @@ async fn no_deed_is_done_for_who_may_not_or_by_a_form_that_is_not_ours() {
     let set = propose(&mut officer, &FIRST, FILE).await;
     let (_, mut reader) = holder(&server, "yomu", Duty::Reading).await;
     let (_, mut auditor) = holder(&server, "kansa", Duty::Audit).await;
-    let (_, mut chief) = administrator(&server, "kanazawa.test", "chief").await;
+    let (watches, mut chief) = administrator(&server, "kanazawa.test", "chief").await;
+    set_duty(&server, watches.id(), Duty::Audit, true).await;
     let nobody = server.user("nobody").await;
     let mut nobody = Browser::of(&server, &nobody).await;
     let strangers_proof = Browser::stranger(&server).proof_at("/_yakuba/sign-in").await;
@@ -191,6 +194,7 @@ async fn no_deed_is_done_for_who_may_not_or_by_a_form_that_is_not_ours() {
         "organisation.save_mapping",
         "account.lock",
         "audit.export",
+        "audit.hold",
         "registration_token.put",
         "media.withhold",
         "media.remove",

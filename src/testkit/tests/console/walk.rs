@@ -13,7 +13,7 @@ use store::Position;
 use testkit::{Net, PASSWORD, Server};
 
 use crate::{
-    administrator,
+    administer, administrator,
     browser::Browser,
     changes::{FILE, FIRST, agree, asked, propose},
     domains::{DOMAIN, DOMAINS, PEOPLE, SAYS, registered},
@@ -41,6 +41,10 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     let (_, mut officer) = holder(&server, "jinji", Duty::Personnel).await;
     let (_, mut deputy) = administrator(&server, "kanazawa.test", "deputy").await;
     let (_, mut chief) = administrator(&server, "kanazawa.test", "chief").await;
+    let (kansa, mut auditor) = holder(&server, "kansa", Duty::Audit).await;
+    administer(&server, kansa.id()).await;
+    // What an account may has changed, so its browsers are signed out.
+    auditor.sign_in("kansa").await;
     let (hanako, kenji) = (server.user("hanako").await, server.user("kenji").await);
     let password = ("password", PASSWORD);
     let account = |what| (vec![("do", what), ("user", hanako.id().as_str()), password], ());
@@ -66,7 +70,11 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
         let others = new.iter().filter(|row| row.role != "server" && row.what != what);
         assert_eq!(others.map(|row| row.what.as_str()).collect::<Vec<_>>(), more, "{path}: {new:?}");
         for row in new.iter().filter(|row| row.role != "server") {
-            let duty = if row.who.starts_with("@jinji:") { "personnel" } else { "approval" };
+            let duty = match &row.who {
+                who if who.starts_with("@jinji:") => "personnel",
+                who if who.starts_with("@kansa:") => "audit",
+                _ => "approval",
+            };
             assert_eq!(row.duty.as_deref(), Some(duty), "{path}: {row:?}");
         }
     };
@@ -134,6 +142,15 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     seen(recovery, "factor.recover", &["account.read"]).await;
     chief.post("/_yakuba/console/audit", "/_yakuba/console/audit/file", &[("as", "csv")]).await;
     seen("/_yakuba/console/audit/file", "audit.export", &[]).await;
+    let hold = "/_yakuba/console/audit/hold";
+    for (fields, row) in [
+        (vec![("do", "hold"), ("reason", "住民訴訟")], "audit.hold"),
+        (vec![("do", "release"), password], "audit.release"),
+    ] {
+        let answer = auditor.post("/_yakuba/console/audit", hold, &fields).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+        seen(hold, row, &[]).await;
+    }
 
     // The proof is on every page.
     let home = "/_yakuba/console";
