@@ -18,6 +18,7 @@ mod browser_rows;
 mod browsers;
 mod changes;
 mod chores;
+mod closed_rows;
 mod config;
 mod confirmed;
 mod confirms;

@@ -12,9 +12,10 @@ use store::{Batch, Order, Range, Topic};
 use crate::{
     Accounts, Error,
     chores::Chore,
+    closed_rows::ClosedRow,
     log::{Change, log_change},
     profile::{DISPLAY_NAME, shown_as},
-    tables::{self, ClosedRow, UserRow, guest_key},
+    tables::{self, UserRow, guest_key},
     users::Remains,
 };
 

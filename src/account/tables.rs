@@ -163,18 +163,6 @@ pub(crate) fn given_key(user: &ruma::UserId) -> (&str, &str) {
 /// What closed accounts are opened again with, for a week ([`crate::reopening`]); key: user id.
 pub(crate) static CLOSED: Table<String, ClosedRow> = Table::new(166, "account.closed", Tuning::Small);
 
-/// An account that was closed lately.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ClosedRow {
-    /// When, in milliseconds since 1970.
-    pub(crate) at_ms: u64,
-    /// Its profile: fields and their JSON.
-    pub(crate) fields: Vec<(String, Vec<u8>)>,
-    /// How the organisation had its user called.
-    pub(crate) given: Option<String>,
-}
-row!(ClosedRow, schema = 1);
-
 /// What users have reported; key: authority, position.
 pub(crate) static REPORTS: Table<(String, Position), ReportRow> =
     Table::new(158, "account.reports", Tuning::Append);
@@ -704,9 +692,6 @@ mod tests {
         assert_eq!(&report.encode()[..], b"\x01\x04@a:b\x04!a:b\x02$a\x04@c:b\x00\x03");
         let device = DeviceRow { display_name: None, created_ms: 1 };
         assert_eq!(&device.encode()[..], b"\x01\x00\x01");
-        let closed =
-            ClosedRow { at_ms: 1, fields: vec![("f".into(), b"\"a\"".to_vec())], given: Some("b".into()) };
-        assert_eq!(&closed.encode()[..], b"\x01\x01\x01\x01f\x03\"a\"\x01\x01b");
         let seen = SeenRow { at_ms: 2, ip: Some("::1".into()) };
         assert_eq!(&seen.encode()[..], b"\x01\x02\x01\x03::1");
         let replaced = Replaced { access: [7; 32], refresh: [8; 32] };

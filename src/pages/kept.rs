@@ -6,9 +6,9 @@
 
 use bytes::Bytes;
 use maud::{Markup, html};
-use web::{HeaderMap, HeaderValue, Method, header};
+use web::{HeaderMap, HeaderValue, Method, Open, RawCall, header};
 
-use crate::{Form, Language, PageError, Visit};
+use crate::{Form, Language, PageError};
 
 /// Letters of a field that are shown.
 const MOST_SHOWN: usize = 200;
@@ -21,15 +21,15 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// That of a visit, if it is one that a page of ours has sent.
-    pub(crate) fn of(visit: &Visit) -> Option<Kept> {
-        let parts = &visit.call.parts;
+    /// That of a request, if it is one that a page of ours has sent.
+    pub(crate) fn of(call: &RawCall<Open>) -> Option<Kept> {
+        let parts = &call.parts;
         let is_ours = parts.headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin");
         if parts.method != Method::POST || !is_ours {
             return None;
         }
         let kind = parts.headers.get(header::CONTENT_TYPE)?.clone();
-        Some(Kept { path: parts.uri.path_and_query()?.to_string(), kind, body: visit.call.body.clone() })
+        Some(Kept { path: parts.uri.path_and_query()?.to_string(), kind, body: call.body.clone() })
     }
 
     /// The form to send it again, where it was not taken for this.

@@ -66,7 +66,7 @@ impl Pages {
             Ok(visit) => visit,
             Err((stranger, error)) => return Ok(stranger.page(error.into_page(stranger.language, None))),
         };
-        let (face, sent) = (visit.face.clone(), Kept::of(&visit));
+        let (face, sent) = (visit.face.clone(), Kept::of(&visit.call));
         Ok(match handler(visit).await {
             Ok(response) => response,
             Err(error) => {

@@ -21,7 +21,7 @@ pub(crate) struct MappingRow {
 row!(MappingRow, schema = 1);
 
 /// What an identity provider has said of people last; key: authority, localpart.
-pub(crate) static TOLD: Table<(String, String), ToldRow> = Table::new(325, "personnel.told", Tuning::Small);
+pub(crate) static TOLD: Table<(String, String), ToldRow> = Table::new(339, "personnel.told", Tuning::Small);
 
 /// What an identity provider has said of somebody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -381,12 +381,12 @@ async fn each_step_of_a_sign_in_gives_another_cookie_and_the_one_before_is_nobod
     let (phone, _) = steered.with_factor().await;
     let mut browser = Browser::new(&steered.town);
     browser.open(PAGE).await;
-    let mut shown = vec![browser.cookies()];
+    let mut shown = vec![browser.cookies.clone()];
     browser.sign_in("hanako", PASSWORD).await;
-    shown.push(browser.cookies());
+    shown.push(browser.cookies.clone());
     browser.send(SECOND, &[("code", &phone.code(&steered.clock, 0))]).await;
     assert!(browser.page.contains("電話"), "{}", browser.page);
-    let begun = browser.cookies();
+    let begun = browser.cookies.clone();
     browser.open("/_yakuba/account?action=password").await;
     let (old, new) = (PASSWORD, "correct horse battery staple");
     browser
@@ -398,11 +398,11 @@ async fn each_step_of_a_sign_in_gives_another_cookie_and_the_one_before_is_nobod
     assert_eq!(browser.status, 200, "{}", browser.page);
     shown.push(begun);
     // Whoever had any of them before is signed in by none.
-    let last = browser.cookies();
+    let last = browser.cookies.clone();
     for before in shown {
         assert_ne!(before, last);
         let mut thief = Browser::new(&steered.town);
-        thief.show(before);
+        thief.cookies = before;
         thief.open(ACCOUNT).await;
         assert!(
             thief.page.contains("name=\"password\"") && !thief.page.contains("Display name"),

@@ -22,7 +22,7 @@ const REDIRECT: &str = "https://app.example.jp/callback";
 #[derive(Clone)]
 pub(crate) struct Browser<'a> {
     town: &'a Town,
-    cookies: HashMap<String, String>,
+    pub(crate) cookies: HashMap<String, String>,
     /// The page that it shows.
     pub(crate) page: String,
     pub(crate) status: u16,
@@ -64,16 +64,6 @@ impl<'a> Browser<'a> {
         }
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         self.page = String::from_utf8(bytes.to_vec()).unwrap();
-    }
-
-    /// The cookies that it has.
-    pub(crate) fn cookies(&self) -> HashMap<String, String> {
-        self.cookies.clone()
-    }
-
-    /// Has it show cookies of another one.
-    pub(crate) fn show(&mut self, cookies: HashMap<String, String>) {
-        self.cookies = cookies;
     }
 
     /// Opens a page and follows our own redirects.

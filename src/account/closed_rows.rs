@@ -1,0 +1,30 @@
+//! What is kept for a week of accounts that were closed.
+
+use serde::{Deserialize, Serialize};
+use store::row;
+
+/// An account that was closed lately.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ClosedRow {
+    /// When, in milliseconds since 1970.
+    pub(crate) at_ms: u64,
+    /// Its profile: fields and their JSON.
+    pub(crate) fields: Vec<(String, Vec<u8>)>,
+    /// How the organisation had its user called.
+    pub(crate) given: Option<String>,
+}
+row!(ClosedRow, schema = 1);
+
+#[cfg(test)]
+mod tests {
+    use store::Value;
+
+    use super::ClosedRow;
+
+    #[test]
+    fn a_row_has_the_bytes_that_are_on_disk() {
+        let closed =
+            ClosedRow { at_ms: 1, fields: vec![("f".into(), b"\"a\"".to_vec())], given: Some("b".into()) };
+        assert_eq!(&closed.encode()[..], b"\x01\x01\x01\x01f\x03\"a\"\x01\x01b");
+    }
+}
