@@ -25,7 +25,6 @@ use std::{
 /// Crates with circles, and how many steps from module to module lie on them. All others have none.
 const KNOWN: &[(&str, usize)] = &[
     ("account", 12),
-    ("audit", 2),
     ("base", 2),
     ("bench", 7),
     ("client", 6),
