@@ -11,6 +11,7 @@ use store::{Counter, Position, Stamped, Table, TableCheck, Tuning, row};
 
 use crate::{
     browser_rows::BrowserRow,
+    closed_rows::ClosedRow,
     provider_tables::{self, ProviderLogin},
 };
 

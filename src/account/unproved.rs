@@ -73,7 +73,7 @@ impl Accounts {
             batch.delete(&tables::UNPROVED, &key);
             batch.touch([Topic::devices(user.as_str())]);
             let by = Actor::user(user, row.admin, from);
-            let deed = self.deed(Action::VouchForDevice, &by, user).after("device", device.to_string());
+            let deed = self.deed(Action::VouchForDevice, &by, user).after("device", device);
             deed.write(&mut batch, user.server_name());
             match self.commit(batch).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,

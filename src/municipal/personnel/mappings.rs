@@ -38,7 +38,7 @@ const LONGEST_NAME: usize = 100;
 /// for zeros in front, as spreadsheets leave them.
 fn lost_zeros(known: &Organisation, intake: &Intake, day: Date) -> Option<usize> {
     let people = known.bodies(day).flat_map(|body| known.people(body.body, day));
-    let numbers: Vec<&str> = people.filter_map(|person| Some(person.number.as_str())).collect();
+    let numbers: Vec<&str> = people.map(|person| person.number.as_str()).collect();
     let by_value: BTreeMap<&str, &str> =
         numbers.iter().map(|number| (number.trim_start_matches('0'), *number)).collect();
     let mut width = None;
