@@ -276,7 +276,7 @@ fn of_twelve_thousand_rows_with_one_stray_quote_one_is_wrong_and_nobody_ends() {
     // Of the second row of the table on, where the header is the first.
     let intake = read(&format!("{HEADER}{}", rows(2_339)));
     assert_eq!((intake.rows.len(), intake.problems.len(), intake.problems[0].place.row), (11_999, 1, 2_340));
-    assert!(intake.rows.iter().all(|row| row.name.to_string() == "山田 花子"));
+    assert!(intake.rows.iter().all(|row| row.name == "山田 花子"));
     let before = town.known.clone();
     let draft = town.compare(&rows(2_339), &Town::terms("2026-04-01"));
     // Whose row it is cannot be known, so nobody is taken for gone.
