@@ -9,7 +9,7 @@
 use base::Address;
 use factor::Factors;
 use room::{DeviceBound, FactorRule};
-use ruma::{DeviceId, OwnedDeviceId, UserId};
+use ruma::{DeviceId, OwnedDeviceId, ServerName, UserId};
 use store::{Batch, Order, Range, Topic, UpTo};
 
 use crate::{
@@ -73,7 +73,7 @@ impl Accounts {
     ) -> Result<(), Error> {
         let factors = self.factors(user).await?;
         factors.require(batch);
-        if factors.is_any() || self.was_asked_there(user, login) {
+        if factors.is_any() || self.was_asked_there(user, login).await? {
             return Ok(());
         }
         match self.factor_rule(user, row, from).await? {
@@ -91,10 +91,42 @@ impl Accounts {
         }
     }
 
-    /// Whether a provider has asked whoever came by this login for a factor.
-    fn was_asked_there(&self, user: &UserId, login: Option<&ProviderLogin>) -> bool {
-        let demands = |upstream: crate::Upstream| upstream.demands_way;
-        login.is_some() && self.settings(user.server_name()).upstream.is_some_and(demands)
+    /// Notes since when the providers of these authorities are asked to demand a factor, and forgets it of those that are not:
+    /// a login of before has shown none. For who opens the accounts, before anybody signs in.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn note_demands(&self, authorities: &[&ServerName]) -> Result<(), Error> {
+        for authority in authorities {
+            let demands = self.settings(authority).upstream.is_some_and(|upstream| upstream.demands_way);
+            let since = self.inner.store.get(&tables::DEMANDS, authority.as_str()).await?;
+            let mut batch = Batch::new();
+            match (demands, since) {
+                (true, None) => batch.put(&tables::DEMANDS, authority.as_str(), &self.inner.store.head().0),
+                (false, Some(_)) => batch.delete(&tables::DEMANDS, authority.as_str()),
+                (true, Some(_)) | (false, None) => continue,
+            }
+            match self.commit(batch).await {
+                // Another process has said so at this moment.
+                Ok(()) | Err(Error::Contended) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a provider has asked whoever came by this login for a factor: one that began before that was demanded has not.
+    pub(crate) async fn was_asked_there(
+        &self,
+        user: &UserId,
+        login: Option<&ProviderLogin>,
+    ) -> Result<bool, Error> {
+        let (authority, demands) = (user.server_name(), |upstream: crate::Upstream| upstream.demands_way);
+        let Some(login) = login.filter(|_| self.settings(authority).upstream.is_some_and(demands)) else {
+            return Ok(false);
+        };
+        let since = self.inner.store.get(&tables::DEMANDS, authority.as_str()).await?;
+        Ok(since.is_none_or(|since| login.since >= since))
     }
 
     /// Why a session is not used from an address, if it is not. One that an application service has begun needs no factor: its
@@ -133,7 +165,7 @@ impl Accounts {
         // Before the reads: a factor that comes or goes after this makes it stale (`put_factors`).
         let up_to = UpTo::new(store.head());
         let (user, device) = (&session.user_id, &session.device_id);
-        let shown = if self.was_asked_there(user, self.provider_login(user, device).await?.as_ref()) {
+        let shown = if self.was_asked_there(user, self.provider_login(user, device).await?.as_ref()).await? {
             Shown::Factor
         } else if !self.factors(user).await?.is_any() {
             Shown::None

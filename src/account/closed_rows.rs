@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use store::row;
 
+use crate::Moderation;
+
 /// An account that was closed lately.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ClosedRow {
@@ -12,6 +14,10 @@ pub(crate) struct ClosedRow {
     pub(crate) fields: Vec<(String, Vec<u8>)>,
     /// How the organisation had its user called.
     pub(crate) given: Option<String>,
+    /// Whether its user had a second factor, which is gone.
+    pub(crate) had_factor: bool,
+    /// What it was kept from.
+    pub(crate) kept_from: Moderation,
 }
 row!(ClosedRow, schema = 1);
 
@@ -19,12 +25,17 @@ row!(ClosedRow, schema = 1);
 mod tests {
     use store::Value;
 
-    use super::ClosedRow;
+    use super::{ClosedRow, Moderation};
 
     #[test]
     fn a_row_has_the_bytes_that_are_on_disk() {
-        let closed =
-            ClosedRow { at_ms: 1, fields: vec![("f".into(), b"\"a\"".to_vec())], given: Some("b".into()) };
-        assert_eq!(&closed.encode()[..], b"\x01\x01\x01\x01f\x03\"a\"\x01\x01b");
+        let closed = ClosedRow {
+            at_ms: 1,
+            fields: vec![("f".into(), b"\"a\"".to_vec())],
+            given: Some("b".into()),
+            had_factor: true,
+            kept_from: Moderation { locked: true, suspended: false, by_source: true },
+        };
+        assert_eq!(&closed.encode()[..], b"\x01\x01\x01\x01f\x03\"a\"\x01\x01b\x01\x01\x00\x01");
     }
 }

@@ -10,7 +10,7 @@ use ruma::UserId;
 use store::{Batch, Order, Range, Topic};
 
 use crate::{
-    Accounts, Error,
+    Accounts, Error, Moderation,
     chores::Chore,
     closed_rows::ClosedRow,
     log::{Change, log_change},
@@ -60,18 +60,26 @@ impl Accounts {
         let (store, range) = (&self.inner.store, Range::prefix(key));
         let fields = store.scan(&tables::PROFILES, range, Order::Ascending, MOST_FIELDS).await?;
         let given = store.get(&tables::GIVEN, &tables::given_key(user)).await?;
+        let moderation = store.get(&tables::MODERATION, key).await?;
+        batch.require(&tables::MODERATION, key, moderation.as_ref());
         let fields = fields.into_iter().map(|((_, field), value)| (field, value.to_vec())).collect();
-        let closed = ClosedRow { at_ms: self.now_ms(), fields, given: given.map(|given| given.called) };
+        let closed = ClosedRow {
+            at_ms: self.now_ms(),
+            fields,
+            given: given.map(|given| given.called),
+            had_factor: self.factors(user).await?.is_any(),
+            kept_from: moderation.unwrap_or_default(),
+        };
         batch.put(&tables::CLOSED, key, &closed);
         Ok(())
     }
 
     /// Opens a closed account again, for administrators, as `by` is one; whoever's it is signs in with the password, or by the
-    /// identity provider that knows him. He administers no more.
+    /// identity provider that knows him. He administers no more, and is kept from what he was kept from.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Deactivated`] for one that was closed too long ago, or was erased; [`Error::Forbidden`] for
-    /// one that is open, whose rooms are not left yet, or of somebody with a duty (for an administrator);
+    /// one that is open, whose rooms are not left yet, or (for an administrator) of somebody with a duty, or who had a second factor;
     /// [`Error::WeakPassword`], [`Error::Contended`], [`Error::Store`].
     pub async fn reopen_account(
         &self,
@@ -115,6 +123,15 @@ impl Accounts {
             return Err(Error::Forbidden(
                 "the account of somebody with a duty is opened again at the command line only",
             ));
+        }
+        // To let somebody in without the factor that he had takes two administrators, as a recovery does.
+        if by.administrator().is_some() && closed.had_factor {
+            return Err(Error::Forbidden(
+                "the account of somebody who had a second factor is opened again at the command line only",
+            ));
+        }
+        if closed.kept_from != Moderation::default() {
+            batch.put(&tables::MODERATION, key, &closed.kept_from);
         }
         batch.require(&tables::CHORES, &chore, None);
         batch.require(&tables::CLOSED, key, Some(&closed));

@@ -33,6 +33,8 @@ pub(crate) static SEEN: Table<(String, String), SeenRow> = Table::new(102, "acco
 pub(crate) static LAST_USED: Table<String, u64> = Table::new(168, "account.last_used", Tuning::Small);
 /// Devices signed in before their owner had a second factor ([`crate::unproved`]); key: user id, device id.
 pub(crate) static UNPROVED: Table<(String, String), ()> = Table::new(169, "account.unproved", Tuning::Small);
+/// Since when the provider of an authority is asked to demand a factor; key: authority; value: a position.
+pub(crate) static DEMANDS: Table<String, u64> = Table::new(167, "account.demands", Tuning::Small);
 /// Access tokens; key: hash of the token.
 pub(crate) static ACCESS: Table<TokenHash, AccessRow> = Table::new(103, "account.access", Tuning::Point);
 /// Refresh tokens; key: hash of the token.
@@ -613,6 +615,7 @@ pub fn checks() -> Vec<TableCheck> {
         SEEN.check(),
         LAST_USED.check(),
         CLOSED.check(),
+        DEMANDS.check(),
         UNPROVED.check(),
         ACCESS.check(),
         REFRESH.check(),

@@ -254,8 +254,8 @@ fn reopening(visit: &Visit, account: &Account, until: Timestamp, password: &Mark
                 "For a week after it was closed, the account can be opened again under its name. Until: "))
                 (moment(visit, until)) }
             p.note { (say(
-                "端末や二要素認証、ルームへの参加は戻りません。規則によるルームには、あらためて入ります。",
-                "Devices, second factors and rooms do not come back; rooms by rule take him in again.",
+                "端末や二要素認証、登録済みのメールアドレス、全体管理者の権限、ルームへの参加は戻りません。規則によるルームには、あらためて入ります。",
+                "Devices, second factors, addresses, the right to administer and rooms do not come back; rooms by rule take him in again.",
             )) }
             (field(
                 "new_password",
@@ -350,8 +350,8 @@ pub(crate) async fn change(console: Arc<Console>, call: RawCall<Open>) -> Result
             Err(error) => {
                 let error = match error {
                     ::account::Error::Forbidden(_) if form.get("do") == "reopen" => PageError::forbidden(
-                        "いまは復元できません。ルームからの退出が終わるまで一分ほどお待ちください。役割のある人のアカウントは、コマンドで復元します。",
-                        "It cannot be opened now. Please wait a minute until it has left its rooms; the account of somebody with a duty is opened again at the command line.",
+                        "いまは復元できません。ルームからの退出が終わるまで一分ほどお待ちください。役割のある人や、二要素認証を設定していた人のアカウントは、コマンドで復元します。",
+                        "It cannot be opened now. Please wait a minute until it has left its rooms; the account of somebody with a duty, or who had a second factor, is opened again at the command line.",
                     ),
                     ::account::Error::Forbidden(_) => PageError::forbidden(
                         "全体管理者のアカウントには行えません。先に全体管理者から外してください。",

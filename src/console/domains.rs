@@ -56,7 +56,7 @@ async fn put_forward(
     browser: &Browser,
     form: &Form,
 ) -> Result<String, PageError> {
-    let chosen = form.fields().filter(|(name, _)| *name == "user");
+    let chosen = form.fields().filter(|(name, _)| name.starts_with("user-"));
     let users: Option<Vec<OwnedUserId>> = chosen.map(|(_, user)| UserId::parse(user).ok()).collect();
     let users = users.ok_or_else(PageError::not_found)?;
     let _turn = console.turn(visit).await?;
@@ -96,8 +96,8 @@ async fn all(
         @for one in &standing { (domain(visit, one)) }
         h2 { (say("自分で登録した職員のアカウント", "Accounts that people have made for themselves")) }
         p { (say(
-            "確認済みのドメインのメールアドレスを本人が確認し、まだどの職員のものでもないアカウントです。選んだアカウントを職員に結び付ける変更案を作ります。人事担当と全体管理者が承認すると結び付き、本人に知らせます。本人のルームやメッセージは変わりません。",
-            "Accounts whose owners have shown to read mails of a proven domain, and that are nobody's in the organisation yet. What you choose becomes a change set that makes them those of the people with these addresses; a personnel officer and an administrator agree to it, and then the owners are told. Their rooms and messages stay as they are.",
+            "確認済みのドメインのメールアドレスを本人が確認し、まだどの職員のものでもないアカウントです。選んだアカウントを職員に結び付ける変更案を作ります。人事担当と全体管理者が承認すると結び付き、本人に知らせます。ルームやメッセージ、端末はそのままですが、その職員の区分による利用条件（ネットワーク、二要素認証など）が適用されます。",
+            "Accounts whose owners have shown to read mails of a proven domain, and that are nobody's in the organisation yet. What you choose becomes a change set that makes them those of the people with these addresses; a personnel officer and an administrator agree to it, and then the owners are told. Their rooms, messages and devices stay; what people of their class of employment may holds for them from then on.",
         )) }
         p role="status" { (candidates.len()) (say(" 件", " accounts")) }
         @if !shown.is_empty() {
@@ -164,8 +164,8 @@ fn said(visit: &Visit, problem: Problem) -> &'static str {
             visit.say("ほかの機関の名前が書かれています。", "What is there names another authority.")
         }
         Problem::Unreached => visit.say(
-            "DNS またはウェブサーバーに問い合わせできませんでした。",
-            "DNS or the web server could not be asked.",
+            "DNS に正しいレコードがなく、ウェブサーバー(または DNS)に問い合わせできませんでした。レコードの名前(_yakuba. を付けた名前)と内容が下のとおりか、確認してください。",
+            "There is no right record, and the web server (or DNS) could not be asked. Please look whether the name of the record, with _yakuba. in front, and its text are as below.",
         ),
     }
 }
@@ -179,12 +179,12 @@ fn listed(visit: &Visit, powers: &Powers, candidates: &[Candidate]) -> Markup {
         say("職員", "Whose"),
         say("状態", "State"),
     ];
-    let rows = candidates.iter().map(|one| {
+    let rows = candidates.iter().enumerate().map(|(place, one)| {
         let user = one.user.as_str();
         let label = visit.language().pick(format!("{user} を選ぶ"), format!("Choose {user}"));
         let choice = html! {
             @if one.can_be_claimed() && !one.is_put_forward {
-                input type="checkbox" name="user" value=(user) aria-label=(label);
+                input type="checkbox" name={ "user-" (place) } value=(user) aria-label=(label);
             }
         };
         let account = match powers.administers() {

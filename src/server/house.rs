@@ -311,6 +311,8 @@ impl House {
             &metrics,
         )
         .await?;
+        let names: Vec<_> = config.authorities.iter().map(|authority| &*authority.name).collect();
+        accounts.note_demands(&names).await?;
         let mails = Mails::open(mail::Parts {
             store: store.clone(),
             carrier: Arc::new(config.smtp()?),

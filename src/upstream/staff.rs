@@ -57,10 +57,22 @@ impl StaffClaims {
 
     /// What claims say; nothing where a part is missing without which nobody is known.
     pub(crate) fn said(&self, claims: &Map<String, Value>) -> Option<Staff> {
+        // Some providers tell of what can be several in a list, also where there is one.
+        let only = |value: &Value| match value.as_array().map(Vec::as_slice) {
+            Some([only]) => only.clone(),
+            _ => value.clone(),
+        };
+        let claims: &Map<String, Value> =
+            &claims.iter().map(|(name, value)| (name.clone(), only(value))).collect();
         let fill = |template: &Template| {
             let text = template.fill(claims).ok()?;
             let text: String = text.trim().chars().take(LONGEST).collect();
-            (!text.is_empty()).then_some(text)
+            // A name with a line end or a letter that cannot be seen is none, and would be a row or a file of its own for others.
+            let is_odd = |letter: char| {
+                letter.is_control()
+                    || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+            };
+            (!text.is_empty() && !text.contains(is_odd)).then_some(text)
         };
         let some = |template: &Option<Template>| template.as_ref().and_then(fill).unwrap_or_default();
         Some(Staff {

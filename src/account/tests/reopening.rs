@@ -107,3 +107,26 @@ async fn an_administrator_opens_no_account_of_somebody_with_a_duty_and_nobody_wh
     assert!(matches!(refused, Err(Error::Forbidden(why)) if why.contains("server admin")), "{refused:?}");
     accounts.reopen_account(&user, Some(NEW), &operator()).await.unwrap();
 }
+
+#[tokio::test]
+async fn closing_and_opening_again_takes_neither_a_factor_nor_a_lock_away_by_one_administrators_hand() {
+    let town = open_town().await;
+    let accounts = &town.accounts;
+    let (hanako, _) = town.register("hanako", false).await;
+    let (taro, _) = town.register("taro", false).await;
+    let (chief, _) = town.register("chief", false).await;
+    accounts.set_administrator(&chief, true, &operator()).await.unwrap();
+    let by = Actor::user(&chief, true, None);
+    town.with_app(&hanako).await;
+    accounts.set_locked(&taro, true, &by).await.unwrap();
+    for user in [&hanako, &taro] {
+        accounts.close_account(user, &by).await.unwrap();
+        town.has_left(user).await;
+    }
+    let refused = accounts.reopen_account(&hanako, Some(NEW), &by).await;
+    assert!(matches!(refused, Err(Error::Forbidden(why)) if why.contains("second factor")), "{refused:?}");
+    accounts.reopen_account(&hanako, Some(NEW), &operator()).await.unwrap();
+    accounts.reopen_account(&taro, Some(NEW), &by).await.unwrap();
+    let found = accounts.find_account(&taro).await.unwrap().unwrap();
+    assert!(!found.deactivated && found.moderation.locked, "what it was kept from it is kept from");
+}

@@ -222,3 +222,22 @@ async fn one_administrator_opens_no_account_with_a_factor_by_an_identity_whose_w
         assert!(ticket(&town.accounts, &at("192.0.2.1")).await.len() > 8);
     }
 }
+
+#[tokio::test]
+async fn a_login_from_before_a_factor_was_demanded_of_the_provider_has_shown_none() {
+    let upstream = Some(Upstream { makes_accounts: false, demands_way: true });
+    let town = town(Settings { upstream, registration: Registration::Open, ..Settings::default() }).await;
+    let (user, _) = town.register("hanako", false).await;
+    let login = |since| crate::ProviderLogin::new("https://id.test", "1", None, since);
+    let before = login(town.store.head());
+    assert!(town.accounts.was_asked_there(&user, Some(&before)).await.unwrap());
+    town.register("taro", false).await;
+    town.accounts.note_demands(&[kanazawa()]).await.unwrap();
+    let after = login(town.store.head());
+    // Noted once, whichever process starts.
+    town.register("jiro", false).await;
+    town.accounts.note_demands(&[kanazawa()]).await.unwrap();
+    assert!(!town.accounts.was_asked_there(&user, Some(&before)).await.unwrap());
+    assert!(town.accounts.was_asked_there(&user, Some(&after)).await.unwrap());
+    assert!(!town.accounts.was_asked_there(&user, None).await.unwrap());
+}

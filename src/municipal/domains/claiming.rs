@@ -199,7 +199,7 @@ fn told(row: &ClaimRow, person: &organisation::Person, user: &UserId) -> Message
     Message {
         text: Told {
             ja: format!(
-                "このアカウントは、確認済みのメールアドレス {email} により、組織の職員「{name}」（職員番号 {number}）のアカウントになりました。ルーム、メッセージ、端末はそのままです。心当たりがない場合は、管理者にご連絡ください。"
+                "このアカウントは、確認済みのメールアドレス {email} により、組織の職員「{name}」（職員番号 {number}）のアカウントになりました。ルーム、メッセージ、端末はそのままですが、職員としての利用条件（ネットワークや二要素認証など）が適用されます。心当たりがない場合は、管理者にご連絡ください。"
             ),
             en: format!(
                 "By the address {email}, which you have shown to be yours, this account is that of {name} (number {number}) in your organisation by now. Your rooms, messages and devices stay as they are. If you are somebody else, please tell an administrator."

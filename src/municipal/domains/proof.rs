@@ -69,9 +69,12 @@ pub(crate) fn judged(
     match (by_record, by_file) {
         (Ok(Some(true)), _) => Ok(How::Record),
         (_, Ok(Some(true))) => Ok(How::File),
+        // DNS has answered with another name: a domain for mail alone has no web server, and what is wrong with its record is what
+        // helps.
+        (Ok(Some(false)), _) => Err(Problem::Other),
         (Err(_), _) | (_, Err(_)) => Err(Problem::Unreached),
         (Ok(None), Ok(None)) => Err(Problem::Absent),
-        (Ok(Some(false)), _) | (_, Ok(Some(false))) => Err(Problem::Other),
+        (_, Ok(Some(false))) => Err(Problem::Other),
     }
 }
 
@@ -100,6 +103,7 @@ mod tests {
             (Ok(Vec::new()), Ok(Some("<html>kanazawa.test</html>".to_owned())), Err(Problem::Absent)),
             (Err(away()), Ok(None), Err(Problem::Unreached)),
             (Ok(Vec::new()), Err(away()), Err(Problem::Unreached)),
+            (Ok(vec![other()]), Err(away()), Err(Problem::Other)),
         ] {
             assert_eq!(
                 judged(server_name!("kanazawa.test"), &records, &file),

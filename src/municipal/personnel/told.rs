@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 
 use base::Timestamp;
+use intake::{Encoding, How, Separator};
 use ruma::{ServerName, UserId};
 use store::{Batch, CommitError, Order as Direction, Range};
 
@@ -109,13 +110,16 @@ impl Personnel {
         for (account, row) in &told {
             let cells = [&row.number, &row.name, &row.reading, &row.unit, &row.title, account];
             for (place, cell) in cells.into_iter().enumerate() {
+                let cell: String = cell.chars().filter(|letter| !letter.is_control()).collect();
                 let cell = cell.replace('"', "\"\"");
                 write!(file, "{}\"{cell}\"", if place == 0 { "" } else { "," }).unwrap_or_default();
             }
             file.push('\n');
         }
-        let import =
-            Import { file: FileBytes::new(file.into_bytes()), is_part: true, mapping: None, ..import };
+        // Nothing is guessed of it: what somebody is called must not be what the file is.
+        let how = How { encoding: Some(Encoding::Utf8), separator: Some(Separator::Comma) };
+        let file = FileBytes::new(file.into_bytes());
+        let import = Import { file, how, is_part: true, mapping: None, ..import };
         self.import(authority, &import, by).await
     }
 }

@@ -45,7 +45,7 @@ impl Scim {
             self.store.commit(batch).await.map_err(account::Error::from)?;
         }
         Err(Error::Kept(format!(
-            "{user}: 管理者のアカウントは、連携元からは停止できません。セッションはすべて終了しました。停止するには、先に管理者権限を外してください。 / accounts of administrators are not ended by a source; all sessions were ended; take the administration away first"
+            "{user}: 管理者のアカウントは、連携元からは停止できません。最初の要求のときに、セッションはすべて終了しました。停止するには、先に管理者権限を外してください。 / accounts of administrators are not ended by a source; all sessions were ended when this was first asked for; take the administration away first"
         )))
     }
 
@@ -81,7 +81,8 @@ impl Scim {
             let notice = Notice {
                 kind: TimelineEventType::RoomMessage,
                 content: content.map_err(|_| Error::Damaged)?,
-                txn: Some(format!("scim.kept/{user}/{}/{to}", row.at.millis()).into()),
+                // Of a source that says now this and now that it is told once a day.
+                txn: Some(format!("scim.kept/{user}/{}/{to}", row.at.millis() / 86_400_000).into()),
             };
             match self.accounts.send_notice(&to, notice, &Actor::server()).await {
                 // Whoever is no longer there is not told.

@@ -259,7 +259,12 @@ async fn what_is_said_of_people_as_staff_is_told_at_each_sign_in_where_all_of_it
     for more in [
         // Without a number nobody is known, and what is no text is nothing.
         json!({ "department": "防災課" }),
-        json!({ "department": ["防災課"], "employee_number": "00012" }),
+        json!({ "department": ["防災課", "人事課"], "employee_number": "00012" }),
+        // What would be a line, a column or a file of its own for others.
+        json!({ "department": "防災課\n1\t別人", "employee_number": "00012" }),
+        json!({ "department": "防災課", "employee_number": "00012\u{0}" }),
+        // A list of one is that one.
+        json!({ "department": ["税務課"], "employee_number": ["00012"] }),
         json!({ "department": "総務部 防災課", "employee_number": " 00012 ", "title": "課長補佐" }),
         json!({ "department": "人事課", "employee_number": "00012" }),
     ] {
@@ -274,7 +279,8 @@ async fn what_is_said_of_people_as_staff_is_told_at_each_sign_in_where_all_of_it
             (user.as_str(), staff.number.as_str(), staff.unit.as_str(), staff.title.chars().count())
         })
         .collect();
-    assert_eq!(said, [("@hanako:hs1", "00012", "総務部 防災課", 4), ("@hanako:hs1", "00012", "人事課", 0)]);
+    let of = |unit, letters| ("@hanako:hs1", "00012", unit, letters);
+    assert_eq!(said, [of("税務課", 0), of("総務部 防災課", 4), of("人事課", 0)]);
 }
 
 #[tokio::test]

@@ -177,6 +177,17 @@ async fn what_an_identity_provider_has_told_becomes_one_set_and_ends_nobody() {
     assert_eq!(of("山\"本\", 花子"), Some(Kind::New), "{lines:?}");
     assert!(lines.iter().all(|line| !matches!(line.kind, Kind::Ended | Kind::Wrong)), "{lines:?}");
     assert_eq!(set.guards.iter().map(|guard| guard.kind).collect::<Vec<_>>(), []);
+    // What somebody is called makes no other row, column or file of what was told.
+    let forged = "z\n職員番号\t氏名\t所属\tアカウント\n5\t被害 者子\t総務部\ttaro\n\u{0}\u{1b}$B";
+    let other = user_id!("@aaa:kanazawa.test");
+    town.desk.note_told(other, &Told { number: "00077", name: forged, ..told }).await.unwrap();
+    let Answer::Imported(imported) = ask("人事").await.unwrap() else { panic!() };
+    let lines = town.lines(imported.set.unwrap().0).await;
+    assert!(
+        lines.iter().any(|line| line.about.contains("髙橋 一郎") && line.kind == Kind::Moved),
+        "{lines:?}"
+    );
+    assert!(lines.iter().all(|line| !line.about.starts_with('5')), "{lines:?}");
     // What was told more than a year ago of somebody who never came again is nothing any more.
     town.hand.advance(Duration::from_secs(401 * 86_400));
     let Answer::Known(ours) = town.ask(Order::Known).await.unwrap() else { panic!() };

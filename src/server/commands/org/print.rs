@@ -169,6 +169,7 @@ pub(super) fn columns(columns: &Columns) -> anyhow::Result<()> {
         ))?;
     }
     match &columns.doubt {
+        None if columns.lost_zeros.is_some() => {}
         Some(doubt) => say(said(doubt))?,
         None => say(&tr!("このまま取り込めます", "an import takes it as it is"))?,
     }

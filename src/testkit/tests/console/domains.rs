@@ -98,7 +98,7 @@ async fn an_account_with_an_address_of_a_proven_domain_is_somebodys_once_two_hav
         assert!(page.contains(said), "{said}: {page}");
     }
     assert!(!page.contains("taro.t"), "{page}");
-    let early = officer.post(DOMAINS, DOMAINS, &[("user", taro.id().as_str())]).await;
+    let early = officer.post(DOMAINS, DOMAINS, &[("user-0", taro.id().as_str())]).await;
     assert_eq!(early.status, StatusCode::BAD_REQUEST, "{}", early.text);
     // Somebody else's proof is none.
     net.publish("_yakuba.city.kanazawa.test", &["v=spf1 -all", "yakuba-authority=wajima.test"]);
@@ -128,7 +128,7 @@ async fn an_account_with_an_address_of_a_proven_domain_is_somebodys_once_two_hav
         "@toldof:kanazawa.test",
         "@taro.t:wajima.test",
     ] {
-        let answer = officer.post(DOMAINS, DOMAINS, &[("user", other)]).await;
+        let answer = officer.post(DOMAINS, DOMAINS, &[("user-0", other)]).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{other}: {}", answer.text);
     }
     // Whoever only reads, or is nobody here, has nothing to do with it.
@@ -136,7 +136,7 @@ async fn an_account_with_an_address_of_a_proven_domain_is_somebodys_once_two_hav
     assert_eq!(reader.get(DOMAINS).await.status, StatusCode::FORBIDDEN);
 
     let room = taro.create_room(testkit::Preset::PrivateChat).await;
-    let made = officer.post(DOMAINS, DOMAINS, &[("user", taro.id().as_str())]).await;
+    let made = officer.post(DOMAINS, DOMAINS, &[("user-0", taro.id().as_str())]).await;
     assert_eq!(made.status, StatusCode::SEE_OTHER, "{}", made.text);
     let set = made.location.unwrap();
     let page = officer.open(DOMAINS).await;
@@ -177,7 +177,7 @@ async fn what_two_do_at_once_is_done_once_and_what_is_over_by_then_is_not_done()
     applied(&server, (&mut officer, &mut chief), &set).await;
     let taro = registered(&server, "taro.t", "taro@city.kanazawa.test").await;
     check(&mut officer).await;
-    let user = [("user", taro.id().as_str())];
+    let user = [("user-0", taro.id().as_str())];
     let [first, second] = [0, 1].map(|_| officer.clone());
     let (mut first, mut second) = (first, second);
     let both = tokio::join!(first.post(DOMAINS, DOMAINS, &user), second.post(DOMAINS, DOMAINS, &user));
@@ -194,6 +194,6 @@ async fn what_two_do_at_once_is_done_once_and_what_is_over_by_then_is_not_done()
         .remove_email(jiro.id(), "jiro@city.kanazawa.test", &audit::Actor::operator("test"))
         .await
         .unwrap();
-    let late = officer.post(DOMAINS, DOMAINS, &[("user", jiro.id().as_str())]).await;
+    let late = officer.post(DOMAINS, DOMAINS, &[("user-0", jiro.id().as_str())]).await;
     assert_eq!(late.status, StatusCode::BAD_REQUEST, "{}", late.text);
 }

@@ -93,7 +93,7 @@ fn deeds(set: &str) -> Vec<(String, Fields, [bool; 4])> {
         ),
         (
             "/_yakuba/console/domains".to_owned(),
-            vec![("user", "@victim:kanazawa.test")],
+            vec![("user-0", "@victim:kanazawa.test")],
             [true, true, false, false],
         ),
         // Who administers and watches over the audit log as well: neither alone.

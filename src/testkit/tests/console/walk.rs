@@ -107,7 +107,7 @@ async fn every_route_that_changes_something_leaves_a_row_for_each_of_its_deeds()
     }
     let others = ["case.ask", "organisation.approve", "case.approve", "case.carry_out"];
     seen("/_yakuba/console/changes/{id}", "organisation.apply", &others).await;
-    let answer = officer.post(DOMAINS, DOMAINS, &[("user", taro.id().as_str())]).await;
+    let answer = officer.post(DOMAINS, DOMAINS, &[("user-0", taro.id().as_str())]).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
     seen(DOMAINS, "domains.put_forward", &["organisation.propose"]).await;
     let undo = format!("{set}/undo");
