@@ -3,8 +3,6 @@
 use serde::{Deserialize, Serialize};
 use store::row;
 
-use crate::Moderation;
-
 /// An account that was closed lately.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ClosedRow {
@@ -16,8 +14,12 @@ pub(crate) struct ClosedRow {
     pub(crate) given: Option<String>,
     /// Whether its user had a second factor, which is gone.
     pub(crate) had_factor: bool,
-    /// What it was kept from.
-    pub(crate) kept_from: Moderation,
+    /// Whether it was locked.
+    pub(crate) locked: bool,
+    /// Whether it was suspended.
+    pub(crate) suspended: bool,
+    /// Whether an identity system had locked it.
+    pub(crate) by_source: bool,
 }
 row!(ClosedRow, schema = 1);
 
@@ -25,7 +27,7 @@ row!(ClosedRow, schema = 1);
 mod tests {
     use store::Value;
 
-    use super::{ClosedRow, Moderation};
+    use super::ClosedRow;
 
     #[test]
     fn a_row_has_the_bytes_that_are_on_disk() {
@@ -34,7 +36,9 @@ mod tests {
             fields: vec![("f".into(), b"\"a\"".to_vec())],
             given: Some("b".into()),
             had_factor: true,
-            kept_from: Moderation { locked: true, suspended: false, by_source: true },
+            locked: true,
+            suspended: false,
+            by_source: true,
         };
         assert_eq!(&closed.encode()[..], b"\x01\x01\x01\x01f\x03\"a\"\x01\x01b\x01\x01\x00\x01");
     }

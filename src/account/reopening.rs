@@ -63,12 +63,15 @@ impl Accounts {
         let moderation = store.get(&tables::MODERATION, key).await?;
         batch.require(&tables::MODERATION, key, moderation.as_ref());
         let fields = fields.into_iter().map(|((_, field), value)| (field, value.to_vec())).collect();
+        let Moderation { locked, suspended, by_source } = moderation.unwrap_or_default();
         let closed = ClosedRow {
             at_ms: self.now_ms(),
             fields,
             given: given.map(|given| given.called),
             had_factor: self.factors(user).await?.is_any(),
-            kept_from: moderation.unwrap_or_default(),
+            locked,
+            suspended,
+            by_source,
         };
         batch.put(&tables::CLOSED, key, &closed);
         Ok(())
@@ -130,8 +133,10 @@ impl Accounts {
                 "the account of somebody who had a second factor is opened again at the command line only",
             ));
         }
-        if closed.kept_from != Moderation::default() {
-            batch.put(&tables::MODERATION, key, &closed.kept_from);
+        let ClosedRow { locked, suspended, by_source, .. } = closed;
+        let kept_from = Moderation { locked, suspended, by_source };
+        if kept_from != Moderation::default() {
+            batch.put(&tables::MODERATION, key, &kept_from);
         }
         batch.require(&tables::CHORES, &chore, None);
         batch.require(&tables::CLOSED, key, Some(&closed));

@@ -28,8 +28,7 @@ pub(crate) static DEVICES: Table<(String, String), DeviceRow> =
     Table::new(101, "account.devices", Tuning::Small);
 /// When and from where a device was last seen, written late; key: user id, device id.
 pub(crate) static SEEN: Table<(String, String), SeenRow> = Table::new(102, "account.seen", Tuning::Small);
-/// When a user last did something of which no device tells any more: on devices that have ended, and in browsers at our pages,
-/// which are none; key: user id; value: milliseconds since 1970. What his devices tell may be later.
+/// When a user last did something of which no device tells any more, in milliseconds since 1970; key: user id.
 pub(crate) static LAST_USED: Table<String, u64> = Table::new(168, "account.last_used", Tuning::Small);
 /// Devices signed in before their owner had a second factor ([`crate::unproved`]); key: user id, device id.
 pub(crate) static UNPROVED: Table<(String, String), ()> = Table::new(169, "account.unproved", Tuning::Small);
