@@ -43,11 +43,11 @@ pub(super) fn cases() -> Vec<Case> {
         .rows(&["2:1 表 能ソ 十予"]),
         case(
             "a backslash is one, escapes nothing, and is no ¥",
-            [HEADER_CP932.as_slice(), &cp932("1,山田 花子,,,\"総務\\課\\\",主査,,\r\n")].concat(),
+            [HEADER_CP932.as_slice(), &cp932("1,山田 花子,,,総務課,\"主\\査\\\",,\r\n")].concat(),
         )
-        .rows(&["2:1 山田 花子 総務\\課\\ 主査"]),
-        case("the same in UTF-8", usual("1,山田 花子,,,\"総務\\課\\\",主査,,\r\n"))
-            .rows(&["2:1 山田 花子 総務\\課\\ 主査"]),
+        .rows(&["2:1 山田 花子 総務課 主\\査\\"]),
+        case("the same in UTF-8", usual("1,山田 花子,,,総務課,\"主\\査\\\",,\r\n"))
+            .rows(&["2:1 山田 花子 総務課 主\\査\\"]),
         case("letters of NEC: ① Ⅲ ㈱", cp932(&format!("{HEADER}1,山田 花子,,,総務課①,主査Ⅲ,,\r\n")))
             .rows(&["2:1 山田 花子 総務課① 主査Ⅲ"]),
         case("外字 in a name", one(b"\xf0\x40\x93\x63")).problems(&["! 2:2 Cell OwnLetter '\\u{e000}'"]),

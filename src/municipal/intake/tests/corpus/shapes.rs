@@ -41,7 +41,7 @@ pub(super) fn cases() -> Vec<Case> {
             "a fault behind a cell of two lines is told by its row",
             usual("1,山田 花子,,,\"総務\r\n課\",,,\n2,田中 太郎,,,,,2026/2/30,\n3,佐藤 次郎,,,,,,\n"),
         )
-        .rows(&["2:1 山田 花子 総務 課", "4:3 佐藤 次郎"])
+        .rows(&["2:1 山田 花子 総務/課", "4:3 佐藤 次郎"])
         .problems(&["! 3:7 Date Impossible"]),
         case(
             "a letter that is none behind a cell of two lines: row and line are told apart",
