@@ -54,8 +54,8 @@ async fn check(browser: &mut Browser) -> String {
 
 /// The accounts that a page offers to be chosen.
 fn offered(page: &str) -> Vec<String> {
-    let all = page.split("name=\"user\" value=\"").skip(1);
-    all.map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
+    let boxes = page.split("<input").filter(|input| input.contains("type=\"checkbox\" name=\"user-"));
+    boxes.map(|input| input.split("value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()).collect()
 }
 
 /// Whose an account is, by the organisation of today.
