@@ -88,6 +88,27 @@ impl Wish {
     }
 }
 
+/// Who asks that rules be changed: personnel officers and administrators.
+pub(crate) fn may_ask(standing: Standing, duties: &BTreeSet<Duty>) -> bool {
+    standing.administers || duties.contains(&Duty::Personnel)
+}
+
+/// Refuses everybody else.
+pub(crate) fn must_ask(asked: &Asked<'_>) -> Result<(), KindError> {
+    match may_ask(asked.standing, &asked.duties) {
+        true => Ok(()),
+        false => Err(KindError::Refused(words!(
+            "申請できるのは、人事担当と全体管理者です。",
+            "Only personnel officers and administrators ask for this."
+        ))),
+    }
+}
+
+/// Two administrators agree who do not ask.
+pub(crate) fn two_others() -> Vec<Step> {
+    vec![Step { who: vec![Who::Administrator], count: 2, asker_may: false, reminds_after_hours: 72 }]
+}
+
 /// The rules as they are today.
 pub(crate) async fn shown(rules: &Rules, authority: &ServerName) -> Result<Shown, KindError> {
     let by = audit::Actor::server();
@@ -142,7 +163,7 @@ impl Kind for RuleDays {
     }
 
     fn is_for(&self, standing: Standing, duties: &BTreeSet<Duty>) -> bool {
-        standing.administers || duties.contains(&Duty::Personnel)
+        may_ask(standing, duties)
     }
 
     async fn fields(&self, authority: &ServerName) -> Result<Vec<Field>, KindError> {
@@ -196,12 +217,7 @@ impl Kind for RuleDays {
     }
 
     async fn plan(&self, asked: &Asked<'_>) -> Result<Plan, KindError> {
-        if !asked.standing.administers && !asked.duties.contains(&Duty::Personnel) {
-            return Err(KindError::Refused(words!(
-                "申請できるのは、人事担当と全体管理者です。",
-                "Only personnel officers and administrators ask for this."
-            )));
-        }
+        must_ask(asked)?;
         let wish = Wish::of(asked.fields)?;
         let shown = shown(&self.rules, asked.authority).await?;
         let rule = shown.rules.into_iter().find(|shown| shown.id == wish.rule);
@@ -222,18 +238,7 @@ impl Kind for RuleDays {
                 )
             }
         };
-        Ok(Plan {
-            title,
-            subjects: Vec::new(),
-            steps: vec![Step {
-                who: vec![Who::Administrator],
-                count: 2,
-                asker_may: false,
-                reminds_after_hours: 72,
-            }],
-            expires_in: EXPIRES_IN,
-            until: None,
-        })
+        Ok(Plan { title, subjects: Vec::new(), steps: two_others(), expires_in: EXPIRES_IN, until: None })
     }
 
     async fn carry_out(&self, it: It<'_>) -> Result<Effect, KindError> {

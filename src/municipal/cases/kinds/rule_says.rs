@@ -14,12 +14,11 @@ use rules::{History, Levels, Members, Moderators, Rule, RuleId, Rules, Template,
 use ruma::ServerName;
 
 use crate::{
-    case::{Step, Who},
     field::{Field, FieldKind, Fields},
     kind::{Asked, Effect, It, Kind, KindError, Plan},
     kinds::{
         adoption::of_rules,
-        rule_days::{MOST_AHEAD, MOST_CHOICES, said_of, shown, still_said},
+        rule_days::{MOST_AHEAD, MOST_CHOICES, may_ask, must_ask, said_of, shown, still_said, two_others},
     },
     people::Standing,
     words::{Told, words},
@@ -180,7 +179,7 @@ impl Kind for RuleSays {
     }
 
     fn is_for(&self, standing: Standing, duties: &BTreeSet<Duty>) -> bool {
-        standing.administers || duties.contains(&Duty::Personnel)
+        may_ask(standing, duties)
     }
 
     fn page(&self, _fields: &Fields) -> Option<String> {
@@ -308,12 +307,7 @@ impl Kind for RuleSays {
     }
 
     async fn plan(&self, asked: &Asked<'_>) -> Result<Plan, KindError> {
-        if !self.is_for(asked.standing, &asked.duties) {
-            return Err(KindError::Refused(words!(
-                "申請できるのは、人事担当と全体管理者です。",
-                "Only personnel officers and administrators ask for this."
-            )));
-        }
+        must_ask(asked)?;
         let wish = Wish::of(asked.fields)?;
         let old = self.old(asked.authority, &wish).await?;
         let says = self.wished(asked.authority, asked.fields, (old.as_ref(), asked.day)).await?;
@@ -333,12 +327,7 @@ impl Kind for RuleSays {
                 "the rule “{title}” {en} from {from} on ({makes} rooms made, {joins} come in, {leaves} leave)"
             ),
             subjects: Vec::new(),
-            steps: vec![Step {
-                who: vec![Who::Administrator],
-                count: 2,
-                asker_may: false,
-                reminds_after_hours: 72,
-            }],
+            steps: two_others(),
             expires_in: EXPIRES_IN,
             until: None,
         })
