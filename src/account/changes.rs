@@ -47,6 +47,20 @@ impl Accounts {
         change: &AccountChange,
         by: &Actor,
     ) -> Result<(), Error> {
+        self.change_account_while(user, change, by, &|_| {}).await
+    }
+
+    /// The same for who may do it for as long as stands what `demand` puts into the batch.
+    ///
+    /// # Errors
+    /// As [`Accounts::change_account`]; [`Error::Contended`] where it stands no more.
+    pub async fn change_account_while(
+        &self,
+        user: &UserId,
+        change: &AccountChange,
+        by: &Actor,
+        demand: &(dyn Fn(&mut Batch) + Send + Sync),
+    ) -> Result<(), Error> {
         self.refuse_own(user).await?;
         if let Some(secret) = &change.password {
             self.check_password_rules(user.server_name(), &secret.text)?;
@@ -66,6 +80,7 @@ impl Accounts {
             let Some(done) = self.put_change(&mut batch, user, (change, hash.as_deref()), by).await? else {
                 return Ok(());
             };
+            demand(&mut batch);
             match self.commit_end(batch, &done.ended).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 Err(error) => return Err(error),
@@ -105,7 +120,9 @@ impl Accounts {
     pub(crate) async fn put_no_duty(&self, batch: &mut Batch, user: &UserId) -> Result<bool, Error> {
         duties::has_none(&self.inner.store, batch, user).await.map_err(|error| match error {
             duties::Error::Store(error) => Error::from(error),
-            duties::Error::TooMany(_) | duties::Error::Commit(_) => Error::Contended,
+            duties::Error::TooMany(_) | duties::Error::TooManyParts(_) | duties::Error::Commit(_) => {
+                Error::Contended
+            }
         })
     }
 

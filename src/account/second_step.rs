@@ -538,6 +538,8 @@ impl Accounts {
 pub(crate) fn of_duties(error: duties::Error) -> Error {
     match error {
         duties::Error::Store(error) => Error::from(error),
-        duties::Error::TooMany(_) | duties::Error::Commit(_) => Error::Contended,
+        duties::Error::TooMany(_) | duties::Error::TooManyParts(_) | duties::Error::Commit(_) => {
+            Error::Contended
+        }
     }
 }

@@ -211,7 +211,7 @@ impl Accounts {
             .map(|it| it.device.as_str())
             .collect();
         let ends = |device: &str| !others.contains(device);
-        self.end_sessions(user, Action::SignOutEverywhere, by, ends).await
+        self.end_sessions(user, Action::SignOutEverywhere, by, ends, &|_| {}).await
     }
 
     async fn row_for_service(&self, service: &AppService, user: &UserId) -> Result<tables::UserRow, Error> {

@@ -243,7 +243,7 @@ impl Accounts {
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logout>
     pub async fn log_out(&self, user: &UserId, device: &DeviceId, by: &Actor) -> Result<(), Error> {
-        self.end_sessions(user, Action::SignOut, by, |ended| ended == device.as_str()).await
+        self.end_sessions(user, Action::SignOut, by, |ended| ended == device.as_str(), &|_| {}).await
     }
 
     /// Ends all sessions of a user and removes all devices, as `by` wishes.
@@ -253,7 +253,20 @@ impl Accounts {
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logoutall>
     pub async fn log_out_everywhere(&self, user: &UserId, by: &Actor) -> Result<(), Error> {
-        self.end_sessions(user, Action::SignOutEverywhere, by, |_| true).await
+        self.log_out_everywhere_while(user, by, &|_| {}).await
+    }
+
+    /// The same for who may do it for as long as stands what `demand` puts into the batch.
+    ///
+    /// # Errors
+    /// [`Error::Contended`] where it stands no more; [`Error::Store`].
+    pub async fn log_out_everywhere_while(
+        &self,
+        user: &UserId,
+        by: &Actor,
+        demand: &(dyn Fn(&mut Batch) + Send + Sync),
+    ) -> Result<(), Error> {
+        self.end_sessions(user, Action::SignOutEverywhere, by, |_| true, demand).await
     }
 
     /// Ends the sessions of some devices of a user and removes these, without asking the user: for administrators, as `by` is
@@ -267,7 +280,7 @@ impl Accounts {
         devices: &HashSet<String>,
         by: &Actor,
     ) -> Result<(), Error> {
-        self.end_sessions(user, Action::RemoveDevices, by, |ended| devices.contains(ended)).await
+        self.end_sessions(user, Action::RemoveDevices, by, |ended| devices.contains(ended), &|_| {}).await
     }
 
     pub(crate) async fn end_sessions(
@@ -276,10 +289,12 @@ impl Accounts {
         what: Action,
         by: &Actor,
         ends: impl Fn(&str) -> bool,
+        demand: &(dyn Fn(&mut Batch) + Send + Sync),
     ) -> Result<(), Error> {
         let mut attempts = Attempts::default();
         loop {
             let mut batch = Batch::new();
+            demand(&mut batch);
             self.put_still_administers(&mut batch, user, by).await?;
             let ended = self.end_devices(&mut batch, user, &ends).await?;
             if what == Action::SignOutEverywhere {

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use ::account::{Account, AccountOrder, AccountPage, AccountQuery, Browser};
+use ::account::{Account, AccountChange, AccountOrder, AccountPage, AccountQuery, Browser};
 use audit::Action;
 use base::Timestamp;
+use duties::Part;
 use pages::{Markup, PageError, Visit, html};
 use ruma::{OwnedUserId, UserId};
+use store::Batch;
 use web::{ApiError, Open, RawCall, Response, StatusCode};
 
 use crate::{
-    console::{ACCOUNT, ACCOUNTS, Console, actor},
+    console::{ACCOUNT, ACCOUNTS, Console, actor, not_yours},
     csv,
     frame::{field, link, moment, page, password_field, table, text},
     powers::Powers,
@@ -40,6 +42,10 @@ const DONE: [(&str, (&str, &str)); 6] = [
 /// Longest text that is looked for, in letters.
 const LONGEST: usize = 100;
 
+/// What a department administrator does to accounts: what stops something, and nothing that lets it go on, which may have been
+/// stopped by others.
+const OF_A_PART: [&str; 3] = ["sign_out", "suspend", "lock"];
+
 impl Console {
     /// Accounts of the visited authority, in turn.
     pub(crate) async fn list_accounts(
@@ -49,6 +55,41 @@ impl Console {
     ) -> Result<AccountPage, PageError> {
         let _turn = self.turn(visit).await?;
         Ok(self.accounts.list_accounts(visit.authority(), query).await?)
+    }
+
+    /// Refuses accounts that are not of a visitor's part of the organisation, as if there were none, if he does not administer.
+    async fn must_be_within(&self, powers: &Powers, user: &UserId) -> Result<(), PageError> {
+        let is_within =
+            powers.administers() || self.personnel.is_within(user, powers.scope()).await.map_err(told)?;
+        if is_within { Ok(()) } else { Err(PageError::not_found()) }
+    }
+
+    /// What a batch demands by which somebody does something to another's account, if he does not administer: that he still
+    /// sees to a part, and that the other one has no say of his own.
+    ///
+    /// # Errors
+    /// 403.
+    async fn demand_over(
+        &self,
+        browser: &Browser,
+        powers: &Powers,
+        user: &UserId,
+    ) -> Result<Box<dyn Fn(&mut Batch) + Send + Sync>, PageError> {
+        if powers.administers() {
+            // Accounts ask that themselves.
+            return Ok(Box::new(|_| {}));
+        }
+        let account = self.accounts.find_account(user).await?.ok_or_else(PageError::not_found)?;
+        let (held, has_none) = self.duties.demand(user).await.map_err(told)?;
+        if account.admin || account.guest || !held.is_empty() {
+            return Err(not_yours());
+        }
+        let same = |now: &Powers| now.scope() == powers.scope();
+        let (_, still) = self.demand(browser, &same).await?;
+        Ok(Box::new(move |batch| {
+            has_none(batch);
+            still(batch);
+        }))
     }
 }
 
@@ -174,10 +215,11 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
     let handler = async |visit: Visit, browser: Browser, powers: Powers| {
         let query = visit.query()?;
         let user = meant(&visit, query.get("user"))?;
+        console.must_be_within(&powers, &user).await?;
         console.note(&visit, (&browser, &powers), (Action::ReadAccount, user.as_str(), "account")).await?;
         one(&console, &visit, (&browser, &powers), &user, query.get("done"), None).await
     };
-    console.answer(call, Powers::administers, handler).await
+    console.answer(call, Powers::sees_accounts, handler).await
 }
 
 /// Whose account is meant: one of the visited authority's.
@@ -196,9 +238,13 @@ pub(crate) async fn one(
 ) -> Result<Response, PageError> {
     let account = console.accounts.find_account(user).await?.ok_or_else(PageError::not_found)?;
     let devices = console.accounts.devices(user).await?;
-    let duties = console.duties.of(user).await.map_err(told)?;
-    let duties: Vec<_> =
-        duties.into_iter().map(|duty| visit.language().pick(duty.names().0, duty.names().1)).collect();
+    let held = console.duties.held(user).await.map_err(told)?;
+    let duties =
+        held.duties.iter().map(|duty| duty.names()).chain((!held.parts.is_empty()).then_some(Part::NAMES));
+    let duties: Vec<_> = duties.map(|names| visit.language().pick(names.0, names.1)).collect();
+    let administers = powers.administers();
+    // Whoever has a say of his own is no matter of a department.
+    let is_apart = account.admin || account.guest || !held.is_empty();
     let say = |japanese, english| visit.say(japanese, english);
     let heads = [say("端末", "Device"), say("最後の利用", "Last used")];
     let rows = devices.iter().take(PAGE).map(|device| {
@@ -224,13 +270,13 @@ pub(crate) async fn one(
             dt { (say("作成", "Made")) } dd { (created) }
             dt { (say("最後の利用", "Last used")) } dd { (seen) }
         } }
-        @if !account.deactivated && *account.user_id != *browser.user_id {
-            (deeds(console, visit, browser, &account).await?)
+        @if !account.deactivated && *account.user_id != *browser.user_id && (administers || !is_apart) {
+            (deeds(console, visit, (browser, powers), &account).await?)
         }
-        @if let Some(until) = reopens {
+        @if let Some(until) = reopens.filter(|_| administers) {
             (reopening(visit, &account, until, &password_field(&console.accounts, visit, browser).await?))
         }
-        (recovery::section(console, visit, (browser, powers), &account).await?)
+        @if administers { (recovery::section(console, visit, (browser, powers), &account).await?) }
         h2 { (say("サインインしているアプリの端末", "Devices of apps that are signed in")) " (" (devices.len()) ")" }
         @if devices.is_empty() {
             p { (say("ありません。", "There are none.")) }
@@ -274,13 +320,13 @@ fn reopening(visit: &Visit, account: &Account, until: Timestamp, password: &Mark
 async fn deeds(
     console: &Console,
     visit: &Visit,
-    browser: &Browser,
+    (browser, powers): (&Browser, &Powers),
     account: &Account,
 ) -> Result<Markup, PageError> {
     let say = |japanese, english| visit.say(japanese, english);
     let (locked, suspended) = (account.moderation.locked, account.moderation.suspended);
     // Nothing is chosen before somebody chooses, so that no key by itself does any of it.
-    let choices = [
+    let mut choices = vec![
         ("sign_out", say("すべての端末をサインアウトさせる", "Sign all devices out")),
         if suspended {
             ("resume", say("利用停止を解除する", "Let it speak again"))
@@ -293,10 +339,15 @@ async fn deeds(
             ("lock", say("ロックする（すべての端末で使えなくなります）", "Lock it: no device works any more"))
         },
     ];
+    choices.retain(|(word, _)| powers.administers() || OF_A_PART.contains(word));
     Ok(html! {
         form.card method="post" action=(ACCOUNT) {
             (visit.proof())
             input type="hidden" name="user" value=(account.user_id);
+            @if !powers.administers() { p.note { (say(
+                "端末の紛失などのときに、すぐに止めるためのものです。解除は全体管理者が行います。",
+                "For when something has to be stopped at once, such as after a lost device; an administrator lets it go on.",
+            )) } }
             (password_field(&console.accounts, visit, browser).await?)
             (field("do", say("何を行うか", "What to do"), "", html! {
                 select id="do" name="do" required {
@@ -321,6 +372,10 @@ pub(crate) async fn change(console: Arc<Console>, call: RawCall<Open>) -> Result
                 "You cannot do this to your own account.",
             ));
         }
+        console.must_be_within(&powers, &user).await?;
+        if !powers.administers() && !OF_A_PART.contains(&form.get("do")) {
+            return Err(not_yours());
+        }
         if let Err(error) =
             console.accounts.confirm_own(&browser, form.get("password"), visit.address()).await
         {
@@ -334,13 +389,19 @@ pub(crate) async fn change(console: Arc<Console>, call: RawCall<Open>) -> Result
         if is_closed != Some(form.get("do") == "reopen") {
             return Err(PageError::not_found());
         }
-        let done = match form.get("do") {
-            "lock" => accounts.set_locked(&user, true, &by).await,
-            "unlock" => accounts.set_locked(&user, false, &by).await,
-            "suspend" => accounts.set_suspended(&user, true, &by).await,
-            "resume" => accounts.set_suspended(&user, false, &by).await,
-            "reopen" => accounts.reopen_account(&user, form.find("new_password"), &by).await,
-            "sign_out" => accounts.log_out_everywhere(&user, &by).await,
+        let demand = console.demand_over(&browser, &powers, &user).await?;
+        let change = |locked, suspended| AccountChange { locked, suspended, ..AccountChange::default() };
+        let change = match form.get("do") {
+            "lock" => Some(change(Some(true), None)),
+            "unlock" => Some(change(Some(false), None)),
+            "suspend" => Some(change(None, Some(true))),
+            "resume" => Some(change(None, Some(false))),
+            _ => None,
+        };
+        let done = match (change, form.get("do")) {
+            (Some(change), _) => accounts.change_account_while(&user, &change, &by, &*demand).await,
+            (None, "reopen") => accounts.reopen_account(&user, form.find("new_password"), &by).await,
+            (None, "sign_out") => accounts.log_out_everywhere_while(&user, &by, &*demand).await,
             _ => return Err(PageError::not_found()),
         };
         match done {
@@ -366,5 +427,5 @@ pub(crate) async fn change(console: Arc<Console>, call: RawCall<Open>) -> Result
             }
         }
     };
-    console.answer(call, Powers::administers, handler).await
+    console.answer(call, Powers::sees_accounts, handler).await
 }

@@ -43,6 +43,10 @@ impl Deed {
         Self::MakeBody,
     ];
 
+    /// Those that are of a part of the organisation: `personnel` refuses others there.
+    pub(crate) const OF_A_PART: [Self; 5] =
+        [Self::Charge, Self::Address, Self::Away, Self::Back, Self::UseName];
+
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::MakeUnit => "make_unit",

@@ -15,11 +15,14 @@ use crate::{
     console::{CHANGES, Console, IMPORT, not_yours, unexpected},
     frame::{day, field, link, moment, page, say, table, text},
     powers::Powers,
-    short::{hour, in_short, path_of},
+    short::{hour, in_short, may_see, path_of},
 };
 
 /// Change sets on one page.
 const PAGE: usize = 50;
+
+/// Change sets among which those are looked for that somebody has made.
+const MOST_LOOKED_AT: usize = 1_000;
 
 /// Numbers that one form names.
 const MOST_NUMBERS: usize = 1_000;
@@ -36,11 +39,13 @@ const ENCODINGS: [(&str, Encoding); 5] = [
 pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let handler = async |visit: Visit, browser: Browser, powers: Powers| {
         let before = visit.query()?.get("before").parse().ok().map(SetId);
-        // One more tells whether there are others behind.
-        let order = Order::List { before, limit: PAGE + 1 };
-        let Answer::List(mut sets) = console.ask(&visit, &browser, order).await? else {
+        // One more tells whether there are others behind; of all that there are somebody has made few.
+        let limit = if powers.reads_organisation() { PAGE + 1 } else { MOST_LOOKED_AT };
+        let Answer::List(mut sets) = console.ask(&visit, &browser, Order::List { before, limit }).await?
+        else {
             return Err(unexpected());
         };
+        sets.retain(|(_, set)| may_see(&visit, (&browser, &powers), set));
         let has_more = sets.len() > PAGE;
         sets.truncate(PAGE);
         let say = |japanese, english| visit.say(japanese, english);
@@ -79,7 +84,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         };
         Ok(visit.page(page(&visit, &powers, say("変更案", "Change sets"), body)))
     };
-    console.answer(call, Powers::reads_organisation, handler).await
+    console.answer(call, Powers::reads_a_part, handler).await
 }
 
 pub(crate) async fn ask(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {

@@ -177,8 +177,8 @@ impl Console {
     /// 401 where nobody is; 403 for who has nothing to do here.
     pub(crate) async fn admit(&self, visit: &Visit) -> Result<(Browser, Powers), PageError> {
         let browser = visit.signed_in()?.clone();
-        let duties = self.duties.of(&browser.user_id).await.map_err(told)?;
-        let powers = Powers::of(&browser, duties);
+        let held = self.duties.held(&browser.user_id).await.map_err(told)?;
+        let powers = Powers::of(&browser, held);
         if powers.is_any() {
             return Ok((browser, powers));
         }
@@ -258,16 +258,16 @@ impl Console {
     ) -> Result<(Powers, impl Fn(&mut Batch) + Send + Sync + use<>), PageError> {
         let user = &browser.user_id;
         let account = self.accounts.demand_account(user).await?;
-        let (duties, held) = self.duties.demand(user).await.map_err(told)?;
+        let (held, stands) = self.duties.demand(user).await.map_err(told)?;
         let now = self.accounts.find_account(user).await?.ok_or_else(not_yours)?;
         let browser = Browser { admin: now.admin, suspended: now.moderation.suspended, ..browser.clone() };
-        let powers = Powers::of(&browser, duties);
+        let powers = Powers::of(&browser, held);
         if now.moderation.locked || !may(&powers) {
             return Err(not_yours());
         }
         let demands = move |batch: &mut Batch| {
             account(batch);
-            held(batch);
+            stands(batch);
         };
         Ok((powers, demands))
     }

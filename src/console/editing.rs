@@ -38,7 +38,7 @@ pub(crate) async fn ask(console: Arc<Console>, call: RawCall<Open>) -> Result<Re
         let gathered = Gathered { acts: Vec::new(), deed: Deed::of_word(query.get("deed")), typed: &query };
         show(&console, &visit, (&browser, &powers), &gathered, None).await
     };
-    console.answer(call, Powers::changes_organisation, handler).await
+    console.answer(call, Powers::changes_a_part, handler).await
 }
 
 /// Adds an act to those that were gathered, takes one out again, or makes a change set of them.
@@ -73,7 +73,7 @@ pub(crate) async fn gather(console: Arc<Console>, call: RawCall<Open>) -> Result
             "add" => {
                 let deed = Deed::of_word(form.get("deed")).ok_or_else(PageError::not_found)?;
                 gathered.deed = Some(deed);
-                match add(&console, &visit, &browser, &gathered).await {
+                match add(&console, &visit, visitor, &gathered).await {
                     Ok(acts) => {
                         let none = Form::default();
                         let more = Gathered { acts, deed: None, typed: &none };
@@ -84,7 +84,7 @@ pub(crate) async fn gather(console: Arc<Console>, call: RawCall<Open>) -> Result
                     Err(error) => show(&console, &visit, visitor, &gathered, Some(&error)).await,
                 }
             }
-            "propose" => match propose(&console, &visit, &browser, &gathered).await {
+            "propose" => match propose(&console, &visit, visitor, &gathered).await {
                 Ok(response) => Ok(response),
                 Err(error) if error.status().is_server_error() => Err(error),
                 Err(error) => show(&console, &visit, visitor, &gathered, Some(&error)).await,
@@ -92,7 +92,7 @@ pub(crate) async fn gather(console: Arc<Console>, call: RawCall<Open>) -> Result
             _ => Err(PageError::not_found()),
         }
     };
-    console.answer(call, Powers::changes_organisation, handler).await
+    console.answer(call, Powers::changes_a_part, handler).await
 }
 
 /// The acts that a form carries, each in a field of its own, in their order.
@@ -111,23 +111,23 @@ fn acts(form: &Form) -> Result<Vec<Act>, PageError> {
 async fn add(
     console: &Console,
     visit: &Visit,
-    browser: &Browser,
+    visitor: (&Browser, &Powers),
     gathered: &Gathered<'_>,
 ) -> Result<Vec<Act>, PageError> {
     let act = gathered.deed.map(|deed| deed.act(gathered.typed)).transpose()?;
     let mut acts = gathered.acts.clone();
     acts.extend(act);
-    tried(console, visit, browser, (&acts, asked_day(gathered.typed)?)).await?;
+    tried(console, visit, visitor, (&acts, asked_day(gathered.typed)?)).await?;
     Ok(acts)
 }
 
 async fn tried(
     console: &Console,
     visit: &Visit,
-    browser: &Browser,
+    (browser, powers): (&Browser, &Powers),
     (acts, day): (&[Act], Option<intake::Date>),
 ) -> Result<Tried, PageError> {
-    let edit = Edit { acts: acts.to_vec(), day, at: None };
+    let edit = Edit { acts: acts.to_vec(), day, at: None, within: powers.changes_within() };
     match console.ask(visit, browser, Order::Try(Box::new(edit))).await? {
         Answer::Tried(tried) => Ok(tried),
         _ => Err(unexpected()),
@@ -137,13 +137,18 @@ async fn tried(
 async fn propose(
     console: &Console,
     visit: &Visit,
-    browser: &Browser,
+    (browser, powers): (&Browser, &Powers),
     gathered: &Gathered<'_>,
 ) -> Result<Response, PageError> {
     let form = gathered.typed;
-    let edit = Edit { acts: gathered.acts.clone(), day: asked_day(form)?, at: asked_minute(form)? };
-    let order = Order::Edit(Box::new(edit));
-    match console.order(visit, browser, Powers::changes_organisation, order).await? {
+    let within = powers.changes_within();
+    let (day, at) = (asked_day(form)?, asked_minute(form)?);
+    let edit = Edit { acts: gathered.acts.clone(), day, at, within: within.clone() };
+    // As much as it was looked at for, or all.
+    let may = |powers: &Powers| {
+        powers.changes_a_part() && powers.changes_within().is_none_or(|now| Some(now) == within)
+    };
+    match console.order(visit, browser, may, Order::Edit(Box::new(edit))).await? {
         Answer::Set(id, _) => Ok(visit.redirect(&path_of(id))),
         _ => Err(unexpected()),
     }
@@ -168,27 +173,35 @@ async fn show(
 async fn answer(
     console: &Console,
     visit: &Visit,
-    (browser, powers): (&Browser, &Powers),
+    visitor: (&Browser, &Powers),
     (gathered, day): (&Gathered<'_>, Option<intake::Date>),
     error: Option<&PageError>,
 ) -> Result<Response, PageError> {
     // What could be done when it was gathered may not be by now, as the organisation has changed: it can be taken out.
-    let (tried, cannot) = match tried(console, visit, browser, (&gathered.acts, day)).await {
+    let (tried, cannot) = match tried(console, visit, visitor, (&gathered.acts, day)).await {
         Ok(tried) => (tried, None),
         Err(cannot) if cannot.status().is_server_error() => return Err(cannot),
-        Err(cannot) => (self::tried(console, visit, browser, (&[], day)).await?, Some(cannot)),
+        Err(cannot) => (self::tried(console, visit, visitor, (&[], day)).await?, Some(cannot)),
     };
     let acts: Result<Vec<String>, _> = gathered.acts.iter().map(serde_json::to_string).collect();
     let form = Hidden { acts: acts.map_err(|_| unexpected())?, tried: &tried };
     let say = |japanese, english| visit.say(japanese, english);
     let problem = error.or(cannot.as_ref());
+    let powers = visitor.1;
+    let deeds = if powers.changes_organisation() { &Deed::ALL[..] } else { &Deed::OF_A_PART };
     let body = html! {
         (visit.problem(problem))
         p { (say(
             "組織を手で変えます。変更を一つずつ加え、最後に変更案にします。二人が承認したあと、指定した日時に適用されます。",
             "The organisation is changed by hand. Acts are added one after another and become a change set, which two people approve, and which is applied at its hour.",
         )) }
-        (list(visit, gathered, &form))
+        @if !powers.changes_organisation() {
+            p.note { (say(
+                "部局管理者として変えられるのは、担当部局の担当業務・宛先と、そこを本務とする職員の休職等・氏名(旧姓)です。",
+                "As a department administrator you say what your units are responsible for and reached by, and who of those whose main post is there is away or uses another name.",
+            )) }
+        }
+        (list(visit, gathered, deeds, &form))
         @if let Some(deed) = gathered.deed { (typing(visit, deed, gathered.typed, &form)) }
         @if !gathered.acts.is_empty() && cannot.is_none() { (ending(visit, gathered.typed, &form)) }
         datalist id="units" { @for unit in &tried.units { option value=(unit) {} } }
@@ -217,7 +230,7 @@ impl Hidden<'_> {
 }
 
 /// The acts that were gathered, and what can be added.
-fn list(visit: &Visit, gathered: &Gathered<'_>, form: &Hidden<'_>) -> Markup {
+fn list(visit: &Visit, gathered: &Gathered<'_>, deeds: &[Deed], form: &Hidden<'_>) -> Markup {
     let say = |japanese, english| visit.say(japanese, english);
     let language = visit.language();
     let lines = &form.tried.lines;
@@ -246,7 +259,7 @@ fn list(visit: &Visit, gathered: &Gathered<'_>, form: &Hidden<'_>) -> Markup {
             }
             fieldset {
                 legend { (say("変更を加える", "Add")) }
-                div.actions { @for deed in Deed::ALL {
+                div.actions { @for deed in deeds {
                     button.second name="do" value={ "deed:" (deed.word()) } { (deed.name(visit)) }
                 } }
             }

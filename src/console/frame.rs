@@ -2,14 +2,14 @@
 
 use base::Timestamp;
 use intake::{Date, Words};
-use organisation::Told;
+use organisation::{Told, user_named};
 use pages::{Language, Markup, Page, Visit, html};
 pub(crate) use pages::{field, link, password_field, table, text};
 
 use crate::{
     console::{
-        ACCOUNTS, AUDIT, CASES, CHANGES, COUNTER, DOMAINS, DUTIES, FILES, HOME, IMPORT, ORGANISATION, PEERS,
-        PEOPLE, REPORTS, ROOMS, STORAGE, TOKENS,
+        ACCOUNT, ACCOUNTS, AUDIT, CASES, CHANGES, COUNTER, DOMAINS, DUTIES, FILES, HOME, IMPORT,
+        ORGANISATION, PEERS, PEOPLE, REPORTS, ROOMS, STORAGE, TOKENS,
     },
     powers::Powers,
 };
@@ -33,16 +33,16 @@ pub(crate) fn links(visit: &Visit, powers: &Powers) -> Vec<(&'static str, &'stat
     let all = [
         (true, HOME, visit.say("管理画面", "Console")),
         (true, COUNTER, visit.say("窓口", "Counter")),
-        (powers.reads_organisation(), ORGANISATION, visit.say("組織", "Organisation")),
-        (powers.reads_organisation(), PEOPLE, visit.say("職員を探す", "Find people")),
-        (powers.reads_organisation(), CHANGES, visit.say("変更案", "Change sets")),
+        (powers.reads_a_part(), ORGANISATION, visit.say("組織", "Organisation")),
+        (powers.reads_a_part(), PEOPLE, visit.say("職員を探す", "Find people")),
+        (powers.reads_a_part(), CHANGES, visit.say("変更案", "Change sets")),
         (
             powers.changes_organisation(),
             IMPORT,
             visit.say("人事ファイルの取り込み", "Bring in a personnel file"),
         ),
         (powers.changes_organisation(), DOMAINS, visit.say("関連ドメイン", "Mail domains")),
-        (powers.reads_organisation(), ROOMS, visit.say("ルームの規則", "Rooms by rule")),
+        (powers.reads_a_part(), ROOMS, visit.say("ルームの規則", "Rooms by rule")),
         (powers.administers(), ACCOUNTS, visit.say("アカウント", "Accounts")),
         (powers.administers(), DUTIES, visit.say("役割", "Duties")),
         (powers.administers(), TOKENS, visit.say("登録トークン", "Registration tokens")),
@@ -54,6 +54,15 @@ pub(crate) fn links(visit: &Visit, powers: &Powers) -> Vec<(&'static str, &'stat
         (powers.reads_audit(), AUDIT, visit.say("監査ログ", "Audit log")),
     ];
     all.into_iter().filter(|(may, ..)| *may).map(|(_, path, name)| (path, name)).collect()
+}
+
+/// Somebody's account, and the way to its page for who may see that.
+pub(crate) fn account_link(visit: &Visit, account: Option<&str>, may_see: bool) -> Markup {
+    let account = account.unwrap_or_default();
+    match user_named(account, visit.authority()).filter(|_| may_see && !account.is_empty()) {
+        Some(user) => html! { a href=(link(ACCOUNT, &[("user", user.as_str())])) { (account) } },
+        None => text(account),
+    }
 }
 
 /// A size as people read it.

@@ -1,16 +1,19 @@
 //! Who has which duty.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ::account::AccountQuery;
-use duties::Duty;
-use pages::{Visit, html};
+use duties::{Held, Part};
+use pages::{PageError, Visit, html};
 use web::{ApiError, Open, RawCall, Response};
 
 use crate::{
     console::{ACCOUNT, Console},
     frame::{link, page, table, text},
-    powers::Powers,
+    powers::{Powers, scope_of},
     told::told,
 };
 
@@ -26,35 +29,64 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             ..AccountQuery::default()
         };
         let administrators = console.list_accounts(&visit, &administrators).await?.accounts;
-        let mut holders: Vec<(String, bool, BTreeSet<Duty>)> = administrators
+        let mut holders: Vec<(String, bool, Held)> = administrators
             .into_iter()
-            .map(|account| (account.user_id.to_string(), true, BTreeSet::new()))
+            .map(|account| (account.user_id.to_string(), true, Held::default()))
             .collect();
-        for (user, duties) in console.duties.holders(visit.authority()).await.map_err(told)? {
+        for (user, held) in console.duties.holders(visit.authority()).await.map_err(told)? {
             match holders.iter_mut().find(|(known, ..)| *known == user) {
-                Some((.., known)) => *known = duties,
-                None => holders.push((user, false, duties)),
+                Some((.., known)) => *known = held,
+                None => holders.push((user, false, held)),
             }
         }
+        let parts: BTreeSet<Part> =
+            holders.iter().flat_map(|(.., held)| held.parts.iter().copied()).collect();
+        let called = console.called(&visit, &parts).await?;
         let say = |japanese, english| visit.say(japanese, english);
-        let names = |administers: bool, duties: &BTreeSet<Duty>| {
-            let administrator = administers.then_some(say("全体管理者", "administrator"));
-            let duties = duties.iter().map(|duty| visit.language().pick(duty.names().0, duty.names().1));
-            administrator.into_iter().chain(duties).collect::<Vec<_>>().join(say("、", ", "))
+        let names = |administers: bool, held: &Held| {
+            let administrator = administers.then_some(say("全体管理者", "administrator")).map(str::to_owned);
+            let pick = |names: (&'static str, &'static str)| visit.language().pick(names.0, names.1);
+            let duties = held.duties.iter().map(|duty| pick(duty.names()).to_owned());
+            let parts = held.parts.iter().map(|part| {
+                let of = called.get(part).map_or_else(
+                    || format!("{part} {}", say("所属が終わっています", "which is no more")),
+                    Clone::clone,
+                );
+                format!("{} ({of})", pick(Part::NAMES))
+            });
+            administrator.into_iter().chain(duties).chain(parts).collect::<Vec<_>>().join(say("、", ", "))
         };
-        let rows = holders.iter().map(|(user, administers, duties)| {
+        let rows = holders.iter().map(|(user, administers, held)| {
             let account = html! { a.id href=(link(ACCOUNT, &[("user", user)])) { (user) } };
-            vec![account, text(names(*administers, duties))]
+            vec![account, text(names(*administers, held))]
         });
         let body = html! {
             p { (say(
                 "役割の付与は、窓口で申請して全体管理者二人が承認するか（期限つき）、サーバーのコマンドで行います（一人で二人分の承認ができないようにするためです）。",
                 "A duty is asked for at the counter and agreed to by two administrators, until a day, or given at the command line of the server: nobody is to make himself two people.",
             )) }
-            p { code { "yakuba user duty " (say("ユーザー名", "NAME")) " --server-name " (visit.authority()) " --give personnel" } " (audit, reading)" }
+            p { code { "yakuba user duty " (say("ユーザー名", "NAME")) " --server-name " (visit.authority()) " --give personnel" } " (approval, audit, reading)" br;
+                code { "yakuba user part " (say("ユーザー名", "NAME")) " --server-name " (visit.authority()) " --give " (say("所属", "UNIT")) } }
             (table(&[say("アカウント", "Account"), say("役割", "Duties")], rows))
         };
         Ok(visit.page(page(&visit, &powers, say("役割", "Duties"), body)))
     };
     console.answer(call, Powers::administers, handler).await
+}
+
+impl Console {
+    /// What parts of the organisation are called today; nothing of those that are no more.
+    pub(crate) async fn called(
+        &self,
+        visit: &Visit,
+        parts: &BTreeSet<Part>,
+    ) -> Result<BTreeMap<Part, String>, PageError> {
+        if parts.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let all: Vec<_> = parts.iter().map(|part| (*part, scope_of(&BTreeSet::from([*part])))).collect();
+        let scopes = all.iter().map(|(_, scope)| scope.clone()).collect();
+        let called = self.personnel.called(visit.authority(), scopes).await.map_err(told)?;
+        Ok(all.into_iter().zip(called).filter_map(|((part, _), called)| Some((part, called?))).collect())
+    }
 }

@@ -12,21 +12,22 @@ use crate::{
     frame::{links, page, say, text},
     powers::Powers,
     recovery,
-    short::{hour, in_short, path_of},
+    short::{hour, in_short, may_see, path_of},
 };
 
 pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let handler = async |visit: Visit, browser: ::account::Browser, powers: Powers| {
         let mut waiting = Vec::new();
-        if powers.reads_organisation() {
+        if powers.reads_a_part() {
             let Answer::List(sets) = console.ask(&visit, &browser, Order::Waiting).await? else {
                 return Err(unexpected());
             };
             waiting = sets;
+            waiting.retain(|(_, set)| may_see(&visit, (&browser, &powers), set));
         }
         let say = |japanese, english| visit.say(japanese, english);
         let body = html! {
-            @if powers.reads_organisation() {
+            @if powers.reads_a_part() {
                 h2 { (say("承認や適用を待つ変更案", "Change sets that wait for approval, or for their hour")) }
                 (listed(&visit, &waiting))
                 p { a href=(COUNTER) { (say("あなたの承認を待つ案件は、窓口にあります。", "What waits for your approval is at the counter.")) } }

@@ -13,7 +13,7 @@ use crate::{
     asked::asked_day,
     console::{Console, EDIT, ORGANISATION, unexpected},
     csv,
-    frame::{day, field, link, page, say, table, text},
+    frame::{account_link, day, field, link, page, say, table, text},
     powers::Powers,
 };
 
@@ -22,7 +22,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         let query = visit.query()?;
         let asked = asked_day(&query)?;
         let unit = query.find("unit").map(str::to_owned);
-        let order = Order::Show { day: asked, unit: unit.clone() };
+        let order = Order::Show { day: asked, unit: unit.clone(), within: powers.reads_within() };
         let Answer::Shown(shown) = console.ask(&visit, &browser, order).await? else {
             return Err(unexpected());
         };
@@ -50,8 +50,13 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             p.note { (day(&visit, shown.day)) @if visit.language() == Language::Japanese {
                 "（" (shown.day.fiscal_year_in_era()) "）"
             } }
-            @if powers.changes_organisation() { (edits(&visit, &shown, unit.is_some())) }
-            @if shown.bodies.is_empty() {
+            @if powers.changes_a_part() { (edits(&visit, &powers, &shown, unit.is_some())) }
+            @if shown.bodies.is_empty() && powers.reads_within().is_some() {
+                p { (visit.say(
+                    "この日、あなたの担当部局の所属はありません。所属が変わったときは、全体管理者に担当部局の見直しを依頼してください。",
+                    "On this day there is no unit of your department. If it has become another one, please ask an administrator to give you that.",
+                )) }
+            } @else if shown.bodies.is_empty() {
                 p { (visit.say(
                     "この日の組織はまだ登録されていません。人事ファイルを取り込むと、ここに表示されます。",
                     "Nobody is here yet on this day. Once a personnel file is brought in, the organisation appears here.",
@@ -60,7 +65,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             @for body in &shown.bodies {
                 h2 { (body.name) }
                 @if unit.is_some() {
-                    @for unit in &body.units { (people(&visit, unit)) }
+                    @for unit in &body.units { (people(&visit, &powers, unit)) }
                 } @else {
                     (tree(&visit, &body.units, &query))
                 }
@@ -71,7 +76,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         };
         Ok(visit.page(page(&visit, &powers, &title, body)))
     };
-    console.answer(call, Powers::reads_organisation, handler).await
+    console.answer(call, Powers::reads_a_part, handler).await
 }
 
 fn form(visit: &Visit, shown: &Shown, unit: Option<&str>) -> Markup {
@@ -95,19 +100,25 @@ fn form(visit: &Visit, shown: &Shown, unit: Option<&str>) -> Markup {
 }
 
 /// Where the organisation is changed by hand: this unit, or a new one.
-fn edits(visit: &Visit, shown: &Shown, is_one: bool) -> Markup {
+fn edits(visit: &Visit, powers: &Powers, shown: &Shown, is_one: bool) -> Markup {
     let shown_unit = shown.bodies.iter().flat_map(|body| &body.units).next().filter(|_| is_one);
     let number = shown_unit.map(|unit| format!("{UNIT_NUMBER}{}", unit.unit.0)).unwrap_or_default();
     let day = shown.day.to_string();
     let to = |deed: &str| link(EDIT, &[("deed", deed), ("unit", &number), ("day", &day)]);
     html! {
         p { @match shown_unit {
-            None => a.button.second href=(to("")) { (visit.say("組織を手で変える（機構改革など）", "Change it by hand")) }
-            Some(_) => {
+            None if powers.changes_organisation() => a.button.second href=(to("")) {
+                (visit.say("組織を手で変える（機構改革など）", "Change it by hand"))
+            }
+            None => a.button.second href=(to("")) {
+                (visit.say("担当業務・宛先・休職等を手で変える", "Say what it is responsible for, and who is away"))
+            }
+            Some(_) => { @if powers.changes_organisation() {
                 a href=(to("rename_unit")) { (visit.say("名称を変える", "Rename it")) } " "
                 a href=(to("move_unit")) { (visit.say("移管する", "Move it")) } " "
                 a href=(to("split_unit")) { (visit.say("分割する", "Split it")) } " "
                 a href=(to("close_unit")) { (visit.say("廃止する", "Close it")) } " "
+                }
                 a href=(to("charge")) { (visit.say("担当業務を決める", "Say what it is responsible for")) } " "
                 a href=(to("address")) { (visit.say("宛先を決める", "Give it an address")) }
             }
@@ -128,7 +139,7 @@ fn tree(visit: &Visit, units: &[ShownUnit], query: &Form) -> Markup {
     }
 }
 
-fn people(visit: &Visit, unit: &ShownUnit) -> Markup {
+fn people(visit: &Visit, powers: &Powers, unit: &ShownUnit) -> Markup {
     let heads = heads(visit);
     html! {
         h3 { (unit.name) @if let Some(code) = &unit.code { " " small.id { (code) } } }
@@ -141,7 +152,13 @@ fn people(visit: &Visit, unit: &ShownUnit) -> Markup {
         @if unit.members.is_empty() {
             p { (visit.say("誰もいません。", "Nobody is here.")) }
         } @else {
-            (table(&heads, unit.members.iter().map(|member| cells(visit, member).into_iter().map(text).collect())))
+            (table(&heads, unit.members.iter().map(|member| {
+                let [cells @ .., account] = cells(visit, member);
+                // Whose main post is elsewhere is another department's to see to.
+                let may_see = powers.administers() || (powers.sees_accounts() && member.tenure == Tenure::Main);
+                let account = account_link(visit, Some(&account), may_see);
+                cells.into_iter().map(text).chain([account]).collect()
+            })))
         }
     }
 }

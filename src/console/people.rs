@@ -8,7 +8,7 @@ use web::{ApiError, Open, RawCall, Response};
 
 use crate::{
     console::{Console, PEOPLE, unexpected},
-    frame::{field, page, table, text},
+    frame::{account_link, field, page, table, text},
     powers::Powers,
 };
 
@@ -21,7 +21,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         let sought: String = query.get("q").chars().take(LONGEST).collect();
         let (mut found, mut rest) = (Vec::new(), 0);
         if !sought.trim().is_empty() {
-            let order = Order::Find { text: sought.clone() };
+            let order = Order::Find { text: sought.clone(), within: powers.reads_within() };
             let Answer::Found { people, more } = console.ask(&visit, &browser, order).await? else {
                 return Err(unexpected());
             };
@@ -56,15 +56,15 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
                     (found.len() + rest) (say(" 人見つかりました。", " people were found."))
                     @if rest > 0 { " " (say("先頭だけを表示しています。", "The first ones are shown.")) }
                 } }
-                @if !found.is_empty() { (table(&heads, found.iter().map(cells))) }
+                @if !found.is_empty() { (table(&heads, found.iter().map(|person| cells(&visit, &powers, person)))) }
             }
         };
         Ok(visit.page(page(&visit, &powers, say("職員を探す", "Find people"), body)))
     };
-    console.answer(call, Powers::reads_organisation, handler).await
+    console.answer(call, Powers::reads_a_part, handler).await
 }
 
-fn cells(person: &FoundPerson) -> Vec<pages::Markup> {
+fn cells(visit: &Visit, powers: &Powers, person: &FoundPerson) -> Vec<pages::Markup> {
     let posts: Vec<_> =
         person.posts.iter().map(|(path, title)| format!("{} {title}", path.join(" "))).collect();
     vec![
@@ -72,6 +72,6 @@ fn cells(person: &FoundPerson) -> Vec<pages::Markup> {
         text(person.reading.as_deref().unwrap_or_default()),
         html! { ul.plain { @for post in &posts { li { (post) } } } },
         text(person.charges.join("、")),
-        text(person.account.as_deref().unwrap_or_default()),
+        account_link(visit, person.account.as_deref(), powers.administers()),
     ]
 }

@@ -39,15 +39,23 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
     let handler = async |visit: Visit, browser: Browser, powers: Powers| {
         let query = visit.query()?;
         let asked = asked_day(&query)?;
-        let Answer::Shown(shown) = console.ask_rules(&visit, &browser, Order::Show { day: asked }).await?
+        let Answer::Shown(mut shown) =
+            console.ask_rules(&visit, &browser, Order::Show { day: asked }).await?
         else {
             return Err(unexpected());
         };
+        let is_whole = powers.reads_organisation();
+        if let Some(scope) = powers.reads_within() {
+            let units =
+                console.personnel.units_of(visit.authority(), scope, Some(shown.day)).await.map_err(told)?;
+            shown.rooms.retain(|room| units.contains(&room.of));
+            shown.rules.retain(|rule| shown.rooms.iter().any(|room| room.rule == rule.id));
+        }
         if query.get("as") == "csv" {
             let rows = (0..shown.rooms.len()).map(|place| cells(&visit, &shown, place).to_vec());
             return Ok(visit.file("rooms.csv", csv::KIND, csv::written(&heads(&visit), rows)));
         }
-        let previewed = match query.get("do") == "preview" {
+        let previewed = match is_whole && query.get("do") == "preview" {
             true => {
                 // All rooms are looked at for it.
                 let _turn = console.turn(&visit).await?;
@@ -74,11 +82,11 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
                 (all - closed).to_string(),
                 closed.to_string(),
             ];
-            let to_say = html! {
+            let to_say = html! { @if is_whole {
                 a href=(to_say(rule)) aria-label={ (rule.rule.title) " " (say("内容を変える", "change what it says")) } {
                     (say("変える", "change"))
                 }
-            };
+            } };
             cells.into_iter().map(text).chain([to_say]).collect()
         });
         let rooms = (0..shown.rooms.len().min(MOST_SHOWN))
@@ -91,9 +99,9 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
                 }))
                 div.actions {
                     button.second { (say("表示", "Show")) }
-                    button name="do" value="preview" {
+                    @if is_whole { button name="do" value="preview" {
                         (say("この日に変わることを見る", "See what changes on that day"))
-                    }
+                    } }
                 }
             }
             @if let Some(previewed) = &previewed { (preview(&visit, previewed)) }
@@ -105,11 +113,11 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
                 )) }
             } @else {
                 (table(&heads_of_rules(&visit), rules))
-                p { a href=(ASK_FOR_DAYS) {
+                @if is_whole { p { a href=(ASK_FOR_DAYS) {
                     (say("規則の期間を変える（窓口で申請）", "Change from and until when one holds (at the counter)"))
-                } }
+                } } }
             }
-            p { a href=(ASK_TO_SAY) { (say("規則を作る（窓口で申請）", "Make a rule (at the counter)")) } }
+            @if is_whole { p { a href=(ASK_TO_SAY) { (say("規則を作る（窓口で申請）", "Make a rule (at the counter)")) } } }
             h2 { (say("規則によるルーム", "Rooms by rule")) " (" (shown.rooms.len()) ")" }
             @if !shown.rooms.is_empty() {
                 (table(&heads(&visit), rooms))
@@ -123,7 +131,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         };
         Ok(visit.page(page(&visit, &powers, say("ルームの規則", "Rooms by rule"), body)))
     };
-    console.answer(call, Powers::reads_organisation, handler).await
+    console.answer(call, Powers::reads_a_part, handler).await
 }
 
 fn heads_of_rules(visit: &Visit) -> [&'static str; 7] {

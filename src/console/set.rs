@@ -1,20 +1,21 @@
 //! One change set: what it does line by line, who has approved it, where that is asked for, and what one person may decide.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use ::account::Browser;
 use audit::Action;
+use cases::{By as CaseBy, CaseId, Order as CaseOrder, State as CaseState};
 use organisation::{ChangeSet, ItemState, SetId, State};
 use pages::{Form, Markup, PageError, Visit, html};
 use personnel::{Answer, Line, Order};
 use web::{ApiError, Open, RawCall, Response, StatusCode};
 
 use crate::{
-    console::{COUNTER, Console, unexpected},
+    console::{COUNTER, Console, actor, not_yours, unexpected},
     csv,
-    frame::{day, link, moment, page, password_field, said, say, table, text},
+    frame::{day, field, link, moment, page, password_field, said, say, table, text},
     powers::Powers,
-    short::{hour, in_short, path_of},
+    short::{hour, in_short, is_own, may_see, path_of},
     told::{of_password, told},
 };
 
@@ -27,6 +28,7 @@ const PAGE: usize = 500;
 pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let handler = async |visit: Visit, browser: Browser, powers: Powers| {
         let (id, query) = (id(&visit)?, visit.query()?);
+        find(&console, &visit, (&browser, &powers), id).await?;
         if query.get("as") == "csv" {
             console
                 .note(&visit, (&browser, &powers), (Action::ExportTable, &id.0.to_string(), "change set"))
@@ -35,7 +37,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         }
         one(&console, &visit, (&browser, &powers), id, &query, None).await
     };
-    console.answer(call, Powers::reads_organisation, handler).await
+    console.answer(call, Powers::reads_a_part, handler).await
 }
 
 fn id(visit: &Visit) -> Result<SetId, PageError> {
@@ -43,14 +45,17 @@ fn id(visit: &Visit) -> Result<SetId, PageError> {
     text.parse().map(SetId).map_err(|_| PageError::not_found())
 }
 
+/// The set, if its visitor may see it.
 async fn find(
     console: &Console,
     visit: &Visit,
-    browser: &Browser,
+    visitor: (&Browser, &Powers),
     id: SetId,
 ) -> Result<ChangeSet, PageError> {
-    match console.ask(visit, browser, Order::Set { id }).await? {
-        Answer::Set(_, set) => Ok(*set),
+    match console.ask(visit, visitor.0, Order::Set { id }).await? {
+        Answer::Set(_, set) if may_see(visit, visitor, &set) => Ok(*set),
+        // As where there is none.
+        Answer::Set(..) => Err(told(personnel::Error::from(organisation::Error::NoSet))),
         _ => Err(unexpected()),
     }
 }
@@ -75,7 +80,7 @@ async fn one(
     query: &Form,
     error: Option<&PageError>,
 ) -> Result<Response, PageError> {
-    let set = find(console, visit, browser, id).await?;
+    let set = find(console, visit, (browser, powers), id).await?;
     let from = query.get("from").parse().unwrap_or(0);
     let shows_all = query.get("all") == "yes";
     let lines = lines(console, visit, browser, (id, from, !shows_all)).await?;
@@ -96,7 +101,11 @@ async fn one(
     let body = html! {
         (visit.problem(error))
         (summary(visit, id, &set))
-        @if powers.changes_organisation() { (deeds(console, visit, (id, &set)).await?) }
+        @if powers.changes_organisation() {
+            (deeds(console, visit, (id, &set)).await?)
+        } @else if powers.changes_a_part() && is_own(visit, (browser, powers), &set) {
+            (deeds_of_maker(console, visit, (id, &set), query.get("reason")).await?)
+        }
         h2 { (say("内容", "Lines")) }
         @if lines.is_empty() {
             p { (say("変わるものはありません。", "Nothing changes.")) }
@@ -190,15 +199,7 @@ async fn deeds(
     let case = consent(console, visit, (id, set)).await?;
     Ok(html! {
         (case)
-        @if set.waits() {
-            details.card {
-                summary { (say("この変更案を取り下げる", "Take this change set back")) }
-                form method="post" action=(path) {
-                    (visit.proof())
-                    div.actions { button.danger name="do" value="withdraw" { (say("取り下げる", "Take it back")) } }
-                }
-            }
-        }
+        (taking_back(visit, (id, set)))
         @if set.is_due(console.clock.now()) {
             form.card method="post" action=(path) {
                 (visit.proof())
@@ -214,6 +215,66 @@ async fn deeds(
     })
 }
 
+/// That it is taken back, while it waits.
+fn taking_back(visit: &Visit, (id, set): (SetId, &ChangeSet)) -> Markup {
+    let say = |japanese, english| visit.say(japanese, english);
+    html! { @if set.waits() {
+        details.card {
+            summary { (say("この変更案を取り下げる", "Take this change set back")) }
+            form method="post" action=(path_of(id)) {
+                (visit.proof())
+                div.actions { button.danger name="do" value="withdraw" { (say("取り下げる", "Take it back")) } }
+            }
+        }
+    } }
+}
+
+/// What who made it, and sees to a part of the organisation alone, can do.
+async fn deeds_of_maker(
+    console: &Console,
+    visit: &Visit,
+    (id, set): (SetId, &ChangeSet),
+    typed: &str,
+) -> Result<Markup, PageError> {
+    let say = |japanese, english| visit.say(japanese, english);
+    let last = last_case(console, visit, id).await?;
+    let can_ask = set.state == State::Preview && last.as_ref().is_none_or(|(_, state)| !state.is_open());
+    Ok(html! {
+        @if let Some(last) = &last { (case_of(visit, last)) }
+        @if can_ask {
+            form.card method="post" action=(path_of(id)) {
+                (visit.proof())
+                p { (say(
+                    "人事担当と全体管理者に承認を求めます。",
+                    "A personnel officer and an administrator are asked to agree.",
+                )) }
+                (field("reason", say("理由", "Why"), "", html! {
+                    textarea id="reason" name="reason" rows="3" maxlength="1000" required { (typed) }
+                }))
+                div.actions { button name="do" value="ask" { (say("承認を求める", "Ask for approval")) } }
+            }
+        }
+        (taking_back(visit, (id, set)))
+    })
+}
+
+/// The newest case by which a set was or is to be applied.
+async fn last_case(
+    console: &Console,
+    visit: &Visit,
+    id: SetId,
+) -> Result<Option<(CaseId, CaseState)>, PageError> {
+    console.cases.last_about(visit.authority(), KIND, &id.0.to_string()).await.map_err(told)
+}
+
+fn case_of(visit: &Visit, (case, state): &(CaseId, CaseState)) -> Markup {
+    let told = state.words();
+    html! {
+        p { (visit.say("承認の案件: ", "Case: ")) a href={ (COUNTER) "/cases/" (case.0) } { (visit.say("案件", "case")) " " (case.0) }
+            " (" (visit.language().pick(told.ja, told.en)) ")" }
+    }
+}
+
 /// The case that has it applied: where it is decided, or where it can be asked for.
 async fn consent(
     console: &Console,
@@ -222,15 +283,11 @@ async fn consent(
 ) -> Result<Markup, PageError> {
     let say = |japanese, english| visit.say(japanese, english);
     let thing = id.0.to_string();
-    let last = console.cases.last_about(visit.authority(), KIND, &thing).await.map_err(told)?;
+    let last = last_case(console, visit, id).await?;
     let ask = (set.state == State::Preview && last.as_ref().is_none_or(|(_, state)| !state.is_open()))
         .then(|| link(&format!("{COUNTER}/ask/{KIND}"), &[("field-set", &thing)]));
     Ok(html! {
-        @if let Some((case, state)) = &last {
-            @let told = state.words();
-            p { (say("承認の案件: ", "Case: ")) a href={ (COUNTER) "/cases/" (case.0) } { (say("案件", "case")) " " (case.0) }
-                " (" (visit.language().pick(told.ja, told.en)) ")" }
-        }
+        @if let Some(last) = &last { (case_of(visit, last)) }
         @if let Some(ask) = ask {
             p { a.button href=(ask) { (say("承認を求める", "Ask for approval")) } }
         }
@@ -247,7 +304,7 @@ async fn consent(
 pub(crate) async fn decide(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let handler = async |visit: Visit, browser: Browser, powers: Powers| {
         let (id, form) = (id(&visit)?, visit.form()?);
-        match carry_out(&console, &visit, &browser, id, &form).await {
+        match carry_out(&console, &visit, (&browser, &powers), id, &form).await {
             Ok(()) => Ok(visit.redirect(&path_of(id))),
             Err(error) if error.status().is_server_error() || error.status() == StatusCode::NOT_FOUND => {
                 Err(error)
@@ -255,22 +312,56 @@ pub(crate) async fn decide(console: Arc<Console>, call: RawCall<Open>) -> Result
             Err(error) => one(&console, &visit, (&browser, &powers), id, &form, Some(&error)).await,
         }
     };
-    console.answer(call, Powers::changes_organisation, handler).await
+    console.answer(call, Powers::changes_a_part, handler).await
 }
 
 async fn carry_out(
     console: &Console,
     visit: &Visit,
-    browser: &Browser,
+    (browser, powers): (&Browser, &Powers),
     id: SetId,
     form: &Form,
 ) -> Result<(), PageError> {
+    let set = find(console, visit, (browser, powers), id).await?;
+    if !powers.changes_organisation() {
+        return carry_out_for_maker(console, visit, (browser, powers), (id, &set), form).await;
+    }
     let order = match form.get("do") {
         "withdraw" => Order::Withdraw { id },
         "apply" => Order::Apply { id },
         _ => return Err(PageError::not_found()),
     };
     console.order(visit, browser, Powers::changes_organisation, order).await.map(drop)
+}
+
+/// The same for who sees to a part of the organisation alone, and has made the set.
+async fn carry_out_for_maker(
+    console: &Console,
+    visit: &Visit,
+    (browser, powers): (&Browser, &Powers),
+    (id, set): (SetId, &ChangeSet),
+    form: &Form,
+) -> Result<(), PageError> {
+    // Who reads all sees those of others as well.
+    if !is_own(visit, (browser, powers), set) {
+        return Err(not_yours());
+    }
+    match form.get("do") {
+        "withdraw" => {
+            console.order(visit, browser, Powers::changes_a_part, Order::Withdraw { id }).await.map(drop)
+        }
+        "ask" => {
+            let order = CaseOrder::Ask {
+                kind: KIND.to_owned(),
+                fields: vec![("set".to_owned(), id.0.to_string())],
+                reason: form.get("reason").to_owned(),
+                means: BTreeSet::new(),
+            };
+            let by = CaseBy::user(&browser.user_id, actor(visit, browser, powers));
+            console.cases.carry_out(visit.authority(), order, by).await.map(drop).map_err(told)
+        }
+        _ => Err(PageError::not_found()),
+    }
 }
 
 /// The password again, or a sign-in a moment ago.
@@ -303,7 +394,7 @@ async fn asked_to_undo(
     form: &Form,
     error: Option<&PageError>,
 ) -> Result<Response, PageError> {
-    let set = find(console, visit, browser, id).await?;
+    let set = find(console, visit, (browser, powers), id).await?;
     if set.state != State::Applied {
         return Err(PageError::new(
             StatusCode::CONFLICT,

@@ -3,10 +3,23 @@
 use organisation::{ChangeSet, SetId};
 use pages::Visit;
 
+use ::account::Browser;
+
 use crate::{
-    console::CHANGES,
+    console::{CHANGES, actor},
     frame::{moment, say},
+    powers::Powers,
 };
+
+/// Whether somebody may see a change set: whoever sees to a part of the organisation alone sees those that he has made.
+pub(crate) fn may_see(visit: &Visit, visitor: (&Browser, &Powers), set: &ChangeSet) -> bool {
+    visitor.1.reads_organisation() || (visitor.1.reads_a_part() && is_own(visit, visitor, set))
+}
+
+/// Whether somebody has made a change set, by hand and not of a file.
+pub(crate) fn is_own(visit: &Visit, (browser, powers): (&Browser, &Powers), set: &ChangeSet) -> bool {
+    set.source.is_none() && set.made_by == actor(visit, browser, powers).name()
+}
 
 /// Where a change set is shown.
 pub(crate) fn path_of(id: SetId) -> String {

@@ -64,6 +64,10 @@ impl Tell for duties::Error {
                 format!("役割を持てるアカウントは {most} 件までです。"),
                 format!("At most {most} accounts can have a duty."),
             ),
+            duties::Error::TooManyParts(most) => PageError::bad_request(
+                format!("一人が担当できる部局は {most} 件までです。"),
+                format!("Nobody sees to more than {most} departments."),
+            ),
             duties::Error::Store(error) => ApiError::from(error).into(),
             duties::Error::Commit(error) => ApiError::from(error).into(),
         }

@@ -4,19 +4,20 @@
 //! machine only unless told otherwise, and want the token that the process writes to
 //! `admin.token` beside the configuration, readable by its user alone.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use account::{Accounts, Actor, NewUser};
 use audit::Noted;
 use base::{ByteSize, Clock, Instant, Tasks};
 use cases::{By, Cases};
 use classes::Classes;
-use duties::{Duties, Duty};
+use duties::{Duties, Duty, Part};
 use engine::{Engine, PurgeStatus};
 use federation::Sender;
 use http::{Method, StatusCode, header::AUTHORIZATION};
 use ldap::Ldap;
 use media::Media;
+use organisation::{BodyId, Scope, UnitId};
 use pdu::Authorities;
 use personnel::Personnel;
 use rules::Rules;
@@ -153,9 +154,90 @@ impl DutyOrder {
     }
 }
 
+/// A part of the organisation that a user is to see to, or no more.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PartOrder {
+    pub(crate) user_id: OwnedUserId,
+    /// As people call it: a unit or a body; or by its word (`unit:12`), also one that is no more.
+    pub(crate) part: String,
+    pub(crate) has: bool,
+}
+
+impl PartOrder {
+    /// Does it; by which words the part is known, what it is called if it is there, and whether anything changed.
+    ///
+    /// # Errors
+    /// 404 where there is no such account, or none any more; 400 with the sentence where there is no such part.
+    pub(crate) async fn carry_out(
+        &self,
+        accounts: &Accounts,
+        (duties, personnel): (&Duties, &Personnel),
+        by: &Actor,
+    ) -> Result<Vec<PartTold>, ApiError> {
+        let authority = self.user_id.server_name();
+        let part = match Part::of_word(self.part.trim()) {
+            Some(part) => part,
+            None => {
+                let scope = personnel.scope_named(authority, self.part.clone()).await;
+                part_of(&scope.map_err(of_personnel)?)?
+            }
+        };
+        let told = PartTold::of(personnel, authority, &BTreeSet::from([part])).await?;
+        let account = accounts.find_account(&self.user_id).await?;
+        if self.has && account.is_none_or(|account| account.deactivated || account.guest) {
+            return Err(ApiError::not_found("There is no such account"));
+        }
+        if self.has && told.iter().any(|told| told.called.is_none()) {
+            return Err(ApiError::not_found("There is no such unit or body today"));
+        }
+        duties.set(&self.user_id, part, self.has, by).await.map_err(of_duties)?;
+        Ok(told)
+    }
+}
+
+fn part_of(scope: &Scope) -> Result<Part, ApiError> {
+    let bodies = scope.bodies.iter().map(|body| Part::Body(body.0));
+    let mut all = bodies.chain(scope.units.iter().map(|unit| Part::Unit(unit.0)));
+    all.next().ok_or_else(|| ApiError::not_found("There is no such unit or body"))
+}
+
+fn of_personnel(error: personnel::Error) -> ApiError {
+    match error.words() {
+        Some(words) => ApiError::bad_request(format!("{} / {}", words.ja, words.en)),
+        None => error.into(),
+    }
+}
+
+/// A part of the organisation.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PartTold {
+    /// Its word.
+    pub(crate) word: String,
+    /// What it is called today; none where it is no more.
+    pub(crate) called: Option<String>,
+}
+
+impl PartTold {
+    async fn of(
+        personnel: &Personnel,
+        authority: &ServerName,
+        parts: &BTreeSet<Part>,
+    ) -> Result<Vec<Self>, ApiError> {
+        let scopes = parts.iter().map(|part| match part {
+            Part::Body(number) => Scope { bodies: BTreeSet::from([BodyId(*number)]), ..Scope::default() },
+            Part::Unit(number) => Scope { units: BTreeSet::from([UnitId(*number)]), ..Scope::default() },
+        });
+        let called = personnel.called(authority, scopes.collect()).await.map_err(of_personnel)?;
+        let both = parts.iter().zip(called);
+        Ok(both.map(|(part, called)| Self { word: part.to_string(), called }).collect())
+    }
+}
+
 fn of_duties(error: duties::Error) -> ApiError {
     match error {
-        duties::Error::TooMany(_) => ApiError::bad_request(error.to_string()),
+        duties::Error::TooMany(_) | duties::Error::TooManyParts(_) => {
+            ApiError::bad_request(error.to_string())
+        }
         duties::Error::Store(error) => error.into(),
         duties::Error::Commit(error) => error.into(),
     }
@@ -167,18 +249,28 @@ pub(crate) struct DutiesOrder {
     pub(crate) authority: OwnedServerName,
 }
 
-/// Who has which duties, by their words.
+/// Who has which duties, by their words, and sees to which parts of the organisation.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct DutiesTold {
-    pub(crate) holders: Vec<(String, Vec<String>)>,
+    pub(crate) holders: Vec<(String, Vec<String>, Vec<PartTold>)>,
 }
 
 impl DutiesTold {
-    pub(crate) async fn of(duties: &Duties, authority: &ServerName) -> Result<Self, ApiError> {
-        let holders = duties.holders(authority).await.map_err(of_duties)?.into_iter();
-        let words = |duty: Duty| duty.word().to_owned();
-        let told = holders.map(|(user, duties)| (user, duties.into_iter().map(words).collect()));
-        Ok(Self { holders: told.collect() })
+    pub(crate) async fn of(
+        duties: &Duties,
+        personnel: &Personnel,
+        authority: &ServerName,
+    ) -> Result<Self, ApiError> {
+        let mut holders = Vec::new();
+        for (user, held) in duties.holders(authority).await.map_err(of_duties)? {
+            let words = held.duties.iter().map(|duty| duty.word().to_owned()).collect();
+            let parts = match held.parts.is_empty() {
+                true => Vec::new(),
+                false => PartTold::of(personnel, authority, &held.parts).await?,
+            };
+            holders.push((user, words, parts));
+        }
+        Ok(Self { holders })
     }
 }
 
@@ -412,6 +504,7 @@ impl AdminApi {
             .raw(Method::POST, "/_yakuba/v1/users/close", close_account)
             .raw(Method::POST, "/_yakuba/v1/users/reopen", reopen_account)
             .raw(Method::POST, "/_yakuba/v1/users/duty", set_duty)
+            .raw(Method::POST, "/_yakuba/v1/users/part", set_part)
             .raw(Method::POST, "/_yakuba/v1/users/duties", list_duties)
             .raw(Method::POST, "/_yakuba/v1/users/factors/reset", reset_factors)
             .raw(Method::POST, LIST_USERS, list_users)
@@ -556,6 +649,13 @@ async fn set_duty(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, A
     Ok(json_response(StatusCode::OK, &json!({})))
 }
 
+async fn set_part(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let order: PartOrder = call.json()?;
+    let told = order.carry_out(&api.accounts, (&api.duties, &api.personnel), &operator(&call)).await?;
+    Ok(json_response(StatusCode::OK, &told))
+}
+
 async fn reset_factors(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     api.admit(&call)?;
     let RecoverOrder { user_id } = call.json()?;
@@ -566,7 +666,7 @@ async fn reset_factors(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Respon
 async fn list_duties(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     api.admit(&call)?;
     let DutiesOrder { authority } = call.json()?;
-    Ok(json_response(StatusCode::OK, &DutiesTold::of(&api.duties, &authority).await?))
+    Ok(json_response(StatusCode::OK, &DutiesTold::of(&api.duties, &api.personnel, &authority).await?))
 }
 
 async fn list_users(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {

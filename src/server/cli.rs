@@ -126,6 +126,8 @@ enum UserCommand {
     Admin(UserAdminArgs),
     /// 管理画面での役割を付ける、または外す / gives a user a duty on the console, or takes it away
     Duty(UserDutyArgs),
+    /// 部局管理者にする、または担当部局から外す / has a user see to a unit or a body with all below it, or no more
+    Part(UserPartArgs),
     /// アカウントの一覧。長く使われていないものだけも表示できる / lists the accounts, or those alone that are not used
     List(commands::user_list::UserListArgs),
     /// だれにどの役割があるか / tells who has which duty
@@ -199,6 +201,19 @@ pub(crate) struct UserDutyArgs {
     /// 外す役割 / The duty to take away
     #[arg(long, value_parser = commands::user::parse_duty)]
     pub(crate) take: Option<Duty>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("part").required(true).args(["give", "take"]))]
+pub(crate) struct UserPartArgs {
+    #[command(flatten)]
+    pub(crate) user: WhichUser,
+    /// 担当する部局: 所属か機関の名前、所属コード / The part to see to: a unit or a body, by its name or code
+    #[arg(long)]
+    pub(crate) give: Option<String>,
+    /// 外す部局。終わった所属は `user duties` にある番号（unit:12）で / The part to see to no more; one that is gone by its number, as `user duties` tells it (unit:12)
+    #[arg(long)]
+    pub(crate) take: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -635,6 +650,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::User(UserCommand::Admin(args)) => run_async(commands::user::set_admin(&args))?,
         Command::User(UserCommand::Duty(args)) => run_async(commands::user::set_duty(&args))?,
         Command::User(UserCommand::List(args)) => run_async(commands::user_list::list(&args))?,
+        Command::User(UserCommand::Part(args)) => run_async(commands::user::set_part(&args))?,
         Command::User(UserCommand::Duties(args)) => run_async(commands::user::list_duties(&args))?,
         Command::User(UserCommand::Factors(FactorsCommand::Reset(args))) => {
             run_async(commands::user::reset_factors(&args))?

@@ -222,8 +222,8 @@ impl Cases {
     /// The same with the duties that he has now, for the audit log.
     async fn with_duties(&self, by: &By) -> Result<By, Error> {
         let Some(user) = by.user.as_deref() else { return Ok(by.clone()) };
-        let duties = self.inner.duties.of(user).await?;
-        let actor = by.actor.clone().having(duties.iter().map(|duty| duty.word()));
+        let held = self.inner.duties.held(user).await?;
+        let actor = by.actor.clone().having(held.words());
         Ok(By { actor, user: by.user.clone() })
     }
 

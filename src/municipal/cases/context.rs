@@ -27,8 +27,11 @@ impl Cases {
         let none = || Error::Refused(words!("時計の日付を読めません。", "The clock shows no day."));
         let day = day_of(now).ok_or_else(none)?;
         let holders = inner.duties.holders(authority).await?.into_iter();
-        let holders =
-            holders.filter_map(|(user, held)| Some((OwnedUserId::try_from(user).ok()?, held))).collect();
+        // Who sees to a part of the organisation alone decides nothing.
+        let holders = holders.filter(|(_, held)| !held.duties.is_empty());
+        let holders = holders
+            .filter_map(|(user, held)| Some((OwnedUserId::try_from(user).ok()?, held.duties)))
+            .collect();
         let mut context = Context {
             authority: authority.to_owned(),
             known,

@@ -143,7 +143,7 @@ impl Domains {
             }));
         }
         let all: Demands = Arc::new(move |batch: &mut Batch| parts.iter().for_each(|part| part(batch)));
-        let order = Order::Edit(Box::new(Edit { acts, day: None, at: None }));
+        let order = Order::Edit(Box::new(Edit { acts, day: None, at: None, within: None }));
         match self.inner.personnel.carry_out_for(authority, order, By::demanding(actor, all)).await? {
             Answer::Set(id, _) => Ok(id),
             _ => Err(Error::Personnel(personnel::Error::NoAuthority)),

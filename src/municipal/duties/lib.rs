@@ -7,18 +7,25 @@
 //! that two agree to who have one (`cases`): an administrator who could give one to an account that he makes up would be two
 //! people.
 //!
+//! Who sees to a part of the organisation ([`Part`], 部局管理者) has no duty by that: he sees and puts forward what is of his part,
+//! and decides nothing.
+//!
 //! For the same reason nobody but the operator gives another password, address or identity to who has a duty (`account`).
 //!
-//! Reading order: [`Duty`], [`Duties`].
+//! Reading order: [`Duty`], [`Part`], [`Held`], [`Duties`].
 
 mod duties;
 mod duty;
 mod error;
+mod part;
+mod role;
 mod tables;
 #[cfg(test)]
 mod tests;
 
-pub use duties::{Duties, MOST_HOLDERS, has_none};
+pub use duties::{Duties, MOST_HOLDERS, MOST_PARTS, has_none};
 pub use duty::Duty;
 pub use error::Error;
+pub use part::Part;
+pub use role::{Held, Role};
 pub use tables::checks;

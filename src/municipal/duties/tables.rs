@@ -7,7 +7,7 @@ use store::{Table, TableCheck, Tuning, row};
 pub(crate) static HOLDERS: Table<(String, String), HolderRow> =
     Table::new(350, "duties.holders", Tuning::Small);
 
-/// The duties of an account.
+/// The duties and parts of an account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HolderRow {
     /// By their words; those of a newer program are kept and count for nothing.

@@ -1,10 +1,12 @@
 //! Which unit is meant by what somebody calls it.
 
+use std::collections::BTreeSet;
+
 use base::folded;
 use intake::Date;
 
 use crate::{
-    ids::BodyId,
+    ids::{BodyId, UnitId},
     organisation::Organisation,
     statement::Unit,
     words::{Words, words},
@@ -39,6 +41,13 @@ impl<'a> UnitNames<'a> {
         let tops = bodies.flat_map(|body| known.top_units(body.body, day));
         let units = tops.flat_map(|top| known.subtree(top.unit, day));
         Self { known, day, units: units.map(|unit| (unit, key(&unit.name))).collect() }
+    }
+
+    /// Those of some units alone, as if there were no others.
+    #[must_use]
+    pub fn among(mut self, units: &BTreeSet<UnitId>) -> Self {
+        self.units.retain(|(unit, _)| units.contains(&unit.unit));
+        self
     }
 
     /// The one unit that is called so.

@@ -3,8 +3,8 @@
 //! It is made once for a day and holds no more than it shows: the name used at work, never the legal one beside it, and no
 //! number. Texts are compared folded (髙橋 and 高橋, ﾀｶﾊｼ and たかはし, 龍ヶ崎 and 竜ケ崎) and shown as they are written.
 //!
-//! Who looks into it names the bodies that he may see. Of others nothing is found, shown or counted: neither their people nor
-//! the posts in them of people whom he does see.
+//! Who looks into it names the bodies or the units that he may see. Of others nothing is found, shown or counted: neither their
+//! people nor the posts in them of people whom he does see.
 //!
 //! Reading order: [`Directory::of`], [`Directory::search`], [`Directory::posts`].
 
@@ -21,6 +21,30 @@ use crate::{
     organisation::Organisation,
     statement::{Absence, Charged, Tenure, What},
 };
+
+/// What somebody may see of a directory.
+#[derive(Clone, Copy, Debug)]
+pub enum Seen<'a> {
+    /// Some bodies.
+    Bodies(&'a BTreeSet<BodyId>),
+    /// Some units.
+    Units(&'a BTreeSet<UnitId>),
+}
+
+impl Seen<'_> {
+    /// Whether a unit of a body is seen.
+    fn unit(&self, unit: UnitId, body: BodyId) -> bool {
+        match self {
+            Self::Bodies(bodies) => bodies.contains(&body),
+            Self::Units(units) => units.contains(&unit),
+        }
+    }
+
+    /// Whether somebody is seen by having his number in a body.
+    fn home(&self, body: BodyId) -> bool {
+        matches!(self, Self::Bodies(bodies) if bodies.contains(&body))
+    }
+}
 
 /// A post as a directory shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,11 +195,11 @@ impl Directory {
         posts.chain([listed.body]).collect()
     }
 
-    /// The posts that somebody has in some bodies, or in all, the main one first.
+    /// The posts of somebody that may be seen, or all, the main one first.
     pub fn posts<'a>(
         &'a self,
         listed: &'a Listed,
-        bodies: Option<&'a BTreeSet<BodyId>>,
+        seen: Option<Seen<'a>>,
     ) -> impl Iterator<Item = ListedPost<'a>> {
         let shown = listed.posts.iter().filter_map(|held| {
             let (seat, title) = (self.seat(*held)?, self.titles.get(usize::try_from(held.title).ok()?)?);
@@ -184,20 +208,20 @@ impl Directory {
             let (path, title) = (seat.path.as_slice(), title.title.as_str());
             Some(ListedPost { unit: seat.unit, body: seat.body, path, title, tenure, order, charges })
         });
-        shown.filter(move |post| bodies.is_none_or(|bodies| bodies.contains(&post.body)))
+        shown.filter(move |post| seen.is_none_or(|seen| seen.unit(post.unit, post.body)))
     }
 
     fn seat(&self, held: Held) -> Option<&Seat> {
         self.seats.get(usize::try_from(held.seat).ok()?)
     }
 
-    /// Who is meant by a few words, among the people of some bodies: each of the first [`MAX_WORDS`] is in his name, his
-    /// reading, his account's name, a unit of his in those bodies, one above it, his title there, or what that unit or post is
+    /// Who is meant by a few words, among the people who may be seen: each of the first [`MAX_WORDS`] is in his name, his
+    /// reading, his account's name, a unit of his that may be seen, one above it, his title there, or what that unit or post is
     /// responsible for. Those whose name or reading
     /// begins with the first word come first, then the higher posts, then by reading. At most so many are given, and how many
     /// more there are is counted. Nobody, if there is no word.
     #[must_use]
-    pub fn search(&self, text: &str, bodies: &BTreeSet<BodyId>, most: usize) -> Found<'_> {
+    pub fn search(&self, text: &str, seen: Seen<'_>, most: usize) -> Found<'_> {
         let words = text.split_whitespace().take(MAX_WORDS).map(|word| joined(Term::new(word).folded()));
         let mut distinct: Vec<String> = Vec::new();
         for word in words {
@@ -214,9 +238,9 @@ impl Directory {
         let among = |all: &[Words], at: u32| usize::try_from(at).ok().and_then(|at| all.get(at)).copied();
         let mut meant: Vec<(bool, u32, usize)> = Vec::new();
         for (place, listed) in self.people.iter().enumerate() {
-            let (mut found, mut order, mut is_seen) = (0, u32::MAX, bodies.contains(&listed.body));
+            let (mut found, mut order, mut is_seen) = (0, u32::MAX, seen.home(listed.body));
             for held in &listed.posts {
-                if self.seat(*held).is_some_and(|seat| bodies.contains(&seat.body)) {
+                if self.seat(*held).is_some_and(|seat| seen.unit(seat.unit, seat.body)) {
                     (is_seen, order) = (true, order.min(held.order));
                     found |= among(&in_seats, held.seat).unwrap_or_default();
                     found |= among(&in_titles, held.title).unwrap_or_default();

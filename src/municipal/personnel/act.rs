@@ -8,11 +8,15 @@ use std::{
 use base::folded;
 use intake::{AccountName, Date, typed_name};
 use organisation::{
-    Absence, BodyId, Charged, Item, NewUnit, Organisation, PersonId, Reorganisation, Unit, UnitId, UnitNames,
+    Absence, BodyId, Charged, Item, NewUnit, Organisation, PersonId, Reorganisation, Scope, Unit, UnitId,
+    UnitNames,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::words::{Words, names, words};
+use crate::{
+    personnel::is_of,
+    words::{Words, names, words},
+};
 
 /// Most letters of a name that are compared.
 const LONGEST_NAME: usize = 100;
@@ -170,12 +174,44 @@ impl Act {
         }
     }
 
-    /// Does it, on what the acts before it have left: one line of a change set.
+    /// Whether who sees to a part of the organisation may do it there: what a unit is responsible for and reached by, and who
+    /// is there. Units themselves are whoever's who sees to the whole.
+    fn is_of_a_part(&self) -> bool {
+        match self {
+            Self::Charge { .. }
+            | Self::Address { .. }
+            | Self::Away { .. }
+            | Self::Back { .. }
+            | Self::UseName { .. } => true,
+            Self::MakeBody { .. }
+            | Self::MakeUnit { .. }
+            | Self::RenameUnit { .. }
+            | Self::MoveUnit { .. }
+            | Self::MergeUnits { .. }
+            | Self::SplitUnit { .. }
+            | Self::CloseUnit { .. }
+            | Self::GiveAccount { .. } => false,
+        }
+    }
+
+    /// Does it, on what the acts before it have left: one line of a change set; within a part of the organisation, if no more
+    /// may be changed.
     ///
     /// # Errors
     /// The sentence that says why not; then nothing is done.
-    pub(crate) fn done(&self, by_hand: &mut Reorganisation<'_>, day: Date) -> Result<Item, Words> {
-        let named = Named { known: by_hand.known(), day, units: OnceCell::new() };
+    pub(crate) fn done(
+        &self,
+        by_hand: &mut Reorganisation<'_>,
+        day: Date,
+        within: Option<&Within>,
+    ) -> Result<Item, Words> {
+        if within.is_some() && !self.is_of_a_part() {
+            return Err(words!(
+                "部局管理者が変えられるのは、担当部局の担当業務・宛先・休職等・氏名(旧姓)です。所属そのものの変更は人事担当に依頼してください。",
+                "Within a department it is said what is responsible for what, by which addresses it is reached, who is away, and who uses which name; units are changed by a personnel officer."
+            ));
+        }
+        let named = Named { known: by_hand.known(), day, within, units: OnceCell::new() };
         let done = match self {
             Self::MakeBody { name } => by_hand.make_body(&typed_name(name)?).map(|(_, item)| item),
             Self::MakeUnit { name, code, parent, body } => {
@@ -247,6 +283,7 @@ impl Act {
             }
             Self::Address { name, unit, title } => {
                 let of = unit.as_deref().map(|unit| named.charged(unit, title.as_deref())).transpose()?;
+                named.must_reach_own(&localpart(name))?;
                 match (of, localpart(name)) {
                     (Some(of), name) => by_hand.address(&name, of),
                     (None, name) => by_hand.end_address(&name),
@@ -303,14 +340,48 @@ fn taken(name: &str) -> Words {
     words!("同じ所属の下に「{name}」がすでにあります。", "There is a unit \"{name}\" at that place already.")
 }
 
+fn nobody(name: &str) -> Words {
+    words!(
+        "「{name}」という職員番号またはアカウントの職員はいません。",
+        "Nobody has the number or the account \"{name}\"."
+    )
+}
+
 fn no_units() -> Words {
     words!("統合する所属を選んでください。", "Please choose the units that are merged.")
+}
+
+/// What alone may be changed.
+pub(crate) struct Within {
+    /// The units, on the day of the change; for one in the past those that are of the part today as well.
+    units: BTreeSet<UnitId>,
+    today: Date,
+}
+
+impl Within {
+    pub(crate) fn of(known: &Organisation, scope: &Scope, day: Date, today: Date) -> Self {
+        let mut units = known.units_of(scope, day);
+        if day < today {
+            let now = known.units_of(scope, today);
+            units.retain(|unit| now.contains(unit));
+        }
+        Self { units, today }
+    }
+
+    /// Whether somebody has his main post in it on a day, and today where that day is over: who has gone meanwhile is another
+    /// part's.
+    fn has(&self, known: &Organisation, person: PersonId, day: Date) -> bool {
+        is_of(known, person, &self.units, day)
+            && (day >= self.today || is_of(known, person, &self.units, self.today))
+    }
 }
 
 /// Who and what is meant on a day.
 struct Named<'a> {
     known: &'a Organisation,
     day: Date,
+    /// What alone may be meant.
+    within: Option<&'a Within>,
     /// The units of the day; gathered once, where one is named.
     units: OnceCell<UnitNames<'a>>,
 }
@@ -332,7 +403,32 @@ impl<'a> Named<'a> {
 
     /// The one unit that is called so.
     fn unit(&self, name: &str) -> Result<&'a Unit, Words> {
-        self.units.get_or_init(|| UnitNames::of(self.known, None, self.day)).find(name)
+        let units = self.units.get_or_init(|| {
+            let all = UnitNames::of(self.known, None, self.day);
+            match self.within {
+                Some(within) => all.among(&within.units),
+                None => all,
+            }
+        });
+        units.find(name)
+    }
+
+    /// Refuses an address that reaches somebody else, or did or will: it is not this part's to turn or to end.
+    fn must_reach_own(&self, name: &str) -> Result<(), Words> {
+        let Some(within) = self.within else { return Ok(()) };
+        let is_own = match self.known.addresses(self.day).get(name) {
+            None => true,
+            Some(of) => of
+                .and_then(|of| self.known.unit_of(of, self.day))
+                .is_some_and(|unit| within.units.contains(&unit)),
+        };
+        let name = short(name);
+        is_own.then_some(()).ok_or_else(|| {
+            words!(
+                "宛先「{name}」は、担当部局のものではありません。別の名前にするか、人事担当に依頼してください。",
+                "The address \"{name}\" is not of this department; please choose another name, or ask a personnel officer."
+            )
+        })
     }
 
     /// Refuses a name that a sister has who stays: nobody could say which of both he means.
@@ -375,6 +471,18 @@ impl<'a> Named<'a> {
     /// The one person of this account or number.
     fn person(&self, name: &str) -> Result<PersonId, Words> {
         let name = &*short(name);
+        let person = self.person_called(name)?;
+        match self.may_mean(person) {
+            true => Ok(person),
+            false => Err(nobody(name)),
+        }
+    }
+
+    fn may_mean(&self, person: PersonId) -> bool {
+        self.within.is_none_or(|within| within.has(self.known, person, self.day))
+    }
+
+    fn person_called(&self, name: &str) -> Result<PersonId, Words> {
         // As programs name somebody, for whom a number of two bodies would not do.
         if let Some(person) =
             name.strip_prefix("person:").and_then(|number| number.parse().ok()).map(PersonId)
@@ -390,13 +498,11 @@ impl<'a> Named<'a> {
         }
         let bodies = self.known.bodies(self.day);
         let found = bodies.filter_map(|body| self.known.numbered(body.body, name, self.day));
-        let found: Vec<_> = found.map(|person| person.person).collect();
+        let found = found.map(|person| person.person);
+        let found: Vec<_> = found.filter(|person| self.may_mean(*person)).collect();
         match found[..] {
             [person] => Ok(person),
-            [] => Err(words!(
-                "「{name}」という職員番号またはアカウントの職員はいません。",
-                "Nobody has the number or the account \"{name}\"."
-            )),
+            [] => Err(nobody(name)),
             _ => Err(words!(
                 "職員番号「{name}」の職員が複数の機関にいます。アカウント名で指定してください。",
                 "People of several bodies have the number \"{name}\"; please say the account."

@@ -8,7 +8,7 @@ use organisation::{
 use ruma::ServerName;
 
 use crate::{
-    act::Act,
+    act::{Act, Within},
     answer::{Answer, Tried, TriedLine},
     by::By,
     error::Error,
@@ -33,12 +33,15 @@ impl Personnel {
         let day = self.day_of(edit)?;
         let known = self.inner.organisations.load(authority).await?;
         let mut ids = known.ids();
-        let (items, after) = done(&known.organisation, edit, day, &mut ids)?;
+        let (items, after) = self.acted(&known.organisation, edit, day, &mut ids)?;
         self.refuse_taken(authority, edit).await?;
         let lines =
             items.into_iter().map(|item| TriedLine { kind: item.kind, about: item.about, told: item.told });
-        let bodies = after.bodies(day).map(|body| body.name.clone()).collect();
-        let units = UnitNames::of(&after, None, day).paths();
+        let units = UnitNames::of(&after, None, day);
+        let (bodies, units) = match &edit.within {
+            Some(scope) => (Vec::new(), units.among(&after.units_of(scope, day)).paths()),
+            None => (after.bodies(day).map(|body| body.name.clone()).collect(), units.paths()),
+        };
         Ok(Answer::Tried(Tried { day, lines: lines.collect(), bodies, units }))
     }
 
@@ -71,10 +74,25 @@ impl Personnel {
         by: &By,
     ) -> Result<Answer, Error> {
         let mut ids = known.ids();
-        let (items, _) = done(&known.organisation, edit, day, &mut ids)?;
+        let (items, _) = self.acted(&known.organisation, edit, day, &mut ids)?;
         let forward = Forward { draft: Draft::of(items), ids, source: None, body: None, day, at: edit.at };
         let (id, set) = self.put_forward(authority, known, forward, by).await?;
         Ok(Answer::Set(id, Box::new(set)))
+    }
+
+    /// Does the acts one after another, each on what those before it have left.
+    fn acted(
+        &self,
+        known: &Organisation,
+        edit: &Edit,
+        day: Date,
+        ids: &mut Ids,
+    ) -> Result<(Vec<Item>, Organisation), Error> {
+        let within = match &edit.within {
+            Some(scope) => Some(Within::of(known, scope, day, self.today()?)),
+            None => None,
+        };
+        done(known, edit, (day, within.as_ref()), ids)
     }
 
     /// Refuses addresses whose names are somebody's accounts: others would write to him as to an office.
@@ -112,14 +130,14 @@ impl Personnel {
 fn done(
     known: &Organisation,
     edit: &Edit,
-    day: Date,
+    (day, within): (Date, Option<&Within>),
     ids: &mut Ids,
 ) -> Result<(Vec<Item>, Organisation), Error> {
     let mut by_hand = Reorganisation::of(known, day, ids);
     let (mut items, mut changes) = (Vec::new(), 0);
     for (number, act) in (1..).zip(&edit.acts) {
         let number: usize = number;
-        let item = act.done(&mut by_hand, day).map_err(|why| {
+        let item = act.done(&mut by_hand, day, within).map_err(|why| {
             let (ja, en) = (why.ja, why.en);
             // Who does one thing need not be told which one.
             Error::Refused(match edit.acts.len() {

@@ -2,7 +2,7 @@
 
 use base::Timestamp;
 use intake::{Date, How, Mapping};
-use organisation::SetId;
+use organisation::{Scope, SetId};
 use ruma::serde::{Base64, base64::Standard};
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +85,9 @@ pub enum Order {
     Find {
         /// A few words, each of which has to be met.
         text: String,
+        /// Of a part of the organisation alone.
+        #[serde(default)]
+        within: Option<Scope>,
     },
     /// Who is where.
     Show {
@@ -92,6 +95,9 @@ pub enum Order {
         day: Option<Date>,
         /// In which unit and those below it, by name or code; everywhere where none is said.
         unit: Option<String>,
+        /// In a part of the organisation alone.
+        #[serde(default)]
+        within: Option<Scope>,
     },
 }
 
@@ -104,6 +110,9 @@ pub struct Edit {
     pub day: Option<Date>,
     /// When it is applied; else when that day begins, or as soon as it is approved.
     pub at: Option<Timestamp>,
+    /// The part of the organisation that alone is changed, and that as who sees to it may.
+    #[serde(default)]
+    pub within: Option<Scope>,
 }
 
 /// A personnel file of which a change set is to be made.

@@ -1,12 +1,12 @@
 //! The crate's one handle.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use audit::{Action, Actor, Deed};
 use base::{Clock, Crowded, Tasks, Turns, lane_of};
 use intake::Date;
-use organisation::{Organisations, SetId, calendar::day_of};
-use ruma::{OwnedServerName, ServerName};
+use organisation::{Organisation, Organisations, PersonId, Scope, SetId, UnitId, calendar::day_of};
+use ruma::{OwnedServerName, ServerName, UserId};
 use store::Store;
 use tokio::{runtime::Handle, sync::Notify};
 
@@ -129,6 +129,74 @@ impl Personnel {
         self.aside(work).await
     }
 
+    /// The units of a part of the organisation on a day, today where none is said.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn units_of(
+        &self,
+        authority: &ServerName,
+        scope: Scope,
+        day: Option<Date>,
+    ) -> Result<BTreeSet<UnitId>, Error> {
+        self.looked(authority, move |known, today| known.units_of(&scope, day.unwrap_or(today))).await
+    }
+
+    /// What parts of the organisation are called today, each by the bodies and units that it has; none where it has none any
+    /// more.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn called(
+        &self,
+        authority: &ServerName,
+        scopes: Vec<Scope>,
+    ) -> Result<Vec<Option<String>>, Error> {
+        let called = move |known: &Organisation, today| {
+            scopes.iter().map(|scope| known.scope_called(scope, today)).collect()
+        };
+        self.looked(authority, called).await
+    }
+
+    /// The part of the organisation that is called so today: a body, or a unit.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where there is none, or several.
+    pub async fn scope_named(&self, authority: &ServerName, name: String) -> Result<Scope, Error> {
+        let named = move |known: &Organisation, today| known.scope_named(&name, today);
+        self.looked(authority, named).await?.map_err(Error::Refused)
+    }
+
+    /// Whether somebody's account is of who has his main post in a part of the organisation today.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn is_within(&self, user: &UserId, scope: Scope) -> Result<bool, Error> {
+        let account = user.localpart().to_owned();
+        let is_within = move |known: &Organisation, today| {
+            let units = known.units_of(&scope, today);
+            known.owner(&account).is_some_and(|person| is_of(known, person, &units, today))
+        };
+        self.looked(user.server_name(), is_within).await
+    }
+
+    /// Looks at an organisation as it is today, in turn.
+    async fn looked<T: Send + 'static>(
+        &self,
+        authority: &ServerName,
+        look: impl FnOnce(&Organisation, Date) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let turn = self.inner.looks.wait(lane_of(authority.as_str())).await;
+        let turn = turn.map_err(|Crowded(_)| Error::Crowded)?;
+        let (personnel, authority) = (self.clone(), authority.to_owned());
+        let work = async move {
+            let _turn = turn;
+            let known = personnel.inner.organisations.load(&authority).await?.organisation;
+            Ok(look(&known, personnel.today()?))
+        };
+        self.aside(work).await
+    }
+
     async fn answer(&self, authority: &ServerName, order: Order, by: &By) -> Result<Answer, Error> {
         let organisations = &self.inner.organisations;
         match order {
@@ -155,8 +223,10 @@ impl Personnel {
             Order::Apply { id } => self.apply(authority, id, by).await,
             Order::Undo { id, line } => self.undo(authority, id, line, by).await,
             Order::Known => self.known(authority).await,
-            Order::Find { text } => self.find(authority, &text).await,
-            Order::Show { day, unit } => self.show(authority, day, unit.as_deref()).await,
+            Order::Find { text, within } => self.find(authority, &text, within.as_ref()).await,
+            Order::Show { day, unit, within } => {
+                self.show(authority, (day, unit.as_deref()), within.as_ref()).await
+            }
         }
     }
 
@@ -182,6 +252,11 @@ impl Personnel {
     pub(crate) fn deed(&self, what: Action, by: &By, id: SetId) -> Deed {
         Deed::new(what, by, &id.0.to_string(), self.inner.clock.now())
     }
+}
+
+/// Whether the first of somebody's posts on a day, which is the main one, is in one of these units.
+pub(crate) fn is_of(known: &Organisation, person: PersonId, units: &BTreeSet<UnitId>, day: Date) -> bool {
+    known.posts_of(person, day).first().is_some_and(|holder| units.contains(&holder.post.unit))
 }
 
 /// Organisations that are looked through at once.

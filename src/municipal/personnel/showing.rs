@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base::folded;
 use intake::Date;
-use organisation::{Charged, Directory, Holder, Listed, Organisation, UNIT_NUMBER, Unit, UnitId};
+use organisation::{
+    Charged, Directory, Holder, Listed, Organisation, Scope, Seen, UNIT_NUMBER, Unit, UnitId,
+};
 use ruma::ServerName;
 
 use crate::{
@@ -35,22 +37,29 @@ impl Personnel {
         }))
     }
 
-    pub(crate) async fn find(&self, authority: &ServerName, text: &str) -> Result<Answer, Error> {
+    pub(crate) async fn find(
+        &self,
+        authority: &ServerName,
+        text: &str,
+        within: Option<&Scope>,
+    ) -> Result<Answer, Error> {
         let today = self.today()?;
         let known = self.inner.organisations.load(authority).await?.organisation;
-        // Whoever asks here sees all bodies of the authority.
+        // Whoever asks here and does not see to a part alone sees all bodies of the authority.
         let bodies: BTreeSet<_> = known.bodies(today).map(|body| body.body).collect();
+        let units = within.map(|scope| known.units_of(scope, today));
+        let seen = units.as_ref().map_or(Seen::Bodies(&bodies), Seen::Units);
         let directory = Directory::of(&known, today);
-        let found = directory.search(text, &bodies, MOST_FOUND);
+        let found = directory.search(text, seen, MOST_FOUND);
         let people = found.people.iter().map(|(_, listed)| FoundPerson {
             called: listed.called.clone(),
             reading: listed.reading.clone(),
             account: listed.account.clone(),
             posts: directory
-                .posts(listed, None)
+                .posts(listed, Some(seen))
                 .map(|post| (post.path.to_vec(), post.title.to_owned()))
                 .collect(),
-            charges: charges(&directory, listed),
+            charges: charges(&directory, listed, seen),
             away: listed.away.clone(),
         });
         Ok(Answer::Found { people: people.collect(), more: found.more })
@@ -59,15 +68,16 @@ impl Personnel {
     pub(crate) async fn show(
         &self,
         authority: &ServerName,
-        day: Option<Date>,
-        unit: Option<&str>,
+        (day, unit): (Option<Date>, Option<&str>),
+        within: Option<&Scope>,
     ) -> Result<Answer, Error> {
         let day = match day {
             Some(day) => day,
             None => self.today()?,
         };
         let known = self.inner.organisations.load(authority).await?.organisation;
-        let (bodies, more) = bodies(&known, day, unit);
+        let units = within.map(|scope| known.units_of(scope, day));
+        let (bodies, more) = bodies(&known, day, unit, units.as_ref());
         if let Some(unit) = unit.filter(|_| bodies.is_empty()) {
             let era = day.in_era();
             return Err(Error::Refused(words!(
@@ -80,9 +90,9 @@ impl Personnel {
 }
 
 /// What somebody is responsible for, by his posts and then by his units, each matter once.
-fn charges(directory: &Directory, listed: &Listed) -> Vec<String> {
+fn charges(directory: &Directory, listed: &Listed, seen: Seen<'_>) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
-    for post in directory.posts(listed, None) {
+    for post in directory.posts(listed, Some(seen)) {
         for matter in post.charges.into_iter().flatten() {
             if !all.contains(matter) {
                 all.push(matter.clone());
@@ -92,9 +102,14 @@ fn charges(directory: &Directory, listed: &Listed) -> Vec<String> {
     all
 }
 
-/// The bodies with their units and people, of one unit and those below it if that is named; and how many more people there
-/// are than may be told.
-fn bodies(known: &Organisation, day: Date, wanted: Option<&str>) -> (Vec<ShownBody>, usize) {
+/// The bodies with their units and people, of one unit and those below it if that is named, and of some units alone if others
+/// may not be told; and how many more people there are than are told at once.
+fn bodies(
+    known: &Organisation,
+    day: Date,
+    wanted: Option<&str>,
+    within: Option<&BTreeSet<UnitId>>,
+) -> (Vec<ShownBody>, usize) {
     let key = |name: &str| folded(name, LONGEST_NAME);
     let wanted = wanted.map(|name| (name, key(name)));
     let is_wanted = |unit: &Unit| {
@@ -109,6 +124,9 @@ fn bodies(known: &Organisation, day: Date, wanted: Option<&str>) -> (Vec<ShownBo
         let mut units = Vec::new();
         for top in known.top_units(body.body, day) {
             for unit in known.subtree(top.unit, day) {
+                if within.is_some_and(|units| !units.contains(&unit.unit)) {
+                    continue;
+                }
                 let path = known.path(unit.unit, day);
                 if !path.iter().any(|above| is_wanted(above)) {
                     continue;
@@ -128,7 +146,7 @@ fn bodies(known: &Organisation, day: Date, wanted: Option<&str>) -> (Vec<ShownBo
                 });
             }
         }
-        if wanted.is_none() || !units.is_empty() {
+        if (wanted.is_none() && within.is_none()) || !units.is_empty() {
             told.push(ShownBody { name: body.name.clone(), units });
         }
     }
@@ -142,10 +160,7 @@ fn addresses(
     unit: UnitId,
     day: Date,
 ) -> Vec<(String, String)> {
-    let is_its = |of: Charged| match of {
-        Charged::Unit(one) => one == unit,
-        Charged::Post(post) => known.post(post, day).is_some_and(|post| post.unit == unit),
-    };
+    let is_its = |of: Charged| known.unit_of(of, day) == Some(unit);
     let its = all.iter().filter_map(|(name, of)| Some((name, of.filter(|of| is_its(*of))?)));
     its.filter_map(|(name, of)| Some(((*name).to_owned(), known.called(of, day)?))).collect()
 }

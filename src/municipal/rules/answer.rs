@@ -1,7 +1,7 @@
 //! What somebody is told who gave an [`Order`](crate::Order).
 
 use intake::Date;
-use organisation::Told as Sentence;
+use organisation::{Told as Sentence, UnitId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -66,6 +66,8 @@ impl ShownRule {
 pub struct ShownRoom {
     /// By which rule.
     pub rule: RuleId,
+    /// Of which unit.
+    pub of: UnitId,
     /// The unit's name on the day, if it is there.
     pub unit: Option<String>,
     /// Which of the rule's rooms it is.

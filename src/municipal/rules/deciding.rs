@@ -155,6 +155,7 @@ impl Rules {
         let places = self.places(authority).await?;
         let rooms = places.into_iter().map(|(place, row)| ShownRoom {
             rule: place.rule,
+            of: place.unit,
             unit: organisation.unit(place.unit, day).map(|unit| unit.name.clone()),
             key: place.key,
             room: row.room,

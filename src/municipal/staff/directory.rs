@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use organisation::{BodyId, Directory, Listed, ListedPost, user_named};
+use organisation::{BodyId, Directory, Listed, ListedPost, Seen, user_named};
 use ruma::{OwnedUserId, ServerName, UserId};
 
 /// A directory of those who have an account, and whose is whose.
@@ -48,7 +48,7 @@ impl Made {
         listed: &'a Listed,
         bodies: Option<&'a BTreeSet<BodyId>>,
     ) -> Option<ListedPost<'a>> {
-        self.directory.posts(listed, bodies).next()
+        self.directory.posts(listed, bodies.map(Seen::Bodies)).next()
     }
 
     /// About how many bytes it takes.

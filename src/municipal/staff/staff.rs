@@ -7,7 +7,7 @@ use std::{
 
 use account::Accounts;
 use base::{Caches, Clock, Crowded, Tasks, Turns, cache::Holder, lane_of};
-use organisation::{BodyId, Directory, Organisations, calendar::day_of};
+use organisation::{BodyId, Directory, Organisations, Seen, calendar::day_of};
 use room::Policy;
 use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
 use store::Store;
@@ -171,7 +171,7 @@ impl Staff {
         let (inside, of_caller) = (made.clone(), bodies.clone());
         let work = move || {
             let _turn = turn;
-            let found = inside.directory.search(&text, &of_caller, LOOKED_AT);
+            let found = inside.directory.search(&text, Seen::Bodies(&of_caller), LOOKED_AT);
             (found.people.into_iter().map(|(place, _)| place).collect::<Vec<_>>(), found.more > 0)
         };
         let (places, mut limited) = self.inner.tasks.spawn_blocking("search for colleagues", work).await?;

@@ -6,21 +6,21 @@ use std::{io::Read, path::Path, time::Duration};
 use account::{Accounts, Actor, NewUser};
 use anyhow::{Context, anyhow, bail};
 use base::Random;
-use duties::Duty;
+use duties::{Duty, Part};
 use http::Method;
 use ruma::{OwnedUserId, ServerName, UserId};
 use web::ApiError;
 
 use crate::{
     admin::{
-        AdminOrder, CloseOrder, DutiesOrder, DutiesTold, DutyOrder, LinkOrder, PasswordOrder, RecoverOrder,
-        UserOrder,
+        AdminOrder, CloseOrder, DutiesOrder, DutiesTold, DutyOrder, LinkOrder, PartOrder, PartTold,
+        PasswordOrder, RecoverOrder, UserOrder,
     },
     ask::operator,
     causes,
     cli::{
-        UserAdminArgs, UserCreateArgs, UserDutyArgs, UserLinkArgs, UserPasswordArgs, WhichAuthority,
-        WhichUser,
+        UserAdminArgs, UserCreateArgs, UserDutyArgs, UserLinkArgs, UserPartArgs, UserPasswordArgs,
+        WhichAuthority, WhichUser,
     },
     commands::{Running, authority, say},
     config::Config,
@@ -172,6 +172,42 @@ pub(crate) async fn set_duty(args: &UserDutyArgs) -> anyhow::Result<()> {
     })?)
 }
 
+/// Has a user see to a part of the organisation, or no more.
+pub(crate) async fn set_part(args: &UserPartArgs) -> anyhow::Result<()> {
+    let config = Config::read(&args.user.config.config)?;
+    let Some(part) = args.give.as_ref().or(args.take.as_ref()) else { return Ok(()) };
+    let order =
+        PartOrder { user_id: user_id(&args.user, &config)?, part: part.clone(), has: args.give.is_some() };
+    let told: Vec<PartTold> = match Running::find(&config).await {
+        Some(running) => {
+            let body = serde_json::to_value(&order)?;
+            let told = running.must(Method::POST, "/_yakuba/v1/users/part", Some(&body)).await?;
+            serde_json::from_value(told)?
+        }
+        None => {
+            over_house(&config, async |house, by| {
+                order.carry_out(&house.accounts, (&house.duties, &house.personnel), by).await
+            })
+            .await?
+        }
+    };
+    let (user_id, (ja, en)) = (&order.user_id, Part::NAMES);
+    let of = parts(&told);
+    Ok(say(&match order.has {
+        true => tr!("{user_id} は {of} の{ja}になりました", "{user_id} is {en} of {of} from now on"),
+        false => tr!("{user_id} は {of} の{ja}ではなくなりました", "{user_id} is {en} of {of} no more"),
+    })?)
+}
+
+/// Parts of the organisation as they are called, or by their numbers where they are no more.
+fn parts(told: &[PartTold]) -> String {
+    let one = |told: &PartTold| match &told.called {
+        Some(called) => called.clone(),
+        None => tr!("{word}（終わった所属）", "{word} (which is no more)", word = told.word),
+    };
+    told.iter().map(one).collect::<Vec<_>>().join(if japanese() { "、" } else { ", " })
+}
+
 /// Prints who has which duty.
 pub(crate) async fn list_duties(args: &WhichAuthority) -> anyhow::Result<()> {
     let config = Config::read(&args.config.config)?;
@@ -182,17 +218,26 @@ pub(crate) async fn list_duties(args: &WhichAuthority) -> anyhow::Result<()> {
             let told = running.must(Method::POST, "/_yakuba/v1/users/duties", Some(&order)).await?;
             serde_json::from_value(told)?
         }
-        None => over_house(&config, async |house, _| DutiesTold::of(&house.duties, &authority).await).await?,
+        None => {
+            over_house(&config, async |house, _| {
+                DutiesTold::of(&house.duties, &house.personnel, &authority).await
+            })
+            .await?
+        }
     };
     if told.holders.is_empty() {
         say(&tr!("役割のあるアカウントはありません", "nobody has a duty"))?;
     }
-    for (user, words) in told.holders {
+    for (user, words, of) in told.holders {
         let name = |word: &String| match Duty::of_word(word).map(Duty::names) {
             Some((ja, en)) => if japanese() { ja } else { en }.to_owned(),
             None => word.clone(),
         };
-        let duties: Vec<_> = words.iter().map(name).collect();
+        let mut duties: Vec<_> = words.iter().map(name).collect();
+        if !of.is_empty() {
+            let ((ja, en), of) = (Part::NAMES, parts(&of));
+            duties.push(tr!("{ja}（{of}）", "{en} ({of})"));
+        }
         say(&format!("{user}  {}", duties.join(if japanese() { "、" } else { ", " })))?;
     }
     Ok(())

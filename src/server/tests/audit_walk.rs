@@ -114,6 +114,8 @@ async fn every_route_of_the_operator_that_changes_something_leaves_exactly_its_r
     walk.does("users/admin", grant, &["account.grant_administration"]).await;
     let duty = json!({ "user_id": user, "duty": "audit", "has": true });
     walk.does("users/duty", duty, &["duty.give"]).await;
+    let part = json!({ "user_id": user, "part": "unit:7", "has": false });
+    walk.does("users/part", part, &[]).await;
 
     let login = json!({ "type": "m.login.password", "user": "taro", "password": second });
     let (_, session) = walk.ask("/_matrix/client/v3/login", "", login).await;

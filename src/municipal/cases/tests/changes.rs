@@ -30,7 +30,7 @@ impl Town {
     /// A set by which a unit is renamed today.
     async fn renaming(&self, unit: &str, name: &str) -> SetId {
         let acts = vec![Act::RenameUnit { unit: unit.to_owned(), name: name.to_owned() }];
-        let edit = Edit { acts, day: Some(day("2026-03-01")), at: None };
+        let edit = Edit { acts, day: Some(day("2026-03-01")), at: None, within: None };
         match self
             .desk
             .carry_out(kanazawa(), DeskOrder::Edit(Box::new(edit)), &Actor::operator("uid 1000"))
@@ -139,7 +139,7 @@ async fn what_speaks_of_a_unit_that_is_closed_is_told_and_meant_by_whoever_asks_
         parent: Some("総務部".to_owned()),
         body: None,
     };
-    let edit = |acts, on: &str| Edit { acts, day: Some(day(on)), at: None };
+    let edit = |acts, on: &str| Edit { acts, day: Some(day(on)), at: None, within: None };
     let make = async |edit: Edit| {
         let (order, by) = (DeskOrder::Edit(Box::new(edit)), Actor::operator("uid 1000"));
         match town.desk.carry_out(kanazawa(), order, &by).await {

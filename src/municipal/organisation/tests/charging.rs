@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::{Breach, Charged, Directory, NewUnit, Refused};
+use crate::{Breach, Charged, Directory, NewUnit, Refused, Seen};
 
 const PEOPLE: &str = "1,山田 花子,,総務部 防災課,課長,,,\n\
                       2,田中 太郎,,総務部 防災課,主事,,,\n\
@@ -32,7 +32,7 @@ impl Town {
     fn found(&self, words: &str, on: &str) -> Vec<String> {
         let directory = Directory::of(&self.known, day(on));
         let bodies = BTreeSet::from([self.body()]);
-        let found = directory.search(words, &bodies, 50);
+        let found = directory.search(words, Seen::Bodies(&bodies), 50);
         let mut names: Vec<_> = found.people.iter().map(|(_, listed)| listed.called.clone()).collect();
         names.sort();
         names

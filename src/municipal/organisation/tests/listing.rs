@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::{
-    Absence, Appointment, Directory, Listed, Post, PostId, RecordId, Span, Statement, Unit, What,
+    Absence, Appointment, Directory, Listed, Post, PostId, RecordId, Seen, Span, Statement, Unit, What,
     limits::MAX_FOUND,
 };
 
@@ -33,10 +33,10 @@ fn found(directory: &Directory, text: &str) -> Vec<String> {
 /// The same, by one who may see these bodies.
 fn found_in(directory: &Directory, text: &str, bodies: &BTreeSet<BodyId>) -> Vec<String> {
     let unit = |listed: &Listed| {
-        let mut posts = directory.posts(listed, Some(bodies));
+        let mut posts = directory.posts(listed, Some(Seen::Bodies(bodies)));
         posts.next().map_or("", |post| post.unit_name()).to_owned()
     };
-    let found = directory.search(text, bodies, MAX_FOUND).people;
+    let found = directory.search(text, Seen::Bodies(bodies), MAX_FOUND).people;
     found.iter().map(|(_, one)| format!("{} {}", one.called, unit(one))).collect()
 }
 
@@ -91,7 +91,7 @@ fn a_legal_name_that_is_not_used_finds_nobody_and_who_left_is_not_listed() {
     town.by_hand("2026-03-02", |by_hand| ((), by_hand.away(hanako, why.clone(), None).unwrap()));
     let here = directory(&town);
     assert_eq!(found(&here, "髙橋 主査"), Vec::<String>::new());
-    assert_eq!(here.search("鈴木", &all(&here), 1).people[0].1.away, Some(why));
+    assert_eq!(here.search("鈴木", Seen::Bodies(&all(&here)), 1).people[0].1.away, Some(why));
     assert_eq!(here.people().count(), 5);
 
     town.import("2,高橋 一郎,タカハシ イチロウ,総務部 防災課,課長,,,\n", "2026-03-31");
@@ -111,9 +111,9 @@ fn a_directory_has_the_people_of_its_bodies_and_an_answer_its_bound() {
     assert_eq!(found_in(&directory, "佐藤", &of_council), ["佐藤 次郎 議会"]);
     assert_eq!(found_in(&directory, "山田", &of_council), Vec::<String>::new());
     assert_eq!(directory.people().count(), 61);
-    let many = directory.search("山田", &of_staff, MAX_FOUND);
+    let many = directory.search("山田", Seen::Bodies(&of_staff), MAX_FOUND);
     assert_eq!((many.people.len(), many.more), (MAX_FOUND, 10));
-    let few = directory.search("防災", &of_staff, 3).people;
+    let few = directory.search("防災", Seen::Bodies(&of_staff), 3).people;
     assert_eq!(
         few.iter().map(|(_, one)| &*one.called).collect::<Vec<_>>(),
         ["山田 花子0", "山田 花子1", "山田 花子10"]
@@ -141,11 +141,11 @@ fn of_a_body_that_one_may_not_see_neither_people_nor_posts_are_found_or_counted(
     // Whoever is with her in the brigade knows her as what she is there, and not what else she is.
     assert_eq!(found_in(&directory, "やまだ", &of_brigade), ["山田 花子 第一分団"]);
     for text in ["防災課", "課長", "山田 総務部", "田中"] {
-        assert_eq!(directory.search(text, &of_brigade, 0).more, 0, "{text}");
+        assert_eq!(directory.search(text, Seen::Bodies(&of_brigade), 0).more, 0, "{text}");
     }
     assert_eq!(found_in(&directory, "山田 課長", &of_staff), ["山田 花子 防災課"]);
     assert_eq!(found_in(&directory, "分団長", &of_staff), Vec::<String>::new());
-    assert_eq!(directory.search("山田", &BTreeSet::new(), MAX_FOUND).people, []);
+    assert_eq!(directory.search("山田", Seen::Bodies(&BTreeSet::new()), MAX_FOUND).people, []);
 }
 
 #[test]

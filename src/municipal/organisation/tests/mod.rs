@@ -9,6 +9,7 @@ mod listing;
 mod random;
 mod rehearsal;
 mod reorganising;
+mod scoping;
 mod storing;
 
 use intake::{Date, How, Intake, Sheet};

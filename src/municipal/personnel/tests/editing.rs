@@ -15,7 +15,7 @@ fn acts(json: &str) -> Vec<Act> {
 }
 
 fn edit(json: &str, on: &str) -> Box<Edit> {
-    Box::new(Edit { acts: acts(json), day: Some(day(on)), at: None })
+    Box::new(Edit { acts: acts(json), day: Some(day(on)), at: None, within: None })
 }
 
 impl Town {
@@ -71,7 +71,8 @@ async fn a_reform_of_several_acts_is_one_set_that_is_applied_and_undone() {
             "総合庶務係 係長 髙橋 一郎"
         ]
     );
-    let Answer::Found { people, .. } = town.ask(Order::Find { text: "年末調整".to_owned() }).await.unwrap()
+    let Answer::Found { people, .. } =
+        town.ask(Order::Find { text: "年末調整".to_owned(), within: None }).await.unwrap()
     else {
         panic!()
     };
@@ -130,7 +131,12 @@ async fn what_cannot_be_done_is_refused_with_the_act_and_nothing_is_stored() {
         assert!(alone.contains(why) && !alone.contains("件目"), "{alone}");
     }
     assert!(refusal(town.ask(Order::Edit(edit("[]", "2026-04-01"))).await).contains("ありません"));
-    let many = Edit { acts: vec![acts(&format!("[{made}]")).remove(0); MOST_ACTS + 1], day: None, at: None };
+    let many = Edit {
+        acts: vec![acts(&format!("[{made}]")).remove(0); MOST_ACTS + 1],
+        day: None,
+        at: None,
+        within: None,
+    };
     assert!(refusal(town.ask(Order::Try(Box::new(many))).await).contains("500 件"));
     let long = format!(r#"[{{"rename_unit": {{"unit": "{}", "name": "x"}}}}]"#, "長/".repeat(1_000_000));
     assert!(refusal(town.tried(&long, "2026-04-01").await).len() < 10_000, "what is told has a bound");

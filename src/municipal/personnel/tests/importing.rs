@@ -123,7 +123,7 @@ async fn one_authority_sees_and_changes_nothing_of_anothers() {
         panic!()
     };
     assert_eq!(sets, []);
-    let show = Order::Show { day: Some(day("2026-04-01")), unit: None };
+    let show = Order::Show { day: Some(day("2026-04-01")), unit: None, within: None };
     let Ok(Answer::Shown(shown)) = town.ask_of(port(), show.clone()).await else { panic!() };
     assert!(shown.bodies.is_empty());
     assert!(town.log(port()).await.is_empty());

@@ -6,6 +6,7 @@ mod deciding;
 mod editing;
 mod importing;
 mod mapping;
+mod within;
 
 use std::{sync::Arc, time::Duration};
 
@@ -135,7 +136,7 @@ impl Town {
     }
 
     async fn show(&self, on: &str) -> Shown {
-        match self.ask(Order::Show { day: Some(day(on)), unit: None }).await.unwrap() {
+        match self.ask(Order::Show { day: Some(day(on)), unit: None, within: None }).await.unwrap() {
             Answer::Shown(shown) => shown,
             other => panic!("{other:?}"),
         }

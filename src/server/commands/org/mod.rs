@@ -61,7 +61,7 @@ pub(crate) async fn edit(args: &OrgEditArgs) -> anyhow::Result<()> {
             path = args.file.display()
         ))
     })?;
-    let edit = Box::new(Edit { acts, day: args.as_of, at: args.at });
+    let edit = Box::new(Edit { acts, day: args.as_of, at: args.at, within: None });
     over(&args.which, async |office| {
         if args.tries {
             let Answer::Tried(tried) = office.ask(Order::Try(edit)).await? else { return unexpected() };
@@ -172,7 +172,7 @@ pub(crate) async fn undo(args: &OrgUndoArgs) -> anyhow::Result<()> {
 /// Prints who is where on a day.
 pub(crate) async fn show(args: &OrgShowArgs) -> anyhow::Result<()> {
     over(&args.which, async |office| {
-        match office.ask(Order::Show { day: args.as_of, unit: args.unit.clone() }).await? {
+        match office.ask(Order::Show { day: args.as_of, unit: args.unit.clone(), within: None }).await? {
             Answer::Shown(shown) => print::shown(&shown, args.json),
             _ => unexpected(),
         }
@@ -182,9 +182,11 @@ pub(crate) async fn show(args: &OrgShowArgs) -> anyhow::Result<()> {
 
 /// Prints who is meant by some words.
 pub(crate) async fn find(args: &OrgFindArgs) -> anyhow::Result<()> {
-    over(&args.which, async |office| match office.ask(Order::Find { text: args.text.clone() }).await? {
-        Answer::Found { people, more } => print::found(&people, more),
-        _ => unexpected(),
+    over(&args.which, async |office| {
+        match office.ask(Order::Find { text: args.text.clone(), within: None }).await? {
+            Answer::Found { people, more } => print::found(&people, more),
+            _ => unexpected(),
+        }
     })
     .await
 }

@@ -11,6 +11,7 @@ mod domains;
 mod editing;
 mod federation;
 mod files;
+mod parts;
 mod powers;
 mod recovery;
 mod reports;

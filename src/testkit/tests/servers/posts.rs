@@ -32,7 +32,7 @@ async fn take(server: &Server, rows: &str, on: &str) {
 /// A set by which something is done by hand.
 async fn propose(server: &Server, act: Act) -> SetId {
     let desk = server.look(|house| house.personnel.clone());
-    let edit = Edit { acts: vec![act], day: Some("2026-04-01".parse().unwrap()), at: None };
+    let edit = Edit { acts: vec![act], day: Some("2026-04-01".parse().unwrap()), at: None, within: None };
     let order = Order::Edit(Box::new(edit));
     let Ok(Answer::Set(set, _)) = desk.carry_out(server.name(), order, &Actor::operator("uid 1000")).await
     else {
@@ -139,6 +139,7 @@ async fn what_somebody_is_called_becomes_no_address_and_a_planned_address_become
         acts: vec![address(name, Some("防災課"), None)],
         day: Some(day.parse().unwrap()),
         at: Some(base::Timestamp(1)),
+        within: None,
     };
     let by = Actor::operator("uid 1000");
     for name in ["bousai", "@bousai:kanazawa.test"] {
