@@ -364,6 +364,8 @@ async fn walk(cases: usize) {
         "京 椿",
         "ツバキ",
         "主事",
+        "課長",
+        "主査",
         "@chief:kanazawa.test",
         "@jinji:kanazawa.test",
         "総務部",
