@@ -528,10 +528,9 @@ impl Accounts {
         ChaCha20Poly1305::new(&key.into())
     }
 
+    /// Whether a user has a duty, or sees to a part of the organisation.
     pub(crate) async fn has_duty(&self, user: &UserId) -> Result<bool, Error> {
-        let mut unused = Batch::new();
-        let has_none = duties::has_none(&self.inner.store, &mut unused, user).await;
-        has_none.map(|none| !none).map_err(of_duties)
+        duties::has_any(&self.inner.store, user).await.map_err(of_duties)
     }
 }
 

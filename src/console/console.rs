@@ -1,13 +1,13 @@
 //! The state of the pages, where they are, and who comes in.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use ::account::{Accounts, Browser};
 use ::cases::Cases;
 use audit::{Action, Actor, Deed};
 use base::{Clock, Crowded, Random, Turn, Turns, lane_of};
 use domains::Domains;
-use duties::Duties;
+use duties::{Duties, Held};
 use mail::Mails;
 use media::Media;
 use oversight::Oversight;
@@ -15,12 +15,13 @@ use pages::{Form, PageError, Pages, Visit};
 use personnel::{Answer, By, Order, Personnel};
 use room::Rooms;
 use rules::Rules;
+use ruma::UserId;
 use store::{Batch, Store};
 use syslog::Forwarder;
 use web::{ApiError, Method, Open, RawCall, Response, RouteName, StatusCode};
 
 use crate::{
-    powers::Powers,
+    powers::{Powers, scope_of},
     told::{of_password, told},
 };
 
@@ -178,7 +179,7 @@ impl Console {
     pub(crate) async fn admit(&self, visit: &Visit) -> Result<(Browser, Powers), PageError> {
         let browser = visit.signed_in()?.clone();
         let held = self.duties.held(&browser.user_id).await.map_err(told)?;
-        let powers = Powers::of(&browser, held);
+        let powers = Powers::of(&browser, self.standing(&browser.user_id, held).await?);
         if powers.is_any() {
             return Ok((browser, powers));
         }
@@ -186,6 +187,18 @@ impl Console {
             "このアカウントは管理画面を使えません。必要な場合は、全体管理者に役割の付与を依頼してください。",
             "This account has nothing to do on the console. Ask an administrator of your authority for a duty if you need one.",
         ))
+    }
+
+    /// What somebody has, with those parts of the organisation alone in which he has a post today: whoever is transferred
+    /// sees to his old department no more, without anybody having to think of it.
+    pub(crate) async fn standing(&self, user: &UserId, held: Held) -> Result<Held, PageError> {
+        if held.parts.is_empty() {
+            return Ok(held);
+        }
+        let scopes = held.parts.iter().map(|part| scope_of(&BTreeSet::from([*part]))).collect();
+        let serves = self.personnel.serves_in(user, scopes).await.map_err(told)?;
+        let parts = held.parts.iter().zip(serves).filter(|(_, serves)| *serves).map(|(part, _)| *part);
+        Ok(Held { parts: parts.collect(), duties: held.duties })
     }
 
     /// The same for what `may` says. A try at what changes something is told of in the audit log.
@@ -261,7 +274,7 @@ impl Console {
         let (held, stands) = self.duties.demand(user).await.map_err(told)?;
         let now = self.accounts.find_account(user).await?.ok_or_else(not_yours)?;
         let browser = Browser { admin: now.admin, suspended: now.moderation.suspended, ..browser.clone() };
-        let powers = Powers::of(&browser, held);
+        let powers = Powers::of(&browser, self.standing(&browser.user_id, held).await?);
         if now.moderation.locked || !may(&powers) {
             return Err(not_yours());
         }

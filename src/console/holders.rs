@@ -8,6 +8,7 @@ use std::{
 use ::account::AccountQuery;
 use duties::{Held, Part};
 use pages::{PageError, Visit, html};
+use ruma::UserId;
 use web::{ApiError, Open, RawCall, Response};
 
 use crate::{
@@ -42,8 +43,15 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         let parts: BTreeSet<Part> =
             holders.iter().flat_map(|(.., held)| held.parts.iter().copied()).collect();
         let called = console.called(&visit, &parts).await?;
+        let mut serving = BTreeSet::new();
+        for (user, _, held) in holders.iter().filter(|(.., held)| !held.parts.is_empty()) {
+            if let Ok(id) = <&UserId>::try_from(user.as_str()) {
+                let standing = console.standing(id, held.clone()).await?.parts;
+                serving.extend(standing.into_iter().map(|part| (user.clone(), part)));
+            }
+        }
         let say = |japanese, english| visit.say(japanese, english);
-        let names = |administers: bool, held: &Held| {
+        let names = |user: &str, administers: bool, held: &Held| {
             let administrator = administers.then_some(say("全体管理者", "administrator")).map(str::to_owned);
             let pick = |names: (&'static str, &'static str)| visit.language().pick(names.0, names.1);
             let duties = held.duties.iter().map(|duty| pick(duty.names()).to_owned());
@@ -52,13 +60,15 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
                     || format!("{part} {}", say("所属が終わっています", "which is no more")),
                     Clone::clone,
                 );
-                format!("{} ({of})", pick(Part::NAMES))
+                let is_gone = called.contains_key(part) && !serving.contains(&(user.to_owned(), *part));
+                let gone = say("。異動したため無効", ", in which he has no post any more");
+                format!("{} ({of}{})", pick(Part::NAMES), if is_gone { gone } else { "" })
             });
             administrator.into_iter().chain(duties).chain(parts).collect::<Vec<_>>().join(say("、", ", "))
         };
         let rows = holders.iter().map(|(user, administers, held)| {
             let account = html! { a.id href=(link(ACCOUNT, &[("user", user)])) { (user) } };
-            vec![account, text(names(*administers, held))]
+            vec![account, text(names(user, *administers, held))]
         });
         let body = html! {
             p { (say(

@@ -190,8 +190,21 @@ impl PartOrder {
         if self.has && told.iter().any(|told| told.called.is_none()) {
             return Err(ApiError::not_found("There is no such unit or body today"));
         }
+        let serves = personnel.serves_in(&self.user_id, vec![scope_of(part)]).await.map_err(of_personnel)?;
+        if self.has && !serves.contains(&true) {
+            return Err(ApiError::bad_request(
+                "その部局に職のある人だけが、部局管理者になれます。 / Only who has a post in a department sees to it.",
+            ));
+        }
         duties.set(&self.user_id, part, self.has, by).await.map_err(of_duties)?;
         Ok(told)
+    }
+}
+
+fn scope_of(part: Part) -> Scope {
+    match part {
+        Part::Body(number) => Scope { bodies: BTreeSet::from([BodyId(number)]), ..Scope::default() },
+        Part::Unit(number) => Scope { units: BTreeSet::from([UnitId(number)]), ..Scope::default() },
     }
 }
 
@@ -223,10 +236,7 @@ impl PartTold {
         authority: &ServerName,
         parts: &BTreeSet<Part>,
     ) -> Result<Vec<Self>, ApiError> {
-        let scopes = parts.iter().map(|part| match part {
-            Part::Body(number) => Scope { bodies: BTreeSet::from([BodyId(*number)]), ..Scope::default() },
-            Part::Unit(number) => Scope { units: BTreeSet::from([UnitId(*number)]), ..Scope::default() },
-        });
+        let scopes = parts.iter().map(|part| scope_of(*part));
         let called = personnel.called(authority, scopes.collect()).await.map_err(of_personnel)?;
         let both = parts.iter().zip(called);
         Ok(both.map(|(part, called)| Self { word: part.to_string(), called }).collect())

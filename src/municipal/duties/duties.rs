@@ -186,6 +186,14 @@ pub async fn has_none(store: &Store, batch: &mut Batch, user: &UserId) -> Result
     Ok(true)
 }
 
+/// Whether a user has any duty, or sees to any part.
+///
+/// # Errors
+/// [`Error::Store`].
+pub async fn has_any(store: &Store, user: &UserId) -> Result<bool, Error> {
+    Ok(store.get(&HOLDERS, &(user.server_name().as_str(), user.as_str())).await?.is_some())
+}
+
 impl HolderRow {
     fn held(&self) -> Held {
         Held::of(&self.duties)

@@ -23,7 +23,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-pub use duties::{Duties, MOST_HOLDERS, MOST_PARTS, has_none};
+pub use duties::{Duties, MOST_HOLDERS, MOST_PARTS, has_any, has_none};
 pub use duty::Duty;
 pub use error::Error;
 pub use part::Part;

@@ -75,6 +75,14 @@ impl Organisation {
         Ok(Scope { units: BTreeSet::from([unit]), ..Scope::default() })
     }
 
+    /// Whether whose account this is has a post in a scope on a day.
+    #[must_use]
+    pub fn serves_in(&self, account: &str, scope: &Scope, day: Date) -> bool {
+        let Some(person) = self.owner(account) else { return false };
+        let units = self.units_of(scope, day);
+        self.posts_of(person, day).iter().any(|holder| units.contains(&holder.post.unit))
+    }
+
     /// The unit of what is responsible for something on a day.
     #[must_use]
     pub fn unit_of(&self, of: Charged, day: Date) -> Option<UnitId> {

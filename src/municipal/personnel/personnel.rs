@@ -167,6 +167,18 @@ impl Personnel {
         self.looked(authority, named).await?.map_err(Error::Refused)
     }
 
+    /// Of these parts of the organisation, in which somebody has a post today, be it his main one or not.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn serves_in(&self, user: &UserId, scopes: Vec<Scope>) -> Result<Vec<bool>, Error> {
+        let account = user.localpart().to_owned();
+        let serves = move |known: &Organisation, today| {
+            scopes.iter().map(|scope| known.serves_in(&account, scope, today)).collect()
+        };
+        self.looked(user.server_name(), serves).await
+    }
+
     /// Whether somebody's account is of who has his main post in a part of the organisation today.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use duties::{Duties, Duty, Part, Role};
-use organisation::{UnitId, calendar::begin_of};
+use organisation::{Scope, UnitId, calendar::begin_of};
 use ruma::{OwnedUserId, ServerName};
 use store::Batch;
 
@@ -162,6 +162,13 @@ impl Kind for GiveDuty {
             }
             Role::Part(_) => {
                 let unit = asked.fields.unit("unit").unwrap_or(UnitId(0));
+                let scope = Scope { units: [unit].into(), ..Scope::default() };
+                if !asked.organisation.serves_in(user.localpart(), &scope, asked.day) {
+                    return Err(KindError::Refused(words!(
+                        "対象者は、その部局に職がありません。部局管理者になれるのは、その部局の人だけです。",
+                        "Only who has a post in the department sees to it."
+                    )));
+                }
                 let ((ja, en), unit) = (Part::NAMES, path_of(asked.organisation, unit, asked.day));
                 words!("{user} に「{ja}」{unit}({era}まで)", "{user}: {en} of {unit}, until {day}")
             }

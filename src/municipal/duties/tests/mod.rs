@@ -9,7 +9,7 @@ use base::{Clock, Metrics, Random, Tasks};
 use ruma::{OwnedUserId, ServerName, server_name};
 use store::{MemoryBackend, MemoryDisk, Position, Store};
 
-use crate::{Duties, Duty, Error, Held, MOST_PARTS, Part, has_none};
+use crate::{Duties, Duty, Error, Held, MOST_PARTS, Part, has_any, has_none};
 
 fn kanazawa() -> &'static ServerName {
     server_name!("kanazawa.test")
@@ -89,6 +89,7 @@ async fn a_part_goes_beside_duties_and_is_no_duty() {
     }
     assert_eq!(duties.of(&hanako).await.unwrap(), BTreeSet::new());
     assert!(has_none(&store, &mut store::Batch::new(), &hanako).await.unwrap(), "he decides nothing");
+    assert!(has_any(&store, &hanako).await.unwrap() && !has_any(&store, &user("taro")).await.unwrap());
     duties.set(&hanako, Duty::Audit, true, &by).await.unwrap();
     assert!(!has_none(&store, &mut store::Batch::new(), &hanako).await.unwrap());
     let held = duties.held(&hanako).await.unwrap();

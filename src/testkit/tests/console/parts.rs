@@ -299,6 +299,34 @@ async fn a_part_that_is_taken_away_is_gone_with_the_next_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_transferred_sees_to_his_old_department_no_more() {
+    let mut world = World::new().await;
+    let proof = world.keeper.proof_at("/_yakuba/console").await;
+    let moved = STAFF.replace("総務部　防災課,課長,2020-04-01", "秘匿部　秘匿室,参事,2021-04-01");
+    let fields: Vec<_> =
+        FIRST.into_iter().filter(|(name, _)| *name != "new_body" && *name != "day").collect();
+    let fields = [&fields[..], &[("body", "首長部局"), ("day", "2021-04-01")]].concat();
+    let set = propose(&mut world.officer, &fields, &moved).await;
+    applied(&world.server, (&mut world.officer, &mut world.chief), &set).await;
+    let lock = [("do", "lock"), ("user", "@taro:kanazawa.test"), ("password", PASSWORD), ("proof", &proof)];
+    assert_eq!(world.keeper.post_as_is(ACCOUNT, &lock).await.status, StatusCode::FORBIDDEN);
+    for path in [ORGANISATION, EDIT, "/_yakuba/console"] {
+        assert_eq!(world.keeper.get(path).await.status, StatusCode::FORBIDDEN, "{path}");
+    }
+    let duties = world.chief.open("/_yakuba/console/duties").await;
+    assert!(duties.contains("部局管理者 (総務部。異動したため無効)"), "{duties}");
+    // Nor is he given another one's.
+    let until =
+        [("field-account", "taro"), ("field-duty", "part"), ("field-unit", "秘匿部"), ("reason", "a")];
+    let soon = base::Clock::system().now().millis() + 30 * 86_400_000;
+    let day = organisation::calendar::day_of(base::Timestamp(soon)).unwrap().to_string();
+    let fields = [&until[..], &[("field-until", &*day)]].concat();
+    let ask = "/_yakuba/counter/ask/duty";
+    let answer = world.officer.post(ask, ask, &fields).await;
+    assert!(answer.status.is_client_error() && answer.text.contains("職がありません"), "{}", answer.text);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_part_is_asked_for_at_the_counter_and_given_until_a_day() {
     let mut world = World::new().await;
     world.give(&world.hanako, false).await;
