@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ::account::{Account, AccountChange, AccountOrder, AccountPage, AccountQuery, Browser};
 use audit::Action;
 use base::Timestamp;
-use duties::Part;
+use duties::{Held, Part};
 use pages::{Markup, PageError, Visit, html};
 use ruma::{OwnedUserId, UserId};
 use store::Batch;
@@ -58,10 +58,24 @@ impl Console {
     }
 
     /// Refuses accounts that are not of a visitor's part of the organisation, as if there were none, if he does not administer.
-    async fn must_be_within(&self, powers: &Powers, user: &UserId) -> Result<(), PageError> {
+    async fn must_be_within(
+        &self,
+        visit: &Visit,
+        (browser, powers): (&Browser, &Powers),
+        user: &UserId,
+    ) -> Result<(), PageError> {
         let is_within =
             powers.administers() || self.personnel.is_within(user, powers.scope()).await.map_err(told)?;
-        if is_within { Ok(()) } else { Err(PageError::not_found()) }
+        match is_within {
+            true => Ok(()),
+            false => Err(self.refuse(visit, (browser, powers), PageError::not_found()).await?),
+        }
+    }
+
+    /// Whether an account is no department's: of who has a say of his own, or of nobody. A part without effect is none.
+    async fn is_apart(&self, account: &Account, held: Held) -> Result<bool, PageError> {
+        let held = self.standing(&account.user_id, held).await?;
+        Ok(account.admin || account.guest || held.has_more || !held.is_empty())
     }
 
     /// What a batch demands by which somebody does something to another's account, if he does not administer: that he still
@@ -71,8 +85,8 @@ impl Console {
     /// 403.
     async fn demand_over(
         &self,
-        browser: &Browser,
-        powers: &Powers,
+        visit: &Visit,
+        (browser, powers): (&Browser, &Powers),
         user: &UserId,
     ) -> Result<Box<dyn Fn(&mut Batch) + Send + Sync>, PageError> {
         if powers.administers() {
@@ -81,13 +95,15 @@ impl Console {
         }
         let account = self.accounts.find_account(user).await?.ok_or_else(PageError::not_found)?;
         let (held, has_none) = self.duties.demand(user).await.map_err(told)?;
-        if account.admin || account.guest || !held.is_empty() {
-            return Err(not_yours());
+        let stands = self.accounts.demand_account(user).await?;
+        if self.is_apart(&account, held).await? {
+            return Err(self.refuse(visit, (browser, powers), not_yours()).await?);
         }
         let same = |now: &Powers| now.scope() == powers.scope();
         let (_, still) = self.demand(browser, &same).await?;
         Ok(Box::new(move |batch| {
             has_none(batch);
+            stands(batch);
             still(batch);
         }))
     }
@@ -215,7 +231,9 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
     let handler = async |visit: Visit, browser: Browser, powers: Powers| {
         let query = visit.query()?;
         let user = meant(&visit, query.get("user"))?;
-        console.must_be_within(&powers, &user).await?;
+        console.must_be_within(&visit, (&browser, &powers), &user).await?;
+        // Nobody's account was read where there is none.
+        console.accounts.find_account(&user).await?.ok_or_else(PageError::not_found)?;
         console.note(&visit, (&browser, &powers), (Action::ReadAccount, user.as_str(), "account")).await?;
         one(&console, &visit, (&browser, &powers), &user, query.get("done"), None).await
     };
@@ -243,8 +261,7 @@ pub(crate) async fn one(
         held.duties.iter().map(|duty| duty.names()).chain((!held.parts.is_empty()).then_some(Part::NAMES));
     let duties: Vec<_> = duties.map(|names| visit.language().pick(names.0, names.1)).collect();
     let administers = powers.administers();
-    // Whoever has a say of his own is no matter of a department.
-    let is_apart = account.admin || account.guest || !held.is_empty();
+    let is_apart = !administers && console.is_apart(&account, held).await?;
     let say = |japanese, english| visit.say(japanese, english);
     let heads = [say("端末", "Device"), say("最後の利用", "Last used")];
     let rows = devices.iter().take(PAGE).map(|device| {
@@ -270,8 +287,14 @@ pub(crate) async fn one(
             dt { (say("作成", "Made")) } dd { (created) }
             dt { (say("最後の利用", "Last used")) } dd { (seen) }
         } }
-        @if !account.deactivated && *account.user_id != *browser.user_id && (administers || !is_apart) {
+        @if !account.deactivated && *account.user_id != *browser.user_id && !is_apart {
             (deeds(console, visit, (browser, powers), &account).await?)
+        }
+        @if is_apart {
+            p.note { (say(
+                "役割のある人や管理者のアカウントを止められるのは、全体管理者だけです。",
+                "The account of somebody with a duty, or who administers, is stopped by administrators alone.",
+            )) }
         }
         @if let Some(until) = reopens.filter(|_| administers) {
             (reopening(visit, &account, until, &password_field(&console.accounts, visit, browser).await?))
@@ -372,9 +395,13 @@ pub(crate) async fn change(console: Arc<Console>, call: RawCall<Open>) -> Result
                 "You cannot do this to your own account.",
             ));
         }
-        console.must_be_within(&powers, &user).await?;
+        console.must_be_within(&visit, (&browser, &powers), &user).await?;
+        if form.get("do").is_empty() {
+            let error = PageError::bad_request("何を行うかを選んでください。", "Please choose what to do.");
+            return one(&console, &visit, (&browser, &powers), &user, "", Some(&error)).await;
+        }
         if !powers.administers() && !OF_A_PART.contains(&form.get("do")) {
-            return Err(not_yours());
+            return Err(console.refuse(&visit, (&browser, &powers), not_yours()).await?);
         }
         if let Err(error) =
             console.accounts.confirm_own(&browser, form.get("password"), visit.address()).await
@@ -389,7 +416,7 @@ pub(crate) async fn change(console: Arc<Console>, call: RawCall<Open>) -> Result
         if is_closed != Some(form.get("do") == "reopen") {
             return Err(PageError::not_found());
         }
-        let demand = console.demand_over(&browser, &powers, &user).await?;
+        let demand = console.demand_over(&visit, (&browser, &powers), &user).await?;
         let change = |locked, suspended| AccountChange { locked, suspended, ..AccountChange::default() };
         let change = match form.get("do") {
             "lock" => Some(change(Some(true), None)),

@@ -15,7 +15,7 @@ use crate::{
     console::{CHANGES, Console, IMPORT, not_yours, unexpected},
     frame::{day, field, link, moment, page, say, table, text},
     powers::Powers,
-    short::{hour, in_short, may_see, path_of},
+    short::{has_made, hour, in_short, path_of},
 };
 
 /// Change sets on one page.
@@ -45,7 +45,18 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         else {
             return Err(unexpected());
         };
-        sets.retain(|(_, set)| may_see(&visit, (&browser, &powers), set));
+        let oldest = sets.last().map(|(id, _)| *id).filter(|_| sets.len() >= MOST_LOOKED_AT);
+        if !powers.reads_organisation() {
+            sets.retain(|(_, set)| has_made(&visit, (&browser, &powers), set));
+            sets.truncate(PAGE + 1);
+            let mut own = Vec::new();
+            for (id, set) in sets {
+                if console.is_own(&visit, (&browser, &powers), (id, &set)).await? {
+                    own.push((id, set));
+                }
+            }
+            sets = own;
+        }
         let has_more = sets.len() > PAGE;
         sets.truncate(PAGE);
         let say = |japanese, english| visit.say(japanese, english);
@@ -78,7 +89,8 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             } @else {
                 (table(&heads, rows))
             }
-            @if let Some((last, _)) = sets.last().filter(|_| has_more) {
+            @let before = sets.last().map(|(id, _)| *id).filter(|_| has_more).or(oldest);
+            @if let Some(last) = before {
                 p { a href=(link(CHANGES, &[("before", &last.0.to_string())])) { (say("それより前", "Earlier ones")) } }
             }
         };

@@ -1,6 +1,6 @@
 //! The state of the pages, where they are, and who comes in.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use ::account::{Accounts, Browser};
 use ::cases::Cases;
@@ -21,7 +21,7 @@ use syslog::Forwarder;
 use web::{ApiError, Method, Open, RawCall, Response, RouteName, StatusCode};
 
 use crate::{
-    powers::{Powers, scope_of},
+    powers::Powers,
     told::{of_password, told},
 };
 
@@ -195,10 +195,10 @@ impl Console {
         if held.parts.is_empty() {
             return Ok(held);
         }
-        let scopes = held.parts.iter().map(|part| scope_of(&BTreeSet::from([*part]))).collect();
+        let scopes = held.parts.iter().map(|part| part.scope()).collect();
         let serves = self.personnel.serves_in(user, scopes).await.map_err(told)?;
         let parts = held.parts.iter().zip(serves).filter(|(_, serves)| *serves).map(|(part, _)| *part);
-        Ok(Held { parts: parts.collect(), duties: held.duties })
+        Ok(Held { parts: parts.collect(), ..held })
     }
 
     /// The same for what `may` says. A try at what changes something is told of in the audit log.
@@ -216,14 +216,24 @@ impl Console {
             Err(refused) if refused.status() == StatusCode::FORBIDDEN => (Powers::default(), refused),
             Err(error) => return Err(error),
         };
+        let browser = visit.signed_in()?;
+        Err(self.refuse(visit, (browser, &powers), refused).await?)
+    }
+
+    /// What somebody is told who wanted what is for others; where that would have changed something, the audit log tells of it.
+    pub(crate) async fn refuse(
+        &self,
+        visit: &Visit,
+        (browser, powers): (&Browser, &Powers),
+        refused: PageError,
+    ) -> Result<PageError, PageError> {
         if visit.call.parts.method != Method::GET {
-            let browser = visit.signed_in()?;
             let route = visit.call.parts.extensions.get::<RouteName>();
             let route = route.map_or("", |route| &*route.0);
-            let by = actor(visit, browser, &powers);
+            let by = actor(visit, browser, powers);
             self.accounts.note_refusal(&browser.user_id, &by, route).await?;
         }
-        Err(refused)
+        Ok(refused)
     }
 
     /// Answers a visit of somebody who may do what `may` says. Who is not signed in is led to where he signs in.

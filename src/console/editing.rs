@@ -35,7 +35,9 @@ struct Gathered<'a> {
 pub(crate) async fn ask(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let handler = async |visit: Visit, browser: Browser, powers: Powers| {
         let query = visit.query()?;
-        let gathered = Gathered { acts: Vec::new(), deed: Deed::of_word(query.get("deed")), typed: &query };
+        let deed = Deed::of_word(query.get("deed"))
+            .filter(|deed| powers.changes_organisation() || Deed::OF_A_PART.contains(deed));
+        let gathered = Gathered { acts: Vec::new(), deed, typed: &query };
         show(&console, &visit, (&browser, &powers), &gathered, None).await
     };
     console.answer(call, Powers::changes_a_part, handler).await

@@ -14,7 +14,7 @@ use web::{ApiError, Open, RawCall, Response};
 use crate::{
     console::{ACCOUNT, Console},
     frame::{link, page, table, text},
-    powers::{Powers, scope_of},
+    powers::Powers,
     told::told,
 };
 
@@ -56,13 +56,13 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             let pick = |names: (&'static str, &'static str)| visit.language().pick(names.0, names.1);
             let duties = held.duties.iter().map(|duty| pick(duty.names()).to_owned());
             let parts = held.parts.iter().map(|part| {
-                let of = called.get(part).map_or_else(
-                    || format!("{part} {}", say("所属が終わっています", "which is no more")),
-                    Clone::clone,
-                );
+                let of = called
+                    .get(part)
+                    .map_or_else(|| say("所属が終わっています", "which is no more").to_owned(), Clone::clone);
                 let is_gone = called.contains_key(part) && !serving.contains(&(user.to_owned(), *part));
-                let gone = say("。異動したため無効", ", in which he has no post any more");
-                format!("{} ({of}{})", pick(Part::NAMES), if is_gone { gone } else { "" })
+                let gone = say("。職がないため無効", ", in which he has no post any more");
+                // By its number as well: so it is taken away whatever it is called.
+                format!("{} ({part} {of}{})", pick(Part::NAMES), if is_gone { gone } else { "" })
             });
             administrator.into_iter().chain(duties).chain(parts).collect::<Vec<_>>().join(say("、", ", "))
         };
@@ -94,9 +94,8 @@ impl Console {
         if parts.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let all: Vec<_> = parts.iter().map(|part| (*part, scope_of(&BTreeSet::from([*part])))).collect();
-        let scopes = all.iter().map(|(_, scope)| scope.clone()).collect();
+        let scopes = parts.iter().map(|part| part.scope()).collect();
         let called = self.personnel.called(visit.authority(), scopes).await.map_err(told)?;
-        Ok(all.into_iter().zip(called).filter_map(|((part, _), called)| Some((part, called?))).collect())
+        Ok(parts.iter().zip(called).filter_map(|(part, called)| Some((*part, called?))).collect())
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     frame::{links, page, say, text},
     powers::Powers,
     recovery,
-    short::{hour, in_short, may_see, path_of},
+    short::{hour, in_short, path_of},
 };
 
 pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
@@ -22,8 +22,11 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             let Answer::List(sets) = console.ask(&visit, &browser, Order::Waiting).await? else {
                 return Err(unexpected());
             };
-            waiting = sets;
-            waiting.retain(|(_, set)| may_see(&visit, (&browser, &powers), set));
+            for (id, set) in sets {
+                if console.may_see(&visit, (&browser, &powers), (id, &set)).await? {
+                    waiting.push((id, set));
+                }
+            }
         }
         let say = |japanese, english| visit.say(japanese, english);
         let body = html! {

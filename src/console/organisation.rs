@@ -1,10 +1,13 @@
 //! Who is where: the units of a day, and the people of a unit.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use audit::Action;
 use intake::Date;
-use organisation::{Tenure, UNIT_NUMBER, calendar::before};
+use organisation::{
+    Tenure, UNIT_NUMBER, UnitId,
+    calendar::{before, day_of},
+};
 use pages::{Form, Language, Markup, Visit, html};
 use personnel::{Answer, Member, Order, Shown, ShownUnit};
 use web::{ApiError, Open, RawCall, Response};
@@ -15,6 +18,7 @@ use crate::{
     csv,
     frame::{account_link, day, field, link, page, say, table, text},
     powers::Powers,
+    told::told,
 };
 
 pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<Response, ApiError> {
@@ -23,6 +27,19 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         let asked = asked_day(&query)?;
         let unit = query.find("unit").map(str::to_owned);
         let order = Order::Show { day: asked, unit: unit.clone(), within: powers.reads_within() };
+        // What leads on is for today's units of his alone, where somebody sees to a part.
+        let own = match powers.sees_to_a_part() && !powers.administers() {
+            true => {
+                let units = console.personnel.units_of(visit.authority(), powers.scope(), None).await;
+                units.map_err(told)?
+            }
+            false => BTreeSet::new(),
+        };
+        let reach = Reach {
+            powers: &powers,
+            own,
+            is_today: asked.is_none_or(|day| Some(day) == day_of(console.clock.now())),
+        };
         let Answer::Shown(shown) = console.ask(&visit, &browser, order).await? else {
             return Err(unexpected());
         };
@@ -50,7 +67,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             p.note { (day(&visit, shown.day)) @if visit.language() == Language::Japanese {
                 "（" (shown.day.fiscal_year_in_era()) "）"
             } }
-            @if powers.changes_a_part() { (edits(&visit, &powers, &shown, unit.is_some())) }
+            @if powers.changes_a_part() { (edits(&visit, &reach, &shown, unit.is_some())) }
             @if shown.bodies.is_empty() && powers.reads_within().is_some() {
                 p { (visit.say(
                     "この日、あなたの担当部局の所属はありません。所属が変わったときは、全体管理者に担当部局の見直しを依頼してください。",
@@ -65,7 +82,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             @for body in &shown.bodies {
                 h2 { (body.name) }
                 @if unit.is_some() {
-                    @for unit in &body.units { (people(&visit, &powers, unit)) }
+                    @for unit in &body.units { (people(&visit, &reach, unit)) }
                 } @else {
                     (tree(&visit, &body.units, &query))
                 }
@@ -77,6 +94,26 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         Ok(visit.page(page(&visit, &powers, &title, body)))
     };
     console.answer(call, Powers::reads_a_part, handler).await
+}
+
+/// What of the organisation whoever looks at it may go on to.
+struct Reach<'a> {
+    powers: &'a Powers,
+    /// The units that he sees to.
+    own: BTreeSet<UnitId>,
+    is_today: bool,
+}
+
+impl Reach<'_> {
+    /// Whether he may change something of a unit.
+    fn changes(&self, unit: UnitId) -> bool {
+        self.powers.changes_organisation() || self.own.contains(&unit)
+    }
+
+    /// Whether he may see the account of who is in a unit; whose main post is elsewhere is another department's.
+    fn sees_account(&self, unit: UnitId, tenure: Tenure) -> bool {
+        self.powers.administers() || (self.is_today && tenure == Tenure::Main && self.own.contains(&unit))
+    }
 }
 
 fn form(visit: &Visit, shown: &Shown, unit: Option<&str>) -> Markup {
@@ -100,7 +137,8 @@ fn form(visit: &Visit, shown: &Shown, unit: Option<&str>) -> Markup {
 }
 
 /// Where the organisation is changed by hand: this unit, or a new one.
-fn edits(visit: &Visit, powers: &Powers, shown: &Shown, is_one: bool) -> Markup {
+fn edits(visit: &Visit, reach: &Reach<'_>, shown: &Shown, is_one: bool) -> Markup {
+    let powers = reach.powers;
     let shown_unit = shown.bodies.iter().flat_map(|body| &body.units).next().filter(|_| is_one);
     let number = shown_unit.map(|unit| format!("{UNIT_NUMBER}{}", unit.unit.0)).unwrap_or_default();
     let day = shown.day.to_string();
@@ -113,6 +151,7 @@ fn edits(visit: &Visit, powers: &Powers, shown: &Shown, is_one: bool) -> Markup 
             None => a.button.second href=(to("")) {
                 (visit.say("担当業務・宛先・休職等を手で変える", "Say what it is responsible for, and who is away"))
             }
+            Some(unit) if !reach.changes(unit.unit) => {}
             Some(_) => { @if powers.changes_organisation() {
                 a href=(to("rename_unit")) { (visit.say("名称を変える", "Rename it")) } " "
                 a href=(to("move_unit")) { (visit.say("移管する", "Move it")) } " "
@@ -139,7 +178,7 @@ fn tree(visit: &Visit, units: &[ShownUnit], query: &Form) -> Markup {
     }
 }
 
-fn people(visit: &Visit, powers: &Powers, unit: &ShownUnit) -> Markup {
+fn people(visit: &Visit, reach: &Reach<'_>, unit: &ShownUnit) -> Markup {
     let heads = heads(visit);
     html! {
         h3 { (unit.name) @if let Some(code) = &unit.code { " " small.id { (code) } } }
@@ -154,8 +193,7 @@ fn people(visit: &Visit, powers: &Powers, unit: &ShownUnit) -> Markup {
         } @else {
             (table(&heads, unit.members.iter().map(|member| {
                 let [cells @ .., account] = cells(visit, member);
-                // Whose main post is elsewhere is another department's to see to.
-                let may_see = powers.administers() || (powers.sees_accounts() && member.tenure == Tenure::Main);
+                let may_see = reach.sees_account(unit.unit, member.tenure);
                 let account = account_link(visit, Some(&account), may_see);
                 cells.into_iter().map(text).chain([account]).collect()
             })))

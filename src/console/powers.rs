@@ -1,10 +1,8 @@
 //! What somebody may see and do on the console.
 
-use std::collections::BTreeSet;
-
 use ::account::Browser;
-use duties::{Duty, Held, Part};
-use organisation::{BodyId, Scope, UnitId};
+use duties::{Duty, Held};
+use organisation::Scope;
 
 /// What somebody may see and do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,7 +80,12 @@ impl Powers {
 
     /// What he sees to as 部局管理者.
     pub(crate) fn scope(&self) -> Scope {
-        scope_of(&self.held.parts)
+        self.held.scope()
+    }
+
+    /// Sees to a part of the organisation, whatever else he may.
+    pub(crate) fn sees_to_a_part(&self) -> bool {
+        self.has_part()
     }
 
     /// Reads the audit log.
@@ -101,20 +104,12 @@ impl Powers {
     }
 }
 
-/// Parts as the organisation takes them.
-pub(crate) fn scope_of(parts: &BTreeSet<Part>) -> Scope {
-    let mut scope = Scope::default();
-    for part in parts {
-        match part {
-            Part::Body(number) => drop(scope.bodies.insert(BodyId(*number))),
-            Part::Unit(number) => drop(scope.units.insert(UnitId(*number))),
-        }
-    }
-    scope
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use duties::Part;
+    use organisation::{BodyId, UnitId};
     use ruma::owned_user_id;
 
     use super::*;
@@ -126,12 +121,12 @@ mod tests {
     }
 
     fn powers(admin: bool, duties: &[Duty]) -> Powers {
-        let held = Held { duties: duties.iter().copied().collect(), parts: BTreeSet::new() };
+        let held = Held { duties: duties.iter().copied().collect(), ..Held::default() };
         Powers::of(&browser(admin, false), held)
     }
 
     fn of_part() -> Held {
-        Held { duties: BTreeSet::new(), parts: BTreeSet::from([Part::Unit(12), Part::Body(1)]) }
+        Held { parts: BTreeSet::from([Part::Unit(12), Part::Body(1)]), ..Held::default() }
     }
 
     #[test]

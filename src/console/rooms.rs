@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ::account::Browser;
+use audit::Action;
 use organisation::UNIT_NUMBER;
 use pages::{Markup, PageError, Visit, html};
 use rules::{Answer, History, Members, Order, Previewed, Shown, ShownRule, Template};
@@ -52,6 +53,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             shown.rules.retain(|rule| shown.rooms.iter().any(|room| room.rule == rule.id));
         }
         if query.get("as") == "csv" {
+            console.note(&visit, (&browser, &powers), (Action::ExportTable, "", "rooms")).await?;
             let rows = (0..shown.rooms.len()).map(|place| cells(&visit, &shown, place).to_vec());
             return Ok(visit.file("rooms.csv", csv::KIND, csv::written(&heads(&visit), rows)));
         }

@@ -15,7 +15,7 @@ use crate::{
     csv,
     frame::{day, field, link, moment, page, password_field, said, say, table, text},
     powers::Powers,
-    short::{hour, in_short, is_own, may_see, path_of},
+    short::{hour, in_short, path_of},
     told::{of_password, told},
 };
 
@@ -53,9 +53,14 @@ async fn find(
     id: SetId,
 ) -> Result<ChangeSet, PageError> {
     match console.ask(visit, visitor.0, Order::Set { id }).await? {
-        Answer::Set(_, set) if may_see(visit, visitor, &set) => Ok(*set),
-        // As where there is none.
-        Answer::Set(..) => Err(told(personnel::Error::from(organisation::Error::NoSet))),
+        Answer::Set(_, set) => match console.may_see(visit, visitor, (id, &set)).await? {
+            true => Ok(*set),
+            // As where there is none.
+            false => {
+                let none = told(personnel::Error::from(organisation::Error::NoSet));
+                Err(console.refuse(visit, visitor, none).await?)
+            }
+        },
         _ => Err(unexpected()),
     }
 }
@@ -103,7 +108,7 @@ async fn one(
         (summary(visit, id, &set))
         @if powers.changes_organisation() {
             (deeds(console, visit, (id, &set)).await?)
-        } @else if powers.changes_a_part() && is_own(visit, (browser, powers), &set) {
+        } @else if console.is_own(visit, (browser, powers), (id, &set)).await? {
             (deeds_of_maker(console, visit, (id, &set), query.get("reason")).await?)
         }
         h2 { (say("内容", "Lines")) }
@@ -241,6 +246,9 @@ async fn deeds_of_maker(
     let can_ask = set.state == State::Preview && last.as_ref().is_none_or(|(_, state)| !state.is_open());
     Ok(html! {
         @if let Some(last) = &last { (case_of(visit, last)) }
+        @if let Some((case, CaseState::Returned)) = &last {
+            p { a.button href={ (COUNTER) "/cases/" (case.0) "/again" } { (say("修正して申請し直す", "Put it right and ask again")) } }
+        }
         @if can_ask {
             form.card method="post" action=(path_of(id)) {
                 (visit.proof())
@@ -343,8 +351,8 @@ async fn carry_out_for_maker(
     form: &Form,
 ) -> Result<(), PageError> {
     // Who reads all sees those of others as well.
-    if !is_own(visit, (browser, powers), set) {
-        return Err(not_yours());
+    if !console.is_own(visit, (browser, powers), (id, set)).await? {
+        return Err(console.refuse(visit, (browser, powers), not_yours()).await?);
     }
     match form.get("do") {
         "withdraw" => {

@@ -1,24 +1,47 @@
 //! A change set in a few words, and where it is.
 
 use organisation::{ChangeSet, SetId};
-use pages::Visit;
+use pages::{PageError, Visit};
 
 use ::account::Browser;
 
 use crate::{
-    console::{CHANGES, actor},
+    console::{CHANGES, Console, actor},
     frame::{moment, say},
     powers::Powers,
+    told::told,
 };
 
-/// Whether somebody may see a change set: whoever sees to a part of the organisation alone sees those that he has made.
-pub(crate) fn may_see(visit: &Visit, visitor: (&Browser, &Powers), set: &ChangeSet) -> bool {
-    visitor.1.reads_organisation() || (visitor.1.reads_a_part() && is_own(visit, visitor, set))
+impl Console {
+    /// Whether somebody may see a change set: whoever sees to a part of the organisation alone sees those that he has made, as long
+    /// as they are of his part.
+    pub(crate) async fn may_see(
+        &self,
+        visit: &Visit,
+        visitor: (&Browser, &Powers),
+        (id, set): (SetId, &ChangeSet),
+    ) -> Result<bool, PageError> {
+        Ok(visitor.1.reads_organisation() || self.is_own(visit, visitor, (id, set)).await?)
+    }
+
+    /// Whether somebody has made a change set by hand, and it is of his part of the organisation.
+    pub(crate) async fn is_own(
+        &self,
+        visit: &Visit,
+        (browser, powers): (&Browser, &Powers),
+        (id, set): (SetId, &ChangeSet),
+    ) -> Result<bool, PageError> {
+        if !has_made(visit, (browser, powers), set) {
+            return Ok(false);
+        }
+        let is_within = self.personnel.is_set_within(visit.authority(), id, powers.scope(), &browser.user_id);
+        is_within.await.map_err(told)
+    }
 }
 
-/// Whether somebody has made a change set, by hand and not of a file.
-pub(crate) fn is_own(visit: &Visit, (browser, powers): (&Browser, &Powers), set: &ChangeSet) -> bool {
-    set.source.is_none() && set.made_by == actor(visit, browser, powers).name()
+/// Whether somebody who sees to a part has made a change set by hand.
+pub(crate) fn has_made(visit: &Visit, (browser, powers): (&Browser, &Powers), set: &ChangeSet) -> bool {
+    powers.sees_to_a_part() && set.source.is_none() && set.made_by == actor(visit, browser, powers).name()
 }
 
 /// Where a change set is shown.

@@ -150,7 +150,10 @@ async fn returned(
     if shown.case.asker != browser.user_id {
         return Err(PageError::not_found());
     }
-    let kind = kind(counter, visit, browser, &shown.case.kind).await?;
+    let Answer::Kinds(kinds) = counter.order(visit, browser, Order::KindOf { id: shown.id }).await? else {
+        return Err(unexpected());
+    };
+    let kind = kinds.into_iter().next().ok_or_else(PageError::not_found)?;
     let path = format!("{}/again", path_of(shown.id));
     Ok((kind, shown, path))
 }

@@ -17,11 +17,11 @@ use federation::Sender;
 use http::{Method, StatusCode, header::AUTHORIZATION};
 use ldap::Ldap;
 use media::Media;
-use organisation::{BodyId, Scope, UnitId};
+use organisation::{Scope, UnitId};
 use pdu::Authorities;
 use personnel::Personnel;
 use rules::Rules;
-use ruma::{OwnedMxcUri, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
+use ruma::{OwnedMxcUri, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName, UserId};
 use search::Search;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -175,37 +175,65 @@ impl PartOrder {
         by: &Actor,
     ) -> Result<Vec<PartTold>, ApiError> {
         let authority = self.user_id.server_name();
-        let part = match Part::of_word(self.part.trim()) {
-            Some(part) => part,
-            None => {
-                let scope = personnel.scope_named(authority, self.part.clone()).await;
-                part_of(&scope.map_err(of_personnel)?)?
-            }
+        let named = match Part::of_word(self.part.trim()) {
+            Some(part) => Ok(part),
+            None => match personnel.scope_named(authority, self.part.clone()).await {
+                Ok(scope) => Ok(part_of(&scope)?),
+                Err(error) => Err(of_personnel(error)),
+            },
         };
-        let told = PartTold::of(personnel, authority, &BTreeSet::from([part])).await?;
+        let part = if self.has { named? } else { self.held(named.ok(), (duties, personnel)).await? };
+        let told = PartTold::of(personnel, &self.user_id, &BTreeSet::from([part])).await?;
         let account = accounts.find_account(&self.user_id).await?;
         if self.has && account.is_none_or(|account| account.deactivated || account.guest) {
             return Err(ApiError::not_found("There is no such account"));
         }
         if self.has && told.iter().any(|told| told.called.is_none()) {
-            return Err(ApiError::not_found("There is no such unit or body today"));
+            return Err(ApiError::bad_request(
+                "その番号の所属や機関は、今日はありません。 / There is no such unit or body today.",
+            ));
         }
-        let serves = personnel.serves_in(&self.user_id, vec![scope_of(part)]).await.map_err(of_personnel)?;
-        if self.has && !serves.contains(&true) {
+        if self.has && !told.iter().all(|told| told.stands) {
             return Err(ApiError::bad_request(
                 "その部局に職のある人だけが、部局管理者になれます。 / Only who has a post in a department sees to it.",
             ));
         }
-        duties.set(&self.user_id, part, self.has, by).await.map_err(of_duties)?;
-        Ok(told)
+        let is_changed = duties.set(&self.user_id, part, self.has, by).await.map_err(of_duties)?;
+        match is_changed || self.has {
+            true => Ok(told),
+            false => Err(has_no_such_part()),
+        }
+    }
+
+    /// The part that the user has and that is meant: by its word, what it is called today, or by a unit that it has become.
+    async fn held(
+        &self,
+        named: Option<Part>,
+        (duties, personnel): (&Duties, &Personnel),
+    ) -> Result<Part, ApiError> {
+        let parts = duties.held(&self.user_id).await.map_err(of_duties)?.parts;
+        let told = PartTold::of(personnel, &self.user_id, &parts).await?;
+        let is_meant = |(part, told): &(&Part, &PartTold)| {
+            named == Some(**part) || told.called.as_deref() == Some(self.part.trim())
+        };
+        if let Some((part, _)) = parts.iter().zip(&told).find(is_meant) {
+            return Ok(*part);
+        }
+        let Some(Part::Unit(unit)) = named else { return Err(has_no_such_part()) };
+        for part in &parts {
+            let tops = personnel.tops_of(self.user_id.server_name(), part.scope()).await;
+            if tops.map_err(of_personnel)?.contains(&UnitId(unit)) {
+                return Ok(*part);
+            }
+        }
+        Err(has_no_such_part())
     }
 }
 
-fn scope_of(part: Part) -> Scope {
-    match part {
-        Part::Body(number) => Scope { bodies: BTreeSet::from([BodyId(number)]), ..Scope::default() },
-        Part::Unit(number) => Scope { units: BTreeSet::from([UnitId(number)]), ..Scope::default() },
-    }
+fn has_no_such_part() -> ApiError {
+    ApiError::bad_request(
+        "その部局の部局管理者ではありません。user duties が番号(unit:12 など)を表示します。 / The user sees to no such department; `user duties` tells the numbers (such as unit:12).",
+    )
 }
 
 fn part_of(scope: &Scope) -> Result<Part, ApiError> {
@@ -228,18 +256,17 @@ pub(crate) struct PartTold {
     pub(crate) word: String,
     /// What it is called today; none where it is no more.
     pub(crate) called: Option<String>,
+    /// Whether the user has a post in it today: else it opens nothing.
+    pub(crate) stands: bool,
 }
 
 impl PartTold {
-    async fn of(
-        personnel: &Personnel,
-        authority: &ServerName,
-        parts: &BTreeSet<Part>,
-    ) -> Result<Vec<Self>, ApiError> {
-        let scopes = parts.iter().map(|part| scope_of(*part));
-        let called = personnel.called(authority, scopes.collect()).await.map_err(of_personnel)?;
-        let both = parts.iter().zip(called);
-        Ok(both.map(|(part, called)| Self { word: part.to_string(), called }).collect())
+    async fn of(personnel: &Personnel, user: &UserId, parts: &BTreeSet<Part>) -> Result<Vec<Self>, ApiError> {
+        let scopes: Vec<_> = parts.iter().map(|part| part.scope()).collect();
+        let called = personnel.called(user.server_name(), scopes.clone()).await.map_err(of_personnel)?;
+        let stand = personnel.serves_in(user, scopes).await.map_err(of_personnel)?;
+        let all = parts.iter().zip(called).zip(stand);
+        Ok(all.map(|((part, called), stands)| Self { word: part.to_string(), called, stands }).collect())
     }
 }
 
@@ -274,9 +301,9 @@ impl DutiesTold {
         let mut holders = Vec::new();
         for (user, held) in duties.holders(authority).await.map_err(of_duties)? {
             let words = held.duties.iter().map(|duty| duty.word().to_owned()).collect();
-            let parts = match held.parts.is_empty() {
-                true => Vec::new(),
-                false => PartTold::of(personnel, authority, &held.parts).await?,
+            let parts = match UserId::parse(&user) {
+                Ok(id) if !held.parts.is_empty() => PartTold::of(personnel, &id, &held.parts).await?,
+                _ => Vec::new(),
             };
             holders.push((user, words, parts));
         }

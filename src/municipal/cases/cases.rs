@@ -199,6 +199,7 @@ impl Cases {
             Order::Ask { kind, fields, reason, means } => {
                 self.ask(authority, &kind, (&fields, &reason, &means), by).await
             }
+            Order::KindOf { id } => self.kind_of(authority, id, by).await,
             Order::Meant { kind, fields } => self.list_meant(authority, &kind, &fields, by).await,
             Order::AskAgain { id, fields, reason, seen, means } => {
                 self.ask_again(authority, id, (&fields, &reason, &means), seen, by).await

@@ -30,16 +30,30 @@ impl Cases {
     pub(crate) async fn list_kinds(&self, authority: &ServerName, by: &By) -> Result<Answer, Error> {
         let mut told = Vec::new();
         for kind in self.kinds_for(authority, by).await? {
-            let fields = kind.fields(authority).await?;
-            told.push(KindTold {
-                word: kind.word().to_owned(),
-                name: kind.names(),
-                about: kind.about(),
-                fields,
-                asking_agrees: kind.asking_agrees(),
-            });
+            told.push(Self::kind_told(&**kind, authority).await?);
         }
         Ok(Answer::Kinds(told))
+    }
+
+    /// The kind of a case that somebody has asked for: what was returned to him is asked for again also where he could not ask
+    /// for another one of it.
+    pub(crate) async fn kind_of(&self, authority: &ServerName, id: CaseId, by: &By) -> Result<Answer, Error> {
+        let case = self.get(authority, id).await?;
+        if by.account()? != case.asker {
+            return Err(Error::NoCase);
+        }
+        let kind = self.kind(&case.kind).ok_or(Error::NoCase)?;
+        Ok(Answer::Kinds(vec![Self::kind_told(&**kind, authority).await?]))
+    }
+
+    async fn kind_told(kind: &dyn Kind, authority: &ServerName) -> Result<KindTold, Error> {
+        Ok(KindTold {
+            word: kind.word().to_owned(),
+            name: kind.names(),
+            about: kind.about(),
+            fields: kind.fields(authority).await?,
+            asking_agrees: kind.asking_agrees(),
+        })
     }
 
     /// The kinds that somebody can ask for; all of them, at the command line.

@@ -56,6 +56,11 @@ pub enum Order {
         #[serde(default)]
         means: BTreeSet<String>,
     },
+    /// The kind of a case of one's own, be it one that one could ask for anew or not.
+    KindOf {
+        /// Which case.
+        id: CaseId,
+    },
     /// To be told what who asks for this has to say that he means.
     Meant {
         /// The kind, by its word.

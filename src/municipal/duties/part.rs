@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use organisation::{BodyId, Scope, UnitId};
+
 /// A part of an organisation that somebody sees to as 部局管理者: a body or a unit with all below it, by the number that the
 /// organisation has of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +32,17 @@ impl Part {
         };
         // Each has one word.
         (part.to_string() == word).then_some(part)
+    }
+}
+
+impl Part {
+    /// The same as the organisation takes it.
+    #[must_use]
+    pub fn scope(self) -> Scope {
+        match self {
+            Self::Body(number) => Scope { bodies: [BodyId(number)].into(), ..Scope::default() },
+            Self::Unit(number) => Scope { units: [UnitId(number)].into(), ..Scope::default() },
+        }
     }
 }
 

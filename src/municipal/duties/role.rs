@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use organisation::Scope;
+
 use crate::{Duty, Part};
 
 /// What is given to an account or taken from it.
@@ -42,13 +44,16 @@ pub struct Held {
     pub duties: BTreeSet<Duty>,
     /// The parts that it sees to.
     pub parts: BTreeSet<Part>,
+    /// Whether a newer program has given it something that is not known here, and opens nothing.
+    pub has_more: bool,
 }
 
 impl Held {
     pub(crate) fn of(words: &[String]) -> Self {
         let duties = words.iter().filter_map(|word| Duty::of_word(word)).collect();
         let parts = words.iter().filter_map(|word| Part::of_word(word)).collect();
-        Self { duties, parts }
+        let is_known = |word: &String| Duty::of_word(word).is_some() || Part::of_word(word).is_some();
+        Self { duties, parts, has_more: !words.iter().all(is_known) }
     }
 
     /// All of it, by words: those of the duties, and one if there is any part.
@@ -57,9 +62,20 @@ impl Held {
         self.duties.iter().map(|duty| duty.word()).chain(part)
     }
 
-    /// Whether there is nothing.
+    /// Whether nothing is known here of it that would open anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.duties.is_empty() && self.parts.is_empty()
+    }
+
+    /// All its parts together.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        let mut scope = Scope::default();
+        for part in self.parts.iter().map(|part| part.scope()) {
+            scope.bodies.extend(part.bodies);
+            scope.units.extend(part.units);
+        }
+        scope
     }
 }

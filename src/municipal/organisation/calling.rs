@@ -71,7 +71,8 @@ impl<'a> UnitNames<'a> {
                 "On {day} there is no unit \"{name}\"."
             )),
             _ => {
-                let paths: Vec<_> = found.iter().take(MOST_NAMED).map(|unit| self.path(unit)).collect();
+                let paths: Vec<_> =
+                    found.iter().take(MOST_NAMED).map(|unit| self.distinct_path(unit)).collect();
                 let paths = paths.join("、");
                 Err(words!(
                     "「{name}」という所属が複数あります。所属コードか、上の所属から「/」で区切って指定してください: {paths}",
@@ -84,7 +85,23 @@ impl<'a> UnitNames<'a> {
     /// All of them, each with those above it, as they may be called.
     #[must_use]
     pub fn paths(&self) -> Vec<String> {
-        self.units.iter().map(|(unit, _)| self.path(unit)).collect()
+        self.units.iter().map(|(unit, _)| self.distinct_path(unit)).collect()
+    }
+
+    /// The names of a unit and of those above it, behind that of its body where another unit has the same ones.
+    fn distinct_path(&self, unit: &Unit) -> String {
+        let path = self.path(unit);
+        let is_others =
+            |other: &Unit| other.unit != unit.unit && other.body != unit.body && self.path(other) == path;
+        let has_other = |name: &str| self.units.iter().any(|(other, key)| key == name && is_others(other));
+        match has_other(&key(&unit.name)).then(|| self.body_of(unit)).flatten() {
+            Some(body) => format!("{body}/{path}"),
+            None => path,
+        }
+    }
+
+    fn body_of(&self, unit: &Unit) -> Option<&'a str> {
+        self.known.bodies(self.day).find(|body| body.body == unit.body).map(|body| body.name.as_str())
     }
 
     fn path(&self, unit: &Unit) -> String {
@@ -114,6 +131,14 @@ impl<'a> UnitNames<'a> {
         let Some(last) = parts.last().filter(|last| !last.is_empty()) else { return Vec::new() };
         let called = self.units.iter().filter(|(_, name)| name == last).map(|(unit, _)| *unit);
         let called: Vec<_> = called.filter(|unit| self.keys(unit).ends_with(parts)).collect();
+        if called.is_empty()
+            && let Some((body, parts)) = parts.split_first()
+        {
+            // The body before all of them.
+            let all = self.units.iter().filter(|(_, name)| name == last).map(|(unit, _)| *unit);
+            let is_of = |unit: &&Unit| self.body_of(unit).map(key).as_ref() == Some(body);
+            return all.filter(|unit| self.keys(unit) == parts).filter(is_of).collect();
+        }
         let is_whole = |unit: &&Unit| self.keys(unit).len() == parts.len();
         match called.iter().filter(|unit| is_whole(unit)).count() {
             1 if parts.len() > 1 => called.into_iter().filter(|unit| is_whole(unit)).collect(),

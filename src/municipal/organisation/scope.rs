@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     calling::UnitNames,
-    ids::{BodyId, UnitId},
+    ids::{BodyId, PersonId, UnitId},
+    item::Change,
     organisation::{Key, Organisation},
-    statement::Charged,
-    words::Words,
+    statement::{Charged, Tenure, What},
+    words::{Words, words},
 };
 
 /// Some bodies and units, with all below them.
@@ -27,11 +28,17 @@ impl Organisation {
     /// alone: what was merged with others is not, so that nobody gets to see to more than he was given.
     #[must_use]
     pub fn units_of(&self, scope: &Scope, day: Date) -> BTreeSet<UnitId> {
+        let all = self.tops_of(scope, day).into_iter().flat_map(|top| self.subtree(top, day));
+        all.map(|unit| unit.unit).collect()
+    }
+
+    /// Those of them below which the others are.
+    #[must_use]
+    pub fn tops_of(&self, scope: &Scope, day: Date) -> BTreeSet<UnitId> {
         let bodies = scope.bodies.iter().flat_map(|body| self.top_units(*body, day));
         let mut tops: BTreeSet<UnitId> = bodies.map(|unit| unit.unit).collect();
         tops.extend(self.in_place_of(&scope.units, day));
-        let all = tops.into_iter().flat_map(|top| self.subtree(top, day));
-        all.map(|unit| unit.unit).collect()
+        tops
     }
 
     /// These units, and those that have taken their places and no other's.
@@ -68,11 +75,49 @@ impl Organisation {
     /// # Errors
     /// The sentence for whoever calls it so, where there is none, or several.
     pub fn scope_named(&self, name: &str, day: Date) -> Result<Scope, Words> {
-        if let Some(body) = self.bodies(day).find(|body| body.name == name.trim()) {
-            return Ok(Scope { bodies: BTreeSet::from([body.body]), ..Scope::default() });
+        let unit = UnitNames::of(self, None, day).find(name).map(|unit| unit.unit);
+        let body = self.bodies(day).find(|body| body.name == name.trim()).map(|body| body.body);
+        match (body, unit) {
+            (Some(body), Ok(unit)) => {
+                let (body, unit) = (body.0, unit.0);
+                Err(words!(
+                    "「{name}」という機関と所属があります。機関なら body:{body}、所属なら unit:{unit} と指定してください。",
+                    "There are a body and a unit called \"{name}\"; please say body:{body} for the one or unit:{unit} for the other."
+                ))
+            }
+            (Some(body), Err(_)) => Ok(Scope { bodies: BTreeSet::from([body]), ..Scope::default() }),
+            (None, unit) => Ok(Scope { units: BTreeSet::from([unit?]), ..Scope::default() }),
         }
-        let unit = UnitNames::of(self, None, day).find(name)?.unit;
-        Ok(Scope { units: BTreeSet::from([unit]), ..Scope::default() })
+    }
+
+    /// Whom an address reaches, reached or will reach, whatever the day.
+    #[must_use]
+    pub fn ever_reached(&self, name: &str) -> BTreeSet<Charged> {
+        let all = self.addresses_under(&Key::Address(name.to_owned()));
+        all.map(|(.., address)| address.of).collect()
+    }
+
+    /// Whether somebody has his main post in one of these units on a day.
+    #[must_use]
+    pub fn is_mainly_in(&self, person: PersonId, units: &BTreeSet<UnitId>, day: Date) -> bool {
+        let posts = self.posts_of(person, day);
+        posts.iter().any(|holder| holder.tenure == Tenure::Main && units.contains(&holder.post.unit))
+    }
+
+    /// Whether what a change is about is of these units on a day: what they are responsible for or reached by, and who has his
+    /// main post in them. Units, bodies, posts and appointments themselves are of no scope.
+    #[must_use]
+    pub fn is_about(&self, change: &Change, units: &BTreeSet<UnitId>, day: Date) -> bool {
+        let is_own = |what: &What| match what {
+            What::Charge(charge) => self.unit_of(charge.of, day).is_some_and(|unit| units.contains(&unit)),
+            What::Address(address) => self.unit_of(address.of, day).is_some_and(|unit| units.contains(&unit)),
+            What::Away(away) => self.is_mainly_in(away.person, units, day),
+            What::Person(person) => self.is_mainly_in(person.person, units, day),
+            What::Body(_) | What::Unit(_) | What::Post(_) | What::Appointment(_) | What::Succession(_) => {
+                false
+            }
+        };
+        [&change.before, &change.after].into_iter().flatten().all(|said| is_own(&said.what))
     }
 
     /// Whether whose account this is has a post in a scope on a day.

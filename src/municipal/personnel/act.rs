@@ -13,10 +13,7 @@ use organisation::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    personnel::is_of,
-    words::{Words, names, words},
-};
+use crate::words::{Words, names, words};
 
 /// Most letters of a name that are compared.
 const LONGEST_NAME: usize = 100;
@@ -305,6 +302,13 @@ impl Act {
             Self::UseName { person, name } => {
                 let person = named.person(person)?;
                 let name = name.as_deref().map(typed_name).transpose()?.filter(|name| !name.is_empty());
+                if name.is_none() && within.is_some() {
+                    // What is told of it would name the legal one.
+                    return Err(words!(
+                        "職場で使う氏名を入力してください。使用をやめるときは、人事担当に依頼してください。",
+                        "Please say the name; that one is used no more is put forward by a personnel officer."
+                    ));
+                }
                 by_hand.use_name(person, name.as_deref())
             }
             Self::GiveAccount { person, account } => {
@@ -353,7 +357,7 @@ fn no_units() -> Words {
 
 /// What alone may be changed.
 pub(crate) struct Within {
-    /// The units, on the day of the change; for one in the past those that are of the part today as well.
+    /// The units, on the day of the change and today.
     units: BTreeSet<UnitId>,
     today: Date,
 }
@@ -361,18 +365,17 @@ pub(crate) struct Within {
 impl Within {
     pub(crate) fn of(known: &Organisation, scope: &Scope, day: Date, today: Date) -> Self {
         let mut units = known.units_of(scope, day);
-        if day < today {
+        if day != today {
             let now = known.units_of(scope, today);
             units.retain(|unit| now.contains(unit));
         }
         Self { units, today }
     }
 
-    /// Whether somebody has his main post in it on a day, and today where that day is over: who has gone meanwhile is another
+    /// Whether somebody has his main post in it on a day and today: who has gone meanwhile, or is yet to come, is another
     /// part's.
     fn has(&self, known: &Organisation, person: PersonId, day: Date) -> bool {
-        is_of(known, person, &self.units, day)
-            && (day >= self.today || is_of(known, person, &self.units, self.today))
+        [day, self.today].iter().all(|day| known.is_mainly_in(person, &self.units, *day))
     }
 }
 
@@ -416,12 +419,9 @@ impl<'a> Named<'a> {
     /// Refuses an address that reaches somebody else, or did or will: it is not this part's to turn or to end.
     fn must_reach_own(&self, name: &str) -> Result<(), Words> {
         let Some(within) = self.within else { return Ok(()) };
-        let is_own = match self.known.addresses(self.day).get(name) {
-            None => true,
-            Some(of) => of
-                .and_then(|of| self.known.unit_of(of, self.day))
-                .is_some_and(|unit| within.units.contains(&unit)),
-        };
+        let mut reached = self.known.ever_reached(name).into_iter();
+        let is_own = reached
+            .all(|of| self.known.unit_of(of, self.day).is_some_and(|unit| within.units.contains(&unit)));
         let name = short(name);
         is_own.then_some(()).ok_or_else(|| {
             words!(

@@ -1,5 +1,7 @@
 //! What somebody does to an organisation by hand becomes a change set, or is tried first.
 
+use std::time::Duration;
+
 use intake::Date;
 use organisation::{
     Draft, Error as OrganisationError, Ids, Item, Known as KnownOrganisation, Organisation, Reorganisation,
@@ -20,6 +22,20 @@ use crate::{
 
 /// Most acts of one change set: a reform of a whole prefecture has some hundred.
 pub const MOST_ACTS: usize = 500;
+
+/// Change sets of one who sees to a part that may wait.
+const MOST_WAITING_OF_ONE: usize = 5;
+
+/// Change sets that may wait while such a one puts another forward.
+const MOST_WAITING_OF_PARTS: usize = 50;
+
+/// Change sets that such a one makes a day, also where he takes them back.
+const MOST_A_DAY: usize = 40;
+
+/// Of all sets so many are looked at for that.
+const MOST_LOOKED_AT: usize = 1_000;
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Most records that they change together: all people of a prefecture, several times.
 const MOST_CHANGES: usize = 100_000;
@@ -54,6 +70,9 @@ impl Personnel {
             )));
         }
         let day = self.day_of(edit)?;
+        if edit.within.is_some() {
+            self.refuse_many(authority, by.name()).await?;
+        }
         self.refuse_taken(authority, edit).await?;
         let mut attempts = 0;
         loop {
@@ -78,6 +97,29 @@ impl Personnel {
         let forward = Forward { draft: Draft::of(items), ids, source: None, body: None, day, at: edit.at };
         let (id, set) = self.put_forward(authority, known, forward, by).await?;
         Ok(Answer::Set(id, Box::new(set)))
+    }
+
+    /// Bounds what one who sees to a part puts forward: room is kept for those who see to the whole.
+    async fn refuse_many(&self, authority: &ServerName, name: &str) -> Result<(), Error> {
+        let organisations = &self.inner.organisations;
+        let waiting = organisations.waiting_sets(authority).await?;
+        let own = waiting.iter().filter(|(_, set)| set.made_by == name).count();
+        if own >= MOST_WAITING_OF_ONE || waiting.len() >= MOST_WAITING_OF_PARTS {
+            return Err(Error::Refused(words!(
+                "承認や適用を待つ変更案が多すぎます(一人 {MOST_WAITING_OF_ONE} 件まで)。先のものが済むのを待つか、取り下げてください。",
+                "Too many change sets wait already ({MOST_WAITING_OF_ONE} of one person); wait for them, or take some back."
+            )));
+        }
+        let now = self.inner.clock.now();
+        let newest = organisations.change_sets(authority, None, MOST_LOOKED_AT).await?;
+        let today = newest.iter().filter(|(_, set)| set.made_by == name && now.since(set.made_at) < DAY);
+        if today.count() >= MOST_A_DAY {
+            return Err(Error::Refused(words!(
+                "一日に作れる変更案は {MOST_A_DAY} 件までです。",
+                "At most {MOST_A_DAY} change sets a day."
+            )));
+        }
+        Ok(())
     }
 
     /// Does the acts one after another, each on what those before it have left.

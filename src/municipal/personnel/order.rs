@@ -101,6 +101,17 @@ pub enum Order {
     },
 }
 
+impl Order {
+    /// Whether it is of a part of the organisation alone.
+    pub(crate) fn is_within(&self) -> bool {
+        match self {
+            Self::Edit(edit) | Self::Try(edit) => edit.within.is_some(),
+            Self::Find { within, .. } | Self::Show { within, .. } => within.is_some(),
+            _ => false,
+        }
+    }
+}
+
 /// What somebody does to the organisation by hand.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Edit {

@@ -5,12 +5,14 @@ use std::{collections::BTreeSet, sync::Arc};
 use audit::{Action, Actor, Deed};
 use base::{Clock, Crowded, Tasks, Turns, lane_of};
 use intake::Date;
-use organisation::{Organisation, Organisations, PersonId, Scope, SetId, UnitId, calendar::day_of};
+use organisation::{Organisation, Organisations, Scope, SetId, UnitId, calendar::day_of};
 use ruma::{OwnedServerName, ServerName, UserId};
 use store::Store;
 use tokio::{runtime::Handle, sync::Notify};
 
-use crate::{answer::Answer, by::By, error::Error, names::Names, order::Order, words::words};
+use crate::{
+    answer::Answer, by::By, editing::MOST_ACTS, error::Error, names::Names, order::Order, words::words,
+};
 
 /// What it is made of.
 pub struct Parts<'a> {
@@ -115,10 +117,10 @@ impl Personnel {
             }
             _ => None,
         };
+        // Who sees to a part alone waits behind himself, and not before those who see to the whole.
+        let lane = if order.is_within() { by.name() } else { authority.as_str() };
         let turn = match turns {
-            Some(turns) => {
-                Some(turns.wait(lane_of(authority.as_str())).await.map_err(|Crowded(_)| Error::Crowded)?)
-            }
+            Some(turns) => Some(turns.wait(lane_of(lane)).await.map_err(|Crowded(_)| Error::Crowded)?),
             None => None,
         };
         let personnel = self.clone();
@@ -139,7 +141,8 @@ impl Personnel {
         scope: Scope,
         day: Option<Date>,
     ) -> Result<BTreeSet<UnitId>, Error> {
-        self.looked(authority, move |known, today| known.units_of(&scope, day.unwrap_or(today))).await
+        let units = move |known: &Organisation, today| known.units_of(&scope, day.unwrap_or(today));
+        self.looked(authority, authority.as_str(), units).await
     }
 
     /// What parts of the organisation are called today, each by the bodies and units that it has; none where it has none any
@@ -155,7 +158,7 @@ impl Personnel {
         let called = move |known: &Organisation, today| {
             scopes.iter().map(|scope| known.scope_called(scope, today)).collect()
         };
-        self.looked(authority, called).await
+        self.looked(authority, authority.as_str(), called).await
     }
 
     /// The part of the organisation that is called so today: a body, or a unit.
@@ -164,7 +167,16 @@ impl Personnel {
     /// [`Error::Refused`] where there is none, or several.
     pub async fn scope_named(&self, authority: &ServerName, name: String) -> Result<Scope, Error> {
         let named = move |known: &Organisation, today| known.scope_named(&name, today);
-        self.looked(authority, named).await?.map_err(Error::Refused)
+        self.looked(authority, authority.as_str(), named).await?.map_err(Error::Refused)
+    }
+
+    /// The bodies' and units' own places of a part today, without what is below them.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn tops_of(&self, authority: &ServerName, scope: Scope) -> Result<BTreeSet<UnitId>, Error> {
+        let tops = move |known: &Organisation, today| known.tops_of(&scope, today);
+        self.looked(authority, authority.as_str(), tops).await
     }
 
     /// Of these parts of the organisation, in which somebody has a post today, be it his main one or not.
@@ -176,7 +188,7 @@ impl Personnel {
         let serves = move |known: &Organisation, today| {
             scopes.iter().map(|scope| known.serves_in(&account, scope, today)).collect()
         };
-        self.looked(user.server_name(), serves).await
+        self.looked(user.server_name(), user.as_str(), serves).await
     }
 
     /// Whether somebody's account is of who has his main post in a part of the organisation today.
@@ -187,18 +199,43 @@ impl Personnel {
         let account = user.localpart().to_owned();
         let is_within = move |known: &Organisation, today| {
             let units = known.units_of(&scope, today);
-            known.owner(&account).is_some_and(|person| is_of(known, person, &units, today))
+            known.owner(&account).is_some_and(|person| known.is_mainly_in(person, &units, today))
         };
-        self.looked(user.server_name(), is_within).await
+        self.looked(user.server_name(), user.as_str(), is_within).await
     }
 
-    /// Looks at an organisation as it is today, in turn.
+    /// Whether all that a change set does is about a part of the organisation as it is today.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn is_set_within(
+        &self,
+        authority: &ServerName,
+        id: SetId,
+        scope: Scope,
+        user: &UserId,
+    ) -> Result<bool, Error> {
+        // What is put forward by hand has no more lines; what has is no department's.
+        let items = self.inner.organisations.items(authority, id, 0, MOST_ACTS + 1).await?;
+        if items.len() > MOST_ACTS {
+            return Ok(false);
+        }
+        let is_within = move |known: &Organisation, today| {
+            let units = known.units_of(&scope, today);
+            let mut changes = items.iter().flat_map(|(_, row)| &row.item.changes);
+            changes.all(|change| known.is_about(change, &units, today))
+        };
+        self.looked(authority, user.as_str(), is_within).await
+    }
+
+    /// Looks at an organisation as it is today, in turn; whoever has a lane of his own keeps nobody else waiting for long.
     async fn looked<T: Send + 'static>(
         &self,
         authority: &ServerName,
+        lane: &str,
         look: impl FnOnce(&Organisation, Date) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let turn = self.inner.looks.wait(lane_of(authority.as_str())).await;
+        let turn = self.inner.looks.wait(lane_of(lane)).await;
         let turn = turn.map_err(|Crowded(_)| Error::Crowded)?;
         let (personnel, authority) = (self.clone(), authority.to_owned());
         let work = async move {
@@ -264,11 +301,6 @@ impl Personnel {
     pub(crate) fn deed(&self, what: Action, by: &By, id: SetId) -> Deed {
         Deed::new(what, by, &id.0.to_string(), self.inner.clock.now())
     }
-}
-
-/// Whether the first of somebody's posts on a day, which is the main one, is in one of these units.
-pub(crate) fn is_of(known: &Organisation, person: PersonId, units: &BTreeSet<UnitId>, day: Date) -> bool {
-    known.posts_of(person, day).first().is_some_and(|holder| units.contains(&holder.post.unit))
 }
 
 /// Organisations that are looked through at once.

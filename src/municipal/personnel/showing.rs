@@ -75,6 +75,13 @@ impl Personnel {
             Some(day) => day,
             None => self.today()?,
         };
+        if within.is_some() && day > self.today()? {
+            // Who comes and goes is no department's to know before it is so.
+            return Err(Error::Refused(words!(
+                "先の日付の組織は、人事担当と全体管理者だけが見られます。",
+                "How the organisation will be is for personnel officers and administrators to see."
+            )));
+        }
         let known = self.inner.organisations.load(authority).await?.organisation;
         let units = within.map(|scope| known.units_of(scope, day));
         let (bodies, more) = bodies(&known, day, unit, units.as_ref());

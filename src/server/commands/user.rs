@@ -201,9 +201,15 @@ pub(crate) async fn set_part(args: &UserPartArgs) -> anyhow::Result<()> {
 
 /// Parts of the organisation as they are called, or by their numbers where they are no more.
 fn parts(told: &[PartTold]) -> String {
-    let one = |told: &PartTold| match &told.called {
-        Some(called) => called.clone(),
-        None => tr!("{word}（終わった所属）", "{word} (which is no more)", word = told.word),
+    let one = |told: &PartTold| {
+        let word = &told.word;
+        match &told.called {
+            Some(called) if told.stands => format!("{word} {called}"),
+            Some(called) => {
+                tr!("{word} {called}。職がないため無効", "{word} {called}, without effect: no post in it")
+            }
+            None => tr!("{word}。終わった所属", "{word}, which is no more"),
+        }
     };
     told.iter().map(one).collect::<Vec<_>>().join(if japanese() { "、" } else { ", " })
 }

@@ -114,8 +114,15 @@ async fn every_route_of_the_operator_that_changes_something_leaves_exactly_its_r
     walk.does("users/admin", grant, &["account.grant_administration"]).await;
     let duty = json!({ "user_id": user, "duty": "audit", "has": true });
     walk.does("users/duty", duty, &["duty.give"]).await;
+    let part = (<&UserId>::try_from(user).unwrap(), duties::Part::Unit(7), Actor::operator("test"));
+    walk.house.duties.set(part.0, part.1, true, &part.2).await.unwrap();
+    walk.look_past("duty.give").await;
+    // By its number what is no more is taken away as well.
     let part = json!({ "user_id": user, "part": "unit:7", "has": false });
-    walk.does("users/part", part, &[]).await;
+    walk.does("users/part", part.clone(), &["duty.take"]).await;
+    let operators = walk.house.admin_token().to_owned();
+    let (status, answer) = walk.ask("/_yakuba/v1/users/part", &operators, part).await;
+    assert_eq!(status, 400, "what he does not have is not said to be taken away: {answer}");
 
     let login = json!({ "type": "m.login.password", "user": "taro", "password": second });
     let (_, session) = walk.ask("/_matrix/client/v3/login", "", login).await;

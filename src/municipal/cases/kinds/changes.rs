@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use audit::{Action, Deed};
-use duties::{Duties, Duty};
+use duties::{Duties, Duty, Held};
 use organisation::{
     Approval as SetApproval, ChangeSet, Error as OrganisationError, Organisations, Role, SetId, State, UnitId,
 };
@@ -113,6 +113,27 @@ impl ApplyChanges {
                 )))
             }
         }
+    }
+
+    /// Whether a department administrator asks for a set that he has made by hand, and that is of his department: of others he
+    /// learns nothing.
+    async fn is_of_department(
+        &self,
+        asked: &Asked<'_>,
+        id: SetId,
+        set: &ChangeSet,
+    ) -> Result<bool, KindError> {
+        if set.source.is_some() || set.made_by != asked.asker.as_str() {
+            return Ok(false);
+        }
+        let held =
+            self.duties.held(asked.asker).await.map_err(|error| KindError::Failed(error.to_string()))?;
+        let (account, organisation) = (asked.asker.localpart(), asked.organisation);
+        let stands =
+            held.parts.into_iter().filter(|part| organisation.serves_in(account, &part.scope(), asked.day));
+        let held = Held { parts: stands.collect(), ..Held::default() };
+        let is_within = self.personnel.is_set_within(asked.authority, id, held.scope(), asked.asker).await;
+        Ok(!held.parts.is_empty() && is_within.map_err(|error| KindError::Failed(error.to_string()))?)
     }
 
     async fn standing(&self, user: &UserId) -> Result<Option<Standing>, KindError> {
@@ -229,10 +250,12 @@ impl Kind for ApplyChanges {
 
     async fn plan(&self, asked: &Asked<'_>) -> Result<Plan, KindError> {
         let set = self.set(asked.authority, asked.fields).await;
-        // Whoever has made one by hand, as a department administrator does, has others decide about that, and learns nothing of
-        // those that he has not made.
-        let has_made = |set: &ChangeSet| set.source.is_none() && set.made_by == asked.asker.as_str();
-        if !self.is_for(asked.standing, &asked.duties) && !set.as_ref().is_ok_and(|(_, set)| has_made(set)) {
+        let may_ask = self.is_for(asked.standing, &asked.duties)
+            || match &set {
+                Ok((id, set)) => self.is_of_department(asked, *id, set).await?,
+                Err(_) => false,
+            };
+        if !may_ask {
             return Err(KindError::Refused(words!(
                 "申請できるのは、人事担当か全体管理者です。",
                 "Only a personnel officer or an administrator asks for this."

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use duties::{Duties, Duty, Part, Role};
-use organisation::{Scope, UnitId, calendar::begin_of};
+use organisation::{UnitId, calendar::begin_of};
 use ruma::{OwnedUserId, ServerName};
 use store::Batch;
 
@@ -162,7 +162,7 @@ impl Kind for GiveDuty {
             }
             Role::Part(_) => {
                 let unit = asked.fields.unit("unit").unwrap_or(UnitId(0));
-                let scope = Scope { units: [unit].into(), ..Scope::default() };
+                let scope = Part::Unit(unit.0).scope();
                 if !asked.organisation.serves_in(user.localpart(), &scope, asked.day) {
                     return Err(KindError::Refused(words!(
                         "対象者は、その部局に職がありません。部局管理者になれるのは、その部局の人だけです。",

@@ -45,7 +45,7 @@ async fn a_duty_is_given_and_taken_once_each_with_one_row() {
     assert!(duties.set(&hanako, Duty::Personnel, false, &by).await.unwrap());
     assert!(!duties.set(&user("taro"), Duty::Personnel, false, &by).await.unwrap());
     let holders = duties.holders(kanazawa()).await.unwrap();
-    let held = Held { duties: BTreeSet::from([Duty::Audit]), parts: BTreeSet::new() };
+    let held = Held { duties: BTreeSet::from([Duty::Audit]), ..Held::default() };
     assert_eq!(holders, [(hanako.to_string(), held)]);
     assert!(duties.set(&hanako, Duty::Audit, false, &by).await.unwrap());
     assert_eq!(duties.holders(kanazawa()).await.unwrap(), []);

@@ -114,3 +114,36 @@ fn a_unit_is_called_among_those_that_may_be_meant_as_if_there_were_no_others() {
     assert_eq!(named("税務部").unwrap(), town.scope(&["税務部"]));
     assert!(named("庶務係").is_err() && named("無い課").is_err() && named("").is_err());
 }
+
+#[test]
+fn units_of_one_name_in_two_bodies_are_told_apart_by_these() {
+    let mut town = Town::with("1,山田 花子,,総務部 庶務係,係長,,,\n");
+    let other = town.by_hand(MARCH, |by_hand| by_hand.make_body("水道局").unwrap());
+    let new = |name: &str| NewUnit { body: other, parent: None, code: None, name: name.to_owned(), order: 0 };
+    let theirs = town.by_hand(MARCH, |by_hand| by_hand.make_unit(new("総務部")).unwrap());
+    let same = town.by_hand(MARCH, |by_hand| by_hand.make_unit(new("水道局")).unwrap());
+    let names = UnitNames::of(&town.known, None, day(MARCH));
+    assert_eq!(names.paths(), ["首長部局/総務部", "総務部/庶務係", "水道局", "水道局/総務部"]);
+    let refused = names.find("総務部").unwrap_err();
+    assert!(refused.ja.contains("首長部局/総務部、水道局/総務部"), "{refused}");
+    assert_eq!(names.find("水道局/総務部").unwrap().unit, theirs);
+    assert_eq!(names.find("首長部局/総務部").unwrap().body, town.body());
+    assert_eq!(names.find("首長部局/総務部/庶務係").unwrap().name, "庶務係");
+    assert!(names.find("教育委員会/総務部").is_err());
+    // A body and a unit of one name are not taken for each other.
+    let refused = town.known.scope_named("水道局", day(MARCH)).unwrap_err();
+    let (body, unit) = (format!("body:{}", other.0), format!("unit:{}", same.0));
+    assert!(refused.ja.contains(&body) && refused.en.contains(&unit), "{refused}");
+    assert_eq!(town.known.scope_named("水道局/総務部", day(MARCH)).unwrap().units, BTreeSet::from([theirs]));
+}
+
+#[test]
+fn somebody_without_a_main_post_is_mainly_nowhere() {
+    let mut town = Town::with(PEOPLE);
+    // What is left once the main one has ended.
+    town.import("4,佐藤 次郎,,総務部 防災課,参事,兼務,,\n1,山田 花子,,総務部 防災課,課長,,,\n", APRIL);
+    let sato = town.person("4", APRIL);
+    let units = town.known.units_of(&town.scope(&["総務部"]), day(APRIL));
+    assert!(!town.known.is_mainly_in(sato, &units, day(APRIL)));
+    assert!(town.known.is_mainly_in(town.person("1", APRIL), &units, day(APRIL)));
+}

@@ -172,6 +172,122 @@ async fn who_has_gone_to_another_part_is_not_changed_on_a_day_before_that() {
 }
 
 #[tokio::test]
+async fn what_is_yet_to_be_is_neither_shown_nor_changed() {
+    let (town, scope) = Town::of("総務部").await;
+    // On 1 May another department's unit comes below it, with its people.
+    town.does(r#"[{"address": {"name": "shomu", "unit": "庶務係"}}]"#, TODAY).await;
+    let edit = Edit {
+        acts: serde_json::from_str(r#"[{"move_unit": {"unit": "庶務係", "parent": "総務部"}}]"#).unwrap(),
+        day: Some(day("2026-05-01")),
+        at: Some(Timestamp(1)),
+        within: None,
+    };
+    let Answer::Set(id, _) = town.ask(Order::Edit(Box::new(edit))).await.unwrap() else { panic!() };
+    town.approve(id).await;
+    town.set_after(Order::Apply { id }).await.unwrap();
+    let show = Order::Show { day: Some(day("2026-05-01")), unit: None, within: Some(scope.clone()) };
+    assert!(refusal(town.ask(show).await).contains("先の日付"));
+    for act in [
+        r#"[{"charge": {"unit": "庶務係", "matters": ["a"]}}]"#,
+        r#"[{"away": {"person": "00003", "why": "leave"}}]"#,
+        r#"[{"address": {"name": "shomu"}}]"#,
+        r#"[{"address": {"name": "shomu", "unit": "防災課"}}]"#,
+    ] {
+        for on in ["2026-05-01", "2026-05-02"] {
+            assert!(town.tried_within(&scope, act, on).await.is_err(), "{act} on {on}");
+        }
+    }
+    // What is his on both days can be put forward for the later one.
+    let own = r#"[{"charge": {"unit": "防災課", "matters": ["避難所"]}}]"#;
+    town.tried_within(&scope, own, "2026-05-01").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_legal_name_behind_the_one_at_work_is_not_told() {
+    let (town, scope) = Town::of("総務部").await;
+    town.does(r#"[{"use_name": {"person": "00001", "name": "旧姓 花子"}}]"#, TODAY).await;
+    for act in
+        [r#"[{"use_name": {"person": "00001"}}]"#, r#"[{"use_name": {"person": "00001", "name": " "}}]"#]
+    {
+        let refused = refusal(town.tried_within(&scope, act, TODAY).await);
+        assert!(refused.contains("人事担当に依頼") && !refused.contains("山田"), "{refused}");
+    }
+    let other = r#"[{"use_name": {"person": "00001", "name": "花子"}}]"#;
+    let tried = town.tried_within(&scope, other, TODAY).await.unwrap();
+    assert!(!format!("{:?}", tried.lines).contains("山田"), "{tried:?}");
+}
+
+#[tokio::test]
+async fn an_own_address_that_ended_is_taken_up_again() {
+    let (town, scope) = Town::of("総務部").await;
+    town.does(r#"[{"address": {"name": "bousai", "unit": "防災課"}}]"#, "2025-04-01").await;
+    town.does(r#"[{"address": {"name": "bousai"}}]"#, "2025-05-01").await;
+    let again = r#"[{"address": {"name": "bousai", "unit": "防災課"}}]"#;
+    town.tried_within(&scope, again, TODAY).await.unwrap();
+    // One that was another's since is not ended on a day before that either.
+    town.does(r#"[{"address": {"name": "bousai", "unit": "税務部"}}]"#, "2025-06-01").await;
+    assert!(town.tried_within(&scope, r#"[{"address": {"name": "bousai"}}]"#, "2025-04-15").await.is_err());
+}
+
+#[tokio::test]
+async fn one_who_sees_to_a_part_leaves_room_for_those_who_see_to_the_whole() {
+    let (town, scope) = Town::of("総務部").await;
+    let put = async |name: &str, within: Option<&Scope>| {
+        let json = r#"[{"charge": {"unit": "防災課", "matters": ["避難所"]}}]"#;
+        let acts = serde_json::from_str(json).unwrap();
+        let edit = Edit { acts, day: Some(day("2026-04-01")), at: None, within: within.cloned() };
+        town.desk.carry_out(kanazawa(), Order::Edit(Box::new(edit)), &Actor::operator(name)).await
+    };
+    for _ in 0..5 {
+        put("uid 7", Some(&scope)).await.unwrap();
+    }
+    assert!(refusal(put("uid 7", Some(&scope)).await).contains("一人 5 件まで"));
+    put("uid 8", Some(&scope)).await.unwrap();
+    put("uid 7", None).await.unwrap();
+    // However many others have put forward and taken back: one makes so many a day.
+    let mut made = 5;
+    loop {
+        let Answer::List(sets) = town.ask(Order::Waiting).await.unwrap() else { panic!() };
+        for (id, _) in sets.iter().filter(|(_, set)| set.made_by == "uid 7") {
+            town.ask(Order::Withdraw { id: *id }).await.unwrap();
+        }
+        match put("uid 7", Some(&scope)).await {
+            Ok(_) => made += 1,
+            refused => {
+                assert!(refusal(refused).contains("一日に作れる変更案は 40 件まで"));
+                break;
+            }
+        }
+    }
+    // That which is of the whole counts as well.
+    assert_eq!(made, 39);
+}
+
+#[tokio::test]
+async fn a_set_is_of_a_part_by_all_its_lines() {
+    let (town, scope) = Town::of("総務部").await;
+    let set = async |json: &str| {
+        let acts = serde_json::from_str(json).unwrap();
+        let edit = Edit { acts, day: Some(day(TODAY)), at: None, within: None };
+        let Answer::Set(id, _) = town.ask(Order::Edit(Box::new(edit))).await.unwrap() else { panic!() };
+        let user = user_id!("@hanako:kanazawa.test");
+        town.desk.is_set_within(kanazawa(), id, scope.clone(), user).await.unwrap()
+    };
+    let own = r#"{"charge": {"unit": "防災課", "matters": ["避難所"]}}, {"away": {"person": "00001", "why": "leave"}}"#;
+    assert!(set(&format!("[{own}]")).await);
+    for other in [
+        r#"{"charge": {"unit": "税務部", "matters": ["a"]}}"#,
+        r#"{"address": {"name": "zei", "unit": "税務部"}}"#,
+        r#"{"away": {"person": "00003", "why": "leave"}}"#,
+        r#"{"use_name": {"person": "00004", "name": "a"}}"#,
+        r#"{"rename_unit": {"unit": "防災課", "name": "危機管理課"}}"#,
+        r#"{"make_unit": {"name": "新課", "parent": "総務部"}}"#,
+    ] {
+        assert!(!set(&format!("[{own}, {other}]")).await, "{other}");
+    }
+}
+
+#[tokio::test]
 async fn an_account_is_within_by_the_main_post_of_today() {
     let (town, scope) = Town::of("総務部").await;
     let accounts = r#"[{"give_account": {"person": "00001", "account": "hanako"}},

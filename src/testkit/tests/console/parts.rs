@@ -164,7 +164,7 @@ async fn pages_show_the_part_and_nothing_else() {
     }
     // Who gave it sees of what he is the administrator.
     let duties = world.chief.open("/_yakuba/console/duties").await;
-    assert!(duties.contains("部局管理者 (総務部)"), "{duties}");
+    assert!(duties.contains(&format!("部局管理者 ({} 総務部)", world.part)), "{duties}");
     let account = world.chief.open(&format!("{ACCOUNT}?user=@hanako:kanazawa.test")).await;
     assert!(account.contains("部局管理者"), "{account}");
 }
@@ -186,7 +186,13 @@ async fn accounts_of_the_part_are_stopped_by_who_sees_to_it_and_let_go_on_by_adm
     }
     let page = world.keeper.open(&format!("{ACCOUNT}?user={taro}")).await;
     assert!(page.contains("ロック中") && !page.contains("unlock") && !page.contains("resume"), "{page}");
-    for what in ["unlock", "resume", "reopen", "close", ""] {
+    let answer = world.does("", taro).await;
+    assert!(
+        answer.status == StatusCode::BAD_REQUEST && answer.text.contains("選んでください"),
+        "{}",
+        answer.text
+    );
+    for what in ["unlock", "resume", "reopen", "close"] {
         let answer = world.does(what, taro).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{what}: {}", answer.text);
     }
@@ -211,14 +217,18 @@ async fn accounts_of_the_part_are_stopped_by_who_sees_to_it_and_let_go_on_by_adm
     let answer = world.keeper.post("/_yakuba/console", ACCOUNT, &wrong).await;
     assert!(answer.status.is_client_error(), "{}", answer.text);
     assert_eq!(rows(&world.server, &name, "account.lock").await.len(), 1);
+    // What he tried in vain stands in the audit log.
+    let tries = rows(&world.server, &name, "power.refused").await;
+    assert!(
+        tries.iter().any(|row| row.who == "@hanako:kanazawa.test" && row.duty.as_deref() == Some("part"))
+    );
     // Who has a say of his own is no matter of a department, in which he may be all the same.
     world.give(&world.taro, true).await;
     for _ in 0..2 {
         let page = world.keeper.open(&format!("{ACCOUNT}?user={taro}")).await;
-        assert!(!page.contains("value=\"lock\""), "{page}");
+        assert!(!page.contains("value=\"lock\"") && page.contains("全体管理者だけです"), "{page}");
         let answer = world.does("lock", taro).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.text);
-        world.server.look(|house| house.duties.clone());
         set_duty(&world.server, world.taro.id(), Duty::Reading, true).await;
     }
     assert_eq!(rows(&world.server, &name, "account.lock").await.len(), 1);
@@ -247,6 +257,21 @@ async fn what_is_put_forward_for_the_part_is_agreed_to_by_two_others() {
     let case = case.split('"').next().unwrap().to_owned();
     assert!(keeper.open(&case).await.contains("四月から"));
     assert!(agree(keeper, &case).await.status.is_client_error(), "he decides nothing");
+    // What is returned to him he puts right and asks for again.
+    let seen = world.officer.open(&case).await;
+    let seen = seen.split("name=\"seen\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let back = [("do", "return"), ("text", "理由を詳しく"), ("seen", &*seen), ("password", PASSWORD)];
+    let answer = world.officer.post(&case, &case, &back).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    let again = format!("{case}/again");
+    assert!(world.keeper.open(&set).await.contains(&format!("href=\"{again}\"")));
+    let number = set.rsplit('/').next().unwrap();
+    let seen = world.keeper.open(&again).await;
+    let seen = seen.split("name=\"seen\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let fields =
+        [("field-set", number), ("reason", "四月から担当"), ("seen", &*seen), ("password", PASSWORD)];
+    let answer = world.keeper.post(&again, &again, &fields).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
     for browser in [&mut world.officer, &mut world.chief] {
         let answer = agree(browser, &case).await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
@@ -302,6 +327,9 @@ async fn a_part_that_is_taken_away_is_gone_with_the_next_request() {
 async fn who_is_transferred_sees_to_his_old_department_no_more() {
     let mut world = World::new().await;
     let proof = world.keeper.proof_at("/_yakuba/console").await;
+    let act = r#"{"charge":{"unit":"防災課","matters":["避難所"]}}"#;
+    let answer = world.keeper.post(EDIT, EDIT, &[("do", "propose"), ("act-0", act)]).await;
+    let old = answer.location.unwrap();
     let moved = STAFF.replace("総務部　防災課,課長,2020-04-01", "秘匿部　秘匿室,参事,2021-04-01");
     let fields: Vec<_> =
         FIRST.into_iter().filter(|(name, _)| *name != "new_body" && *name != "day").collect();
@@ -314,7 +342,19 @@ async fn who_is_transferred_sees_to_his_old_department_no_more() {
         assert_eq!(world.keeper.get(path).await.status, StatusCode::FORBIDDEN, "{path}");
     }
     let duties = world.chief.open("/_yakuba/console/duties").await;
-    assert!(duties.contains("部局管理者 (総務部。異動したため無効)"), "{duties}");
+    assert!(duties.contains("総務部。職がないため無効)"), "{duties}");
+    // Where he sees to another one, what he had put forward for the old one is not his to see or to take back.
+    let duties = world.server.look(|house| house.duties.clone());
+    let other = Part::Unit(world.others[0].0);
+    duties.set(world.hanako.id(), other, true, &Actor::operator("test")).await.unwrap();
+    assert!(world.keeper.open(ORGANISATION).await.contains("秘匿室"));
+    assert_eq!(world.keeper.get(&old).await.status, StatusCode::NOT_FOUND);
+    for what in ["withdraw", "ask"] {
+        let fields = [("do", what), ("reason", "a")];
+        let answer = world.keeper.post("/_yakuba/console", &old, &fields).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{what}: {}", answer.text);
+    }
+    assert!(!world.keeper.open("/_yakuba/console/changes").await.contains(&format!("\"{old}\"")));
     // Nor is he given another one's.
     let until =
         [("field-account", "taro"), ("field-duty", "part"), ("field-unit", "秘匿部"), ("reason", "a")];
