@@ -375,14 +375,13 @@ async fn a_part_is_asked_for_at_the_counter_and_given_until_a_day() {
     let soon = base::Clock::system().now().millis() + 30 * 86_400_000;
     let until = organisation::calendar::day_of(base::Timestamp(soon)).unwrap().to_string();
     let with = |duty: &'static str, unit: &'static str, until: &str| {
-        let fields = [
+        [
             ("field-account", "hanako".to_owned()),
             ("field-duty", duty.to_owned()),
             ("field-unit", unit.to_owned()),
             ("field-until", until.to_owned()),
             ("reason", "防災課の担当".to_owned()),
-        ];
-        fields
+        ]
     };
     for (duty, unit, why) in [
         ("part", "", "担当部局を入力"),
