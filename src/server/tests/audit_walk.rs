@@ -114,7 +114,8 @@ async fn every_route_of_the_operator_that_changes_something_leaves_exactly_its_r
     walk.does("users/admin", grant, &["account.grant_administration"]).await;
     let duty = json!({ "user_id": user, "duty": "audit", "has": true });
     walk.does("users/duty", duty, &["duty.give"]).await;
-    let part = (<&UserId>::try_from(user).unwrap(), duties::Part::Unit(7), Actor::operator("test"));
+    let part =
+        (<&ruma::UserId>::try_from(user).unwrap(), duties::Part::Unit(7), audit::Actor::operator("test"));
     walk.house.duties.set(part.0, part.1, true, &part.2).await.unwrap();
     walk.look_past("duty.give").await;
     // By its number what is no more is taken away as well.

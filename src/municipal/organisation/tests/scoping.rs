@@ -55,7 +55,7 @@ fn what_became_of_a_unit_alone_is_in_its_place_and_what_was_merged_with_others_i
     let (scope, other) = (town.scope(&["防災課"]), town.unit("交通課", MARCH));
     let bosai = town.unit("防災課", MARCH);
     let new = town.new_unit("くらし安全課", "総務部");
-    let before = (town.known.clone(), town.ids.clone());
+    let before = (town.known.clone(), town.ids);
     town.by_hand(APRIL, |by_hand| by_hand.merge_units(&BTreeSet::from([bosai, other]), new.clone()).unwrap());
     assert_eq!(town.units_of(&scope, MARCH), names(&["防災課", "計画係"]));
     assert_eq!(town.units_of(&scope, APRIL), names(&[]), "others are in it now");
