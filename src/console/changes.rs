@@ -15,7 +15,7 @@ use crate::{
     console::{CHANGES, Console, IMPORT, not_yours, unexpected},
     frame::{day, field, link, moment, page, say, table, text},
     powers::Powers,
-    short::{has_made, hour, in_short, path_of},
+    short::{hour, in_short, path_of},
 };
 
 /// Change sets on one page.
@@ -46,17 +46,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             return Err(unexpected());
         };
         let oldest = sets.last().map(|(id, _)| *id).filter(|_| sets.len() >= MOST_LOOKED_AT);
-        if !powers.reads_organisation() {
-            sets.retain(|(_, set)| has_made(&visit, (&browser, &powers), set));
-            sets.truncate(PAGE + 1);
-            let mut own = Vec::new();
-            for (id, set) in sets {
-                if console.is_own(&visit, (&browser, &powers), (id, &set)).await? {
-                    own.push((id, set));
-                }
-            }
-            sets = own;
-        }
+        console.retain_seen(&visit, (&browser, &powers), &mut sets).await?;
         let has_more = sets.len() > PAGE;
         sets.truncate(PAGE);
         let say = |japanese, english| visit.say(japanese, english);

@@ -195,8 +195,8 @@ impl Console {
         if held.parts.is_empty() {
             return Ok(held);
         }
-        let scopes = held.parts.iter().map(|part| part.scope()).collect();
-        let serves = self.personnel.serves_in(user, scopes).await.map_err(told)?;
+        let all = held.parts.iter().map(|part| (user.to_owned(), part.scope())).collect();
+        let serves = self.personnel.serve_in(user.server_name(), user.as_str(), all).await.map_err(told)?;
         let parts = held.parts.iter().zip(serves).filter(|(_, serves)| *serves).map(|(part, _)| *part);
         Ok(Held { parts: parts.collect(), ..held })
     }

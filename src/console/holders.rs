@@ -8,7 +8,7 @@ use std::{
 use ::account::AccountQuery;
 use duties::{Held, Part};
 use pages::{PageError, Visit, html};
-use ruma::UserId;
+use ruma::{OwnedUserId, UserId};
 use web::{ApiError, Open, RawCall, Response};
 
 use crate::{
@@ -43,13 +43,16 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
         let parts: BTreeSet<Part> =
             holders.iter().flat_map(|(.., held)| held.parts.iter().copied()).collect();
         let called = console.called(&visit, &parts).await?;
-        let mut serving = BTreeSet::new();
-        for (user, _, held) in holders.iter().filter(|(.., held)| !held.parts.is_empty()) {
-            if let Ok(id) = <&UserId>::try_from(user.as_str()) {
-                let standing = console.standing(id, held.clone()).await?.parts;
-                serving.extend(standing.into_iter().map(|part| (user.clone(), part)));
-            }
-        }
+        let all = holders.iter().flat_map(|(user, _, held)| {
+            let id = UserId::parse(user).ok();
+            id.into_iter().flat_map(|id| held.parts.iter().map(move |part| (id.clone(), *part)))
+        });
+        let all: Vec<(OwnedUserId, Part)> = all.collect();
+        let asked = all.iter().map(|(user, part)| (user.clone(), part.scope())).collect();
+        let authority = visit.authority();
+        let serve = console.personnel.serve_in(authority, authority.as_str(), asked).await.map_err(told)?;
+        let serving = all.into_iter().zip(serve).filter(|(_, serves)| *serves);
+        let serving: BTreeSet<_> = serving.map(|((user, part), _)| (user.to_string(), part)).collect();
         let say = |japanese, english| visit.say(japanese, english);
         let names = |user: &str, administers: bool, held: &Held| {
             let administrator = administers.then_some(say("全体管理者", "administrator")).map(str::to_owned);
@@ -86,7 +89,7 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
 
 impl Console {
     /// What parts of the organisation are called today; nothing of those that are no more.
-    pub(crate) async fn called(
+    async fn called(
         &self,
         visit: &Visit,
         parts: &BTreeSet<Part>,

@@ -22,11 +22,8 @@ pub(crate) async fn show(console: Arc<Console>, call: RawCall<Open>) -> Result<R
             let Answer::List(sets) = console.ask(&visit, &browser, Order::Waiting).await? else {
                 return Err(unexpected());
             };
-            for (id, set) in sets {
-                if console.may_see(&visit, (&browser, &powers), (id, &set)).await? {
-                    waiting.push((id, set));
-                }
-            }
+            waiting = sets;
+            console.retain_seen(&visit, (&browser, &powers), &mut waiting).await?;
         }
         let say = |japanese, english| visit.say(japanese, english);
         let body = html! {

@@ -12,6 +12,9 @@ use crate::{
     told::told,
 };
 
+/// Change sets of his own that somebody sees at once who sees to a part alone.
+const MOST_SEEN: usize = 51;
+
 impl Console {
     /// Whether somebody may see a change set: whoever sees to a part of the organisation alone sees those that he has made, as long
     /// as they are of his part.
@@ -34,13 +37,32 @@ impl Console {
         if !has_made(visit, (browser, powers), set) {
             return Ok(false);
         }
-        let is_within = self.personnel.is_set_within(visit.authority(), id, powers.scope(), &browser.user_id);
-        is_within.await.map_err(told)
+        let within = self.personnel.sets_within(&browser.user_id, &[id], powers.scope()).await;
+        Ok(within.map_err(told)?.contains(&id))
+    }
+
+    /// Leaves of some change sets those that somebody may see.
+    pub(crate) async fn retain_seen(
+        &self,
+        visit: &Visit,
+        (browser, powers): (&Browser, &Powers),
+        sets: &mut Vec<(SetId, ChangeSet)>,
+    ) -> Result<(), PageError> {
+        if powers.reads_organisation() {
+            return Ok(());
+        }
+        sets.retain(|(_, set)| has_made(visit, (browser, powers), set));
+        sets.truncate(MOST_SEEN);
+        let ids: Vec<_> = sets.iter().map(|(id, _)| *id).collect();
+        let within =
+            self.personnel.sets_within(&browser.user_id, &ids, powers.scope()).await.map_err(told)?;
+        sets.retain(|(id, _)| within.contains(id));
+        Ok(())
     }
 }
 
 /// Whether somebody who sees to a part has made a change set by hand.
-pub(crate) fn has_made(visit: &Visit, (browser, powers): (&Browser, &Powers), set: &ChangeSet) -> bool {
+fn has_made(visit: &Visit, (browser, powers): (&Browser, &Powers), set: &ChangeSet) -> bool {
     powers.sees_to_a_part() && set.source.is_none() && set.made_by == actor(visit, browser, powers).name()
 }
 

@@ -261,12 +261,28 @@ pub(crate) struct PartTold {
 }
 
 impl PartTold {
+    /// Of parts that one user has.
     async fn of(personnel: &Personnel, user: &UserId, parts: &BTreeSet<Part>) -> Result<Vec<Self>, ApiError> {
-        let scopes: Vec<_> = parts.iter().map(|part| part.scope()).collect();
-        let called = personnel.called(user.server_name(), scopes.clone()).await.map_err(of_personnel)?;
-        let stand = personnel.serves_in(user, scopes).await.map_err(of_personnel)?;
-        let all = parts.iter().zip(called).zip(stand);
-        Ok(all.map(|((part, called), stands)| Self { word: part.to_string(), called, stands }).collect())
+        let all: Vec<_> = parts.iter().map(|part| (user.to_owned(), *part)).collect();
+        Self::of_all(personnel, user.server_name(), &all).await
+    }
+
+    /// Of parts of several users of an authority, in their order.
+    async fn of_all(
+        personnel: &Personnel,
+        authority: &ServerName,
+        all: &[(OwnedUserId, Part)],
+    ) -> Result<Vec<Self>, ApiError> {
+        if all.is_empty() {
+            return Ok(Vec::new());
+        }
+        let scopes = all.iter().map(|(_, part)| part.scope()).collect();
+        let called = personnel.called(authority, scopes).await.map_err(of_personnel)?;
+        let asked = all.iter().map(|(user, part)| (user.clone(), part.scope())).collect();
+        let serve = personnel.serve_in(authority, authority.as_str(), asked).await.map_err(of_personnel)?;
+        let all = all.iter().zip(called).zip(serve);
+        let told = all.map(|(((_, part), called), stands)| Self { word: part.to_string(), called, stands });
+        Ok(told.collect())
     }
 }
 
@@ -298,14 +314,19 @@ impl DutiesTold {
         personnel: &Personnel,
         authority: &ServerName,
     ) -> Result<Self, ApiError> {
+        let held = duties.holders(authority).await.map_err(of_duties)?;
+        let parts = held.iter().flat_map(|(user, held)| {
+            let user = UserId::parse(user).ok();
+            user.into_iter().flat_map(|user| held.parts.iter().map(move |part| (user.clone(), *part)))
+        });
+        let parts: Vec<_> = parts.collect();
+        let told = PartTold::of_all(personnel, authority, &parts).await?;
+        let mut told: Vec<_> = parts.into_iter().zip(told).collect();
         let mut holders = Vec::new();
-        for (user, held) in duties.holders(authority).await.map_err(of_duties)? {
+        for (user, held) in held {
             let words = held.duties.iter().map(|duty| duty.word().to_owned()).collect();
-            let parts = match UserId::parse(&user) {
-                Ok(id) if !held.parts.is_empty() => PartTold::of(personnel, &id, &held.parts).await?,
-                _ => Vec::new(),
-            };
-            holders.push((user, words, parts));
+            let own = told.extract_if(.., |((of, _), _)| *of == user).map(|(_, told)| told).collect();
+            holders.push((user, words, own));
         }
         Ok(Self { holders })
     }

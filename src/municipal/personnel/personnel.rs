@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use audit::{Action, Actor, Deed};
 use base::{Clock, Crowded, Tasks, Turns, lane_of};
 use intake::Date;
-use organisation::{Organisation, Organisations, Scope, SetId, UnitId, calendar::day_of};
-use ruma::{OwnedServerName, ServerName, UserId};
+use organisation::{ItemRow, Organisation, Organisations, Scope, SetId, UnitId, calendar::day_of};
+use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
 use store::Store;
 use tokio::{runtime::Handle, sync::Notify};
 
@@ -179,16 +179,23 @@ impl Personnel {
         self.looked(authority, authority.as_str(), tops).await
     }
 
-    /// Of these parts of the organisation, in which somebody has a post today, be it his main one or not.
+    /// Whether somebody has a post in a part of the organisation today, be it his main one or not; of several people at once,
+    /// each with parts. `asker` is whose lane it waits in.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn serves_in(&self, user: &UserId, scopes: Vec<Scope>) -> Result<Vec<bool>, Error> {
-        let account = user.localpart().to_owned();
-        let serves = move |known: &Organisation, today| {
-            scopes.iter().map(|scope| known.serves_in(&account, scope, today)).collect()
+    pub async fn serve_in(
+        &self,
+        authority: &ServerName,
+        asker: &str,
+        all: Vec<(OwnedUserId, Scope)>,
+    ) -> Result<Vec<bool>, Error> {
+        let serve = move |known: &Organisation, today| {
+            let serves =
+                |(user, scope): &(OwnedUserId, Scope)| known.serves_in(user.localpart(), scope, today);
+            all.iter().map(serves).collect()
         };
-        self.looked(user.server_name(), user.as_str(), serves).await
+        self.looked(authority, asker, serve).await
     }
 
     /// Whether somebody's account is of who has his main post in a part of the organisation today.
@@ -204,28 +211,37 @@ impl Personnel {
         self.looked(user.server_name(), user.as_str(), is_within).await
     }
 
-    /// Whether all that a change set does is about a part of the organisation as it is today.
+    /// Those of some change sets of which all that they do is about a part of the organisation as it is today.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn is_set_within(
+    pub async fn sets_within(
         &self,
-        authority: &ServerName,
-        id: SetId,
-        scope: Scope,
         user: &UserId,
-    ) -> Result<bool, Error> {
-        // What is put forward by hand has no more lines; what has is no department's.
-        let items = self.inner.organisations.items(authority, id, 0, MOST_ACTS + 1).await?;
-        if items.len() > MOST_ACTS {
-            return Ok(false);
+        ids: &[SetId],
+        scope: Scope,
+    ) -> Result<BTreeSet<SetId>, Error> {
+        let authority = user.server_name();
+        let mut sets = Vec::new();
+        for id in ids {
+            // What is put forward by hand has no more lines; what has is no department's.
+            let items = self.inner.organisations.items(authority, *id, 0, MOST_ACTS + 1).await?;
+            if items.len() <= MOST_ACTS {
+                sets.push((*id, items));
+            }
         }
-        let is_within = move |known: &Organisation, today| {
+        if sets.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let within = move |known: &Organisation, today| {
             let units = known.units_of(&scope, today);
-            let mut changes = items.iter().flat_map(|(_, row)| &row.item.changes);
-            changes.all(|change| known.is_about(change, &units, today))
+            let is_within = |items: &[(u32, ItemRow)]| {
+                let mut changes = items.iter().flat_map(|(_, row)| &row.item.changes);
+                changes.all(|change| known.is_about(change, &units, today))
+            };
+            sets.into_iter().filter(|(_, items)| is_within(items)).map(|(id, _)| id).collect()
         };
-        self.looked(authority, user.as_str(), is_within).await
+        self.looked(authority, user.as_str(), within).await
     }
 
     /// Looks at an organisation as it is today, in turn; whoever has a lane of his own keeps nobody else waiting for long.

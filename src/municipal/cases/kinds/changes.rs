@@ -132,8 +132,9 @@ impl ApplyChanges {
         let stands =
             held.parts.into_iter().filter(|part| organisation.serves_in(account, &part.scope(), asked.day));
         let held = Held { parts: stands.collect(), ..Held::default() };
-        let is_within = self.personnel.is_set_within(asked.authority, id, held.scope(), asked.asker).await;
-        Ok(!held.parts.is_empty() && is_within.map_err(|error| KindError::Failed(error.to_string()))?)
+        let within = self.personnel.sets_within(asked.asker, &[id], held.scope()).await;
+        let within = within.map_err(|error| KindError::Failed(error.to_string()))?;
+        Ok(!held.parts.is_empty() && within.contains(&id))
     }
 
     async fn standing(&self, user: &UserId) -> Result<Option<Standing>, KindError> {

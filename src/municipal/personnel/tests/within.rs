@@ -271,7 +271,7 @@ async fn a_set_is_of_a_part_by_all_its_lines() {
         let edit = Edit { acts, day: Some(day(TODAY)), at: None, within: None };
         let Answer::Set(id, _) = town.ask(Order::Edit(Box::new(edit))).await.unwrap() else { panic!() };
         let user = user_id!("@hanako:kanazawa.test");
-        town.desk.is_set_within(kanazawa(), id, scope.clone(), user).await.unwrap()
+        !town.desk.sets_within(user, &[id], scope.clone()).await.unwrap().is_empty()
     };
     let own = r#"{"charge": {"unit": "防災課", "matters": ["避難所"]}}, {"away": {"person": "00001", "why": "leave"}}"#;
     assert!(set(&format!("[{own}]")).await);
