@@ -33,6 +33,7 @@ mod places;
 mod process;
 mod providers;
 mod questions;
+mod roles;
 pub mod serve;
 mod services;
 pub mod storage;

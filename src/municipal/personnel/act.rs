@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::words::{Words, names, words};
 
+/// Most acts of one change set: a reform of a whole prefecture has some hundred.
+pub const MOST_ACTS: usize = 500;
+
 /// Most letters of a name that are compared.
 const LONGEST_NAME: usize = 100;
 

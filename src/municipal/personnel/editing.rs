@@ -10,7 +10,7 @@ use organisation::{
 use ruma::ServerName;
 
 use crate::{
-    act::{Act, Within},
+    act::{Act, MOST_ACTS, Within},
     answer::{Answer, Tried, TriedLine},
     by::By,
     error::Error,
@@ -19,9 +19,6 @@ use crate::{
     personnel::Personnel,
     words::words,
 };
-
-/// Most acts of one change set: a reform of a whole prefecture has some hundred.
-pub const MOST_ACTS: usize = 500;
 
 /// Change sets of one who sees to a part that may wait.
 const MOST_WAITING_OF_ONE: usize = 5;

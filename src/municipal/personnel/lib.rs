@@ -31,13 +31,12 @@ mod tests;
 mod told;
 mod words;
 
-pub use act::{Act, Why};
+pub use act::{Act, MOST_ACTS, Why};
 pub use answer::{
     Answer, Columns, FoundPerson, Imported, Known, Line, Member, Shown, ShownBody, ShownUnit, Tried,
     TriedLine,
 };
 pub use by::{By, Demands};
-pub use editing::MOST_ACTS;
 pub use error::Error;
 pub use names::{Names, PortError};
 pub use order::{Edit, FileBytes, Import, Order};

@@ -10,9 +10,7 @@ use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
 use store::Store;
 use tokio::{runtime::Handle, sync::Notify};
 
-use crate::{
-    answer::Answer, by::By, editing::MOST_ACTS, error::Error, names::Names, order::Order, words::words,
-};
+use crate::{act::MOST_ACTS, answer::Answer, by::By, error::Error, names::Names, order::Order, words::words};
 
 /// What it is made of.
 pub struct Parts<'a> {

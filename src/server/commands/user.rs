@@ -12,10 +12,7 @@ use ruma::{OwnedUserId, ServerName, UserId};
 use web::ApiError;
 
 use crate::{
-    admin::{
-        AdminOrder, CloseOrder, DutiesOrder, DutiesTold, DutyOrder, LinkOrder, PartOrder, PartTold,
-        PasswordOrder, RecoverOrder, UserOrder,
-    },
+    admin::{AdminOrder, CloseOrder, LinkOrder, PasswordOrder, RecoverOrder, UserOrder},
     ask::operator,
     causes,
     cli::{
@@ -25,6 +22,7 @@ use crate::{
     commands::{Running, authority, say},
     config::Config,
     house::{Foundation, House},
+    roles::{DutiesOrder, DutiesTold, DutyOrder, PartOrder, PartTold},
     storage::Data,
     texts::{japanese, tr},
 };

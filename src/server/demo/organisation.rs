@@ -18,9 +18,10 @@ use super::{
     story::{BODY, CHIEF, OFFICER, ORGANISED, PERSONNEL, PersonnelFile},
 };
 use crate::{
-    admin::{AdminOrder, DutyOrder, Proof},
+    admin::{AdminOrder, Proof},
     commands::{Running, org::Office},
     config::Config,
+    roles::DutyOrder,
     texts::tr,
 };
 
