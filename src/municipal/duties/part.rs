@@ -33,9 +33,7 @@ impl Part {
         // Each has one word.
         (part.to_string() == word).then_some(part)
     }
-}
 
-impl Part {
     /// The same as the organisation takes it.
     #[must_use]
     pub fn scope(self) -> Scope {
